@@ -1,0 +1,13 @@
+"""The errors a user can meet: what was wrong, what was got, what to do."""
+
+
+class TaskfmmError(Exception):
+    """Base of every error that taskfmm raises on purpose."""
+
+
+class InputError(TaskfmmError, ValueError):
+    """An argument or a file does not hold what it should; nothing was computed or written."""
+
+
+class AccuracyError(InputError):
+    """The requested eps is below what this kernel, dtype or input can reach; the message names the floor."""
