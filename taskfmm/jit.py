@@ -26,10 +26,9 @@ class Loop:
     form runs on that many Numba threads.
     """
 
-    __slots__ = ("__doc__", "parallel", "serial")
+    __slots__ = ("parallel", "serial")
 
     def __init__(self, body: Callable[..., Any]) -> None:
-        self.__doc__ = body.__doc__
         self.serial = numba.njit(**OPTIONS)(body)
         twin = types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
         twin.__qualname__ = f"{body.__qualname__}_parallel"

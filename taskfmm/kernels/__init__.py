@@ -1,0 +1,19 @@
+"""Kernels: one file for each pair formula, one registry line here, and loops compiled once for each.
+
+A kernel's module has ``KERNEL`` and four compiled functions. Arrays of charges and results have one row for
+each component; coordinates are contiguous one-dimensional float64 arrays.
+
+- ``potential(x, y, z, sx, sy, sz, q, out, i)``: sum over sources into ``out[:, i]``.
+- ``gradient(...)``: the same, followed by the three derivatives with respect to the target.
+- ``spread(x, y, z, q, j, tx, ty, tz, out)``: one source into all targets.
+"""
+
+from taskfmm.kernels import laplace, one
+from taskfmm.kernels.instances import gather_loops, spread_loops
+from taskfmm.kernels.kernel import Kernel
+
+MODULES = {"laplace": laplace, "one": one}
+
+KERNELS: dict[str, Kernel] = {name: module.KERNEL for name, module in MODULES.items()}
+
+__all__ = ["KERNELS", "MODULES", "Kernel", "gather_loops", "spread_loops"]

@@ -1,0 +1,55 @@
+"""Template: loops that end on surfaces. Bound to one pair formula by `taskfmm.kernels.instances`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import prange
+
+from taskfmm.jit import loop
+
+if TYPE_CHECKING:
+    from taskfmm.kernels.laplace import spread
+
+
+@loop
+def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, charges, out):
+    """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.
+
+    Everything is measured from the centre of the row's box in units of its half-width, so one surface and one
+    inverse serve every box.
+
+    Parameters
+    ----------
+    surface : float64 [3, n_s], of the unit box
+    hi, lo : float64 [3, n_rows], box centres as unevaluated sums
+    inverse_width : float, 1 / half-width of the rows' boxes
+    ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
+    points : float64 [3, n]; charges : float64 [n_charge, n]
+    out : float64 [n_rows, n_potential, n_s], zero on entry
+    """
+    sx, sy, sz = surface[0], surface[1], surface[2]
+    for row in prange(ptr.size - 1):
+        for entry in range(ptr[row], ptr[row + 1]):
+            for j in range(begin[entry], end[entry]):
+                x = ((points[0, j] - hi[0, row]) - lo[0, row]) * inverse_width
+                y = ((points[1, j] - hi[1, row]) - lo[1, row]) * inverse_width
+                z = ((points[2, j] - hi[2, row]) - lo[2, row]) * inverse_width
+                spread(x, y, z, charges, j, sx, sy, sz, out[row])
+
+
+@loop
+def matrix(targets, sources, n_charge, out):
+    """The matrix of the kernel: row c * n_s + j of out is the potential of unit charge component c at source j.
+
+    targets : float64 [3, n_t]; sources : float64 [3, n_s]
+    out : float64 [n_charge * n_s, n_potential, n_t], zero on entry
+    """
+    n = sources.shape[1]
+    for row in prange(n_charge * n):
+        j = row % n
+        unit = np.zeros((n_charge, 1))
+        unit[row // n, 0] = 1.0
+        x, y, z = sources[0, j], sources[1, j], sources[2, j]
+        spread(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row])
