@@ -1,0 +1,72 @@
+"""Clouds of charges for trying things out: the shapes that FMM papers time."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+
+from taskfmm.errors import InputError
+
+PLUMMER_CUT = 0.999
+"""Mass fraction kept of the Plummer model, whose tail is endless; the outermost radius is about 38."""
+
+
+def new_seed() -> int:
+    """A fresh seed, to be shown or recorded so that the cloud can be made again."""
+    return secrets.randbelow(2**32)
+
+
+def cloud(shape: str, n: int, *, signed: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random points of a shape with random charges.
+
+    Parameters
+    ----------
+    shape : 'sphere', 'cube' or 'plummer'
+        Uniform on the unit sphere's surface; uniform in the unit cube; the Plummer model with scale length 1.
+    n : int
+    signed : bool
+        Charges uniform in [-1, 1) or, when False, in [0, 1).
+    seed : int
+        The same seed gives the same cloud.
+
+    Returns
+    -------
+    sources : float64 [n, 3]
+    charges : float64 [n]
+    """
+    if shape not in SHAPES:
+        raise InputError(f"shape is {shape!r}, expected one of {', '.join(SHAPES)}")
+    if n < 0:
+        raise InputError(f"n is {n}, expected at least 0")
+    rng = np.random.default_rng(seed)
+    sources = SHAPES[shape](n, rng)
+    return sources, rng.uniform(-1.0 if signed else 0.0, 1.0, n)
+
+
+def _directions(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on the unit sphere (Archimedes: z is uniform, and so is the angle about it)."""
+    z = rng.uniform(-1.0, 1.0, n)
+    angle = rng.uniform(0.0, 2.0 * np.pi, n)
+    across = np.sqrt(1.0 - z * z)
+    return np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1)
+
+
+def _cube(n: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.random((n, 3))
+
+
+def _plummer(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Radius from the mass inside it, m = r**3 / (1 + r**2)**1.5, turned round."""
+    mass = rng.uniform(0.0, PLUMMER_CUT, n)
+    ratio = mass ** (2.0 / 3.0)
+    radius = np.sqrt(ratio / (1.0 - ratio))
+    return radius[:, None] * _directions(n, rng)
+
+
+SHAPES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    "sphere": _directions,
+    "cube": _cube,
+    "plummer": _plummer,
+}
