@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskfmm.kernels import spread_loops
+from taskfmm.kernels import KERNELS, spread_loops
 from taskfmm.operators.expansions import Expansions
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
@@ -14,10 +14,10 @@ from taskfmm.plan.work import PointsToSurfaces, Translation
 
 
 def check_potentials(
-    kernel: str, surface: np.ndarray, n_potential: int, work: PointsToSurfaces, charges: np.ndarray, threads: int
+    work: PointsToSurfaces, surface: np.ndarray, charges: np.ndarray, kernel: str, threads: int
 ) -> np.ndarray:
     """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the boxes' units."""
-    out = np.zeros((work.rows.size, n_potential, surface.shape[1]))
+    out = np.zeros((work.rows.size, KERNELS[kernel].n_potential, surface.shape[1]))
     spread_loops(kernel).points_to_surfaces(
         surface,
         work.hi,
@@ -42,7 +42,7 @@ def p2m(
     charges : float64 [n_charge, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
     """
     out = np.zeros((work.n_rows, operators.rank))
-    check = check_potentials(kernel, operators.upward_check, 1, work, charges, threads)
+    check = check_potentials(work, operators.upward_check, charges, kernel, threads)
     out[work.rows] = check @ operators.check_to_multipole
     return out
 

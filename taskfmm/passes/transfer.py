@@ -39,6 +39,6 @@ def p2l(
 ) -> np.ndarray:
     """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
     out = np.zeros((work.n_rows, operators.rank))
-    check = check_potentials(kernel, operators.downward_check, 1, work, charges, threads)
+    check = check_potentials(work, operators.downward_check, charges, kernel, threads)
     out[work.rows] = check @ operators.check_to_local
     return out

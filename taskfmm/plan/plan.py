@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,9 +11,16 @@ from taskfmm.csr import Csr
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
 from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
-from taskfmm.plan.work import FarShard, PointsToPoints
+from taskfmm.plan.runs import list_runs
+from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
 from taskfmm.tree.lists import Lists
 from taskfmm.tree.octree import Octree
+
+CHUNK = 2**18
+"""Rows of a chunk of the result, at least."""
+
+MOST_CHUNKS = 16
+"""A chunk reads from most shards, so their number is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +29,14 @@ class Plan:
 
     far : for each level, from the root, its shards; no shards above level 2
     near : the near field, cut on its own since its cost lies elsewhere
+    chunks : how the values of L2P and near field become the result, in the caller's order
     """
 
     tree: Octree
     lists: Interactions
     far: tuple[tuple[FarShard, ...], ...]
     near: tuple[PointsToPoints, ...]
+    chunks: tuple[Chunk, ...]
 
 
 def _csr(rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
@@ -62,6 +72,31 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
     )
 
 
+def _chunks(tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]) -> tuple[Chunk, ...]:
+    """Where the values of each task go; far and near hold the leaves of each task."""
+    n = tree.target_order.size
+    size = max(CHUNK, -(-n // MOST_CHUNKS))
+    edges = range(0, n, size) if n else ()
+    chunks = tuple(Chunk(begin, min(begin + size, n), {}, {}) for begin in edges)
+
+    def scatter(leaves: np.ndarray, kind: str, key: object) -> None:
+        rows = tree.target_order[list_runs(*tree.target_ptr[leaves].T)]
+        owner = rows // size
+        order = np.argsort(owner, kind="stable") if len(chunks) > 1 else np.arange(rows.size)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(chunks)))])
+        for i, chunk in enumerate(chunks):
+            columns = order[ends[i] : ends[i + 1]]
+            if columns.size:
+                part = Part(columns.astype(np.int32), (rows[columns] - chunk.begin).astype(np.int32))
+                getattr(chunk, kind)[key] = part
+
+    for key, leaves in far.items():
+        scatter(leaves, "far", key)
+    for number, leaves in enumerate(near):
+        scatter(leaves, "near", number)
+    return chunks
+
+
 def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     """Cut the tree into shards of about equal cost."""
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
@@ -69,9 +104,9 @@ def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     near_cost = cost.near(tree, interactions.u)
     task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.TASKS, cost.SHORTEST, cost.LONGEST))
 
-    level_of = tree.level_ptr
+    level_ptr = tree.level_ptr
     bounds = {
-        level: level_of[level] + cost.cut(far_cost[level_of[level] : level_of[level + 1]], task)
+        level: level_ptr[level] + cost.cut(far_cost[level_ptr[level] : level_ptr[level + 1]], task)
         for level in range(TOP_LEVEL, tree.n_levels)
     }
     builder = ShardBuilder(tree, interactions, bounds)
@@ -79,11 +114,19 @@ def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
         for level in range(tree.n_levels)
     )
-    near = []
+    far_leaves = {
+        (shard.level, shard.number): builder.leaf_targets(*bounds[shard.level][shard.number :][:2])
+        for shards in far
+        for shard in shards
+        if shard.l2p is not None
+    }
+    near_leaves = []
     evaluated = np.diff(interactions.u.ptr) > 0
     for level in range(tree.n_levels):
-        leaves = level_of[level] + np.flatnonzero(evaluated[level_of[level] : level_of[level + 1]])
+        leaves = level_ptr[level] + np.flatnonzero(evaluated[level_ptr[level] : level_ptr[level + 1]])
         if leaves.size:
             runs = cost.cut(near_cost[leaves], task)
-            near += [builder.near(level, leaves[a:b]) for a, b in zip(runs[:-1], runs[1:], strict=True)]
-    return Plan(tree, interactions, far, tuple(near))
+            near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
+    near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
+    chunks = _chunks(tree, far_leaves, [leaves for _, leaves in near_leaves])
+    return Plan(tree, interactions, far, near, chunks)

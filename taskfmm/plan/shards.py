@@ -165,18 +165,20 @@ class ShardBuilder:
         sort = sort_by_code(row, where, code, symmetry.N_OFFSETS, last - first, M2L_BLOCK)
         return Translation(halo_of(level, boxes, self.bounds[level]), last - first, *sort)
 
-    def _leaf_targets(self, first: int, last: int) -> np.ndarray:
+    def leaf_targets(self, first: int, last: int) -> np.ndarray:
+        """The leaves among boxes first to last that hold targets: the rows of L2P and M2P."""
         return first + np.flatnonzero((self.is_leaf & self.has_targets)[first:last])
 
     def _l2p(self, level: int, number: int, first: int, last: int) -> SurfacesToPoints | None:
-        boxes = self._leaf_targets(first, last)
+        boxes = self.leaf_targets(first, last)
         if boxes.size == 0:
             return None
         halo = Halo(level, (number,), np.array([0, boxes.size]), (boxes - first).astype(np.int32))
-        return self._to_points(level, boxes, halo, 1.0, boxes, Csr(np.arange(boxes.size + 1), np.arange(boxes.size, dtype=np.int32)))
+        own = Csr(np.arange(boxes.size + 1), np.arange(boxes.size, dtype=np.int32))
+        return self._to_points(level, boxes, halo, 1.0, boxes, own)
 
     def _m2p(self, level: int, first: int, last: int) -> SurfacesToPoints | None:
-        leaves = self._leaf_targets(first, last)
+        leaves = self.leaf_targets(first, last)
         w = self.lists.w
         count = np.diff(w.ptr)[leaves]
         if count.sum() == 0:
@@ -199,7 +201,6 @@ class ShardBuilder:
             ratio,
             target_ptr,
             targets,
-            self.tree.target_order[list_runs(begin, end)],
             *self._centers(level, leaves),
             *self._centers(box_level, boxes),
             entries.ptr,
@@ -220,7 +221,6 @@ class ShardBuilder:
             level,
             target_ptr,
             targets,
-            self.tree.target_order[list_runs(begin, end)],
             np.concatenate([[0], np.cumsum(count)]),
             ptr[:-1][where],
             ptr[1:][where],

@@ -75,7 +75,6 @@ class SurfacesToPoints:
     halo : the expansions that are read
     half_width : of the leaves, scaled coordinates; ratio : half-width of the halo's boxes / half_width
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
-    target_rows : int64 [n_targets], their rows in the caller's order
     hi, lo : float64 [3, n], centres of the leaves; box_hi, box_lo : float64 [3, n_halo], of the halo's boxes
     ptr : int64 [n + 1]; idx : int32 [n_entries], rows of the halo
     """
@@ -85,7 +84,6 @@ class SurfacesToPoints:
     ratio: float
     target_ptr: np.ndarray
     targets: np.ndarray
-    target_rows: np.ndarray
     hi: np.ndarray
     lo: np.ndarray
     ptr: np.ndarray
@@ -100,7 +98,6 @@ class PointsToPoints:
 
     level : of the leaves
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
-    target_rows : int64 [n_targets], their rows in the caller's order
     ptr : int64 [n + 1], entries of a leaf; begin, end : int64 [n_entries], runs of points
     points : float64 [3, n_points]; charge_rows : int64 [n_points], their places in the sorted charges
     """
@@ -108,7 +105,6 @@ class PointsToPoints:
     level: int
     target_ptr: np.ndarray
     targets: np.ndarray
-    target_rows: np.ndarray
     ptr: np.ndarray
     begin: np.ndarray
     end: np.ndarray
@@ -133,3 +129,27 @@ class FarShard:
     l2l: Translation | None
     m2p: SurfacesToPoints | None
     l2p: SurfacesToPoints | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one task of L2P or near field adds to a chunk of the result.
+
+    columns : int32 [n], targets of the task; rows : int32 [n], their rows in the chunk
+    """
+
+    columns: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows ``begin:end`` of the result in the caller's order, and where their values come from.
+
+    far : for each (level, shard) with L2P work that reaches the chunk, its Part; near : by number of the work
+    """
+
+    begin: int
+    end: int
+    far: dict[tuple[int, int], Part]
+    near: dict[int, Part]
