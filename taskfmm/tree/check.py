@@ -63,6 +63,7 @@ def _check_shape(tree: Octree) -> None:
     assert parent[0] == -1, "the root has a parent"
     assert child_ptr.size == n + 1, "child_ptr needs one entry more than there are boxes"
     assert child_ptr[0] == 1 and child_ptr[-1] == n, "the children do not span every box but the root"
+    _require(np.diff(child_ptr) >= 0, "child_ptr descends")
     _require(parent[1:] == np.repeat(np.arange(n), np.diff(child_ptr)), "parent against child_ptr")
     _require(np.diff(child_ptr) <= 8, "more than eight children")
     _require(tree.level[1:] == tree.level[parent[1:]] + 1, "a child is not one level below its parent")

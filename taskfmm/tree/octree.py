@@ -127,7 +127,7 @@ def build(
 
 def _sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hi, lo = morton.keys(points, domain, threads)
-    order = morton.sort(hi, lo, threads)
+    order = morton.sort(hi, lo)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
     _take_keys(hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
