@@ -10,26 +10,10 @@ import pytest
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import enclose
-from taskfmm.testing import DISTRIBUTIONS
+from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
 from taskfmm.tree import octree
 from taskfmm.tree.check import check_tree
 from taskfmm.tree.octree import Octree
-
-LEAF_SIZES = (1, 10, 64, 500)
-
-
-def clouds(name: str, how: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Sources and targets in one of the relations a caller may have them in."""
-    rng = np.random.default_rng(seed)
-    make = DISTRIBUTIONS[name]
-    sources = make(n, rng)
-    if how == "same":
-        return sources, None
-    if how == "separate":
-        return sources, make(n // 3, rng)
-    if how == "disjoint":
-        return sources, make(n // 3, rng) + np.ptp(sources, axis=0).max() * 1.5 + 1e-9
-    return sources, make(1, rng)
 
 
 def boxes(tree: Octree) -> set[tuple[int, int, int, int]]:
@@ -44,11 +28,11 @@ def assert_same(a: Octree, b: Octree) -> None:
             np.testing.assert_array_equal(first, second, err_msg=field.name)
 
 
-@pytest.mark.parametrize("how", ["same", "separate", "disjoint", "one target"])
+@pytest.mark.parametrize("relation", RELATIONS)
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_invariants(name, how):
-    sources, targets = clouds(name, how, 2500, 60613)
-    for leaf_size in LEAF_SIZES:
+def test_invariants(name, relation):
+    sources, targets = sources_and_targets(name, relation, 2500, np.random.default_rng(60613))
+    for leaf_size in (1, 10, 64, 500):
         tree = octree.build(sources, targets, leaf_size)
         check_tree(tree)
         expected = sources[tree.source_order].T * tree.domain.scale
@@ -98,7 +82,7 @@ def brute_force(sources: np.ndarray, targets: np.ndarray, leaf_size: int) -> set
 
 @pytest.mark.parametrize("name", ["uniform", "ellipsoid", "two_clusters", "tiny_cluster", "box_faces"])
 def test_boxes_are_those_of_the_definition(name):
-    sources, targets = clouds(name, "separate", 90, 41414)
+    sources, targets = sources_and_targets(name, "separate", 90, np.random.default_rng(41414))
     for leaf_size in (1, 7):
         tree = octree.build(sources, targets, leaf_size)
         assert boxes(tree) == brute_force(sources, targets, leaf_size)
@@ -106,7 +90,7 @@ def test_boxes_are_those_of_the_definition(name):
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_full_leaves_hold_points_of_one_key(name):
-    sources, targets = clouds(name, "separate", 2000, 78787)
+    sources, targets = sources_and_targets(name, "separate", 2000, np.random.default_rng(78787))
     tree = octree.build(sources, targets, 10)
     hi, lo = morton.keys(tree.sources.T / tree.domain.scale, tree.domain)
     begin, end = tree.source_ptr[tree.is_leaf].T
@@ -163,7 +147,9 @@ def test_points_closer_than_the_deepest_level_stay_together():
     assert np.diff(tree.source_ptr[tree.is_leaf]).max() == 2
 
 
-@pytest.mark.parametrize("width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)])
+@pytest.mark.parametrize(
+    "width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)]
+)
 def test_extreme_places(width, offset):
     points = (np.random.default_rng(65537).random((2000, 3)) + offset) * width
     tree = octree.build(points, None, 25)
@@ -189,7 +175,7 @@ def test_given_domain_is_kept():
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_threads_do_not_change_the_tree(name):
-    sources, targets = clouds(name, "separate", 3000, 46368)
+    sources, targets = sources_and_targets(name, "separate", 3000, np.random.default_rng(46368))
     assert_same(octree.build(sources, targets, 20, threads=1), octree.build(sources, targets, 20, threads=2))
 
 

@@ -96,10 +96,21 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     n_v = np.zeros(n_boxes, np.int64)
     for first, last in zip(tree.level_ptr[:-2], tree.level_ptr[1:-1], strict=True):
         _colleagues(
-            first, last, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_v, threads=threads
+            first,
+            last,
+            tree.child_ptr,
+            octant,
+            has_sources,
+            has_targets,
+            colleagues,
+            ranked,
+            n_v,
+            threads=threads,
         )
     v = _allocate(n_v)
-    _fill_v(tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, v.ptr, v.idx, threads=threads)
+    _fill_v(
+        tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, v.ptr, v.idx, threads=threads
+    )
 
     shape = (tree.parent, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
     n_u, n_w, n_x = (np.zeros(n_boxes, np.int64) for _ in range(3))
@@ -252,10 +263,26 @@ def _count_uwx(parent, child_ptr, octant, has_sources, has_targets, colleagues, 
 
 @loop
 def _fill_uwx(
-    parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, u_ptr, w_ptr, x_ptr, u_idx, w_idx, x_idx
+    parent,
+    child_ptr,
+    octant,
+    has_sources,
+    has_targets,
+    colleagues,
+    ranked,
+    u_ptr,
+    w_ptr,
+    x_ptr,
+    u_idx,
+    w_idx,
+    x_idx,
 ):
     for b in numba.prange(octant.size):
-        u, w, x = u_idx[u_ptr[b] : u_ptr[b + 1]], w_idx[w_ptr[b] : w_ptr[b + 1]], x_idx[x_ptr[b] : x_ptr[b + 1]]
+        u, w, x = (
+            u_idx[u_ptr[b] : u_ptr[b + 1]],
+            w_idx[w_ptr[b] : w_ptr[b + 1]],
+            x_idx[x_ptr[b] : x_ptr[b + 1]],
+        )
         if x.size:
             _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, False, x)
         if u.size:

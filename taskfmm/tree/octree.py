@@ -125,7 +125,9 @@ def build(
     )  # fmt: skip
 
 
-def _sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sorted_keys(
+    points: np.ndarray, domain: Domain, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hi, lo = morton.keys(points, domain, threads)
     order = morton.sort(hi, lo)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
