@@ -1,8 +1,8 @@
 """Point clouds and charges that are hard on an FMM, for tests and benchmarks.
 
-Every function takes the number of points and a `numpy.random.Generator`, so a result is reproduced by its seed.
-The clouds are uniform ones, thin ones, strongly graded ones and degenerate ones; a method that holds on all of
-`DISTRIBUTIONS` has met every shape of tree.
+Every function takes the number of points and a `numpy.random.Generator`, so a seed reproduces a result. The
+clouds are uniform, thin, strongly graded or degenerate; a method that holds on all of `DISTRIBUTIONS` has met
+every shape of tree.
 
 Examples
 --------

@@ -16,11 +16,13 @@ NONE = np.empty((0, 3))
 def assert_valid(domain: Domain, points: np.ndarray) -> None:
     scaled = points * domain.scale
     offset = scaled - domain.lower[None, :]
-    assert np.isfinite(domain.lower).all() and np.isfinite(scaled).all()
+    assert np.isfinite(domain.lower).all()
+    assert np.isfinite(scaled).all()
     assert 0.5 <= domain.half_width < 1
     assert (domain.half_width * 2**HALF_WIDTH_BITS).is_integer()
     assert np.frexp(domain.scale)[0] == 0.5
-    assert (offset >= 0).all() and (offset < 2 * domain.half_width).all()
+    assert (offset >= 0).all()
+    assert (offset < 2 * domain.half_width).all()
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -88,5 +90,6 @@ def test_one_level_for_many_boxes():
     anchor = np.array([[0, 1, 2], [7, 7, 0]])
     one, many = box_centers(domain, 3, anchor), box_centers(domain, np.array([3, 3]), anchor)
     np.testing.assert_array_equal(one, many)
-    assert one[0].shape == (3, 2) and one[0].flags.c_contiguous
+    assert one[0].shape == (3, 2)
+    assert one[0].flags.c_contiguous
     assert box_half_width(domain, 3) == domain.half_width / 8

@@ -10,7 +10,7 @@ import pytest
 from taskfmm.csr import Csr
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, RELATIONS, charges, sources_and_targets
 from taskfmm.tree import lists, octree
-from taskfmm.tree.check import check_lists
+from taskfmm.tree.check import check_lists, check_tree
 from taskfmm.tree.lists import SELF, Lists
 
 
@@ -21,6 +21,17 @@ def test_every_pair_is_covered_once(name, relation):
     for leaf_size in (1, 10, 64, 500):
         tree = octree.build(sources, targets, leaf_size)
         check_lists(tree, lists.build(tree))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_every_pair_of_many_is_covered_once(name, relation):
+    sources, targets = sources_and_targets(name, relation, 100_000, np.random.default_rng(267914296))
+    for leaf_size in (1, 10, 64, 500):
+        tree = octree.build(sources, targets, leaf_size, threads=2)
+        check_tree(tree)
+        check_lists(tree, lists.build(tree, threads=2))
 
 
 @pytest.mark.parametrize("name", ["uniform", "sphere", "plummer", "power_law"])
@@ -39,7 +50,8 @@ def test_uniform_grid_has_the_textbook_lists():
     tree = octree.build(points, None, 1)
     found = lists.build(tree)
     middle = tree.level_ptr[4] + np.flatnonzero((tree.anchor[tree.level_ptr[4] :] == 7).all(axis=1))[0]
-    assert found.u.row(middle).size == 27 and found.v.row(middle).size == 189
+    assert found.u.row(middle).size == 27
+    assert found.v.row(middle).size == 189
     assert found.w.idx.size == found.x.idx.size == 0
     np.testing.assert_array_equal(np.sort(found.colleagues[middle]), found.u.row(middle))
     np.testing.assert_array_equal(found.colleagues[:, SELF], np.arange(tree.n_boxes))
@@ -131,7 +143,8 @@ def test_the_check_notices_a_wrong_colleague():
 def test_clouds_have_the_promised_shape(name, n):
     points = DISTRIBUTIONS[name](n, np.random.default_rng(63245986))
     again = DISTRIBUTIONS[name](n, np.random.default_rng(63245986))
-    assert points.shape == (n, 3) and points.dtype == np.float64
+    assert points.shape == (n, 3)
+    assert points.dtype == np.float64
     assert np.isfinite(points).all()
     np.testing.assert_array_equal(points, again)
 

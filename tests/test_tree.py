@@ -95,7 +95,8 @@ def test_full_leaves_hold_points_of_one_key(name):
     hi, lo = morton.keys(tree.sources.T / tree.domain.scale, tree.domain)
     begin, end = tree.source_ptr[tree.is_leaf].T
     for b, e in zip(begin[end - begin > 10], end[end - begin > 10], strict=True):
-        assert np.ptp(hi[b:e]) == 0 and np.ptp(lo[b:e]) == 0
+        assert np.ptp(hi[b:e]) == 0
+        assert np.ptp(lo[b:e]) == 0
     begin, end = tree.target_ptr[tree.is_leaf].T
     assert name in ("identical", "half_duplicates") or (end - begin).max() <= 10
 
@@ -111,7 +112,8 @@ def test_very_few_points(n):
 
 def test_targets_that_are_the_sources_share_arrays():
     tree = octree.build(np.random.default_rng(99991).random((50, 3)), None, 5)
-    assert tree.targets is tree.sources and tree.target_order is tree.source_order
+    assert tree.targets is tree.sources
+    assert tree.target_order is tree.source_order
 
 
 @pytest.mark.parametrize("side", ["sources", "targets"])
@@ -119,7 +121,8 @@ def test_one_side_empty(side):
     points, nothing = np.random.default_rng(10009).random((500, 3)), np.empty((0, 3))
     tree = octree.build(*((nothing, points) if side == "sources" else (points, nothing)), 20)
     check_tree(tree)
-    assert getattr(tree, side).shape == (3, 0) and tree.n_boxes > 1
+    assert getattr(tree, side).shape == (3, 0)
+    assert tree.n_boxes > 1
 
 
 def test_many_identical_points_are_fast():

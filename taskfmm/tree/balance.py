@@ -113,7 +113,7 @@ def _child_bounds(hi, lo, level, begin, end, bound):
 
 @jit
 def _touched(x, y, z):
-    """Bit set of the parent's 27 neighbourhood slots that a child with this anchor touches, its own included."""
+    """Bit set of the parent's 27 neighbourhood slots, its own included, that this child's anchor touches."""
     step_x, step_y, step_z = 2 * (x % 2) - 1, 2 * (y % 2) - 1, 2 * (z % 2) - 1
     bits = 0
     for corner in range(8):

@@ -66,7 +66,7 @@ def _check_shape(tree: Octree) -> None:
     )
     assert parent[0] == -1, "the root has a parent"
     assert child_ptr.size == n + 1, "child_ptr needs one entry more than there are boxes"
-    assert child_ptr[0] == 1 and child_ptr[-1] == n, "the children do not span every box but the root"
+    _require(child_ptr[[0, -1]] == [1, n], "the children do not span every box but the root")
     _require(np.diff(child_ptr) >= 0, "child_ptr descends")
     _require(parent[1:] == np.repeat(np.arange(n), np.diff(child_ptr)), "parent against child_ptr")
     _require(np.diff(child_ptr) <= 8, "more than eight children")
@@ -161,9 +161,8 @@ def _check_rows(tree: Octree, lists: Lists) -> None:
     has_targets = np.diff(tree.target_ptr)[:, 0] > 0
     for name in "uvwx":
         csr = getattr(lists, name)
-        assert csr.ptr.size == tree.n_boxes + 1 and csr.ptr[0] == 0 and csr.ptr[-1] == csr.idx.size, (
-            f"{name}.ptr"
-        )
+        assert csr.ptr.size == tree.n_boxes + 1, f"{name}.ptr needs one entry more than there are boxes"
+        _require(csr.ptr[[0, -1]] == [0, csr.idx.size], f"{name}.ptr does not span {name}.idx")
         _require(np.diff(csr.ptr) >= 0, f"{name}.ptr descends")
         target, source = _pairs(csr)
         _require((source >= 0) & (source < tree.n_boxes), f"{name} names a box that does not exist")
