@@ -86,16 +86,16 @@ class Fmm:
         self.dtype = validate.dtype(dtype)
         self.eps = validate.eps(eps)
         self.order = validate.order(order)
-        self._accuracy = {
+        self.accuracy = {
             output: accuracy.choose(self.kernel, self.eps, output, self.dtype, self.order)
             for output in ("potential", "gradient")
         }
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
-        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self._accuracy["potential"])
+        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self.accuracy["potential"])
         self._digest = self._identify()
         announce_compilation()
-        self._plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
+        self.plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
@@ -103,12 +103,12 @@ class Fmm:
                 self.sources, None if self_targets else self.targets, self.leaf_size, threads=threads
             )
             interactions = lists.build(tree, threads=threads)
-            operators = load(self.kernel.name, self._accuracy["potential"])
+            operators = load(self.kernel.name, self.accuracy["potential"])
             return planner.build(tree, interactions, operators.at(0))
 
     def _identify(self) -> str:
         digest = hashlib.blake2b(digest_size=12)
-        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self._accuracy["potential"])
+        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy["potential"])
         digest.update(repr(facts).encode())
         digest.update(self.sources)
         if self.targets is not self.sources:
@@ -175,10 +175,10 @@ class Fmm:
         """
         wanted = validate.outputs(outputs)
         q = validate.charges(charges, len(self.sources), self.dtype)
-        if self._plan is None:
+        if self.plan is None:
             shapes = {"potential": (len(self.targets),), "gradient": (len(self.targets), 3)}
             return {output: da.zeros(shapes[output], dtype=self.dtype) for output in wanted}
-        graph, chunks = self._graph(self._plan, q, wanted)
+        graph, chunks = self._graph(self.plan, q, wanted)
         return {
             output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), self.dtype)
             for output, (name, sizes) in chunks.items()
@@ -191,7 +191,7 @@ class Fmm:
         return graph_build.build(
             plan,
             self.kernel.name,
-            self._accuracy[mode],
+            self.accuracy[mode],
             charges,
             wanted,
             plan.tree.domain.scale,
@@ -200,7 +200,7 @@ class Fmm:
         )
 
     def _token(self, charges: Any, mode: str) -> str:
-        digest = hashlib.blake2b(f"{self._digest} {mode} {self._accuracy[mode]}".encode(), digest_size=12)
+        digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy[mode]}".encode(), digest_size=12)
         digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges)
         return digest.hexdigest()
 
@@ -208,7 +208,7 @@ class Fmm:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
         q = validate.charges(charges, len(self.sources), self.dtype)
-        plan, chosen = self._plan, self._accuracy[wanted]
+        plan, chosen = self.plan, self.accuracy[wanted]
         if plan is None:
             return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
         with budget() as threads:
@@ -259,7 +259,7 @@ class Fmm:
 
     def __repr__(self) -> str:
         targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"
-        chosen = self._accuracy["potential"]
+        chosen = self.accuracy["potential"]
         return (
             f"<taskfmm.Fmm: {len(self.sources):,} sources, {targets}, kernel {self.kernel.name}, "
             f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"
