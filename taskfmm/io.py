@@ -1,8 +1,8 @@
 """Charges from HDF5 files and potentials into them.
 
 Input: ``/sources`` (n, 3), ``/charges`` (n,) and optionally ``/targets`` (m, 3), plain numeric datasets that
-live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the caller's
-order, with the settings as attributes of the file and ``complete`` written last.
+live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the order
+of the targets, with the settings as attributes of the file and ``complete`` written last.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class OutputFile:
     """An HDF5 file that appears under its name only once it is whole.
 
     Everything goes to a temporary file in the same directory; leaving the ``with`` block normally marks it
-    ``complete``, flushes it to the disk and moves it to ``path`` in one step. After an exception the temporary
-    is removed, and what stood at ``path`` before is untouched.
+    ``complete``, flushes it to the disk and moves it to ``path`` in one step. After an exception the
+    temporary is removed, and what stood at ``path`` before is untouched.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
