@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+SLACK = 2.0**-30
+"""Relative widening of the cube, so that the largest coordinate lies inside and not on the upper face."""
+
+SMALLEST_WIDTH = 2.0**-900
+"""Width below which the cube is not shrunk further; beyond it ``scale`` itself would overflow."""
+
+LARGEST_OFFSET = 2.0**400
+"""Most that a coordinate may exceed the width of the cube, so that scaled coordinates stay finite."""
+
+HALF_WIDTH_BITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +34,80 @@ class Domain:
     lower: np.ndarray
     half_width: float
     scale: float
+
+
+def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
+    """The smallest cube that a `Domain` can describe around all sources and targets.
+
+    Parameters
+    ----------
+    sources, targets : float64 [n, 3]
+        In the caller's units. One of them may be empty.
+
+    Returns
+    -------
+    Domain
+        Every scaled point ``x`` satisfies ``0 <= x - lower < 2 * half_width``, differences rounded to float64.
+        Points that all coincide get a cube as wide as their distance from the origin (1 at the origin).
+    """
+    clouds = [points for points in (sources, targets) if len(points)]
+    low = np.min([_extreme(np.min, points) for points in clouds], axis=0)
+    high = np.max([_extreme(np.max, points) for points in clouds], axis=0)
+    # A quarter of everything: the difference of the two largest floats would overflow.
+    quarter = float(np.max(high / 4 - low / 4))
+    offset = float(max(np.max(np.abs(low)), np.max(np.abs(high))))
+    if quarter == 0 and np.array_equal(low, high):
+        quarter = offset / 2 if offset else 0.25
+    quarter = max(quarter, SMALLEST_WIDTH, offset / LARGEST_OFFSET)
+    half_width, exponent = _round_up(quarter * (1 + SLACK))
+    scale = math.ldexp(1.0, -exponent - 1)
+    return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
+
+
+def _extreme(reduce, points: np.ndarray) -> list[float]:
+    """Smallest or largest x, y and z. One column at a time is several times faster than ``axis=0``."""
+    return [float(reduce(points[:, axis])) for axis in range(3)]
+
+
+def _round_up(width: float) -> tuple[float, int]:
+    """The next number with few enough bits, as ``mantissa * 2**exponent`` with a mantissa in [0.5, 1)."""
+    mantissa, exponent = math.frexp(width)
+    steps = 2**HALF_WIDTH_BITS
+    mantissa = math.ceil(mantissa * steps) / steps
+    return (0.5, exponent + 1) if mantissa == 1.0 else (mantissa, exponent)
+
+
+def _lower_corner(low: np.ndarray, high: np.ndarray, half_width: float) -> np.ndarray:
+    """Centre the cube on the points, unless rounding (a narrow cloud far from the origin) spoils that."""
+    lower = np.minimum(low + ((high - low) / 2 - half_width), low)
+    return np.where(high - lower < 2 * half_width, lower, low)
+
+
+def box_half_width(domain: Domain, level: int) -> float:
+    """Half the edge of a box of this level, in scaled units. Exact."""
+    return math.ldexp(domain.half_width, -int(level))
+
+
+def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of boxes in scaled coordinates, as unevaluated sums of two floats.
+
+    Parameters
+    ----------
+    domain : Domain
+    level : int or int [n]
+    anchor : int64 [n, 3]
+
+    Returns
+    -------
+    hi, lo : float64 [3, n]
+        ``hi + lo`` is the exact centre, and ``hi`` is that sum rounded. Subtract ``hi`` first and ``lo`` next:
+        the position of a point relative to its box is then accurate at any depth and any offset.
+    """
+    # (2 * anchor + 1) has at most 43 bits and half_width 9, so this product is exact.
+    step = np.ldexp(domain.half_width, -np.asarray(level, dtype=np.int32))
+    offset = (2 * np.asarray(anchor).T + 1).astype(np.float64) * step
+    lower = domain.lower[:, None]
+    hi = lower + offset
+    back = hi - lower
+    lo = (lower - (hi - back)) + (offset - back)
+    return np.ascontiguousarray(hi), np.ascontiguousarray(lo)

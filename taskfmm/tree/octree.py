@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
-from taskfmm.geometry.domain import Domain
+from taskfmm.geometry import morton
+from taskfmm.geometry.domain import Domain, enclose
+from taskfmm.jit import loop
+from taskfmm.tree.balance import balance, children
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +62,133 @@ class Octree:
     def is_leaf(self) -> np.ndarray:
         """bool [n_boxes]"""
         return np.diff(self.child_ptr) == 0
+
+
+def build(
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    leaf_size: int,
+    domain: Domain | None = None,
+    threads: int = 1,
+) -> Octree:
+    """Sort the points and make the boxes.
+
+    A box is split while it holds more than ``leaf_size`` sources or more than ``leaf_size`` targets, unless
+    its points are too close together to tell apart at the deepest level (`morton.MAX_LEVEL`). Further boxes
+    are then split until the tree is 2:1 balanced.
+
+    Parameters
+    ----------
+    sources : float64 [n_sources, 3]
+        In the caller's units.
+    targets : float64 [n_targets, 3], or None
+        None when the targets are the sources.
+    leaf_size : int
+        At least 1.
+    domain : Domain, optional
+        A cube that holds every point; by default the smallest one.
+    threads : int
+
+    Returns
+    -------
+    Octree
+        The same, bit for bit, for any number of threads.
+    """
+    sources = np.ascontiguousarray(sources, dtype=np.float64)
+    if targets is None:
+        points = sources
+    else:
+        points = np.concatenate((sources, np.asarray(targets, dtype=np.float64)))
+    if domain is None:
+        domain = enclose(points, points[:0])
+    hi, lo, order = _sorted_keys(points, domain, threads)
+    source_count, target_count = _running_counts(order, None if targets is None else len(sources))
+    split = balance(hi, lo, source_count, target_count, leaf_size, threads)
+    level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
+    level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
+    anchor = np.empty((level.size, 3), np.int64)
+    _anchors(hi, lo, begin, level, anchor, threads=threads)
+
+    source_ptr = np.stack((source_count[begin], source_count[end]), axis=1)
+    source_order = order if targets is None else order[order < len(sources)]
+    sorted_sources = _arrange(points, source_order, domain, threads)
+    if targets is None:
+        target_ptr, target_order, sorted_targets = source_ptr, source_order, sorted_sources
+    else:
+        target_ptr = np.stack((target_count[begin], target_count[end]), axis=1)
+        target_order = order[order >= len(sources)]
+        sorted_targets = _arrange(points, target_order, domain, threads)
+        target_order -= len(sources)
+    return Octree(
+        domain, level_ptr, level, anchor, parent, child_ptr,
+        source_ptr, target_ptr, sorted_sources, sorted_targets, source_order, target_order,
+    )  # fmt: skip
+
+
+def _sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    hi, lo = morton.keys(points, domain, threads)
+    order = morton.sort(hi, lo, threads)
+    sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
+    _take_keys(hi, lo, order, sorted_hi, sorted_lo, threads=threads)
+    return sorted_hi, sorted_lo, order
+
+
+def _running_counts(order: np.ndarray, n_sources: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """How many sources, and how many targets, come before each sorted point; one entry more than points."""
+    everything = np.arange(order.size + 1)
+    if n_sources is None:
+        return everything, everything
+    source_count = np.zeros(order.size + 1, np.int64)
+    np.cumsum(order < n_sources, out=source_count[1:])
+    return source_count, everything - source_count
+
+
+def _levels(hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: int) -> tuple[np.ndarray, ...]:
+    """Make the boxes from the root down, given the first point of every box to split, level by level."""
+    begins, ends, parents = [np.zeros(1, np.int64)], [np.array([hi.size])], [np.array([-1])]
+    n_children = []
+    first_box = 0
+    for level, chosen in enumerate(split):
+        inner = np.searchsorted(begins[level], chosen)
+        begin, end, owner, count = children(hi, lo, level, chosen, ends[level][inner], threads)
+        n_children.append(np.zeros(begins[level].size, np.int64))
+        n_children[level][inner] = count
+        parents.append(first_box + inner[owner])
+        first_box += begins[level].size
+        begins.append(begin)
+        ends.append(end)
+    n_children.append(np.zeros(begins[-1].size, np.int64))
+    level_ptr = np.cumsum([0, *(begin.size for begin in begins)])
+    child_ptr = np.cumsum(np.concatenate(([1], *n_children)), dtype=np.int32)
+    parent = np.concatenate(parents).astype(np.int32)
+    return level_ptr, np.concatenate(begins), np.concatenate(ends), parent, child_ptr
+
+
+def _arrange(points: np.ndarray, order: np.ndarray, domain: Domain, threads: int) -> np.ndarray:
+    """Scaled coordinates of the points in the given order, a contiguous row for each of x, y, z."""
+    out = np.empty((3, order.size))
+    _scaled_rows(points, order, domain.scale, out, threads=threads)
+    return out
+
+
+@loop
+def _take_keys(hi, lo, order, sorted_hi, sorted_lo):
+    for i in numba.prange(order.size):
+        sorted_hi[i] = hi[order[i]]
+        sorted_lo[i] = lo[order[i]]
+
+
+@loop
+def _scaled_rows(points, order, scale, out):
+    for i in numba.prange(order.size):
+        row = order[i]
+        out[0, i] = points[row, 0] * scale
+        out[1, i] = points[row, 1] * scale
+        out[2, i] = points[row, 2] * scale
+
+
+@loop
+def _anchors(hi, lo, begin, level, anchor):
+    for b in numba.prange(begin.size):
+        first = begin[b]
+        anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[first], lo[first], level[b])

@@ -1,0 +1,60 @@
+"""The one file that touches Dask's task specification and the making of its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.task_spec import List, Task, TaskRef
+
+Graph = dict[Hashable, Task]
+
+
+class OperatorTask(Task):
+    """A task that keeps its name: Dask's optimiser must not fuse it into a chain.
+
+    Its identity is its key, whose token already names kernel, geometry, charges and accuracy; the arguments,
+    hundreds of megabytes of them, are never hashed again.
+    """
+
+    __slots__ = ()
+
+    @property
+    def block_fusion(self) -> bool:
+        return True
+
+    def _get_token(self) -> str:
+        return str(self.key)
+
+
+def add(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any) -> TaskRef:
+    """Put a task into the graph; returns the reference that others use as an argument."""
+    graph[key] = OperatorTask(key, function, *args)
+    return TaskRef(key)
+
+
+def sequence(references: Iterable[TaskRef]) -> List:
+    """Many references as one argument; Dask would not see them inside a plain list."""
+    return List(*references)
+
+
+def pieces(array: Any, graph: Graph) -> List:
+    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or the array."""
+    if not isinstance(array, da.Array):
+        return List(array)
+    graph.update(array.__dask_graph__())
+    return List(*(TaskRef(key) for key in array.__dask_keys__()))
+
+
+def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np.dtype) -> da.Array:
+    """A dask.array whose chunk ``i`` is the task ``(name, i, 0, ...)`` of the graph, under either of Dask's
+    array implementations."""
+    meta = np.empty((0,) * len(chunks), dtype)
+    if da.array_expr_enabled():
+        from dask.array._array_expr._collection import from_graph
+
+        keys = [(name, i, *(0,) * (len(chunks) - 1)) for i in range(len(chunks[0]))]
+        return from_graph(graph, meta, chunks, keys, name.rsplit("-", 1)[0])
+    return da.Array(graph, name, chunks, meta=meta)

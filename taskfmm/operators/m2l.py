@@ -1,0 +1,73 @@
+"""M2L in a compressed form: a low-rank core for each relative position, in the basis of the expansions.
+
+The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank
+r_t, cut where the singular values fall below ``tol`` times the largest of all cores. For a radial kernel the
+316 cores are rotations of 16, so 16 are computed and factored:
+C_{g t} = G C_t G^T with G = B^T P_g B, where P_g permutes the points of the surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from taskfmm.geometry import surface
+from taskfmm.kernels import Kernel
+from taskfmm.operators import symmetry
+from taskfmm.operators.matrix import kernel_matrix
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankM2L:
+    """Cores ``right[t] @ left[t]`` that act on rows: local += multipole @ right[t] @ left[t].
+
+    rank : int64 [343], 0 for adjacent boxes
+    start : int64 [344], where the factors of a code begin, in rows of length k
+    right : [start[-1] * k], for each code a C-order (k, rank) block
+    left : [start[-1] * k], for each code a C-order (rank, k) block
+    """
+
+    rank: np.ndarray
+    start: np.ndarray
+    right: np.ndarray
+    left: np.ndarray
+
+    @property
+    def mean_rank(self) -> float:
+        return float(self.rank[symmetry.is_far()].mean())
+
+
+def compress(
+    kernel: Kernel, order: int, tol: float, multipole: np.ndarray, local: np.ndarray, dtype: type
+) -> LowRankM2L:
+    """Build the cores for the unit box.
+
+    multipole, local : float64 [n_s, k], orthonormal columns: density = multipole @ coefficients, and
+    coefficients = local.T @ check potentials.
+    """
+    inner = surface.cube(order, surface.INNER)
+    code, rotation = symmetry.representatives()
+    far = symmetry.is_far()
+    offset = symmetry.offsets()
+    cores = {}
+    for c in np.unique(code[far]):
+        full = kernel_matrix(kernel, inner + 2.0 * offset[c][:, None], inner)
+        cores[c] = scipy.linalg.svd(local.T @ full @ multipole, lapack_driver="gesdd")
+    cut = tol * max(core[1][0] for core in cores.values())
+    turns = [symmetry.permutation(inner, g) for g in symmetry.rotations()]
+    turn_source = [multipole.T @ multipole[perm] for perm in turns]
+    turn_target = turn_source if local is multipole else [local.T @ local[perm] for perm in turns]
+
+    rank = np.zeros(symmetry.N_OFFSETS, np.int64)
+    right, left = [], []
+    for c in np.flatnonzero(far):
+        u, s, vt = cores[code[c]]
+        rank[c] = r = max(1, int((s > cut).sum()))
+        left.append((turn_target[rotation[c]] @ (u[:, :r] * s[:r])).T.ravel())
+        right.append((turn_source[rotation[c]] @ vt[:r].T).ravel())
+    start = np.concatenate([[0], np.cumsum(rank)])
+    return LowRankM2L(
+        rank, start, np.concatenate(right).astype(dtype), np.concatenate(left).astype(dtype)
+    )

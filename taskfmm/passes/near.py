@@ -1,0 +1,27 @@
+"""The near field: sources straight to targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.plan.work import PointsToPoints
+
+
+def near(
+    work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, threads: int = 1
+) -> np.ndarray:
+    """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
+    out = np.zeros((KERNELS[kernel].n_components(output), work.targets.shape[1]))
+    gather_loops(kernel, output).points_to_points(
+        work.target_ptr,
+        work.targets,
+        work.ptr,
+        work.begin,
+        work.end,
+        work.points,
+        charges[:, work.charge_rows],
+        out,
+        threads=threads,
+    )
+    return out

@@ -1,0 +1,63 @@
+"""Upward: from charges to the multipoles of every box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from taskfmm.kernels import KERNELS, spread_loops
+from taskfmm.operators.expansions import Expansions
+from taskfmm.passes.halo import pull
+from taskfmm.passes.translations import translate_dense
+from taskfmm.plan.work import PointsToSurfaces, Translation
+
+
+def check_potentials(
+    work: PointsToSurfaces, surface: np.ndarray, charges: np.ndarray, kernel: str, threads: int
+) -> np.ndarray:
+    """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the boxes' units."""
+    out = np.zeros((work.rows.size, KERNELS[kernel].n_potential, surface.shape[1]))
+    spread_loops(kernel).points_to_surfaces(
+        surface,
+        work.hi,
+        work.lo,
+        1.0 / work.half_width,
+        work.ptr,
+        work.begin,
+        work.end,
+        work.points,
+        charges[:, work.charge_rows],
+        out,
+        threads=threads,
+    )
+    return out.reshape(out.shape[0], -1)
+
+
+def p2m(
+    work: PointsToSurfaces, charges: np.ndarray, kernel: str, operators: Expansions, threads: int = 1
+) -> np.ndarray:
+    """P2M, on leaves: sources to upward check potentials, those to multipoles.
+
+    charges : float64 [n_charge, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
+    """
+    out = np.zeros((work.n_rows, operators.rank))
+    check = check_potentials(work, operators.upward_check, charges, kernel, threads)
+    out[work.rows] = check @ operators.check_to_multipole
+    return out
+
+
+def m2m(
+    work: Translation,
+    own: np.ndarray | None,
+    children: Sequence[np.ndarray],
+    operators: Expansions,
+    threads: int = 1,
+) -> np.ndarray:
+    """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M."""
+    out = np.zeros((work.n_rows, operators.rank)) if own is None else own.copy()
+    multipoles = pull(work.halo, children)
+    translate_dense(
+        work.code_ptr, work.target, work.source, multipoles, operators.m2m, out, threads=threads
+    )
+    return out

@@ -1,0 +1,99 @@
+"""Downward: from locals, and from the multipoles of small boxes near a large leaf, to values at targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.operators.expansions import Expansions
+from taskfmm.passes.halo import pull
+from taskfmm.passes.translations import translate_dense
+from taskfmm.plan.work import SurfacesToPoints, Translation
+
+
+def l2l(
+    work: Translation | None,
+    parents: Sequence[np.ndarray],
+    parts: Sequence[np.ndarray],
+    shape: tuple[int, int],
+    operators: Expansions,
+    threads: int = 1,
+) -> np.ndarray:
+    """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
+
+    Returns the whole local of each box of the shard, float64 [n_boxes, k] = shape.
+    """
+    out = np.zeros(shape)
+    for part in parts:
+        out += part
+    if work is not None:
+        translate_dense(
+            work.code_ptr,
+            work.target,
+            work.source,
+            pull(work.halo, parents),
+            operators.l2l,
+            out,
+            threads=threads,
+        )
+    return out
+
+
+def _values(
+    work: SurfacesToPoints,
+    surface: np.ndarray,
+    density: np.ndarray,
+    kernel: str,
+    output: str,
+    threads: int,
+) -> np.ndarray:
+    facts = KERNELS[kernel]
+    out = np.zeros((facts.n_components(output), work.targets.shape[1]))
+    gather_loops(kernel, output).surfaces_to_points(
+        surface,
+        work.ratio,
+        work.target_ptr,
+        work.targets,
+        work.hi,
+        work.lo,
+        1.0 / work.half_width,
+        work.ptr,
+        work.idx,
+        work.box_hi,
+        work.box_lo,
+        density.reshape(density.shape[0], facts.n_charge, -1),
+        out,
+        threads=threads,
+    )
+    degree = facts.degree or 0
+    out[: facts.n_potential] *= work.half_width**degree
+    out[facts.n_potential :] *= work.half_width ** (degree - 1)
+    return out
+
+
+def l2p(
+    work: SurfacesToPoints,
+    local: Sequence[np.ndarray],
+    kernel: str,
+    operators: Expansions,
+    output: str,
+    threads: int = 1,
+) -> np.ndarray:
+    """L2P, on leaves: the locals at the targets. Returns float64 [n_components, n_targets]."""
+    density = pull(work.halo, local) @ operators.local_to_density
+    return _values(work, operators.downward_equivalent, density, kernel, output, threads)
+
+
+def m2p(
+    work: SurfacesToPoints,
+    multipoles: Sequence[np.ndarray],
+    kernel: str,
+    operators: Expansions,
+    output: str,
+    threads: int = 1,
+) -> np.ndarray:
+    """M2P, on leaves: the multipoles of the W list at the targets. Returns float64 [n_components, n_targets]."""
+    density = pull(work.halo, multipoles) @ operators.multipole_to_density
+    return _values(work, operators.upward_equivalent, density, kernel, output, threads)

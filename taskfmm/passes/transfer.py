@@ -1,0 +1,44 @@
+"""Across: from multipoles, or from charges near a large box, to locals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from taskfmm.operators.expansions import Expansions
+from taskfmm.passes.halo import pull
+from taskfmm.passes.source import check_potentials
+from taskfmm.passes.translations import translate_low_rank
+from taskfmm.plan.work import PointsToSurfaces, Translation
+
+
+def m2l(
+    work: Translation, multipoles: Sequence[np.ndarray], operators: Expansions, threads: int = 1
+) -> np.ndarray:
+    """M2L, on every box: sum over the V list. Returns [n_boxes, k] in the dtype of the M2L stage."""
+    back_end = operators.m2l
+    out = np.zeros((work.n_rows, operators.rank), back_end.left.dtype)
+    translate_low_rank(
+        work.code_ptr,
+        work.target,
+        work.source,
+        pull(work.halo, multipoles, back_end.left.dtype),
+        back_end.rank,
+        back_end.start,
+        back_end.right,
+        back_end.left,
+        out,
+        threads=threads,
+    )
+    return out
+
+
+def p2l(
+    work: PointsToSurfaces, charges: np.ndarray, kernel: str, operators: Expansions, threads: int = 1
+) -> np.ndarray:
+    """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
+    out = np.zeros((work.n_rows, operators.rank))
+    check = check_potentials(work, operators.downward_check, charges, kernel, threads)
+    out[work.rows] = check @ operators.check_to_local
+    return out

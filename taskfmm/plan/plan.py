@@ -1,0 +1,132 @@
+"""The plan: everything that depends on geometry alone, made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from taskfmm.csr import Csr
+from taskfmm.operators.expansions import Expansions
+from taskfmm.plan import cost
+from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
+from taskfmm.plan.runs import list_runs
+from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
+from taskfmm.tree.lists import Lists
+from taskfmm.tree.octree import Octree
+
+CHUNK = 2**18
+"""Rows of a chunk of the result, at least."""
+
+MOST_CHUNKS = 16
+"""A chunk reads from most shards, so their number is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Shards of a tree.
+
+    far : for each level, from the root, its shards; no shards above level 2
+    near : the near field, cut on its own since its cost lies elsewhere
+    chunks : how the values of L2P and near field become the result, in the caller's order
+    """
+
+    tree: Octree
+    lists: Interactions
+    far: tuple[tuple[FarShard, ...], ...]
+    near: tuple[PointsToPoints, ...]
+    chunks: tuple[Chunk, ...]
+
+
+def _csr(rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
+    order = np.lexsort((columns, rows))
+    ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
+    return Csr(ptr.astype(np.int64), columns[order].astype(np.int32))
+
+
+def _rows(csr: Csr) -> np.ndarray:
+    return np.repeat(np.arange(len(csr)), np.diff(csr.ptr))
+
+
+def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interactions:
+    """Move W and X entries into the near field where points are fewer than surface points.
+
+    A W entry (source box A, leaf B) costs n_surface evaluations a target through A's multipole and as many as A
+    has sources without it. An X entry (leaf A, target box B) can be moved only if B is a leaf.
+    """
+    n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
+    n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
+    w_rows, x_rows = _rows(lists.w), _rows(lists.x)
+    w_direct = n_sources[lists.w.idx] <= n_surface
+    x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
+    if not (w_direct.any() or x_direct.any()):
+        return Interactions(lists.u, lists.v, lists.w, lists.x)
+    u_rows = np.concatenate([_rows(lists.u), w_rows[w_direct], x_rows[x_direct]])
+    u_idx = np.concatenate([lists.u.idx, lists.w.idx[w_direct], lists.x.idx[x_direct]])
+    return Interactions(
+        _csr(u_rows, u_idx, tree.n_boxes),
+        lists.v,
+        _csr(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
+        _csr(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
+    )
+
+
+def _chunks(tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]) -> tuple[Chunk, ...]:
+    """Where the values of each task go; far and near hold the leaves of each task."""
+    n = tree.target_order.size
+    size = max(CHUNK, -(-n // MOST_CHUNKS))
+    edges = range(0, n, size) if n else ()
+    chunks = tuple(Chunk(begin, min(begin + size, n), {}, {}) for begin in edges)
+
+    def scatter(leaves: np.ndarray, kind: str, key: object) -> None:
+        rows = tree.target_order[list_runs(*tree.target_ptr[leaves].T)]
+        owner = rows // size
+        order = np.argsort(owner, kind="stable") if len(chunks) > 1 else np.arange(rows.size)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(chunks)))])
+        for i, chunk in enumerate(chunks):
+            columns = order[ends[i] : ends[i + 1]]
+            if columns.size:
+                part = Part(columns.astype(np.int32), (rows[columns] - chunk.begin).astype(np.int32))
+                getattr(chunk, kind)[key] = part
+
+    for key, leaves in far.items():
+        scatter(leaves, "far", key)
+    for number, leaves in enumerate(near):
+        scatter(leaves, "near", number)
+    return chunks
+
+
+def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
+    """Cut the tree into shards of about equal cost."""
+    interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
+    far_cost = cost.far(tree, interactions.v, interactions.w, interactions.x, operators)
+    near_cost = cost.near(tree, interactions.u)
+    task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.TASKS, cost.SHORTEST, cost.LONGEST))
+
+    level_ptr = tree.level_ptr
+    bounds = {
+        level: level_ptr[level] + cost.cut(far_cost[level_ptr[level] : level_ptr[level + 1]], task)
+        for level in range(TOP_LEVEL, tree.n_levels)
+    }
+    builder = ShardBuilder(tree, interactions, bounds)
+    far = tuple(
+        tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
+        for level in range(tree.n_levels)
+    )
+    far_leaves = {
+        (shard.level, shard.number): builder.leaf_targets(*bounds[shard.level][shard.number :][:2])
+        for shards in far
+        for shard in shards
+        if shard.l2p is not None
+    }
+    near_leaves = []
+    evaluated = np.diff(interactions.u.ptr) > 0
+    for level in range(tree.n_levels):
+        leaves = level_ptr[level] + np.flatnonzero(evaluated[level_ptr[level] : level_ptr[level + 1]])
+        if leaves.size:
+            runs = cost.cut(near_cost[leaves], task)
+            near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
+    near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
+    chunks = _chunks(tree, far_leaves, [leaves for _, leaves in near_leaves])
+    return Plan(tree, interactions, far, near, chunks)

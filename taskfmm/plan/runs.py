@@ -1,0 +1,104 @@
+"""Compiled helpers of the planner: runs of points, halos, and entries sorted by block and code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taskfmm.jit import jit
+
+
+@jit
+def take_runs(points, begin, end):
+    """Concatenate runs of columns: float64 [3, n], and int64 [n_runs + 1], where each run starts."""
+    ptr = np.zeros(begin.size + 1, np.int64)
+    for i in range(begin.size):
+        ptr[i + 1] = ptr[i] + end[i] - begin[i]
+    out = np.empty((3, ptr[-1]))
+    for i in range(begin.size):
+        for axis in range(3):
+            out[axis, ptr[i] : ptr[i + 1]] = points[axis, begin[i] : end[i]]
+    return out, ptr
+
+
+@jit
+def list_runs(begin, end):
+    """The members of runs of integers, concatenated, int64."""
+    n = 0
+    for i in range(begin.size):
+        n += end[i] - begin[i]
+    out = np.empty(n, np.int64)
+    at = 0
+    for i in range(begin.size):
+        for j in range(begin[i], end[i]):
+            out[at] = j
+            at += 1
+    return out
+
+
+@jit
+def distinct(values, low, high):
+    """The distinct values, ascending, and the place of each value among them.
+
+    values : int32 [n], all of them in low <= value < high
+    """
+    place = np.full(high - low, -1, np.int32)
+    for i in range(values.size):
+        place[values[i] - low] = 0
+    n = 0
+    for i in range(place.size):
+        if place[i] == 0:
+            place[i] = n
+            n += 1
+    found = np.empty(n, np.int32)
+    for i in range(place.size):
+        if place[i] >= 0:
+            found[place[i]] = i + low
+    where = np.empty(values.size, np.int32)
+    for i in range(values.size):
+        where[i] = place[values[i] - low]
+    return found, where
+
+
+@jit
+def offset_codes(ptr, idx, first, last, anchor):
+    """Codes (see `taskfmm.operators.symmetry`) of the V-list entries of boxes first to last, int16."""
+    out = np.empty(ptr[last] - ptr[first], np.int16)
+    at = 0
+    for b in range(first, last):
+        for e in range(ptr[b], ptr[b + 1]):
+            s = idx[e]
+            x = anchor[b, 0] - anchor[s, 0] + 3
+            y = anchor[b, 1] - anchor[s, 1] + 3
+            z = anchor[b, 2] - anchor[s, 2] + 3
+            out[at] = 49 * x + 7 * y + z
+            at += 1
+    return out
+
+
+@jit
+def sort_by_code(row, source, code, n_codes, n_rows, block):
+    """Counting sort of entries by (block of rows, code), stable.
+
+    Returns
+    -------
+    code_ptr : int64 [n_blocks, n_codes + 1]; target, source : int32 [n_entries]
+    """
+    n_blocks = max(1, (n_rows + block - 1) // block)
+    count = np.zeros(n_blocks * n_codes + 1, np.int64)
+    for e in range(row.size):
+        count[(row[e] // block) * n_codes + code[e] + 1] += 1
+    for i in range(count.size - 1):
+        count[i + 1] += count[i]
+    code_ptr = np.empty((n_blocks, n_codes + 1), np.int64)
+    for b in range(n_blocks):
+        for c in range(n_codes + 1):
+            code_ptr[b, c] = count[b * n_codes + c]
+    target = np.empty(row.size, np.int32)
+    sorted_source = np.empty(row.size, np.int32)
+    for e in range(row.size):
+        slot = (row[e] // block) * n_codes + code[e]
+        at = count[slot]
+        count[slot] += 1
+        target[at] = row[e]
+        sorted_source[at] = source[e]
+    return code_ptr, target, sorted_source

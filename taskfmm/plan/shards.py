@@ -1,0 +1,229 @@
+"""Cut each level into shards and write down the work of every operator on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from taskfmm.csr import Csr
+from taskfmm.geometry.domain import box_centers, box_half_width
+from taskfmm.operators import symmetry
+from taskfmm.plan.runs import distinct, list_runs, offset_codes, sort_by_code, take_runs
+from taskfmm.plan.work import (
+    FarShard,
+    Halo,
+    PointsToPoints,
+    PointsToSurfaces,
+    SurfacesToPoints,
+    Translation,
+)
+from taskfmm.tree.octree import Octree
+
+TOP_LEVEL = 2
+"""The first level at which two boxes can be far from each other; expansions start there."""
+
+M2L_BLOCK = 512
+"""Target boxes that one thread works on at a time, so that their sums stay in its cache."""
+
+DENSE_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """The lists that the passes run, after cheap W and X entries have become near-field entries."""
+
+    u: Csr
+    v: Csr
+    w: Csr
+    x: Csr
+
+
+def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
+    """The halo made of ascending ``boxes`` of a level whose shards are ``bounds[i]:bounds[i + 1]``."""
+    owner = np.searchsorted(bounds, boxes, side="right") - 1
+    shards, first = np.unique(owner, return_index=True)
+    rows = (boxes - bounds[owner]).astype(np.int32)
+    return Halo(level, tuple(shards.tolist()), np.append(first, boxes.size).astype(np.int64), rows)
+
+
+def _rows_and_entries(csr: Csr, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (from 0) and columns of the entries of rows first to last."""
+    idx = csr.idx[csr.ptr[first] : csr.ptr[last]]
+    rows = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(csr.ptr[first : last + 1]))
+    return rows, idx
+
+
+class ShardBuilder:
+    """Builds the work of runs of boxes; holds what all of them share.
+
+    bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last.
+    """
+
+    def __init__(self, tree: Octree, lists: Interactions, bounds: dict[int, np.ndarray]) -> None:
+        self.tree = tree
+        self.lists = lists
+        self.bounds = bounds
+        self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
+        self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
+        self.is_leaf = tree.is_leaf
+        self.octant = ((tree.anchor & 1) @ np.array([4, 2, 1])).astype(np.int16)
+
+    def far(self, level: int, number: int) -> FarShard:
+        """All far-field work of one shard."""
+        first, last = (int(b) for b in self.bounds[level][number : number + 2])
+        return FarShard(
+            level,
+            number,
+            last - first,
+            p2m=self._p2m(level, first, last),
+            m2m=self._m2m(level, first, last),
+            m2l=self._m2l(level, first, last),
+            p2l=self._p2l(level, first, last),
+            l2l=self._l2l(level, first, last),
+            m2p=self._m2p(level, first, last),
+            l2p=self._l2p(level, number, first, last),
+        )
+
+    def _centers(self, level: int, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return box_centers(self.tree.domain, level, self.tree.anchor[boxes])
+
+    def _p2m(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
+        boxes = first + np.flatnonzero((self.is_leaf & self.has_sources)[first:last])
+        if boxes.size == 0:
+            return None
+        begin, end = self.tree.source_ptr[boxes].T
+        points, ptr = take_runs(self.tree.sources, begin, end)
+        hi, lo = self._centers(level, boxes)
+        return PointsToSurfaces(
+            box_half_width(self.tree.domain, level),
+            last - first,
+            (boxes - first).astype(np.int32),
+            hi,
+            lo,
+            np.arange(boxes.size + 1),
+            ptr[:-1],
+            ptr[1:],
+            points,
+            list_runs(begin, end),
+        )
+
+    def _p2l(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
+        count = np.diff(self.lists.x.ptr[first : last + 1])
+        rows = np.flatnonzero(count)
+        if rows.size == 0:
+            return None
+        entries = self.lists.x.idx[self.lists.x.ptr[first] : self.lists.x.ptr[last]]
+        boxes, where = distinct(entries, 0, self.tree.n_boxes)
+        begin, end = self.tree.source_ptr[boxes].T
+        points, ptr = take_runs(self.tree.sources, begin, end)
+        hi, lo = self._centers(level, first + rows)
+        return PointsToSurfaces(
+            box_half_width(self.tree.domain, level),
+            last - first,
+            rows.astype(np.int32),
+            hi,
+            lo,
+            np.concatenate([[0], np.cumsum(count[rows])]),
+            ptr[:-1][where],
+            ptr[1:][where],
+            points,
+            list_runs(begin, end),
+        )
+
+    def _m2m(self, level: int, first: int, last: int) -> Translation | None:
+        child_ptr = self.tree.child_ptr
+        children = np.arange(child_ptr[first], child_ptr[last])
+        children = children[self.has_sources[children]]
+        if children.size == 0:
+            return None
+        row = (self.tree.parent[children] - first).astype(np.int32)
+        source = np.arange(children.size, dtype=np.int32)
+        sort = sort_by_code(row, source, self.octant[children], 8, last - first, DENSE_BLOCK)
+        return Translation(halo_of(level + 1, children, self.bounds[level + 1]), last - first, *sort)
+
+    def _l2l(self, level: int, first: int, last: int) -> Translation | None:
+        if level == TOP_LEVEL:
+            return None
+        boxes = first + np.flatnonzero(self.has_targets[first:last])
+        if boxes.size == 0:
+            return None
+        parents, where = np.unique(self.tree.parent[boxes], return_inverse=True)
+        row = (boxes - first).astype(np.int32)
+        source = where.astype(np.int32)
+        sort = sort_by_code(row, source, self.octant[boxes], 8, last - first, DENSE_BLOCK)
+        return Translation(halo_of(level - 1, parents, self.bounds[level - 1]), last - first, *sort)
+
+    def _m2l(self, level: int, first: int, last: int) -> Translation | None:
+        v = self.lists.v
+        row, idx = _rows_and_entries(v, first, last)
+        if idx.size == 0:
+            return None
+        low, high = self.tree.level_ptr[level : level + 2]
+        boxes, where = distinct(idx, low, high)
+        code = offset_codes(v.ptr, v.idx, first, last, self.tree.anchor)
+        sort = sort_by_code(row, where, code, symmetry.N_OFFSETS, last - first, M2L_BLOCK)
+        return Translation(halo_of(level, boxes, self.bounds[level]), last - first, *sort)
+
+    def leaf_targets(self, first: int, last: int) -> np.ndarray:
+        """The leaves among boxes first to last that hold targets: the rows of L2P and M2P."""
+        return first + np.flatnonzero((self.is_leaf & self.has_targets)[first:last])
+
+    def _l2p(self, level: int, number: int, first: int, last: int) -> SurfacesToPoints | None:
+        boxes = self.leaf_targets(first, last)
+        if boxes.size == 0:
+            return None
+        halo = Halo(level, (number,), np.array([0, boxes.size]), (boxes - first).astype(np.int32))
+        own = Csr(np.arange(boxes.size + 1), np.arange(boxes.size, dtype=np.int32))
+        return self._to_points(level, boxes, halo, 1.0, boxes, own)
+
+    def _m2p(self, level: int, first: int, last: int) -> SurfacesToPoints | None:
+        leaves = self.leaf_targets(first, last)
+        w = self.lists.w
+        count = np.diff(w.ptr)[leaves]
+        if count.sum() == 0:
+            return None
+        low, high = self.tree.level_ptr[level + 1 : level + 3]
+        boxes, where = distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
+        halo = halo_of(level + 1, boxes, self.bounds[level + 1])
+        ptr = np.concatenate([[0], np.cumsum(count)])
+        return self._to_points(level, leaves, halo, 0.5, boxes, Csr(ptr, where))
+
+    def _to_points(
+        self, level: int, leaves: np.ndarray, halo: Halo, ratio: float, boxes: np.ndarray, entries: Csr
+    ) -> SurfacesToPoints:
+        begin, end = self.tree.target_ptr[leaves].T
+        targets, target_ptr = take_runs(self.tree.targets, begin, end)
+        box_level = level if ratio == 1.0 else level + 1
+        return SurfacesToPoints(
+            halo,
+            box_half_width(self.tree.domain, level),
+            ratio,
+            target_ptr,
+            targets,
+            *self._centers(level, leaves),
+            *self._centers(box_level, boxes),
+            entries.ptr,
+            entries.idx,
+        )
+
+    def near(self, level: int, leaves: np.ndarray) -> PointsToPoints:
+        """The near field of a run of leaves that hold targets."""
+        u = self.lists.u
+        begin, end = self.tree.target_ptr[leaves].T
+        targets, target_ptr = take_runs(self.tree.targets, begin, end)
+        count = u.ptr[leaves + 1] - u.ptr[leaves]
+        entries = u.idx[list_runs(u.ptr[leaves], u.ptr[leaves + 1])]
+        boxes, where = distinct(entries, 0, self.tree.n_boxes)
+        source_begin, source_end = self.tree.source_ptr[boxes].T
+        points, ptr = take_runs(self.tree.sources, source_begin, source_end)
+        return PointsToPoints(
+            level,
+            target_ptr,
+            targets,
+            np.concatenate([[0], np.cumsum(count)]),
+            ptr[:-1][where],
+            ptr[1:][where],
+            points,
+            list_runs(source_begin, source_end),
+        )

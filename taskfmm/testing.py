@@ -1,0 +1,138 @@
+"""Point clouds and charges that are hard on an FMM, for tests and benchmarks.
+
+Every function takes the number of points and a `numpy.random.Generator`, so a result is reproduced by its seed.
+The clouds are uniform ones, thin ones, strongly graded ones and degenerate ones; a method that holds on all of
+`DISTRIBUTIONS` has met every shape of tree.
+
+Examples
+--------
+>>> import numpy as np
+>>> from taskfmm.testing import DISTRIBUTIONS, charges
+>>> rng = np.random.default_rng(8675309)
+>>> points = DISTRIBUTIONS["plummer"](1000, rng)
+>>> points.shape, charges("neutral", 1000, rng).shape
+((1000, 3), (1000,))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform in the unit cube."""
+    return rng.random((n, 3))
+
+
+def sphere(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on the surface of the unit sphere."""
+    points = rng.standard_normal((n, 3))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def ellipsoid(n: int, rng: np.random.Generator) -> np.ndarray:
+    """On the surface of an ellipsoid with half-axes 1, 0.1 and 0.01, crowded at its tips."""
+    return sphere(n, rng) * [1.0, 0.1, 0.01]
+
+
+def collinear(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on a line segment that is parallel to no axis."""
+    return rng.random((n, 1)) * [1.0, 0.7, -0.3]
+
+
+def coplanar(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform in a square in the plane z = 0.25."""
+    return np.column_stack((rng.random((n, 2)), np.full(n, 0.25)))
+
+
+def two_clusters(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two cubes of width 1, a million apart, half of the points in each."""
+    points = rng.random((n, 3))
+    points[n // 2 :, 0] += 1e6
+    return points
+
+
+def plummer(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Plummer's star cluster of core radius 1, cut off at 100: a dense core in a wide halo."""
+    mass = rng.uniform(0, (1 + 1e-4) ** -1.5, (n, 1))
+    return sphere(n, rng) / np.sqrt(np.maximum(mass, 1e-12) ** (-2 / 3) - 1)
+
+
+def power_law(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Radii spread evenly over twelve decades, 1e-12 to 1: every level of the tree is refined."""
+    return sphere(n, rng) * 10.0 ** rng.uniform(-12, 0, (n, 1))
+
+
+def box_faces(n: int, rng: np.random.Generator) -> np.ndarray:
+    """On faces, edges and corners of the boxes of an 8 x 8 x 8 grid, where rounding decides the box."""
+    points = rng.random((n, 3))
+    snapped = np.round(points * 8) / 8
+    pinned = rng.integers(0, 2, (n, 3)).astype(bool)
+    pinned[np.arange(n), rng.integers(0, 3, n)] = True
+    return np.where(pinned, snapped, points)
+
+
+def tiny_cluster(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Half of the points uniform in the unit cube, half in a cluster 1e-12 wide inside it."""
+    points = rng.random((n, 3))
+    points[n // 2 :] = [0.3, 0.4, 0.6] + 1e-12 * points[n // 2 :]
+    return points
+
+
+def half_duplicates(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform, but the second half repeats the first."""
+    points = rng.random((n - n // 2, 3))
+    return np.concatenate((points, points[: n // 2]))
+
+
+def identical(n: int, rng: np.random.Generator) -> np.ndarray:
+    """One random point, ``n`` times."""
+    return np.repeat(rng.random((1, 3)), n, axis=0)
+
+
+DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    make.__name__: make
+    for make in (
+        uniform,
+        sphere,
+        ellipsoid,
+        collinear,
+        coplanar,
+        two_clusters,
+        plummer,
+        power_law,
+        box_faces,
+        tiny_cluster,
+        half_duplicates,
+        identical,
+    )
+}
+"""Every cloud by name: ``DISTRIBUTIONS[name](n, rng)`` is a float64 array [n, 3]."""
+
+CHARGE_KINDS = ("positive", "signed", "neutral")
+
+
+def charges(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Random charges.
+
+    Parameters
+    ----------
+    kind : {"positive", "signed", "neutral"}
+        Uniform in [0, 1); uniform in [-1, 1); or the latter less their mean, so that they sum to zero.
+    n : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    float64 [n]
+    """
+    if kind == "positive":
+        return rng.random(n)
+    signed = rng.uniform(-1, 1, n)
+    if kind == "signed":
+        return signed
+    if kind == "neutral":
+        return signed - signed.mean() if n else signed
+    raise ValueError(f"charge kind {kind!r} is not one of {', '.join(CHARGE_KINDS)}")

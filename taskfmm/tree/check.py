@@ -1,0 +1,222 @@
+"""Invariants of the tree and the lists, checked from scratch: slow, independent of how they were built."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taskfmm.csr import Csr
+from taskfmm.geometry.domain import box_centers
+from taskfmm.tree.lists import Lists
+from taskfmm.tree.octree import Octree
+
+ROUNDING = 2.0**-50
+"""How far outside its box, in scaled units, quantisation of its rounded coordinates may leave a point."""
+
+
+def check_tree(tree: Octree) -> None:
+    """Assert that the boxes partition the points, nest, are in order, and are 2:1 balanced.
+
+    Raises
+    ------
+    AssertionError
+        Naming the invariant and the first box that breaks it.
+    """
+    _check_shape(tree)
+    _check_points(tree, tree.sources, tree.source_ptr, tree.source_order, "source")
+    _check_points(tree, tree.targets, tree.target_ptr, tree.target_order, "target")
+    _check_balance(tree)
+
+
+def check_lists(tree: Octree, lists: Lists) -> None:
+    """Assert that every list holds what its definition says, and that together they cover every pair once.
+
+    The proof of coverage is an FMM whose kernel is 1: each source carries a random integer, boxes pass sums
+    along the lists, and every target must receive the sum over all sources. Integer sums are exact (they wrap
+    around), so a pair missed or met twice cannot hide.
+
+    Raises
+    ------
+    AssertionError
+        Naming the list and the first box that breaks it.
+    """
+    _check_colleagues(tree, lists.colleagues)
+    _check_rows(tree, lists)
+    _check_geometry(tree, lists)
+    _check_dual(tree, lists)
+    _check_coverage(tree, lists, np.ones(tree.source_order.size, np.int64))
+    weights = np.random.default_rng(271828).integers(1, 2**62, tree.source_order.size)
+    _check_coverage(tree, lists, weights)
+
+
+def _require(good: np.ndarray, message: str) -> None:
+    """Fail with the message and the first index at which ``good`` is false."""
+    good = np.asarray(good)
+    if not good.all():
+        raise AssertionError(f"{message}: first at {int(np.argmin(good.ravel()))}, {good.size - good.sum()} in all")
+
+
+def _check_shape(tree: Octree) -> None:
+    n, parent, child_ptr = tree.n_boxes, tree.parent, tree.child_ptr
+    _require(tree.level_ptr[[0, -1]] == [0, n], "level_ptr does not span the boxes")
+    _require(np.diff(tree.level_ptr) > 0, "a level holds no box")
+    _require(tree.level == np.repeat(np.arange(tree.n_levels), np.diff(tree.level_ptr)), "level against level_ptr")
+    assert parent[0] == -1, "the root has a parent"
+    assert child_ptr.size == n + 1, "child_ptr needs one entry more than there are boxes"
+    assert child_ptr[0] == 1 and child_ptr[-1] == n, "the children do not span every box but the root"
+    _require(parent[1:] == np.repeat(np.arange(n), np.diff(child_ptr)), "parent against child_ptr")
+    _require(np.diff(child_ptr) <= 8, "more than eight children")
+    _require(tree.level[1:] == tree.level[parent[1:]] + 1, "a child is not one level below its parent")
+    _require(tree.anchor[1:] // 2 == tree.anchor[parent[1:]], "a child's anchor is not inside its parent's")
+    octant = tree.anchor % 2 @ [4, 2, 1]
+    siblings = parent[1:-1] == parent[2:]
+    _require(octant[1:-1][siblings] < octant[2:][siblings], "siblings are not in Morton order")
+    count = np.diff(tree.source_ptr, axis=1) + np.diff(tree.target_ptr, axis=1)
+    _require(count > 0, "a box holds no point")
+
+
+def _check_points(tree: Octree, points: np.ndarray, ptr: np.ndarray, order: np.ndarray, name: str) -> None:
+    n = order.size
+    assert points.shape == (3, n), f"{name}s have shape {points.shape}, {name}_order {n} rows"
+    _require(np.sort(order) == np.arange(n), f"{name}_order is not a permutation")
+    _require(ptr[0] == [0, n], f"the root does not hold every {name}")
+    _require(ptr[:, 0] <= ptr[:, 1], f"a box's {name}s end before they begin")
+    inner = np.flatnonzero(~tree.is_leaf)
+    first, last = tree.child_ptr[inner], tree.child_ptr[inner + 1] - 1
+    _require(ptr[first, 0] == ptr[inner, 0], f"the first child does not begin with its parent's {name}s")
+    _require(ptr[last, 1] == ptr[inner, 1], f"the last child does not end with its parent's {name}s")
+    siblings = np.flatnonzero(tree.parent[1:-1] == tree.parent[2:]) + 1
+    _require(ptr[siblings, 1] == ptr[siblings + 1, 0], f"siblings' {name}s are not contiguous")
+    leaf = np.flatnonzero(tree.is_leaf)
+    box = np.repeat(leaf, np.diff(ptr[leaf])[:, 0])
+    point = _ranges(ptr[leaf])
+    hi, lo = box_centers(tree.domain, tree.level[box], tree.anchor[box])
+    distance = np.abs((points[:, point] - hi) - lo).max(axis=0)
+    reach = np.ldexp(tree.domain.half_width, -tree.level[box].astype(np.int32)) + ROUNDING
+    _require(distance <= reach, f"a {name} lies outside its leaf")
+
+
+def _ranges(ptr: np.ndarray) -> np.ndarray:
+    """The indices ``begin:end`` of every row, one after the other."""
+    length = ptr[:, 1] - ptr[:, 0]
+    return np.arange(length.sum()) + np.repeat(ptr[:, 0] - (np.cumsum(length) - length), length)
+
+
+def _slots() -> np.ndarray:
+    return np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
+
+
+def _lookup(anchors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Row of ``anchors`` that equals each row of ``wanted``, or -1. Knows nothing of Morton keys."""
+    key, query = np.zeros(len(anchors), np.int64), np.zeros(len(wanted), np.int64)
+    known = np.ones(len(wanted), bool)
+    for axis in range(3):
+        values, rank = np.unique(anchors[:, axis], return_inverse=True)
+        at = np.minimum(np.searchsorted(values, wanted[:, axis]), values.size - 1)
+        known &= values[at] == wanted[:, axis]
+        key, query = key * values.size + rank, query * values.size + at
+    order = np.argsort(key)
+    at = np.minimum(np.searchsorted(key, query, sorter=order), key.size - 1)
+    return np.where(known & (key[order[at]] == query), order[at], -1)
+
+
+def _level_boxes(tree: Octree, level: int) -> slice:
+    return slice(int(tree.level_ptr[level]), int(tree.level_ptr[level + 1]))
+
+
+def _check_balance(tree: Octree) -> None:
+    """No leaf is adjacent to an inner box one level finer."""
+    leaf = tree.is_leaf
+    for level in range(tree.n_levels - 2):
+        here, below = _level_boxes(tree, level), _level_boxes(tree, level + 1)
+        inner = tree.anchor[below][~leaf[below]]
+        around = (inner[:, None, :] + _slots()).reshape(-1, 3) // 2
+        found = _lookup(tree.anchor[here], around)
+        touched = np.unique(found[found >= 0]) + here.start
+        _require(~leaf[touched], f"not balanced: a leaf of level {level} touches boxes of level {level + 2}")
+
+
+def _check_colleagues(tree: Octree, colleagues: np.ndarray) -> None:
+    assert colleagues.shape == (tree.n_boxes, 27), f"colleagues have shape {colleagues.shape}"
+    for level in range(tree.n_levels):
+        here = _level_boxes(tree, level)
+        found = _lookup(tree.anchor[here], (tree.anchor[here][:, None, :] + _slots()).reshape(-1, 3))
+        expected = np.where(found >= 0, found + here.start, -1).reshape(-1, 27)
+        _require((colleagues[here] == expected).all(axis=1), f"colleagues of a box of level {level}")
+
+
+def _pairs(csr: Csr) -> tuple[np.ndarray, np.ndarray]:
+    """Row and entry of everything in the list."""
+    return np.repeat(np.arange(len(csr)), np.diff(csr.ptr)), csr.idx.astype(np.int64)
+
+
+def _check_rows(tree: Octree, lists: Lists) -> None:
+    """Shape, order, range; nothing without sources or targets; leaves where only leaves belong."""
+    leaf = tree.is_leaf
+    has_sources = np.diff(tree.source_ptr)[:, 0] > 0
+    has_targets = np.diff(tree.target_ptr)[:, 0] > 0
+    for name in "uvwx":
+        csr = getattr(lists, name)
+        assert csr.ptr.size == tree.n_boxes + 1 and csr.ptr[0] == 0 and csr.ptr[-1] == csr.idx.size, f"{name}.ptr"
+        _require(np.diff(csr.ptr) >= 0, f"{name}.ptr descends")
+        target, source = _pairs(csr)
+        _require((source >= 0) & (source < tree.n_boxes), f"{name} names a box that does not exist")
+        _require((np.diff(source) > 0) | (np.diff(target) > 0), f"a row of {name} is not ascending")
+        _require(has_sources[source], f"{name} names a box without sources")
+        _require(has_targets[target], f"{name} has a row for a box without targets")
+        if name in "uw":
+            _require(leaf[target], f"{name} has a row for an inner box")
+        if name in "ux":
+            _require(leaf[source], f"{name} names an inner box")
+
+
+def _adjacent(tree: Octree, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether boxes touch or overlap: their extents compared in units of the finer one."""
+    finest = np.maximum(tree.level[a], tree.level[b])
+    width_a, width_b = (2 ** (finest - tree.level[box]).astype(np.int64)[:, None] for box in (a, b))
+    low_a, low_b = tree.anchor[a] * width_a, tree.anchor[b] * width_b
+    return ((low_a <= low_b + width_b) & (low_b <= low_a + width_a)).all(axis=1)
+
+
+def _check_geometry(tree: Octree, lists: Lists) -> None:
+    level, parent = tree.level, tree.parent
+    for name in "uvwx":
+        target, source = _pairs(getattr(lists, name))
+        touching = _adjacent(tree, target, source)
+        _require(touching if name == "u" else ~touching, f"adjacency in the {name.upper()} list")
+        finer = level[source].astype(int) - level[target]
+        if name == "u":
+            _require(np.abs(finer) <= 1, "the U list spans more than one level")
+            continue
+        _require(finer == {"v": 0, "w": 1, "x": -1}[name], f"levels in the {name.upper()} list")
+        # Far, but not so far that a parent could have met the other box instead.
+        above_target = target if name == "w" else parent[target]
+        above_source = source if name == "x" else parent[source]
+        _require(_adjacent(tree, above_target, above_source), f"the {name.upper()} list reaches too far")
+
+
+def _check_dual(tree: Octree, lists: Lists) -> None:
+    """X is W turned round, wherever both boxes hold sources and targets."""
+    both = (np.diff(tree.source_ptr)[:, 0] > 0) & (np.diff(tree.target_ptr)[:, 0] > 0)
+    w_row, w_entry = _pairs(lists.w)
+    x_row, x_entry = _pairs(lists.x)
+    w_kept, x_kept = both[w_row] & both[w_entry], both[x_row] & both[x_entry]
+    forward = np.sort(w_row[w_kept] * tree.n_boxes + w_entry[w_kept])
+    backward = np.sort(x_entry[x_kept] * tree.n_boxes + x_row[x_kept])
+    assert np.array_equal(forward, backward), f"X is not the dual of W: {forward.size} against {backward.size} pairs"
+
+
+def _check_coverage(tree: Octree, lists: Lists, weights: np.ndarray) -> None:
+    before = np.concatenate(([0], np.cumsum(weights)))
+    multipole = before[tree.source_ptr[:, 1]] - before[tree.source_ptr[:, 0]]
+
+    def received(csr: Csr) -> np.ndarray:
+        running = np.concatenate(([0], np.cumsum(multipole[csr.idx])))
+        return running[csr.ptr[1:]] - running[csr.ptr[:-1]]
+
+    local = received(lists.v) + received(lists.x)
+    for level in range(1, tree.n_levels):
+        here = _level_boxes(tree, level)
+        local[here] += local[tree.parent[here]]
+    total = local + received(lists.w) + received(lists.u)
+    asked = tree.is_leaf & (np.diff(tree.target_ptr)[:, 0] > 0)
+    _require(~asked | (total == before[-1]), "targets of a leaf do not meet every source exactly once")
