@@ -41,7 +41,7 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             known = isinstance(error, TaskfmmError)
-            text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
+            text = str(error) if known else f"{type(error).__name__}: {error} (taskfmm --debug shows where)"
             click.echo(f"Error: {' '.join(text.split())}", err=True)
             ctx.exit(1)
 

@@ -103,7 +103,7 @@ def test_errors_take_one_line_and_lose_nothing(fake):
     with h5py.File("in.h5", "a") as file:
         file["charges"][...] = 13.0
     result = call("run", "in.h5", "-o", "out.h5", code=1)
-    assert result.stderr == "Error: RuntimeError: out of luck (--debug shows where)\n"
+    assert result.stderr == "Error: RuntimeError: out of luck (taskfmm --debug shows where)\n"
     result = CliRunner().invoke(main, ["--debug", "run", "in.h5", "-o", "out.h5"])
     assert isinstance(result.exception, RuntimeError)
     assert Path("out.h5").read_bytes() == before
@@ -113,6 +113,8 @@ def test_errors_take_one_line_and_lose_nothing(fake):
 def test_refused_before_anything_is_planned(fake, monkeypatch):
     monkeypatch.setattr(taskfmm, "Fmm", lambda *_, **__: pytest.fail("planned"))
     assert "no such file" in call("run", "none.h5", "-o", "out.h5", code=1).stderr
+    Path("old.h5").touch()
+    assert "no such file" in call("run", "none.h5", "-o", "old.h5", code=1).stderr
     assert "is the input file" in call("run", "in.h5", "-o", "./in.h5", code=1).stderr
     assert "cannot be written" in call("run", "in.h5", "-o", "none/out.h5", code=1).stderr
     with h5py.File("in.h5", "a") as file:

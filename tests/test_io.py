@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+import taskfmm
 from taskfmm import io
 from taskfmm.errors import InputError
 
 RNG = np.random.default_rng(518377)
 SOURCES = RNG.random((50, 3))
 CHARGES = RNG.normal(size=50)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
+CAPTURE = dict(capture_output=True, text=True, check=False)
 
 
 def write(path, **datasets):
@@ -140,17 +146,39 @@ def test_a_failed_output_leaves_the_old_one(tmp_path, error):
     assert os.listdir(tmp_path) == ["out.h5"]
 
 
-def test_a_full_disk_leaves_the_old_output(tmp_path, monkeypatch):
-    path = tmp_path / "out.h5"
-    path.write_bytes(b"old")
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
+@pytest.mark.parametrize("limit", [100, 5_000, 80_000])
+def test_a_full_disk_leaves_the_old_output(tmp_path, limit):
+    # In a process of its own: a library that writes past the limit may take the process down.
+    code = f"""
+import resource, numpy as np
+from taskfmm import errors, io
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+try:
+    with io.OutputFile("out.h5") as output:
+        output.write("potential", np.ones(10_000))
+except errors.InputError as error:
+    print(error)
+"""
+    (tmp_path / "out.h5").write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, **CAPTURE)
+    assert "out.h5: cannot be written, nothing was changed" in done.stdout
+    assert "File too large" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.h5").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.h5"]
 
-    def full(_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device"), io.OutputFile(path) as output:
+def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
+    (tmp_path / "out.h5").write_bytes(b"old")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), io.OutputFile(tmp_path / "out.h5") as output:
         output.write("potential", CHARGES)
-    assert path.read_bytes() == b"old"
+    assert (tmp_path / "out.h5").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.h5"]
 
 
