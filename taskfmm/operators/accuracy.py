@@ -19,3 +19,17 @@ class Accuracy:
     basis_tol: float
     m2l_tol: float
     m2l_dtype: str = "float64"
+
+
+def of_order(order: int) -> Accuracy:
+    """The cuts that go with an order: small enough that the order decides the error."""
+    return Accuracy(order, 10.0 ** (1 - order), 10.0 ** (1 - order))
+
+
+def choose(kernel, eps, output, dtype, order):
+    import math
+    return of_order(kernel.fixed_order or order or int(-math.log10(eps)) + 1)
+
+
+def leaf_size(accuracy):
+    return 100

@@ -8,14 +8,25 @@ import numpy as np
 
 from taskfmm.jit import jit
 from taskfmm.kernels import Kernel
+from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import Chunk, Part
 
 
 @jit
-def _scatter(columns, rows, values, first, out):
-    for i in range(columns.size):
-        for c in range(out.shape[1]):
-            out[rows[i], c] += values[first + c, columns[i]]
+def _scatter(columns, rows, values, out):
+    for c in range(out.shape[0]):
+        for i in range(columns.size):
+            out[c, rows[i]] += values[c, columns[i]]
+
+
+def in_units(values: np.ndarray, kernel: Kernel, output: str, scale: float) -> np.ndarray:
+    """One output of scaled values [n_components, n], in the caller's units: [n], or [n, 3] for a gradient."""
+    rows = values[kernel.n_potential :] if output == "gradient" else values[: kernel.n_potential]
+    # degree of the kernel, one less for its derivative; step by step, as scale may be 1e150
+    found = rows * kernel.factor
+    for _ in range((output == "gradient") - (kernel.degree or 0)):
+        found *= scale
+    return found.T.copy() if len(rows) > 1 else found[0]
 
 
 def collect(
@@ -26,27 +37,34 @@ def collect(
     scale: float,
     dtype: np.dtype,
 ) -> np.ndarray:
-    """The rows of a chunk of one output.
+    """The rows of a chunk of one output, in the caller's order and units.
 
     values : results of L2P and near field, in the order of ``parts(chunk)``
-    scale : of the domain; a gradient carries one more power of it than a potential
+    scale : of the domain
 
     Returns
     -------
     [n] for a scalar potential, [n, 3] for its gradient
     """
-    gradient = output == "gradient"
-    first = kernel.n_potential if gradient else 0
-    n_columns = (3 if gradient else 1) * kernel.n_potential
-    out = np.zeros((chunk.end - chunk.begin, n_columns))
+    out = np.zeros((len(values[0]) if values else 4, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
-        _scatter(part.columns, part.rows, array, first, out)
-    out *= kernel.factor
-    for _ in range(gradient - (kernel.degree or 0)):
-        out *= scale
-    return (out if n_columns > 1 else out[:, 0]).astype(dtype)
+        _scatter(part.columns, part.rows, array, out)
+    return in_units(out, kernel, output, scale).astype(dtype, copy=False)
 
 
 def parts(chunk: Chunk) -> list[Part]:
     """The parts of a chunk: far field by level and shard, then near field."""
     return [*chunk.far.values(), *chunk.near.values()]
+
+
+def gather(
+    plan: Plan, values: Sequence[np.ndarray], kernel: Kernel, output: str, dtype: np.dtype
+) -> np.ndarray:
+    """The whole of one output from the values of `taskfmm.passes.serial`."""
+    works = [(s.level, s.number) for shards in plan.far for s in shards if s.l2p]
+    at = {key: array for key, array in zip([*works, *range(len(plan.near))], values, strict=True)}
+    pieces = []
+    for chunk in plan.chunks:
+        pulled = [at[key] for key in (*chunk.far, *chunk.near)]
+        pieces.append(collect(chunk, pulled, kernel, output, plan.tree.domain.scale, dtype))
+    return np.concatenate(pieces)

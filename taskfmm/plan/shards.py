@@ -202,9 +202,9 @@ class ShardBuilder:
             target_ptr,
             targets,
             *self._centers(level, leaves),
-            *self._centers(box_level, boxes),
             entries.ptr,
             entries.idx,
+            *self._centers(box_level, boxes),
         )
 
     def near(self, level: int, leaves: np.ndarray) -> PointsToPoints:

@@ -1,0 +1,92 @@
+"""The exact sum, the reference that everything is checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from taskfmm import validate
+from taskfmm.geometry.domain import enclose
+from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.passes.result import in_units
+from taskfmm.runtime.threads import budget
+
+TILE = 4096
+"""Sources that stay in a core's cache while a block of targets runs over them."""
+
+BLOCK = 256
+"""Targets that one thread takes at a time."""
+
+
+def direct(
+    sources: Any,
+    charges: Any,
+    targets: Any = None,
+    kernel: str = "laplace",
+    outputs: Sequence[str] | str | None = None,
+) -> np.ndarray | Mapping[str, np.ndarray]:
+    """Sum over all sources at every target, pair by pair.
+
+    For the Laplace kernel ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length; a pair at
+    zero distance adds nothing. Work grows as targets x sources: a billion pairs take about a second.
+
+    Parameters
+    ----------
+    sources : array_like, real, (n, 3)
+    charges : array_like, real, (n,)
+    targets : array_like, real, (m, 3), optional
+        The sources, if left out.
+    kernel : str
+    outputs : sequence of "potential" and "gradient", optional
+
+    Returns
+    -------
+    float64 [m]
+        The potential, in the order of the targets. With ``outputs`` a dict by name instead; the gradient, with
+        respect to the target, is float64 [m, 3].
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or lengths that do not fit, values that are not finite, an unknown kernel or output.
+
+    Examples
+    --------
+    >>> import numpy as np, taskfmm
+    >>> 4 * np.pi * taskfmm.direct([[0, 0, 0]], [1.0], targets=[[0, 0, 2]])
+    array([0.5])
+    """
+    name = validate.kernel(kernel, KERNELS)
+    facts = KERNELS[name]
+    at_sources = validate.points("sources", sources)
+    at_targets = at_sources if targets is None else validate.points("targets", targets)
+    q = validate.charges(np.asarray(charges), len(at_sources))
+    wanted = ("potential",) if outputs is None else validate.outputs(outputs)
+
+    mode = "gradient" if "gradient" in wanted else "potential"
+    values = np.zeros((facts.n_components(mode), len(at_targets)))
+    scale = 1.0
+    if len(at_sources) and len(at_targets):
+        scale = enclose(at_sources, at_targets).scale
+        scaled = [np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets)]
+        _sum(name, mode, *scaled, q[None, :], values)
+    found = {output: in_units(values, facts, output, scale) for output in wanted}
+    return found["potential"] if outputs is None else found
+
+
+def _sum(
+    kernel: str, mode: str, sources: np.ndarray, targets: np.ndarray, charges: np.ndarray, values: np.ndarray
+) -> None:
+    n = targets.shape[1]
+    target_ptr = np.append(np.arange(0, n, BLOCK), n)
+    rows = np.arange(target_ptr.size)
+    loop = gather_loops(kernel, mode).points_to_points
+    with budget() as threads:
+        for first in range(0, sources.shape[1], TILE):
+            tile = np.ascontiguousarray(sources[:, first : first + TILE])
+            q = np.ascontiguousarray(charges[:, first : first + TILE])
+            begin = np.zeros(rows.size - 1, np.int64)
+            end = np.full(rows.size - 1, tile.shape[1])
+            loop(target_ptr, targets, rows, begin, end, tile, q, values, threads=threads)

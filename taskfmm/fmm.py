@@ -1,0 +1,266 @@
+"""Fmm, the user's one object: plan once, evaluate many charges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from taskfmm import validate
+from taskfmm.direct import direct
+from taskfmm.errors import InputError
+from taskfmm.graph import build as graph_build
+from taskfmm.graph.spec import Graph, lazy
+from taskfmm.kernels import KERNELS
+from taskfmm.operators import accuracy
+from taskfmm.operators.levels import load
+from taskfmm.passes import result, serial
+from taskfmm.plan import plan as planner
+from taskfmm.runtime.progress import announce_compilation
+from taskfmm.runtime.threads import budget
+from taskfmm.tree import lists, octree
+from taskfmm.version import __version__
+
+
+class Fmm:
+    """A fast multipole method for fixed sources and targets.
+
+    Making one builds the octree, its lists, the operators and the shards. After that any number of charge
+    vectors can be evaluated; each evaluation is a lazy Dask graph.
+
+    Parameters
+    ----------
+    sources : array_like, real, (n, 3)
+        Positions, in the caller's unit of length.
+    targets : array_like, real, (m, 3), optional
+        Where to evaluate; the sources, if left out. A pair at zero distance adds nothing.
+    kernel : str
+        "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length.
+    eps : float
+        The relative l2 error asked for, over all targets, of every output.
+    order : int, optional
+        Points per edge of the equivalent surfaces; overrides what ``eps`` chooses.
+    leaf_size : int, optional
+        Most sources, and most targets, in a leaf; chosen for speed if left out.
+    dtype : float64 or float32
+        Of the results. The work is done in float64 wherever eps needs it.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or values that do not fit; the message says what to change.
+    AccuracyError
+        An eps below what can be reached; the message names the floor.
+
+    Notes
+    -----
+    The kernel-independent FMM of Ying, Biros and Zorin, J. Comput. Phys. 196 (2004) 591-626.
+
+    Examples
+    --------
+    >>> import numpy as np, taskfmm
+    >>> rng = np.random.default_rng(1729)
+    >>> x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
+    >>> fmm = taskfmm.Fmm(x, eps=1e-6)
+    >>> phi = fmm.potential(q)
+    >>> phi
+    dask.array<potential, shape=(2000,), dtype=float64, chunksize=(2000,), chunktype=numpy.ndarray>
+    >>> fmm.error_estimate(q, phi) < 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        sources: Any,
+        targets: Any = None,
+        kernel: str = "laplace",
+        eps: float = 1e-6,
+        order: int | None = None,
+        leaf_size: int | None = None,
+        dtype: Any = np.float64,
+    ) -> None:
+        self.kernel = KERNELS[validate.kernel(kernel, KERNELS)]
+        self.dtype = validate.dtype(dtype)
+        self.eps = validate.eps(eps)
+        self.order = validate.order(order)
+        self._accuracy = {
+            output: accuracy.choose(self.kernel, self.eps, output, self.dtype, self.order)
+            for output in ("potential", "gradient")
+        }
+        self.sources = validate.points("sources", sources)
+        self.targets = self.sources if targets is None else validate.points("targets", targets)
+        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self._accuracy["potential"])
+        self._digest = self._identify()
+        announce_compilation()
+        self._plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
+
+    def _make_plan(self, self_targets: bool) -> planner.Plan:
+        with budget() as threads:
+            tree = octree.build(
+                self.sources, None if self_targets else self.targets, self.leaf_size, threads=threads
+            )
+            interactions = lists.build(tree, threads=threads)
+            operators = load(self.kernel.name, self._accuracy["potential"])
+            return planner.build(tree, interactions, operators.at(0))
+
+    def _identify(self) -> str:
+        digest = hashlib.blake2b(digest_size=12)
+        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self._accuracy["potential"])
+        digest.update(repr(facts).encode())
+        digest.update(self.sources)
+        if self.targets is not self.sources:
+            digest.update(self.targets)
+        return digest.hexdigest()
+
+    def potential(self, charges: Any) -> da.Array:
+        """The potential at every target, as a lazy array.
+
+        Parameters
+        ----------
+        charges : array_like or dask.array, real, (n_sources,)
+            In the caller's order of the sources.
+
+        Returns
+        -------
+        dask.array, dtype [n_targets]
+            In the caller's order of the targets. Nothing is computed yet.
+
+        Raises
+        ------
+        InputError
+            A length or dtype that does not fit, or a value that is not finite (at ``compute`` for a dask.array).
+
+        Examples
+        --------
+        >>> import taskfmm
+        >>> fmm = taskfmm.Fmm([[0, 0, 0], [0, 0, 2]])
+        >>> 4 * np.pi * fmm.potential([1.0, 3.0]).compute()
+        array([1.5, 0.5])
+        """
+        return self.evaluate(charges, ("potential",))["potential"]
+
+    def evaluate(
+        self, charges: Any, outputs: Sequence[str] | str = ("potential", "gradient")
+    ) -> dict[str, da.Array]:
+        """Potential and gradient at every target, as lazy arrays that share their tasks.
+
+        Parameters
+        ----------
+        charges : array_like or dask.array, real, (n_sources,)
+        outputs : sequence of "potential" and "gradient"
+            What is not asked for is not computed.
+
+        Returns
+        -------
+        dict of dask.array
+            "potential" [n_targets]; "gradient" [n_targets, 3], with respect to the target. Compute both in one
+            pass with ``dask.compute``.
+
+        Raises
+        ------
+        InputError
+            As `potential`; also an unknown output.
+
+        Examples
+        --------
+        >>> import dask, taskfmm
+        >>> fmm = taskfmm.Fmm([[0, 0, 0], [0, 0, 2]])
+        >>> out, = dask.compute(fmm.evaluate([1.0, 0.0], ("gradient",)))
+        >>> 4 * np.pi * out["gradient"]
+        array([[ 0.  ,  0.  ,  0.  ],
+               [ 0.  ,  0.  , -0.25]])
+        """
+        wanted = validate.outputs(outputs)
+        q = validate.charges(charges, len(self.sources), self.dtype)
+        if self._plan is None:
+            shapes = {"potential": (len(self.targets),), "gradient": (len(self.targets), 3)}
+            return {output: da.zeros(shapes[output], dtype=self.dtype) for output in wanted}
+        graph, chunks = self._graph(self._plan, q, wanted)
+        return {
+            output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), self.dtype)
+            for output, (name, sizes) in chunks.items()
+        }
+
+    def _graph(
+        self, plan: planner.Plan, charges: Any, wanted: Sequence[str]
+    ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
+        mode = "gradient" if "gradient" in wanted else "potential"
+        return graph_build.build(
+            plan,
+            self.kernel.name,
+            self._accuracy[mode],
+            charges,
+            wanted,
+            plan.tree.domain.scale,
+            self.dtype,
+            self._token(charges, mode),
+        )
+
+    def _token(self, charges: Any, mode: str) -> str:
+        digest = hashlib.blake2b(f"{self._digest} {mode} {self._accuracy[mode]}".encode(), digest_size=12)
+        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges)
+        return digest.hexdigest()
+
+    def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
+        """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
+        (wanted,) = validate.outputs((output,))
+        q = validate.charges(charges, len(self.sources), self.dtype)
+        plan, chosen = self._plan, self._accuracy[wanted]
+        if plan is None:
+            return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
+        with budget() as threads:
+            sorted_charges = np.asarray(q, np.float64)[plan.tree.source_order][None, :]
+            operators = load(self.kernel.name, chosen)
+            values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
+            return result.gather(plan, values, self.kernel, wanted, self.dtype)
+
+    def error_estimate(
+        self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None
+    ) -> float:
+        """The relative l2 error of a potential, measured against the direct sum at random targets.
+
+        Parameters
+        ----------
+        charges : array_like or dask.array, real, (n_sources,)
+        phi : array_like or dask.array, (n_targets,)
+            What `potential` gave for these charges; computed here if it is lazy.
+        n_samples : int
+            Targets drawn without replacement; all of them if there are fewer.
+        seed : int, optional
+            Of the draw.
+
+        Returns
+        -------
+        float
+            ``|phi - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets.
+
+        Raises
+        ------
+        InputError
+            Lengths that do not fit.
+        """
+        found = np.asarray(phi, np.float64)
+        if found.shape != (len(self.targets),):
+            raise InputError(f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential")
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(found.size, min(int(n_samples), found.size), replace=False)
+        exact = np.asarray(direct(self.sources, np.asarray(charges), self.targets[rows], self.kernel.name))
+        wrong = float(np.linalg.norm(found[rows] - exact))
+        return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
+
+    def explain(self) -> str:
+        """What was planned: boxes by level, list sizes, operators, tasks and bytes, as a table of text."""
+        from taskfmm.explain import explain
+
+        return explain(self)
+
+    def __repr__(self) -> str:
+        targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"
+        chosen = self._accuracy["potential"]
+        return (
+            f"<taskfmm.Fmm: {len(self.sources):,} sources, {targets}, kernel {self.kernel.name}, "
+            f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"
+        )
