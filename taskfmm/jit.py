@@ -1,7 +1,7 @@
 """How every numerical loop is compiled: one set of options, one body for one thread and for many.
 
-Numba's disk cache tells two dispatchers apart by module, qualified name and line, not by ``parallel``.
-The parallel form therefore gets a qualified name of its own.
+Numba's disk cache tells two dispatchers apart by file, qualified name and line, neither by module (one file is
+executed under several names, see `taskfmm.kernels.instances`) nor by ``parallel``. So both go into the name.
 """
 
 from __future__ import annotations
@@ -29,16 +29,21 @@ class Loop:
     __slots__ = ("parallel", "serial")
 
     def __init__(self, body: Callable[..., Any]) -> None:
-        self.serial = numba.njit(**OPTIONS)(body)
-        twin = types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
-        twin.__qualname__ = f"{body.__qualname__}_parallel"
-        self.parallel = numba.njit(parallel=True, **OPTIONS)(twin)
+        self.serial = numba.njit(**OPTIONS)(_named(body, "serial"))
+        self.parallel = numba.njit(parallel=True, **OPTIONS)(_named(body, "parallel"))
 
     def __call__(self, *args: Any, threads: int = 1) -> Any:
         if threads == 1:
             return self.serial(*args)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         return self.parallel(*args)
+
+
+def _named(body: Callable[..., Any], form: str) -> Callable[..., Any]:
+    twin = types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
+    twin.__module__ = body.__module__
+    twin.__qualname__ = f"{body.__module__.rsplit('.', 1)[-1]}.{body.__qualname__}.{form}"
+    return twin
 
 
 loop = Loop

@@ -1,8 +1,8 @@
 """Point clouds and charges that are hard on an FMM, for tests and benchmarks.
 
-Every function takes the number of points and a `numpy.random.Generator`, so a result is reproduced by its seed.
-The clouds are uniform ones, thin ones, strongly graded ones and degenerate ones; a method that holds on all of
-`DISTRIBUTIONS` has met every shape of tree.
+Every function takes the number of points and a `numpy.random.Generator`, so a seed reproduces a result. The
+clouds are uniform, thin, strongly graded or degenerate; a method that holds on all of `DISTRIBUTIONS` has met
+every shape of tree.
 
 Examples
 --------
@@ -110,6 +110,43 @@ DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     )
 }
 """Every cloud by name: ``DISTRIBUTIONS[name](n, rng)`` is a float64 array [n, 3]."""
+
+RELATIONS = ("same", "separate", "disjoint", "one target")
+
+
+def sources_and_targets(
+    name: str, relation: str, n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Sources of one distribution, and targets in one of the relations to them that a caller may have.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DISTRIBUTIONS`.
+    relation : {"same", "separate", "disjoint", "one target"}
+        The targets are the sources; a third as many from the same distribution; these, moved clear of the
+        sources; a single point of the distribution.
+    n : int
+        Number of sources.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    sources : float64 [n, 3]
+    targets : float64 [n_targets, 3], or None for "same"
+    """
+    make = DISTRIBUTIONS[name]
+    sources = make(n, rng)
+    if relation == "same":
+        return sources, None
+    if relation == "separate":
+        return sources, make(n // 3, rng)
+    if relation == "disjoint":
+        return sources, make(n // 3, rng) + np.ptp(sources, axis=0).max() * 1.5 + 1e-9
+    if relation == "one target":
+        return sources, make(1, rng)
+    raise ValueError(f"relation {relation!r} is not one of {', '.join(RELATIONS)}")
+
 
 CHARGE_KINDS = ("positive", "signed", "neutral")
 

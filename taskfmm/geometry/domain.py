@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class Domain:
     product is exact, and widths of 1e-150 or 1e150 neither underflow nor overflow when squared.
 
     lower : float64 [3], the corner with the smallest coordinates
-    half_width : float with at most 9 significant bits, so that every box centre relative to ``lower`` is exact
+    half_width : float with at most 9 significant bits, so that box centres relative to ``lower`` are exact
     scale : a power of two; scaled = caller's * scale
     """
 
@@ -47,7 +48,7 @@ def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
     Returns
     -------
     Domain
-        Every scaled point ``x`` satisfies ``0 <= x - lower < 2 * half_width``, differences rounded to float64.
+        Every scaled point ``x`` satisfies ``0 <= x - lower < 2 * half_width`` in float64 arithmetic.
         Points that all coincide get a cube as wide as their distance from the origin (1 at the origin).
     """
     clouds = [points for points in (sources, targets) if len(points)]
@@ -64,7 +65,7 @@ def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
     return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
 
 
-def _extreme(reduce, points: np.ndarray) -> list[float]:
+def _extreme(reduce: Callable[[np.ndarray], float], points: np.ndarray) -> list[float]:
     """Smallest or largest x, y and z. One column at a time is several times faster than ``axis=0``."""
     return [float(reduce(points[:, axis])) for axis in range(3)]
 
@@ -100,7 +101,7 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     Returns
     -------
     hi, lo : float64 [3, n]
-        ``hi + lo`` is the exact centre, and ``hi`` is that sum rounded. Subtract ``hi`` first and ``lo`` next:
+        ``hi + lo`` is the exact centre, and ``hi`` is that sum rounded. Subtract ``hi`` first, then ``lo``:
         the position of a point relative to its box is then accurate at any depth and any offset.
     """
     # (2 * anchor + 1) has at most 43 bits and half_width 9, so this product is exact.

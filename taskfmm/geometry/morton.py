@@ -7,8 +7,6 @@ digit, the octant ``4 * x + 2 * y + z``, so keys sort like the anchors of the bo
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numba
 import numpy as np
 
@@ -150,21 +148,44 @@ def keys(points: np.ndarray, domain: Domain, threads: int = 1) -> tuple[np.ndarr
     return hi, lo
 
 
-def sort(hi: np.ndarray, lo: np.ndarray, threads: int = 1) -> np.ndarray:
+def sort(hi: np.ndarray, lo: np.ndarray) -> np.ndarray:
     """The order that sorts keys; equal keys keep the order they came in.
 
     Returns
     -------
     order : int64 [n]
-        The same on every machine and for any number of threads, although the sort of ``hi`` is not stable:
-        runs of equal ``hi`` are put in order of (``lo``, index) afterwards.
+        The same on every machine, although NumPy's fastest sort, used here, leaves ties in any order: runs of
+        equal ``hi`` are then sorted by ``lo``, and runs of equal keys by index.
     """
     order = np.argsort(hi)
     ranked = hi[order]
-    tied = np.zeros(hi.size + 1, bool)
-    np.equal(ranked[1:], ranked[:-1], out=tied[1:-1])
-    where = np.flatnonzero(tied[1:] | tied[:-1])
-    if where.size:
-        members = order[where]
-        order[where] = members[np.lexsort((members, lo[members], hi[members]))]
+    same = ranked[1:] == ranked[:-1]
+    if same.any():
+        _sort_runs(order, same, lo)
+        ranked = lo[order]
+        same &= ranked[1:] == ranked[:-1]
+    if same.any():
+        _sort_runs(order, same, np.arange(hi.size))
     return order
+
+
+def _sort_runs(order: np.ndarray, same: np.ndarray, value: np.ndarray) -> None:
+    """Sort by ``value``, in place, each run of ``order`` within which ``same`` ties an entry to the next.
+
+    One sort of everything that is tied, then dealt out to the runs: as fast for two long runs as for many.
+    """
+    follows = np.concatenate(([False], same))
+    where = np.flatnonzero(follows | np.concatenate((same, [False])))
+    members = order[where]
+    starts = ~follows[where]
+    dealt = np.empty_like(members)
+    _deal(np.argsort(value[members]), np.cumsum(starts) - 1, np.flatnonzero(starts), members, dealt)
+    order[where] = dealt
+
+
+@jit
+def _deal(ascending, run, place, members, dealt):
+    """Move members, taken in ascending order, to the next free place of their run."""
+    for k in ascending:
+        dealt[place[run[k]]] = members[k]
+        place[run[k]] += 1

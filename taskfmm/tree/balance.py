@@ -65,14 +65,24 @@ def children(
     bound = np.empty((begin.size, 9), np.int64)
     _child_bounds(hi, lo, level, begin, end, bound, threads=threads)
     present = bound[:, 1:] > bound[:, :-1]
-    return bound[:, :-1][present], bound[:, 1:][present], np.nonzero(present)[0], np.count_nonzero(present, axis=1)
+    return (
+        bound[:, :-1][present],
+        bound[:, 1:][present],
+        np.nonzero(present)[0],
+        np.count_nonzero(present, axis=1),
+    )
 
 
 def _crowded(
-    hi: np.ndarray, lo: np.ndarray, source_count: np.ndarray, target_count: np.ndarray, leaf_size: int, threads: int
+    hi: np.ndarray,
+    lo: np.ndarray,
+    source_count: np.ndarray,
+    target_count: np.ndarray,
+    leaf_size: int,
+    threads: int,
 ) -> list[np.ndarray]:
     """For each level, the first point of every cell with too many points that can be told apart."""
-    found = []
+    found: list[np.ndarray] = []
     begin, end = np.zeros(1, np.int64), np.array([hi.size])
     while True:
         most = np.maximum(source_count[end] - source_count[begin], target_count[end] - target_count[begin])
@@ -103,7 +113,7 @@ def _child_bounds(hi, lo, level, begin, end, bound):
 
 @jit
 def _touched(x, y, z):
-    """Bit set of the parent's 27 neighbourhood slots that a child with this anchor touches, its own included."""
+    """Bit set of the parent's 27 neighbourhood slots, its own included, that this child's anchor touches."""
     step_x, step_y, step_z = 2 * (x % 2) - 1, 2 * (y % 2) - 1, 2 * (z % 2) - 1
     bits = 0
     for corner in range(8):

@@ -52,17 +52,22 @@ def _require(good: np.ndarray, message: str) -> None:
     """Fail with the message and the first index at which ``good`` is false."""
     good = np.asarray(good)
     if not good.all():
-        raise AssertionError(f"{message}: first at {int(np.argmin(good.ravel()))}, {good.size - good.sum()} in all")
+        raise AssertionError(
+            f"{message}: first at {int(np.argmin(good.ravel()))}, {good.size - good.sum()} in all"
+        )
 
 
 def _check_shape(tree: Octree) -> None:
     n, parent, child_ptr = tree.n_boxes, tree.parent, tree.child_ptr
     _require(tree.level_ptr[[0, -1]] == [0, n], "level_ptr does not span the boxes")
     _require(np.diff(tree.level_ptr) > 0, "a level holds no box")
-    _require(tree.level == np.repeat(np.arange(tree.n_levels), np.diff(tree.level_ptr)), "level against level_ptr")
+    _require(
+        tree.level == np.repeat(np.arange(tree.n_levels), np.diff(tree.level_ptr)), "level against level_ptr"
+    )
     assert parent[0] == -1, "the root has a parent"
     assert child_ptr.size == n + 1, "child_ptr needs one entry more than there are boxes"
-    assert child_ptr[0] == 1 and child_ptr[-1] == n, "the children do not span every box but the root"
+    _require(child_ptr[[0, -1]] == [1, n], "the children do not span every box but the root")
+    _require(np.diff(child_ptr) >= 0, "child_ptr descends")
     _require(parent[1:] == np.repeat(np.arange(n), np.diff(child_ptr)), "parent against child_ptr")
     _require(np.diff(child_ptr) <= 8, "more than eight children")
     _require(tree.level[1:] == tree.level[parent[1:]] + 1, "a child is not one level below its parent")
@@ -156,7 +161,8 @@ def _check_rows(tree: Octree, lists: Lists) -> None:
     has_targets = np.diff(tree.target_ptr)[:, 0] > 0
     for name in "uvwx":
         csr = getattr(lists, name)
-        assert csr.ptr.size == tree.n_boxes + 1 and csr.ptr[0] == 0 and csr.ptr[-1] == csr.idx.size, f"{name}.ptr"
+        assert csr.ptr.size == tree.n_boxes + 1, f"{name}.ptr needs one entry more than there are boxes"
+        _require(csr.ptr[[0, -1]] == [0, csr.idx.size], f"{name}.ptr does not span {name}.idx")
         _require(np.diff(csr.ptr) >= 0, f"{name}.ptr descends")
         target, source = _pairs(csr)
         _require((source >= 0) & (source < tree.n_boxes), f"{name} names a box that does not exist")
@@ -202,7 +208,9 @@ def _check_dual(tree: Octree, lists: Lists) -> None:
     w_kept, x_kept = both[w_row] & both[w_entry], both[x_row] & both[x_entry]
     forward = np.sort(w_row[w_kept] * tree.n_boxes + w_entry[w_kept])
     backward = np.sort(x_entry[x_kept] * tree.n_boxes + x_row[x_kept])
-    assert np.array_equal(forward, backward), f"X is not the dual of W: {forward.size} against {backward.size} pairs"
+    assert np.array_equal(forward, backward), (
+        f"X is not the dual of W: {forward.size} against {backward.size} pairs"
+    )
 
 
 def _check_coverage(tree: Octree, lists: Lists, weights: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 In a balanced tree everything that a box meets is a colleague, a child of a colleague, a colleague of its
 parent, or a child of one of those. So the lists follow from the parent's colleagues by small tables, with no
-search for keys. Neighbourhood slot ``(dx + 1) * 9 + (dy + 1) * 3 + (dz + 1)`` names the colleague in direction
+search for keys. Neighbourhood slot ``(dx + 1) * 9 + (dy + 1) * 3 + (dz + 1)`` names the colleague towards
 (dx, dy, dz); octant ``4 * x + 2 * y + z`` names a child.
 """
 
@@ -25,11 +25,11 @@ SELF = 13
 class Lists:
     """Colleagues and interaction lists, one row for every box.
 
-    Rows hold box numbers, ascending. A box without sources appears in no row; the row of a box without targets
-    is empty. The rows of inner boxes in ``u`` and ``w`` are empty.
+    Rows hold box numbers, ascending. A box without sources is in no row; the row of a box without targets is
+    empty. The rows of inner boxes in ``u`` and ``w`` are empty.
 
     colleagues : int32 [n_boxes, 27]
-        The box of the same level in every neighbourhood slot, -1 where there is none. Slot 13 is the box itself.
+        The box of the same level in every neighbourhood slot, -1 where there is none; slot 13 is itself.
         Boxes without sources or targets are not left out here.
     u : Csr
         Of a leaf: itself and every leaf adjacent to it.
@@ -54,7 +54,7 @@ def _relations() -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     slot_of : int8 [8, 216]
-        For a child in octant ``o`` of a box, and the child in octant ``c`` of the box's colleague in slot ``s``:
+        For the child in octant ``o`` of a box, and that in octant ``c`` of the box's colleague in slot ``s``:
         the slot of the second child around the first at ``[o, 8 * s + c]``, or -1 if they are not adjacent.
     touches : bool [8, 27]
         Whether a child in octant ``o`` of a box is adjacent to the box's colleague in slot ``s``.
@@ -96,10 +96,21 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     n_v = np.zeros(n_boxes, np.int64)
     for first, last in zip(tree.level_ptr[:-2], tree.level_ptr[1:-1], strict=True):
         _colleagues(
-            first, last, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_v, threads=threads
+            first,
+            last,
+            tree.child_ptr,
+            octant,
+            has_sources,
+            has_targets,
+            colleagues,
+            ranked,
+            n_v,
+            threads=threads,
         )
     v = _allocate(n_v)
-    _fill_v(tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, v.ptr, v.idx, threads=threads)
+    _fill_v(
+        tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, v.ptr, v.idx, threads=threads
+    )
 
     shape = (tree.parent, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
     n_u, n_w, n_x = (np.zeros(n_boxes, np.int64) for _ in range(3))
@@ -117,7 +128,7 @@ def _allocate(count: np.ndarray) -> Csr:
 
 @jit
 def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
-    """All children of the parent's colleagues, ascending, with their column in `SLOT_OF`; returns how many."""
+    """Children of the parent's colleagues, ascending, and their columns in `SLOT_OF`; returns how many."""
     n = 0
     for k in range(27):
         slot = ranked[parent, k]
@@ -182,7 +193,7 @@ def _fill_v(child_ptr, octant, has_sources, has_targets, colleagues, ranked, ptr
 
 @jit
 def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out):
-    """Append to ``out`` the leaves with sources among the parent's colleagues that (do not) touch box ``b``."""
+    """Put into ``out`` the leaves with sources among the parent's colleagues that (do not) touch ``b``."""
     n = 0
     p = parent[b]
     if p < 0:
@@ -201,7 +212,7 @@ def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, adja
 
 @jit
 def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out):
-    """Append to ``out`` the children with sources of the colleagues that (do not) touch box ``b``."""
+    """Put into ``out`` the children with sources of the colleagues that (do not) touch box ``b``."""
     n = 0
     for k in range(27):
         slot = ranked[b, k]
@@ -218,7 +229,7 @@ def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out)
 
 @jit
 def _same(b, child_ptr, has_sources, colleagues, ranked, out):
-    """Append to ``out`` the leaves with sources among the colleagues of ``b``, itself included."""
+    """Put into ``out`` the leaves with sources among the colleagues of ``b``, itself included."""
     n = 0
     for k in range(27):
         slot = ranked[b, k]
@@ -252,10 +263,26 @@ def _count_uwx(parent, child_ptr, octant, has_sources, has_targets, colleagues, 
 
 @loop
 def _fill_uwx(
-    parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, u_ptr, w_ptr, x_ptr, u_idx, w_idx, x_idx
+    parent,
+    child_ptr,
+    octant,
+    has_sources,
+    has_targets,
+    colleagues,
+    ranked,
+    u_ptr,
+    w_ptr,
+    x_ptr,
+    u_idx,
+    w_idx,
+    x_idx,
 ):
     for b in numba.prange(octant.size):
-        u, w, x = u_idx[u_ptr[b] : u_ptr[b + 1]], w_idx[w_ptr[b] : w_ptr[b + 1]], x_idx[x_ptr[b] : x_ptr[b + 1]]
+        u, w, x = (
+            u_idx[u_ptr[b] : u_ptr[b + 1]],
+            w_idx[w_ptr[b] : w_ptr[b + 1]],
+            x_idx[x_ptr[b] : x_ptr[b + 1]],
+        )
         if x.size:
             _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, False, x)
         if u.size:

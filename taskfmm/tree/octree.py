@@ -17,8 +17,8 @@ from taskfmm.tree.balance import balance, children
 class Octree:
     """Boxes in level order, in Morton order within a level; points in Morton order.
 
-    Only boxes that hold a point exist. The children of box ``b`` are ``child_ptr[b]:child_ptr[b + 1]``; a leaf
-    has none. A box's points, leaf or inner, are one contiguous run of the sorted points.
+    Only boxes that hold a point exist. Box ``b`` has the children ``child_ptr[b]:child_ptr[b + 1]``, a leaf
+    none. A box's points, leaf or inner, are one contiguous run of the sorted points.
 
     domain : Domain
     level_ptr : int64 [n_levels + 1]
@@ -125,9 +125,11 @@ def build(
     )  # fmt: skip
 
 
-def _sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sorted_keys(
+    points: np.ndarray, domain: Domain, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hi, lo = morton.keys(points, domain, threads)
-    order = morton.sort(hi, lo, threads)
+    order = morton.sort(hi, lo)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
     _take_keys(hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
