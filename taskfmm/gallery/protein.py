@@ -24,7 +24,6 @@ from scipy import constants
 from scipy.spatial import KDTree
 
 import taskfmm
-from taskfmm.direct import direct
 from taskfmm.errors import InputError
 from taskfmm.runtime.progress import progress
 
@@ -83,7 +82,7 @@ def evaluate(solution: Solution, eps: float) -> None:
     with progress():
         phi = fmm.potential(solution.charges).compute()
     evaluated = time.perf_counter()
-    exact = direct(solution.positions, solution.charges)
+    exact = np.asarray(taskfmm.direct(solution.positions, solution.charges))
     checked = time.perf_counter()
     error = np.linalg.norm(phi - exact) / np.linalg.norm(exact)
     low, high = VOLTS * phi.min(), VOLTS * phi.max()
