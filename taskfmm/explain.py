@@ -62,7 +62,7 @@ def facts(fmm: Fmm) -> dict[str, Any]:
         "w": lists.w.idx.size / n_leaves,
         "x": lists.x.idx.size / tree.n_boxes,
     }
-    graph = fmm.potential(np.zeros(len(fmm.sources))).__dask_graph__()
+    graph: Any = fmm.potential(np.zeros(len(fmm.sources))).__dask_graph__()
     found["tasks"] = dict(Counter(str(key[0]).split("-")[0] for key in graph))
     found["plan_bytes"] = n_bytes(plan)
     return found
@@ -88,8 +88,8 @@ def explain(fmm: Fmm) -> str:
     sizes = found["list_sizes"]
     tasks = found["tasks"]
     lines += [
-        f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; "
-        f"{found['points_per_leaf']:.0f} sources a leaf",
+        f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
+        f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
         f"graph           {sum(tasks.values()):,} tasks: "
         + ", ".join(f"{name} {n}" for name, n in sorted(tasks.items())),
         f"plan            {found['plan_bytes'] / 2**20:,.1f} MiB",

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 
 from taskfmm import validate
-from taskfmm.direct import direct
+from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.graph import build as graph_build
 from taskfmm.graph.spec import Graph, lazy
@@ -110,9 +110,9 @@ class Fmm:
         digest = hashlib.blake2b(digest_size=12)
         facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy["potential"])
         digest.update(repr(facts).encode())
-        digest.update(self.sources)
+        digest.update(self.sources.data)
         if self.targets is not self.sources:
-            digest.update(self.targets)
+            digest.update(self.targets.data)
         return digest.hexdigest()
 
     def potential(self, charges: Any) -> da.Array:
@@ -201,7 +201,7 @@ class Fmm:
 
     def _token(self, charges: Any, mode: str) -> str:
         digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy[mode]}".encode(), digest_size=12)
-        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges)
+        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
         return digest.hexdigest()
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
@@ -217,9 +217,7 @@ class Fmm:
             values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
             return result.gather(plan, values, self.kernel, wanted, self.dtype)
 
-    def error_estimate(
-        self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None
-    ) -> float:
+    def error_estimate(self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None) -> float:
         """The relative l2 error of a potential, measured against the direct sum at random targets.
 
         Parameters
@@ -244,7 +242,9 @@ class Fmm:
         """
         found = np.asarray(phi, np.float64)
         if found.shape != (len(self.targets),):
-            raise InputError(f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential")
+            raise InputError(
+                f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential"
+            )
         rng = np.random.default_rng(seed)
         rows = rng.choice(found.size, min(int(n_samples), found.size), replace=False)
         exact = np.asarray(direct(self.sources, np.asarray(charges), self.targets[rows], self.kernel.name))
