@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba.extending import overload
 from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
@@ -19,7 +17,7 @@ def add_product(a: np.ndarray, b: np.ndarray, c: np.ndarray, one: np.ndarray) ->
 
 
 @overload(add_product)
-def _add_product(a: Any, b: Any, c: Any, one: Any) -> Any:
+def _add_product(a, b, c, one):  # type: ignore[no-untyped-def]
     ensure_blas()
     gemm = _BLAS().numba_xxgemm(a.dtype)
     kind = ord(get_blas_kind(a.dtype))
