@@ -8,10 +8,28 @@
 (1000,)
 """
 
-from taskfmm.direct import direct
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from taskfmm.errors import AccuracyError, InputError, TaskfmmError
-from taskfmm.fmm import Fmm
-from taskfmm.runtime.progress import progress
 from taskfmm.version import __version__
 
+if TYPE_CHECKING:
+    from taskfmm.direct_sum import direct
+    from taskfmm.fmm import Fmm
+    from taskfmm.runtime.progress import progress
+
 __all__ = ["AccuracyError", "Fmm", "InputError", "TaskfmmError", "__version__", "direct", "progress"]
+
+_HOME = {"Fmm": "taskfmm.fmm", "direct": "taskfmm.direct_sum", "progress": "taskfmm.runtime.progress"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Numba and Dask when it is first used: ``taskfmm --help`` should not wait for them."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'taskfmm' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -41,7 +41,7 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             known = isinstance(error, TaskfmmError)
-            text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
+            text = str(error) if known else f"{type(error).__name__}: {error} (taskfmm --debug shows where)"
             click.echo(f"Error: {' '.join(text.split())}", err=True)
             ctx.exit(1)
 
@@ -54,7 +54,7 @@ def with_plan_options(command: Any) -> Any:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="taskfmm", prog_name="taskfmm")
+@click.version_option(taskfmm.__version__, prog_name="taskfmm")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error, and the log.")
 def main(debug: bool) -> None:
     """Potentials of charges in 3D by a kernel-independent fast multipole method on a Dask task graph."""

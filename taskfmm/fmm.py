@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 
 from taskfmm import validate
-from taskfmm.direct import direct
+from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.graph import build as graph_build
 from taskfmm.graph.spec import Graph, lazy
@@ -86,16 +86,16 @@ class Fmm:
         self.dtype = validate.dtype(dtype)
         self.eps = validate.eps(eps)
         self.order = validate.order(order)
-        self._accuracy = {
+        self.accuracy = {
             output: accuracy.choose(self.kernel, self.eps, output, self.dtype, self.order)
             for output in ("potential", "gradient")
         }
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
-        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self._accuracy["potential"])
+        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self.accuracy["potential"])
         self._digest = self._identify()
         announce_compilation()
-        self._plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
+        self.plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
@@ -103,16 +103,16 @@ class Fmm:
                 self.sources, None if self_targets else self.targets, self.leaf_size, threads=threads
             )
             interactions = lists.build(tree, threads=threads)
-            operators = load(self.kernel.name, self._accuracy["potential"])
+            operators = load(self.kernel.name, self.accuracy["potential"])
             return planner.build(tree, interactions, operators.at(0))
 
     def _identify(self) -> str:
         digest = hashlib.blake2b(digest_size=12)
-        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self._accuracy["potential"])
+        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy["potential"])
         digest.update(repr(facts).encode())
-        digest.update(self.sources)
+        digest.update(self.sources.data)
         if self.targets is not self.sources:
-            digest.update(self.targets)
+            digest.update(self.targets.data)
         return digest.hexdigest()
 
     def potential(self, charges: Any) -> da.Array:
@@ -175,10 +175,10 @@ class Fmm:
         """
         wanted = validate.outputs(outputs)
         q = validate.charges(charges, len(self.sources), self.dtype)
-        if self._plan is None:
+        if self.plan is None:
             shapes = {"potential": (len(self.targets),), "gradient": (len(self.targets), 3)}
             return {output: da.zeros(shapes[output], dtype=self.dtype) for output in wanted}
-        graph, chunks = self._graph(self._plan, q, wanted)
+        graph, chunks = self._graph(self.plan, q, wanted)
         return {
             output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), self.dtype)
             for output, (name, sizes) in chunks.items()
@@ -191,7 +191,7 @@ class Fmm:
         return graph_build.build(
             plan,
             self.kernel.name,
-            self._accuracy[mode],
+            self.accuracy[mode],
             charges,
             wanted,
             plan.tree.domain.scale,
@@ -200,15 +200,15 @@ class Fmm:
         )
 
     def _token(self, charges: Any, mode: str) -> str:
-        digest = hashlib.blake2b(f"{self._digest} {mode} {self._accuracy[mode]}".encode(), digest_size=12)
-        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges)
+        digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy[mode]}".encode(), digest_size=12)
+        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
         return digest.hexdigest()
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
         q = validate.charges(charges, len(self.sources), self.dtype)
-        plan, chosen = self._plan, self._accuracy[wanted]
+        plan, chosen = self.plan, self.accuracy[wanted]
         if plan is None:
             return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
         with budget() as threads:
@@ -217,9 +217,7 @@ class Fmm:
             values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
             return result.gather(plan, values, self.kernel, wanted, self.dtype)
 
-    def error_estimate(
-        self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None
-    ) -> float:
+    def error_estimate(self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None) -> float:
         """The relative l2 error of a potential, measured against the direct sum at random targets.
 
         Parameters
@@ -244,7 +242,9 @@ class Fmm:
         """
         found = np.asarray(phi, np.float64)
         if found.shape != (len(self.targets),):
-            raise InputError(f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential")
+            raise InputError(
+                f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential"
+            )
         rng = np.random.default_rng(seed)
         rows = rng.choice(found.size, min(int(n_samples), found.size), replace=False)
         exact = np.asarray(direct(self.sources, np.asarray(charges), self.targets[rows], self.kernel.name))
@@ -259,7 +259,7 @@ class Fmm:
 
     def __repr__(self) -> str:
         targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"
-        chosen = self._accuracy["potential"]
+        chosen = self.accuracy["potential"]
         return (
             f"<taskfmm.Fmm: {len(self.sources):,} sources, {targets}, kernel {self.kernel.name}, "
             f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"

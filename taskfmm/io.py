@@ -1,17 +1,17 @@
 """Charges from HDF5 files and potentials into them.
 
 Input: ``/sources`` (n, 3), ``/charges`` (n,) and optionally ``/targets`` (m, 3), plain numeric datasets that
-live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the caller's
-order, with the settings as attributes of the file and ``complete`` written last.
+live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the order
+of the targets, with the settings as attributes of the file and ``complete`` written last.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,7 +80,7 @@ def write_cloud(
 def check_output(path: str | os.PathLike[str], source: str | os.PathLike[str] | None = None) -> None:
     """Refuse, before anything is computed, an output that could not be written or is the input ``source``."""
     target = Path(path)
-    if source is not None and target.exists() and os.path.samefile(target, source):
+    if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
         raise InputError(f"{path}: is the input file: give another output file")
     if target.is_dir():
         raise InputError(f"{path}: is a directory: give a file name")
@@ -94,26 +94,20 @@ def check_output(path: str | os.PathLike[str], source: str | os.PathLike[str] | 
 class OutputFile:
     """An HDF5 file that appears under its name only once it is whole.
 
-    Everything goes to a temporary file in the same directory; leaving the ``with`` block normally marks it
-    ``complete``, flushes it to the disk and moves it to ``path`` in one step. After an exception the temporary
-    is removed, and what stood at ``path`` before is untouched.
+    The file is laid out in memory: HDF5 crashes the process when a disk fills up under it. Leaving the
+    ``with`` block normally marks it ``complete``, writes a temporary file in the same directory, flushes that
+    to the disk and moves it to ``path`` in one step. After an exception the temporary is removed, and what
+    stood at ``path`` before is untouched.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._temporary: Path | None = None
+        self._image = BytesIO()
         self._file: Any = None
 
     def __enter__(self) -> OutputFile:
         check_output(self.path)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part")
-        os.close(handle)
-        self._temporary = Path(name)
-        try:
-            self._file = h5py.File(name, "w")
-        except BaseException:
-            self._discard()
-            raise
+        self._file = h5py.File(self._image, "w")
         return self
 
     def write(self, name: str, array: np.ndarray) -> None:
@@ -128,38 +122,33 @@ class OutputFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._discard()
-            return
-        try:
-            self._publish()
-        except OSError as failed:
-            self._discard()
-            raise InputError(f"{self.path}: could not be written, nothing was changed: {failed}") from failed
-        except BaseException:
-            self._discard()
-            raise
-
-    def _publish(self) -> None:
-        assert self._temporary is not None
-        self._file.flush()
-        self._file.attrs["complete"] = True
+        if kind is None:
+            self._file.attrs["complete"] = True
         self._file.close()
-        with self._temporary.open("rb+") as whole:
-            os.fsync(whole.fileno())
+        if kind is None:
+            try:
+                _replace(self.path, self._image.getbuffer())
+            except OSError as failed:
+                raise _unwritable(self.path, failed) from failed
+
+
+def _replace(path: Path, content: memoryview) -> None:
+    """Put ``content`` at ``path``, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         # mkstemp makes a file for its owner alone; an output gets what any new file would.
         mask = os.umask(0)
         os.umask(mask)
-        self._temporary.chmod(0o666 & ~mask)
-        os.replace(self._temporary, self.path)
-
-    def _discard(self) -> None:
-        # On a full disk closing fails too: the file is going away, so its own error is the one to show.
-        if self._file is not None:
-            with contextlib.suppress(Exception):
-                self._file.close()
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -192,4 +181,4 @@ def _dataset(file: Any, name: str) -> Any:
 
 def _unwritable(target: Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
-    return InputError(f"{target}: cannot be written, {target.parent}: {reason}")
+    return InputError(f"{target}: cannot be written, nothing was changed; {target.parent}: {reason}")

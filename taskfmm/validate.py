@@ -178,7 +178,8 @@ def dtype(value: Any) -> np.dtype:
         found = None if value is None else np.dtype(value)
     except TypeError:
         found = None
-    if found not in (np.dtype(np.float64), np.dtype(np.float32)):
+    # None first: NumPy calls it equal to float64.
+    if found is None or found not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise InputError(f"dtype is {value!r}, expected float64 or float32")
     return found
 

@@ -50,7 +50,9 @@ class GraphBuilder:
             for shard in shards:
                 self._downward(shard)
         for number, work in enumerate(self.plan.near):
-            ref = self._add("near", work.level, number, tasks.near, work, self.charges, self.kernel, self.output)
+            ref = self._add(
+                "near", work.level, number, tasks.near, work, self.charges, self.kernel, self.output
+            )
             self.near.append(ref)
         return self.graph
 
@@ -100,7 +102,9 @@ class GraphBuilder:
         from_m2p: TaskRef | None = None
         if shard.m2p:
             halo = self._read(self.multipoles, shard.m2p.halo)
-            from_m2p = self._add("m2p", *at, tasks.m2p, shard.level, shard.m2p, halo, *self.names, self.output)
+            from_m2p = self._add(
+                "m2p", *at, tasks.m2p, shard.level, shard.m2p, halo, *self.names, self.output
+            )
         args = (shard.level, shard.l2p, self.locals[at], from_m2p, *self.names, self.output)
         self.far[at] = self._add("l2p", *at, tasks.l2p, *args)
 
@@ -116,6 +120,8 @@ def build(
     token: str,
 ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
     """The graph of an evaluation, and for each output its name and chunk sizes."""
-    builder = GraphBuilder(plan, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", token)
+    builder = GraphBuilder(
+        plan, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", token
+    )
     builder.evaluate(charges)
     return builder.graph, {output: builder.collect(output, scale, dtype) for output in outputs}

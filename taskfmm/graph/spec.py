@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.core import flatten
 from dask.task_spec import List, Task, TaskRef
 
-Graph = dict[Hashable, Task]
+Graph = dict[Any, Any]
 
 
 class OperatorTask(Task):
@@ -45,7 +46,7 @@ def pieces(array: Any, graph: Graph) -> List:
     if not isinstance(array, da.Array):
         return List(array)
     graph.update(array.__dask_graph__())
-    return List(*(TaskRef(key) for key in array.__dask_keys__()))
+    return List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
 
 
 def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np.dtype) -> da.Array:

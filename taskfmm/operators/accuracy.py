@@ -1,8 +1,32 @@
-"""From the requested eps to what the operators must be."""
+"""From the requested eps to what the operators must be, by a table of measured errors.
+
+``calibration.csv`` beside this file is written by ``benchmarks/calibrate.py``: each row is a choice of order and
+cuts, with the largest relative l2 errors of potential and gradient over several distributions of charges of
+random sign. `choose` takes the cheapest row that is good enough.
+"""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from taskfmm.errors import AccuracyError
+from taskfmm.geometry.surface import n_points
+from taskfmm.kernels import Kernel
+from taskfmm.operators.rates import MULTIPLY_ADD, PAIR
+
+MARGIN = 1.4
+"""How far below eps the error of the calibration must lie: other clouds may be somewhat worse."""
+
+FLOAT32_FLOOR = 1e-6
+"""Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
+
+V_ENTRIES_A_POINT = 4.0
+"""V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +45,77 @@ class Accuracy:
     m2l_dtype: str = "float64"
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One row of the table: a choice, its cost (M2L multiply-adds for a pair), its errors by output."""
+
+    accuracy: Accuracy
+    m2l_cost: float
+    error: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """Far-field seconds a point, roughly."""
+        leaves = 2.0 * n_points(self.accuracy.order) * PAIR
+        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * MULTIPLY_ADD
+
+
+@cache
+def table() -> tuple[Calibration, ...]:
+    """The calibration, cheapest row first."""
+    with resources.files("taskfmm.operators").joinpath("calibration.csv").open() as file:
+        rows = [
+            Calibration(
+                Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"])),
+                float(row["m2l_cost"]),
+                {output: float(row[output]) for output in ("potential", "gradient")},
+            )
+            for row in csv.DictReader(file)
+        ]
+    return tuple(sorted(rows, key=lambda row: row.seconds))
+
+
 def of_order(order: int) -> Accuracy:
-    """The cuts that go with an order: small enough that the order decides the error."""
-    return Accuracy(order, 10.0 ** (1 - order), 10.0 ** (1 - order))
+    """The cuts that go with an order when the order alone is to decide the error."""
+    tol = 0.1 * 10.0 ** (1 - order)
+    return Accuracy(order, tol, tol)
 
 
-def choose(kernel, eps, output, dtype, order):
-    import math
-    return of_order(kernel.fixed_order or order or int(-math.log10(eps)) + 1)
+def floor(output: str, dtype: np.dtype) -> float:
+    """The smallest eps that can be asked for."""
+    best = MARGIN * min(row.error[output] for row in table())
+    return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
 
 
-def leaf_size(accuracy):
-    return 100
+def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int | None = None) -> Accuracy:
+    """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
+
+    Raises
+    ------
+    AccuracyError
+        eps is below the floor.
+    """
+    if kernel.fixed_order or order:
+        return of_order(kernel.fixed_order or order or 1)
+    lowest = floor(output, dtype)
+    if eps < lowest:
+        raise AccuracyError(
+            f"eps is {eps:g}, the floor for a {output} in {dtype} is {lowest:.1e}: "
+            "give an eps at or above it, or an order to get the best it can do"
+        )
+    return next(row.accuracy for row in table() if MARGIN * row.error[output] <= eps)
+
+
+def leaf_size(accuracy: Accuracy) -> int:
+    """The most points of a leaf that balance near field and M2L in a filled cube.
+
+    A leaf of s points costs 27 s^2 pairs and 189 M2L products of about 2 k r multiply-adds. Leaves that split at
+    the limit hold a third of it on average.
+    """
+    cost = next((row.m2l_cost for row in table() if row.accuracy == accuracy), None)
+    if cost is None:
+        cost = np.interp(
+            accuracy.order, *zip(*sorted((r.accuracy.order, r.m2l_cost) for r in table()), strict=True)
+        )
+    best = np.sqrt(189.0 * cost * MULTIPLY_ADD / (27.0 * PAIR))
+    return int(np.clip(2.0 * best, 30, 1000))

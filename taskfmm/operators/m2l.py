@@ -40,7 +40,7 @@ class LowRankM2L:
 
 
 def compress(
-    kernel: Kernel, order: int, tol: float, multipole: np.ndarray, local: np.ndarray, dtype: type
+    kernel: Kernel, order: int, tol: float, multipole: np.ndarray, local: np.ndarray, dtype: str
 ) -> LowRankM2L:
     """Build the cores for the unit box.
 
@@ -68,6 +68,4 @@ def compress(
         left.append((turn_target[rotation[c]] @ (u[:, :r] * s[:r])).T.ravel())
         right.append((turn_source[rotation[c]] @ vt[:r].T).ravel())
     start = np.concatenate([[0], np.cumsum(rank)])
-    return LowRankM2L(
-        rank, start, np.concatenate(right).astype(dtype), np.concatenate(left).astype(dtype)
-    )
+    return LowRankM2L(rank, start, np.concatenate(right).astype(dtype), np.concatenate(left).astype(dtype))

@@ -9,7 +9,7 @@ import numpy as np
 from taskfmm.plan.work import Halo
 
 
-def pull(halo: Halo, shards: Sequence[np.ndarray], dtype: type | str = np.float64) -> np.ndarray:
+def pull(halo: Halo, shards: Sequence[np.ndarray], dtype: np.dtype | str = "float64") -> np.ndarray:
     """The halo's rows, contiguous, [n, k]; ``shards[i]`` are the expansions of shard ``halo.shards[i]``."""
     out = np.empty((halo.rows.size, shards[0].shape[1]), dtype)
     for i, rows in enumerate(shards):

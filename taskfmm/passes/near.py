@@ -8,9 +8,7 @@ from taskfmm.kernels import KERNELS, gather_loops
 from taskfmm.plan.work import PointsToPoints
 
 
-def near(
-    work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, threads: int = 1
-) -> np.ndarray:
+def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, threads: int = 1) -> np.ndarray:
     """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
     out = np.zeros((KERNELS[kernel].n_components(output), work.targets.shape[1]))
     gather_loops(kernel, output).points_to_points(

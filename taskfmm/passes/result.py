@@ -62,7 +62,7 @@ def gather(
 ) -> np.ndarray:
     """The whole of one output from the values of `taskfmm.passes.serial`."""
     works = [(s.level, s.number) for shards in plan.far for s in shards if s.l2p]
-    at = {key: array for key, array in zip([*works, *range(len(plan.near))], values, strict=True)}
+    at = dict(zip([*works, *range(len(plan.near))], values, strict=True))
     pieces = []
     for chunk in plan.chunks:
         pulled = [at[key] for key in (*chunk.far, *chunk.near)]

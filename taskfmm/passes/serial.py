@@ -7,7 +7,7 @@ import numpy as np
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import near as near_field
-from taskfmm.passes import result, source, target, transfer
+from taskfmm.passes import source, target, transfer
 from taskfmm.plan.plan import Plan
 
 
@@ -61,6 +61,8 @@ def evaluate(
                 far = target.l2p(shard.l2p, [locals_[level][shard.number]], name, at, output, threads)
                 if shard.m2p:
                     finer = operators.at(level + 1)
-                    far += target.m2p(shard.m2p, read(multipoles, shard.m2p.halo), name, finer, output, threads)
+                    far += target.m2p(
+                        shard.m2p, read(multipoles, shard.m2p.halo), name, finer, output, threads
+                    )
                 values.append(far)
     return values + [near_field.near(work, charges, name, output, threads) for work in plan.near]

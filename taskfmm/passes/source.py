@@ -57,7 +57,5 @@ def m2m(
     """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M."""
     out = np.zeros((work.n_rows, operators.rank)) if own is None else own.copy()
     multipoles = pull(work.halo, children)
-    translate_dense(
-        work.code_ptr, work.target, work.source, multipoles, operators.m2m, out, threads=threads
-    )
+    translate_dense(work.code_ptr, work.target, work.source, multipoles, operators.m2m, out, threads=threads)
     return out

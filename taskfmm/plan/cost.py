@@ -1,7 +1,4 @@
-"""What operators cost, in seconds, to cut shards of equal work; never used to decide a result.
-
-The rates are those of one ordinary core; a machine that is twice as fast gets shards of half the duration.
-"""
+"""What operators cost, in seconds on an ordinary core, to cut shards of equal work."""
 
 from __future__ import annotations
 
@@ -9,13 +6,8 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.rates import MULTIPLY_ADD, PAIR
 from taskfmm.tree.octree import Octree
-
-PAIR = 1.0e-9
-"""Seconds for one kernel evaluation."""
-
-MULTIPLY_ADD = 2.5e-11
-"""Seconds for one multiply-add inside a matrix product."""
 
 SHORTEST, LONGEST = 4e-3, 40e-3
 """Bounds, in seconds, of the time a task should take: above the scheduler's cost, below its balance."""

@@ -10,8 +10,8 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
-from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
 from taskfmm.plan.runs import list_runs
+from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
 from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
 from taskfmm.tree.lists import Lists
 from taskfmm.tree.octree import Octree
@@ -72,7 +72,9 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
     )
 
 
-def _chunks(tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]) -> tuple[Chunk, ...]:
+def _chunks(
+    tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]
+) -> tuple[Chunk, ...]:
     """Where the values of each task go; far and near hold the leaves of each task."""
     n = tree.target_order.size
     size = max(CHUNK, -(-n // MOST_CHUNKS))

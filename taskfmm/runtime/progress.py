@@ -95,7 +95,7 @@ _registering = threading.Lock()
 
 
 def announce_compilation() -> None:
-    """Say one line, once in this process, when a kernel of ours is compiled; calling it again changes nothing.
+    """Say one line, once in this process, when a kernel of ours is compiled; more calls change nothing.
 
     The line goes to the ``taskfmm`` logger and, when standard error is a terminal, there too.
     """

@@ -43,7 +43,7 @@ def _pool_threads() -> int | None:
     pools = [threaded.default_pool, *(p for by_size in threaded.pools.values() for p in by_size.values())]
     for pool in pools:
         if pool is not None and current in getattr(pool, "_threads", ()):
-            return pool._max_workers
+            return int(pool._max_workers)  # type: ignore[attr-defined]
     return None
 
 

@@ -70,8 +70,8 @@ def direct(
     scale = 1.0
     if len(at_sources) and len(at_targets):
         scale = enclose(at_sources, at_targets).scale
-        scaled = [np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets)]
-        _sum(name, mode, *scaled, q[None, :], values)
+        y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
+        _sum(name, mode, y, x, q[None, :], values)
     found = {output: in_units(values, facts, output, scale) for output in wanted}
     return found["potential"] if outputs is None else found
 

@@ -1,0 +1,202 @@
+"""Files: what is read, what is refused, and that an output is whole or absent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import taskfmm
+from taskfmm import io
+from taskfmm.errors import InputError
+
+RNG = np.random.default_rng(518377)
+SOURCES = RNG.random((50, 3))
+CHARGES = RNG.normal(size=50)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
+CAPTURE = dict(capture_output=True, text=True, check=False)
+
+
+def write(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name] = value
+    return path
+
+
+def refusal(call, *args) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*args)
+    return str(caught.value)
+
+
+def test_sources_charges_and_targets(tmp_path):
+    targets = RNG.random((8, 3)).astype(">f4")
+    found = io.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES, targets=targets))
+    np.testing.assert_array_equal(found.sources, SOURCES)
+    np.testing.assert_array_equal(found.charges, CHARGES)
+    np.testing.assert_array_equal(found.targets, targets)
+    assert found.targets.dtype == np.float64
+
+
+def test_without_targets(tmp_path):
+    found = io.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES))
+    assert found.targets is None
+
+
+@pytest.mark.parametrize(
+    "datasets, part",
+    [
+        (
+            dict(charges=CHARGES, x=CHARGES),
+            "/sources is missing; found /charges, /x; expected /sources (n",
+        ),
+        (dict(sources=SOURCES), "/charges is missing; found /sources"),
+        (dict(sources=SOURCES.T, charges=CHARGES), "sources has shape (3, 50), expected (n, 3)"),
+        (dict(sources=SOURCES, charges=CHARGES[1:]), "charges has 49 rows, sources has 50"),
+        (dict(sources=SOURCES, charges=CHARGES * 1j), "/charges has dtype complex128"),
+        (dict(sources=SOURCES, charges=["a"] * 50), "/charges has dtype object"),
+        (dict(sources=SOURCES, charges=CHARGES, targets=CHARGES), "targets has shape (50,)"),
+        ({"sources/x": SOURCES, "charges": CHARGES}, "/sources is a group"),
+        (dict(sources=h5py.Empty("f8"), charges=CHARGES), "/sources holds nothing"),
+        (dict(sources=SOURCES, charges=np.where(CHARGES[9] == CHARGES, np.nan, CHARGES)), "charges row 9 is"),
+    ],
+)
+def test_refused_contents_name_the_file_and_the_dataset(tmp_path, datasets, part):
+    path = write(tmp_path / "in.h5", **datasets)
+    text = refusal(io.read, path)
+    assert text.startswith(f"{path}: ")
+    assert part in text
+
+
+def test_files_that_are_not_hdf5(tmp_path):
+    assert "no such file" in refusal(io.read, tmp_path / "none.h5")
+    assert "no such file" in refusal(io.read, tmp_path)
+    (tmp_path / "text.h5").write_text("sources")
+    assert "cannot be opened as HDF5" in refusal(io.read, tmp_path / "text.h5")
+    whole = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES).read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    assert "cannot be opened as HDF5" in refusal(io.read, tmp_path / "cut.h5")
+
+
+def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
+    write(tmp_path / "other.h5", sources=SOURCES)
+    path = write(tmp_path / "in.h5", charges=CHARGES)
+    with h5py.File(path, "a") as file:
+        file["sources"] = h5py.ExternalLink("other.h5", "/sources")
+    assert "a link to data elsewhere" in refusal(io.read, path)
+
+    SOURCES.tofile(tmp_path / "raw")
+    path = write(tmp_path / "raw.h5", charges=CHARGES)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("sources", SOURCES.shape, "f8", external=[(str(tmp_path / "raw"), 0, 50 * 24)])
+    assert "stored in other files" in refusal(io.read, path)
+
+    layout = h5py.VirtualLayout(SOURCES.shape, "f8")
+    layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "sources", SOURCES.shape)
+    path = write(tmp_path / "virtual.h5", charges=CHARGES)
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("sources", layout)
+    assert "stored in other files" in refusal(io.read, path)
+
+
+def test_flipped_bytes_are_noticed(tmp_path):
+    path = tmp_path / "in.h5"
+    io.write_cloud(path, SOURCES, CHARGES, {})
+    raw = bytearray(path.read_bytes())
+    place = raw.index(SOURCES[20].tobytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+    assert "damaged" in refusal(io.read, path)
+
+
+def test_an_output_reads_back_with_its_settings(tmp_path):
+    path = tmp_path / "out.h5"
+    with io.OutputFile(path) as output:
+        output.write("potential", CHARGES)
+        output.write("empty", CHARGES[:0])
+        output.attributes({"eps": 1e-6, "kernel": "laplace"})
+        assert not path.exists()
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["potential"][()], CHARGES)
+        assert file["potential"].fletcher32
+        assert file["empty"].shape == (0,)
+        assert file.attrs["eps"] == 1e-6
+        assert file.attrs["kernel"] == "laplace"
+        assert file.attrs["complete"]
+    assert os.listdir(tmp_path) == ["out.h5"]
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_output_leaves_the_old_one(tmp_path, error):
+    path = tmp_path / "out.h5"
+    path.write_bytes(b"old")
+    with pytest.raises(error), io.OutputFile(path) as output:
+        output.write("potential", CHARGES)
+        raise error
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.h5"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
+@pytest.mark.parametrize("limit", [100, 5_000, 80_000])
+def test_a_full_disk_leaves_the_old_output(tmp_path, limit):
+    # In a process of its own: a library that writes past the limit may take the process down.
+    code = f"""
+import resource, numpy as np
+from taskfmm import errors, io
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+try:
+    with io.OutputFile("out.h5") as output:
+        output.write("potential", np.ones(10_000))
+except errors.InputError as error:
+    print(error)
+"""
+    (tmp_path / "out.h5").write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, **CAPTURE)
+    assert "out.h5: cannot be written, nothing was changed" in done.stdout
+    assert "File too large" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.h5").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.h5"]
+
+
+def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
+    (tmp_path / "out.h5").write_bytes(b"old")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), io.OutputFile(tmp_path / "out.h5") as output:
+        output.write("potential", CHARGES)
+    assert (tmp_path / "out.h5").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.h5"]
+
+
+def test_outputs_refused_before_computing(tmp_path):
+    source = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES)
+    os.link(source, tmp_path / "same.h5")
+    assert "is the input file" in refusal(io.check_output, tmp_path / "same.h5", source)
+    assert "is a directory" in refusal(io.check_output, tmp_path)
+    assert "No such file or directory" in refusal(io.check_output, tmp_path / "none" / "out.h5")
+    assert "Not a directory" in refusal(io.check_output, source / "out.h5")
+    io.check_output(tmp_path / "out.h5", source)
+    assert sorted(os.listdir(tmp_path)) == ["in.h5", "same.h5"]
+
+
+def test_an_unwritable_directory(tmp_path, monkeypatch):
+    def denied(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(io.tempfile, "TemporaryFile", denied)
+    text = refusal(io.check_output, tmp_path / "out.h5")
+    assert f"{tmp_path}: Permission denied" in text

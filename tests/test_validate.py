@@ -1,0 +1,213 @@
+"""The boundary: every accepted form, and the text of every refusal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taskfmm import validate
+from taskfmm.errors import InputError
+
+RNG = np.random.default_rng(730241)
+POINTS = RNG.normal(size=(7, 3))
+
+
+def message(call, *args, **kwargs) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda a: a.tolist(),
+        lambda a: np.asfortranarray(a),
+        lambda a: a.astype(">f8"),
+        lambda a: np.repeat(a, 2, axis=0)[::2],
+        lambda a: np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(np.float64).reshape(a.shape),
+    ],
+    ids=["list", "fortran", "big-endian", "strided", "unaligned"],
+)
+def test_points_of_every_form_come_out_alike(form):
+    given = form(POINTS)
+    found = validate.points("sources", given)
+    np.testing.assert_array_equal(found, POINTS)
+    assert found.dtype == np.float64
+    assert found.dtype.isnative
+    assert found.flags.c_contiguous
+    assert found.flags.aligned
+    assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "i8", "f2", "f4", "g"])
+def test_points_of_every_real_dtype(dtype):
+    given = np.arange(12).reshape(4, 3).astype(dtype)
+    np.testing.assert_array_equal(validate.points("sources", given), np.arange(12.0).reshape(4, 3))
+
+
+def test_points_from_a_memory_map_and_a_read_only_array(tmp_path):
+    np.save(tmp_path / "a.npy", POINTS)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    found = validate.points("sources", mapped)
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, POINTS)
+
+
+def test_the_callers_array_stays_writable_and_unshared_for_writing():
+    given = POINTS.copy()
+    found = validate.points("sources", given)
+    assert np.shares_memory(found, given)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0, 0] = 1.0
+    given[0, 0] = 5.0
+    assert given.flags.writeable
+
+
+@pytest.mark.parametrize("empty", [[], np.empty((0, 3)), np.empty((0, 3), dtype=int)])
+def test_no_points(empty):
+    assert validate.points("sources", empty).shape == (0, 3)
+
+
+def test_transposed_points():
+    assert message(validate.points, "targets", POINTS.T) == (
+        "targets has shape (3, 7), expected (n, 3): did you mean targets.T?"
+    )
+
+
+@pytest.mark.parametrize(
+    "given, hint",
+    [
+        ([1.0, 2.0, 3.0], "write [sources]"),
+        (np.zeros((5, 2)), "one row x, y, z for each point"),
+        (np.zeros((2, 2, 3)), "one row x, y, z for each point"),
+        (4.0, "one row x, y, z for each point"),
+    ],
+)
+def test_points_of_other_shapes(given, hint):
+    text = message(validate.points, "sources", given)
+    assert f"sources has shape {np.shape(given)}, expected (n, 3)" in text
+    assert hint in text
+
+
+@pytest.mark.parametrize(
+    "given, part",
+    [
+        (POINTS + 0j, "dtype complex128, expected real numbers: give sources.real"),
+        (POINTS.astype(object), "dtype object, expected real numbers"),
+        (POINTS.astype(str), "expected real numbers"),
+        (POINTS > 0, "dtype bool, expected real numbers"),
+        ([[1, 2, 3], [4, 5]], "sources is not an array of numbers"),
+        (np.ma.masked_less(POINTS, 0.0), "sources has masked entries"),
+    ],
+)
+def test_points_that_are_not_real_numbers(given, part):
+    assert part in message(validate.points, "sources", given)
+
+
+def test_the_row_of_a_point_that_is_not_finite():
+    given = np.tile([0.0, 0.0, 1.0], (40, 1))
+    given[17, 0] = np.nan
+    assert message(validate.points, "sources", given) == "sources row 17 is not finite: [nan  0.  1.]"
+    given[30] = -np.inf
+    assert message(validate.points, "sources", given).endswith("(2 such rows)")
+
+
+def test_charges_are_converted_to_the_plans_dtype():
+    found = validate.charges([1, -2, 3], 3, np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [1.0, -2.0, 3.0])
+
+
+def test_charges_of_another_length():
+    assert message(validate.charges, np.ones(999), 1000) == (
+        "charges has 999 rows, sources has 1000: give one charge for each source"
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
+def test_charges_as_a_column_or_row(shape):
+    assert message(validate.charges, np.ones(shape), 6).endswith("did you mean charges.ravel()?")
+
+
+def test_charges_that_are_not_finite():
+    assert message(validate.charges, [1.0, np.inf, 2.0], 3) == "charges row 1 is not finite: inf"
+    # Finite in float64, infinite in what the plan computes with.
+    assert message(validate.charges, [1.0, 2.0, 1e300], 3, np.float32) == "charges row 2 is not finite: inf"
+
+
+def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
+    da = pytest.importorskip("dask.array")
+    values = np.array([1.0, 2.0, np.nan, 4.0])
+    lazy = validate.charges(da.from_array(values, chunks=2), 4, np.float32)
+    assert isinstance(lazy, da.Array)
+    assert lazy.dtype == np.float32
+    assert "3 rows" in message(validate.charges, da.ones(3), 4)
+    assert "dtype complex128" in message(validate.charges, da.ones(4, dtype=complex), 4)
+    unknown = da.ones(4)[da.ones(4) > 0]
+    assert "compute_chunk_sizes()" in message(validate.charges, unknown, 4)
+    assert message(validate.finite_charges, values[2:], 2) == "charges row 2 is not finite: nan"
+    assert validate.finite_charges(values[:2]) is not None
+
+
+@pytest.mark.parametrize("value", [0, 1, -1e-6, 2.0, np.nan, np.inf, "1e-6", None, True, 1j, 10**400])
+def test_eps_refused(value):
+    assert "expected a number between 0 and 1" in message(validate.eps, value)
+
+
+def test_eps_accepted():
+    assert validate.eps(np.float32(0.5)) == 0.5
+    assert isinstance(validate.eps(np.float32(0.5)), float)
+
+
+@pytest.mark.parametrize("value", [1, 0, -3, 2.0, "6", True, validate.MAX_ORDER + 1])
+def test_order_refused(value):
+    assert "order is" in message(validate.order, value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 10.0, "100", False])
+def test_leaf_size_refused(value):
+    assert "expected an integer of at least 1" in message(validate.leaf_size, value)
+
+
+def test_integers_accepted():
+    assert validate.order(None) is None
+    assert validate.leaf_size(None) is None
+    assert validate.order(np.int8(6)) == 6
+    assert validate.leaf_size(1) == 1
+    assert validate.leaf_size(10**30) == validate.MAX_LEAF_SIZE
+
+
+@pytest.mark.parametrize("name", ["laplac", "Laplace", "LAPLACE"])
+def test_the_nearest_kernel_is_offered(name):
+    assert "did you mean 'laplace'?" in message(validate.kernel, name, {"one", "laplace"})
+
+
+@pytest.mark.parametrize("name", ["zzz", 3, None])
+def test_without_a_near_kernel_all_are_listed(name):
+    assert message(validate.kernel, name, {"one", "laplace"}).endswith("choose from laplace, one")
+
+
+def test_kernel_accepted():
+    assert validate.kernel("one", {"one", "laplace"}) == "one"
+
+
+def test_outputs():
+    assert validate.outputs("gradient") == ("gradient",)
+    assert validate.outputs(["gradient", "potential", "gradient"]) == ("gradient", "potential")
+    assert "did you mean 'potential'?" in message(validate.outputs, ("potentials",))
+    for nothing in ((), None, 5):
+        assert "expected at least one of potential, gradient" in message(validate.outputs, nothing)
+
+
+@pytest.mark.parametrize("value", [np.float32, "f8", ">f4", np.dtype(float)])
+def test_dtype(value):
+    if np.dtype(value).isnative:
+        assert validate.dtype(value) == np.dtype(value)
+    else:
+        assert "expected float64 or float32" in message(validate.dtype, value)
+
+
+@pytest.mark.parametrize("value", [None, int, complex, "f2", "nonsense", object])
+def test_dtype_refused(value):
+    assert "expected float64 or float32" in message(validate.dtype, value)
