@@ -19,29 +19,29 @@ SYMMETRY = 1e-11
 singular value's share in the basis."""
 
 OPERATOR_ERROR = {
-    "p2m": 1.5e-5,
-    "m2m": 6e-5,
-    "m2l": 2e-4,
-    "p2l": 8e-5,
-    "l2l": 1.2e-5,
-    "m2p": 7e-5,
-    "l2p gradient": 5e-3,
+    "p2m": 4.5e-6,
+    "m2m": 1.5e-5,
+    "m2l": 6e-5,
+    "p2l": 4e-5,
+    "l2l": 3e-6,
+    "m2p": 2e-5,
+    "l2p gradient": 1.6e-3,
 }
-"""Order 6, 60 random charges of random sign, the worst placement: twice what a correct operator measures. A
+"""Order 6, cuts at 1e-6, 60 random charges of random sign, the worst placement: twice what a correct operator measures. A
 lost octant, a wrong radius or a wrong level factor gives 1e-2 or more."""
 
 CHECK_POTENTIAL = 10.0
 """Check potential after inverse and surface, in units of the cut of the singular values: charges of random sign
-have a potential several times smaller than the largest singular vector's."""
+have a potential several times smaller than that of the first singular vector."""
 
 OPERATOR_SLOPE = {
-    "p2m": -0.85,
-    "m2m": -0.80,
+    "p2m": -0.76,
+    "m2m": -0.70,
     "m2l": -0.68,
-    "p2l": -0.85,
-    "l2l": -0.85,
+    "p2l": -0.80,
+    "l2l": -0.76,
     "m2p": -0.72,
-    "l2p gradient": -0.60,
+    "l2p gradient": -0.58,
 }
 """Decimal digits of error for each order, least squares over orders 3 to 8; about 0.1 less steep than measured."""
 
@@ -67,3 +67,7 @@ within eps."""
 
 MACHINE = {"float64": 2.3e-16, "float32": 1.2e-7}
 """Spacing of results returned in that dtype."""
+
+SERIAL_ERROR = {"potential": 2e-2, "gradient": 2e-2}
+"""Order 3, charges of random sign: what order 3 gives (4e-3 to 1e-2 measured), with room for another cloud. Any
+missing entry of a list gives more."""

@@ -1,30 +1,49 @@
-"""Shared by all tests: small plans made once."""
+"""Shared by all tests: plans made once, cut into many small shards so that halos cross them everywhere."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import taskfmm
+from taskfmm.plan import cost, plan
 from taskfmm.testing import DISTRIBUTIONS
 
 
 @pytest.fixture(scope="session")
-def clustered() -> taskfmm.Fmm:
-    """A cloud whose plan uses all eight operators, on many shards of many levels."""
+def small_shards() -> Iterator[None]:
+    """While it is in use, tasks are two hundred times shorter and results come in chunks of 1500 rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "SHORTEST", 2e-5)
+        patch.setattr(cost, "LONGEST", 2e-4)
+        patch.setattr(plan, "CHUNK", 1500)
+        yield
+
+
+@pytest.fixture(scope="session")
+def clustered(small_shards) -> taskfmm.Fmm:
+    """Targets are the sources; all eight operators, many shards on many levels, several chunks."""
     rng = np.random.default_rng(5308417)
-    points = np.concatenate([DISTRIBUTIONS["plummer"](9000, rng), DISTRIBUTIONS["sphere"](9000, rng) * 30])
-    return taskfmm.Fmm(points, order=4, leaf_size=60)
+    points = np.concatenate([DISTRIBUTIONS["plummer"](4000, rng), DISTRIBUTIONS["sphere"](3000, rng) * 30])
+    return taskfmm.Fmm(points, order=3, leaf_size=30)
 
 
 @pytest.fixture(scope="session")
-def separate() -> taskfmm.Fmm:
-    """Other targets than sources."""
+def separate(small_shards) -> taskfmm.Fmm:
+    """Other targets than sources; all eight operators."""
     rng = np.random.default_rng(2750161)
-    sources, targets = DISTRIBUTIONS["plummer"](6000, rng), DISTRIBUTIONS["plummer"](4000, rng)
-    return taskfmm.Fmm(sources, targets, order=3, leaf_size=25)
+    sources, targets = DISTRIBUTIONS["plummer"](4000, rng), DISTRIBUTIONS["plummer"](2500, rng)
+    return taskfmm.Fmm(sources, targets, order=3, leaf_size=29)
 
 
-@pytest.fixture(scope="session")
-def charges(clustered: taskfmm.Fmm) -> np.ndarray:
-    return np.random.default_rng(3391753).uniform(-1, 1, len(clustered.sources))
+@pytest.fixture(params=["clustered", "separate"])
+def fmm(request) -> taskfmm.Fmm:
+    """One after the other."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def charges(fmm) -> np.ndarray:
+    return np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))
