@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from taskfmm.geometry.domain import HALF_WIDTH_BITS, Domain, box_centers, box_half_width, enclose
+from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, Domain, box_centers, box_half_width, enclose
 from taskfmm.testing import DISTRIBUTIONS
 
 NONE = np.empty((0, 3))
@@ -18,8 +18,8 @@ def assert_valid(domain: Domain, points: np.ndarray) -> None:
     offset = scaled - domain.lower[None, :]
     assert np.isfinite(domain.lower).all()
     assert np.isfinite(scaled).all()
-    assert 0.5 <= domain.half_width < 1
-    assert (domain.half_width * 2**HALF_WIDTH_BITS).is_integer()
+    assert 0.5 <= domain.half_width / SIZE < 1
+    assert (domain.half_width / SIZE * 2**HALF_WIDTH_BITS).is_integer()
     assert np.frexp(domain.scale)[0] == 0.5
     assert (offset >= 0).all()
     assert (offset < 2 * domain.half_width).all()

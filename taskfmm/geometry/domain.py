@@ -19,12 +19,16 @@ LARGEST_OFFSET = 2.0**400
 
 HALF_WIDTH_BITS = 9
 
+SIZE = 2.0**59
+"""Scaled half-widths lie between SIZE / 2 and SIZE. The loops seed a reciprocal root in float32, whose squares
+reach from 2^-126 to 2^127: so squared distances from 12 SIZE^2 down to 2^-249 of the cube's are within it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """The root cube, in scaled coordinates.
 
-    Points are multiplied by ``scale``, a power of two chosen so that ``half_width`` is between 0.5 and 1: the
+    Points are multiplied by ``scale``, a power of two chosen so that ``half_width`` is just below `SIZE`: the
     product is exact, and widths of 1e-150 or 1e150 neither underflow nor overflow when squared.
 
     lower : float64 [3], the corner with the smallest coordinates
@@ -61,7 +65,7 @@ def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
         quarter = offset / 2 if offset else 0.25
     quarter = max(quarter, SMALLEST_WIDTH, offset / LARGEST_OFFSET)
     half_width, exponent = _round_up(quarter * (1 + SLACK))
-    scale = math.ldexp(1.0, -exponent - 1)
+    half_width, scale = half_width * SIZE, math.ldexp(SIZE, -exponent - 1)
     return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
 
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import prange
 
-from taskfmm.jit import loop
+from taskfmm.jit import jit, loop, wide_vectors
 
 if TYPE_CHECKING:
     from taskfmm.kernels.laplace import potential as gather
+    from taskfmm.kernels.laplace import potential_both as gather_both
 
 
 @loop
 def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, out):
-    """Potentials at the points of boxes, from points: the near field.
+    """Potentials at the points of boxes, from points: pair by pair.
 
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
@@ -27,19 +28,76 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, out)
     out : float64 [n_components, n_t], zero on entry
     """
     for row in prange(ptr.size - 1):
-        size = 0
-        for entry in range(ptr[row], ptr[row + 1]):
-            size += end[entry] - begin[entry]
-        packed = np.empty((3, size))
-        q = np.empty((charges.shape[0], size), charges.dtype)
+        _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row)
+
+
+@jit
+def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row):
+    wide_vectors()
+    packed, q = _pack(begin, end, points, charges, ptr[row], ptr[row + 1])
+    sx, sy, sz = packed[0], packed[1], packed[2]
+    for i in range(target_ptr[row], target_ptr[row + 1]):
+        gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i)
+
+
+@jit
+def _pack(begin, end, points, charges, first, last):
+    """Copy runs of points and charges into contiguous buffers."""
+    size = 0
+    for entry in range(first, last):
+        size += end[entry] - begin[entry]
+    packed = np.empty((3, size))
+    q = np.empty((charges.shape[0], size))
+    at = 0
+    for entry in range(first, last):
+        for j in range(begin[entry], end[entry]):
+            packed[0, at] = points[0, j]
+            packed[1, at] = points[1, j]
+            packed[2, at] = points[2, j]
+            for c in range(charges.shape[0]):
+                q[c, at] = charges[c, j]
+            at += 1
+    return packed, q
+
+
+@loop
+def points_to_points_both(
+    block_ptr, target_ptr, targets, own, ptr, begin, end, points, charges, pair_ptr, pair, out
+):
+    """The near field where targets are sources: inside a block of rows each distance serves both of its points.
+
+    Entries of ``ptr`` run one-sided; those of ``pair_ptr`` name a later row of the same block and run two-sided.
+    A block adds into its own rows only, in one order, so the result does not depend on the number of threads.
+
+    own : float64 [n_charge, n_t], charges of the targets
+    pair_ptr : int64 [n_rows + 1]; pair : int32 [n_pairs], rows
+    Others as in `points_to_points`; block_ptr : int64 [n_blocks + 1], rows of a block
+    """
+    for block in prange(block_ptr.size - 1):
+        for row in range(block_ptr[block], block_ptr[block + 1]):
+            _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row)
+            _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row)
+
+
+@jit
+def _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row):
+    wide_vectors()
+    rows = pair[pair_ptr[row] : pair_ptr[row + 1]]
+    if rows.size == 0:
+        return
+    begin = target_ptr[rows]
+    end = target_ptr[rows + 1]
+    packed, q = _pack(begin, end, targets, own, 0, rows.size)
+    sx, sy, sz = packed[0], packed[1], packed[2]
+    back = np.zeros((out.shape[0], sx.size))
+    for i in range(target_ptr[row], target_ptr[row + 1]):
+        gather_both(targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back)
+    for c in range(out.shape[0]):
         at = 0
-        for entry in range(ptr[row], ptr[row + 1]):
-            first, last = begin[entry], end[entry]
-            packed[:, at : at + last - first] = points[:, first:last]
-            q[:, at : at + last - first] = charges[:, first:last]
-            at += last - first
-        for i in range(target_ptr[row], target_ptr[row + 1]):
-            gather(targets[0, i], targets[1, i], targets[2, i], packed[0], packed[1], packed[2], q, out, i)
+        for entry in range(rows.size):
+            for j in range(begin[entry], end[entry]):
+                out[c, j] += back[c, at]
+                at += 1
 
 
 @loop
@@ -62,6 +120,7 @@ def surfaces_to_points(
     """
     n = surface.shape[1]
     for row in prange(ptr.size - 1):
+        wide_vectors()
         packed = np.empty((3, n))
         unit = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
         for axis in range(3):

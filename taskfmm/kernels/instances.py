@@ -52,7 +52,13 @@ def _module(name: str) -> ModuleType:
 def gather_loops(kernel: str, output: str) -> Any:
     """The loops that end at points, for one kernel and output ("potential" or "gradient")."""
     module = _module(kernel)
-    return _instantiate("gather_loops", module, output, gather=getattr(module, output))
+    return _instantiate(
+        "gather_loops",
+        module,
+        output,
+        gather=getattr(module, output),
+        gather_both=getattr(module, f"{output}_both"),
+    )
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import prange
 
-from taskfmm.jit import loop
+from taskfmm.jit import loop, wide_vectors
 
 if TYPE_CHECKING:
     from taskfmm.kernels.laplace import spread
@@ -31,6 +31,7 @@ def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, 
     """
     sx, sy, sz = surface[0], surface[1], surface[2]
     for row in prange(ptr.size - 1):
+        wide_vectors()
         for entry in range(ptr[row], ptr[row + 1]):
             for j in range(begin[entry], end[entry]):
                 x = ((points[0, j] - hi[0, row]) - lo[0, row]) * inverse_width

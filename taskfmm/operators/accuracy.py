@@ -114,8 +114,7 @@ def leaf_size(accuracy: Accuracy) -> int:
     """
     cost = next((row.m2l_cost for row in table() if row.accuracy == accuracy), None)
     if cost is None:
-        cost = np.interp(
-            accuracy.order, *zip(*sorted((r.accuracy.order, r.m2l_cost) for r in table()), strict=True)
-        )
+        known = sorted((row.accuracy.order, row.m2l_cost) for row in table())
+        cost = float(np.interp(accuracy.order, [o for o, _ in known], [c for _, c in known]))
     best = np.sqrt(189.0 * cost * MULTIPLY_ADD / (27.0 * PAIR))
     return int(np.clip(2.0 * best, 30, 1000))

@@ -11,15 +11,20 @@ from taskfmm.plan.work import PointsToPoints
 def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, threads: int = 1) -> np.ndarray:
     """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
     out = np.zeros((KERNELS[kernel].n_components(output), work.targets.shape[1]))
-    gather_loops(kernel, output).points_to_points(
-        work.target_ptr,
-        work.targets,
-        work.ptr,
-        work.begin,
-        work.end,
-        work.points,
-        charges[:, work.charge_rows],
-        out,
-        threads=threads,
-    )
+    loops = gather_loops(kernel, output)
+    lists = (work.ptr, work.begin, work.end, work.points, charges[:, work.charge_rows])
+    if work.both is None:
+        loops.points_to_points(work.target_ptr, work.targets, *lists, out, threads=threads)
+    else:
+        loops.points_to_points_both(
+            work.both.block_ptr,
+            work.target_ptr,
+            work.targets,
+            charges[:, work.both.own_rows],
+            *lists,
+            work.both.ptr,
+            work.both.idx,
+            out,
+            threads=threads,
+        )
     return out

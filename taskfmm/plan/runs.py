@@ -102,3 +102,38 @@ def sort_by_code(row, source, code, n_codes, n_rows, block):
         target[at] = row[e]
         sorted_source[at] = source[e]
     return code_ptr, target, sorted_source
+
+
+@jit
+def split_pairs(leaves, ptr, entries, block):
+    """Take out of U lists the pairs of leaves that lie in one block.
+
+    leaves : int64 [n], ascending; ptr, entries : their U lists; block : leaves in a block
+
+    Returns
+    -------
+    ptr, entries : what stays one-sided
+    pair_ptr : int64 [n + 1]; pair : int32, for each leaf the places of the later leaves that it pairs with
+    """
+    n = leaves.size
+    place = np.full(leaves[-1] - leaves[0] + 1, -1, np.int32)
+    for i in range(n):
+        place[leaves[i] - leaves[0]] = i
+    rest_ptr = np.zeros(n + 1, np.int64)
+    pair_ptr = np.zeros(n + 1, np.int64)
+    rest = np.empty(entries.size, np.int32)
+    pair = np.empty(entries.size, np.int32)
+    n_rest, n_pair = 0, 0
+    for i in range(n):
+        for e in range(ptr[i], ptr[i + 1]):
+            at = entries[e] - leaves[0]
+            other = place[at] if 0 <= at < place.size else -1
+            if other < 0 or other == i or other // block != i // block:
+                rest[n_rest] = entries[e]
+                n_rest += 1
+            elif other > i:
+                pair[n_pair] = other
+                n_pair += 1
+        rest_ptr[i + 1] = n_rest
+        pair_ptr[i + 1] = n_pair
+    return rest_ptr, rest[:n_rest].copy(), pair_ptr, pair[:n_pair].copy()

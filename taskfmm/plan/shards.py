@@ -9,8 +9,9 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.operators import symmetry
-from taskfmm.plan.runs import distinct, list_runs, offset_codes, sort_by_code, take_runs
+from taskfmm.plan.runs import distinct, list_runs, offset_codes, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.work import (
+    BothSides,
     FarShard,
     Halo,
     PointsToPoints,
@@ -27,6 +28,10 @@ M2L_BLOCK = 512
 """Target boxes that one thread works on at a time, so that their sums stay in its cache."""
 
 DENSE_BLOCK = 512
+
+NEAR_BLOCK = (16, 256)
+"""Fewest and most leaves of a block of the near field: inside it each distance serves both of its points, so a
+block is large; it is also what one thread takes, so a shard has two or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +217,14 @@ class ShardBuilder:
         u = self.lists.u
         begin, end = self.tree.target_ptr[leaves].T
         targets, target_ptr = take_runs(self.tree.targets, begin, end)
-        count = u.ptr[leaves + 1] - u.ptr[leaves]
+        entry_ptr = np.concatenate([[0], np.cumsum(u.ptr[leaves + 1] - u.ptr[leaves])])
         entries = u.idx[list_runs(u.ptr[leaves], u.ptr[leaves + 1])]
+        both = None
+        if self.tree.targets is self.tree.sources:
+            block = int(np.clip(-(-leaves.size // 2), *NEAR_BLOCK))
+            entry_ptr, entries, pair_ptr, pair = split_pairs(leaves, entry_ptr, entries, block)
+            block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
+            both = BothSides(block_ptr, list_runs(begin, end), pair_ptr, pair)
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
         source_begin, source_end = self.tree.source_ptr[boxes].T
         points, ptr = take_runs(self.tree.sources, source_begin, source_end)
@@ -221,9 +232,10 @@ class ShardBuilder:
             level,
             target_ptr,
             targets,
-            np.concatenate([[0], np.cumsum(count)]),
+            entry_ptr,
             ptr[:-1][where],
             ptr[1:][where],
             points,
             list_runs(source_begin, source_end),
+            both,
         )

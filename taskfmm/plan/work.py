@@ -93,6 +93,21 @@ class SurfacesToPoints:
 
 
 @dataclass(frozen=True, slots=True)
+class BothSides:
+    """Pairs of leaves of one shard whose distances serve both.
+
+    block_ptr : int64 [n_blocks + 1], leaves of a block; both leaves of a pair are in one block
+    own_rows : int64 [n_targets], places of the targets' own charges in the sorted charges
+    ptr : int64 [n + 1]; idx : int32 [n_pairs], the later leaf of each pair
+    """
+
+    block_ptr: np.ndarray
+    own_rows: np.ndarray
+    ptr: np.ndarray
+    idx: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class PointsToPoints:
     """The near field of a run of leaves.
 
@@ -100,6 +115,7 @@ class PointsToPoints:
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
     ptr : int64 [n + 1], entries of a leaf; begin, end : int64 [n_entries], runs of points
     points : float64 [3, n_points]; charge_rows : int64 [n_points], their places in the sorted charges
+    both : the pairs of leaves that are done in one go, or None where targets are not the sources
     """
 
     level: int
@@ -110,6 +126,7 @@ class PointsToPoints:
     end: np.ndarray
     points: np.ndarray
     charge_rows: np.ndarray
+    both: BothSides | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.domain import box_centers
+from taskfmm.geometry.domain import SIZE, box_centers
 from taskfmm.tree.lists import Lists
 from taskfmm.tree.octree import Octree
 
-ROUNDING = 2.0**-50
+ROUNDING = SIZE * 2.0**-50
 """How far outside its box, in scaled units, quantisation of its rounded coordinates may leave a point."""
 
 
