@@ -33,8 +33,10 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
     return types.none(), codegen
 
 
-jit = numba.njit(**OPTIONS)
-"""Decorator for a function that other compiled functions call, or that one thread runs."""
+
+def jit(body: Callable[..., Any]) -> Any:
+    """Decorator for a function that other compiled functions call, or that one thread runs."""
+    return numba.njit(**OPTIONS)(_named(body, "jit"))
 
 
 class Loop:
