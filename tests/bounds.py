@@ -71,3 +71,6 @@ MACHINE = {"float64": 2.3e-16, "float32": 1.2e-7}
 SERIAL_ERROR = {"potential": 2e-2, "gradient": 2e-2}
 """Order 3, charges of random sign: what order 3 gives (4e-3 to 1e-2 measured), with room for another cloud. Any
 missing entry of a list gives more."""
+
+FLOAT32_ERROR = 1e-6
+"""What rounding a result to float32 may add to its relative error: half of 1.2e-7 and some cancellation."""

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from bounds import FINITE_DIFFERENCE, ROUNDING
 from boxes import FOUR_PI, exact, l2_error
+from numba.core.dispatcher import Dispatcher
 
+from taskfmm.jit import Loop
 from taskfmm.kernels import KERNELS, MODULES, gather_loops, spread_loops
 from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.operators.matrix import kernel_matrix
@@ -124,3 +126,20 @@ def test_threads_do_not_change_the_loops(cloud, output):
         results.append(out)
     np.testing.assert_array_equal(*results)
     assert np.abs(results[0]).min(axis=1).all()
+
+
+def test_no_two_dispatchers_share_a_cache_entry():
+    """Every compiled function of every instance, helpers too: Numba's cache goes by file, name and line alone."""
+    instances = [gather_loops(k, o) for k in KERNELS for o in ("potential", "gradient")]
+    instances += [spread_loops(k) for k in KERNELS]
+    seen = {}
+    for module in instances:
+        for item in vars(module).values():
+            forms = (item.serial, item.parallel) if isinstance(item, Loop) else (item,)
+            for form in forms:
+                if not isinstance(form, Dispatcher) or form.py_func.__module__ != module.__name__:
+                    continue
+                body = form.py_func
+                entry = (body.__code__.co_filename, body.__qualname__, body.__code__.co_firstlineno)
+                assert seen.setdefault(entry, form) is form, entry
+    assert len(seen) >= 4 * 4 + 2 * 4
