@@ -8,7 +8,7 @@ random sign. `choose` takes the cheapest row that is good enough.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -24,6 +24,10 @@ MARGIN = 1.4
 
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
+
+FLOAT32_M2L = 3e-7
+"""The smallest eps at which M2L may run in float32: in the orthonormal basis of the expansions its rounding adds
+about 1e-7 to the relative error."""
 
 V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
@@ -103,7 +107,8 @@ def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int 
             f"eps is {eps:g}, the floor for a {output} in {dtype} is {lowest:.1e}: "
             "give an eps at or above it, or an order to get the best it can do"
         )
-    return next(row.accuracy for row in table() if MARGIN * row.error[output] <= eps)
+    found = next(row.accuracy for row in table() if MARGIN * row.error[output] <= eps)
+    return replace(found, m2l_dtype="float32") if eps >= FLOAT32_M2L else found
 
 
 def leaf_size(accuracy: Accuracy) -> int:
@@ -112,7 +117,14 @@ def leaf_size(accuracy: Accuracy) -> int:
     A leaf of s points costs 27 s^2 pairs and 189 M2L products of about 2 k r multiply-adds. Leaves that split at
     the limit hold a third of it on average.
     """
-    cost = next((row.m2l_cost for row in table() if row.accuracy == accuracy), None)
+    cost = next(
+        (
+            row.m2l_cost
+            for row in table()
+            if row.accuracy == replace(accuracy, m2l_dtype=row.accuracy.m2l_dtype)
+        ),
+        None,
+    )
     if cost is None:
         known = sorted((row.accuracy.order, row.m2l_cost) for row in table())
         cost = float(np.interp(accuracy.order, [o for o, _ in known], [c for _, c in known]))

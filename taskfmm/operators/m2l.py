@@ -21,7 +21,7 @@ from taskfmm.operators.matrix import kernel_matrix
 
 @dataclass(frozen=True, slots=True)
 class LowRankM2L:
-    """Cores ``right[t] @ left[t]`` that act on rows: local += multipole @ right[t] @ left[t].
+    """Cores that act on rows: local += multipole @ right[t] @ left[t].
 
     rank : int64 [343], 0 for adjacent boxes
     start : int64 [344], where the factors of a code begin, in rows of length k

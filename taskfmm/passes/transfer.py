@@ -8,21 +8,23 @@ import numpy as np
 
 from taskfmm.operators.expansions import Expansions
 from taskfmm.passes.halo import pull
+from taskfmm.passes.siblings import translate_siblings
 from taskfmm.passes.source import check_potentials
-from taskfmm.passes.translations import translate_low_rank
-from taskfmm.plan.work import PointsToSurfaces, Translation
+from taskfmm.plan.work import PointsToSurfaces, Siblings
 
 
 def m2l(
-    work: Translation, multipoles: Sequence[np.ndarray], operators: Expansions, threads: int = 1
+    work: Siblings, multipoles: Sequence[np.ndarray], operators: Expansions, threads: int = 1
 ) -> np.ndarray:
     """M2L, on every box: sum over the V list. Returns [n_boxes, k] in the dtype of the M2L stage."""
     back_end = operators.m2l
     out = np.zeros((work.n_rows, operators.rank), back_end.left.dtype)
-    translate_low_rank(
+    translate_siblings(
         work.code_ptr,
         work.target,
         work.source,
+        work.target_child,
+        work.source_child,
         pull(work.halo, multipoles, back_end.left.dtype),
         back_end.rank,
         back_end.start,

@@ -1,4 +1,4 @@
-"""Loops that turn expansions into expansions: dense (M2M, L2L) and low-rank (M2L).
+"""The loop of M2M and L2L: expansions to expansions by dense matrices.
 
 Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once.
 Blocks are independent: a block is what one thread adds into, and what stays in its cache.
@@ -31,31 +31,5 @@ def translate_dense(code_ptr, target, source, expansions, matrices, out):
                 for i in range(n):
                     rows[i] = expansions[source[first + i]]
                 np.dot(rows[:n], matrices[code], sums[:n])
-                for i in range(n):
-                    out[target[first + i]] += sums[i]
-
-
-@loop
-def translate_low_rank(code_ptr, target, source, expansions, rank, start, right, left, out):
-    """out[target] += expansions[source] @ right[code] @ left[code], for every entry.
-
-    rank : int64 [n_codes]; start : int64 [n_codes + 1], in rows of k; right, left : flat (k, r) and (r, k) blocks
-    """
-    k = out.shape[1]
-    for block in prange(code_ptr.shape[0]):
-        rows = np.empty((BATCH, k), expansions.dtype)
-        cores = np.empty(BATCH * k, expansions.dtype)
-        sums = np.empty((BATCH, k), expansions.dtype)
-        for code in range(code_ptr.shape[1] - 1):
-            r = rank[code]
-            down = right[start[code] * k : start[code + 1] * k].reshape((k, r))
-            up = left[start[code] * k : start[code + 1] * k].reshape((r, k))
-            for first in range(code_ptr[block, code], code_ptr[block, code + 1], BATCH):
-                n = min(BATCH, code_ptr[block, code + 1] - first)
-                for i in range(n):
-                    rows[i] = expansions[source[first + i]]
-                core = cores[: n * r].reshape((n, r))
-                np.dot(rows[:n], down, core)
-                np.dot(core, up, sums[:n])
                 for i in range(n):
                     out[target[first + i]] += sums[i]

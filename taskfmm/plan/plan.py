@@ -61,10 +61,11 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
     w_direct = n_sources[lists.w.idx] <= n_surface
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
-        return Interactions(lists.u, lists.v, lists.w, lists.x)
+        return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
     u_rows = np.concatenate([_rows(lists.u), w_rows[w_direct], x_rows[x_direct]])
     u_idx = np.concatenate([lists.u.idx, lists.w.idx[w_direct], lists.x.idx[x_direct]])
     return Interactions(
+        lists.colleagues,
         _csr(u_rows, u_idx, tree.n_boxes),
         lists.v,
         _csr(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
@@ -99,6 +100,13 @@ def _chunks(
     return chunks
 
 
+def _bounds(tree: Octree, level: int, far_cost: np.ndarray, task: float) -> np.ndarray:
+    """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
+    first, last = tree.level_ptr[level : level + 2]
+    inner = first + cost.cut(far_cost[first:last], task)[:-1]
+    return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
+
+
 def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     """Cut the tree into shards of about equal cost."""
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
@@ -107,10 +115,7 @@ def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.TASKS, cost.SHORTEST, cost.LONGEST))
 
     level_ptr = tree.level_ptr
-    bounds = {
-        level: level_ptr[level] + cost.cut(far_cost[level_ptr[level] : level_ptr[level + 1]], task)
-        for level in range(TOP_LEVEL, tree.n_levels)
-    }
+    bounds = {level: _bounds(tree, level, far_cost, task) for level in range(TOP_LEVEL, tree.n_levels)}
     builder = ShardBuilder(tree, interactions, bounds)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()

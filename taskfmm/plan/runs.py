@@ -60,22 +60,6 @@ def distinct(values, low, high):
 
 
 @jit
-def offset_codes(ptr, idx, first, last, anchor):
-    """Codes (see `taskfmm.operators.symmetry`) of the V-list entries of boxes first to last, int16."""
-    out = np.empty(ptr[last] - ptr[first], np.int16)
-    at = 0
-    for b in range(first, last):
-        for e in range(ptr[b], ptr[b + 1]):
-            s = idx[e]
-            x = anchor[b, 0] - anchor[s, 0] + 3
-            y = anchor[b, 1] - anchor[s, 1] + 3
-            z = anchor[b, 2] - anchor[s, 2] + 3
-            out[at] = 49 * x + 7 * y + z
-            at += 1
-    return out
-
-
-@jit
 def sort_by_code(row, source, code, n_codes, n_rows, block):
     """Counting sort of entries by (block of rows, code), stable.
 

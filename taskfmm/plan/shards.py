@@ -8,26 +8,28 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
-from taskfmm.operators import symmetry
-from taskfmm.plan.runs import distinct, list_runs, offset_codes, sort_by_code, split_pairs, take_runs
+from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.work import (
     BothSides,
     FarShard,
     Halo,
     PointsToPoints,
     PointsToSurfaces,
+    Siblings,
     SurfacesToPoints,
     Translation,
 )
+from taskfmm.tree.lists import SELF
 from taskfmm.tree.octree import Octree
 
 TOP_LEVEL = 2
 """The first level at which two boxes can be far from each other; expansions start there."""
 
-M2L_BLOCK = 512
-"""Target boxes that one thread works on at a time, so that their sums stay in its cache."""
+M2L_BLOCK = 256
+"""Target parents that one thread works on at a time."""
 
 DENSE_BLOCK = 512
+"""Target boxes of M2M and L2L that one thread works on at a time."""
 
 NEAR_BLOCK = (16, 256)
 """Fewest and most leaves of a block of the near field: inside it each distance serves both of its points, so a
@@ -38,6 +40,7 @@ block is large; it is also what one thread takes, so a shard has two or more."""
 class Interactions:
     """The lists that the passes run, after cheap W and X entries have become near-field entries."""
 
+    colleagues: np.ndarray
     u: Csr
     v: Csr
     w: Csr
@@ -50,13 +53,6 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
     shards, first = np.unique(owner, return_index=True)
     rows = (boxes - bounds[owner]).astype(np.int32)
     return Halo(level, tuple(shards.tolist()), np.append(first, boxes.size).astype(np.int64), rows)
-
-
-def _rows_and_entries(csr: Csr, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (from 0) and columns of the entries of rows first to last."""
-    idx = csr.idx[csr.ptr[first] : csr.ptr[last]]
-    rows = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(csr.ptr[first : last + 1]))
-    return rows, idx
 
 
 class ShardBuilder:
@@ -159,16 +155,38 @@ class ShardBuilder:
         sort = sort_by_code(row, source, self.octant[boxes], 8, last - first, DENSE_BLOCK)
         return Translation(halo_of(level - 1, parents, self.bounds[level - 1]), last - first, *sort)
 
-    def _m2l(self, level: int, first: int, last: int) -> Translation | None:
-        v = self.lists.v
-        row, idx = _rows_and_entries(v, first, last)
-        if idx.size == 0:
+    def _m2l(self, level: int, first: int, last: int) -> Siblings | None:
+        tree = self.tree
+        parents = np.arange(tree.parent[first], tree.parent[last - 1] + 1)
+        near = self.lists.colleagues[parents]
+        near[:, SELF] = -1
+        target, direction = np.nonzero(near >= 0)
+        source = near[target, direction]
+        sources, where = distinct(source, *tree.level_ptr[level - 1 : level + 1])
+        children = list_runs(tree.child_ptr[sources], tree.child_ptr[sources + 1])
+        children = children[self.has_sources[children]]
+        if children.size == 0 or not self.has_targets[first:last].any():
             return None
-        low, high = self.tree.level_ptr[level : level + 2]
-        boxes, where = distinct(idx, low, high)
-        code = offset_codes(v.ptr, v.idx, first, last, self.tree.anchor)
-        sort = sort_by_code(row, where, code, symmetry.N_OFFSETS, last - first, M2L_BLOCK)
-        return Translation(halo_of(level, boxes, self.bounds[level]), last - first, *sort)
+        source_child = self._by_octant(
+            children, np.searchsorted(sources, tree.parent[children]), sources.size
+        )
+        boxes = np.arange(first, last)
+        target_child = self._by_octant(boxes, tree.parent[boxes] - parents[0], parents.size)
+        target_child[target_child >= 0] = np.where(self.has_targets[first:last], np.arange(last - first), -1)[
+            target_child[target_child >= 0]
+        ]
+        # a colleague lies at source minus target; the code is of target minus source
+        sort = sort_by_code(
+            target.astype(np.int32), where, (26 - direction).astype(np.int16), 27, parents.size, M2L_BLOCK
+        )
+        halo = halo_of(level, children, self.bounds[level])
+        return Siblings(halo, last - first, *sort, target_child, source_child)
+
+    def _by_octant(self, boxes: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
+        """For each parent the places of its children among ``boxes``, int32 [n_rows, 8], -1 for none."""
+        place = np.full((n_rows, 8), -1, np.int32)
+        place[row, self.octant[boxes]] = np.arange(boxes.size)
+        return place
 
     def leaf_targets(self, first: int, last: int) -> np.ndarray:
         """The leaves among boxes first to last that hold targets: the rows of L2P and M2P."""

@@ -30,7 +30,7 @@ class Halo:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """M2M, M2L or L2L: every target row is a sum of source rows times the matrix of a code.
+    """M2M or L2L: every target row is a sum of source rows times the matrix of a code.
 
     halo : the source rows
     n_rows : rows of the result, the boxes of the shard
@@ -43,6 +43,25 @@ class Translation:
     code_ptr: np.ndarray
     target: np.ndarray
     source: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """M2L: pairs of neighbouring parents, all of whose children that are not adjacent interact.
+
+    halo : the source rows; n_rows : rows of the result, the boxes of the shard
+    code_ptr : int64 [n_blocks, 28], pairs of a block of target parents by direction
+    target, source : int32 [n_pairs], rows of target_child and source_child
+    target_child, source_child : int32 [n_parents, 8], row of the result (of the halo) by octant, -1 for none
+    """
+
+    halo: Halo
+    n_rows: int
+    code_ptr: np.ndarray
+    target: np.ndarray
+    source: np.ndarray
+    target_child: np.ndarray
+    source_child: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +160,7 @@ class FarShard:
     n_boxes: int
     p2m: PointsToSurfaces | None
     m2m: Translation | None
-    m2l: Translation | None
+    m2l: Siblings | None
     p2l: PointsToSurfaces | None
     l2l: Translation | None
     m2p: SurfacesToPoints | None
