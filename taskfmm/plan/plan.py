@@ -58,7 +58,8 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     w_rows, x_rows = _rows(lists.w), _rows(lists.x)
-    w_direct = n_sources[lists.w.idx] <= n_surface
+    # leaves above the first level with expansions have no M2P to take their W entries
+    w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < TOP_LEVEL)
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
         return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
