@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.plan.work import Halo, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
+from taskfmm.plan.work import Halo, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 
 FOUR_PI = 4.0 * np.pi
 
@@ -56,11 +56,37 @@ def whole(level: int, n: int) -> Halo:
     return Halo(level, (0,), np.array([0, n]), np.arange(n, dtype=np.int32))
 
 
-def one_translation(code: int, n_codes: int) -> Translation:
-    """One row from one row, by the matrix of a code."""
-    code_ptr = np.zeros((1, n_codes + 1), np.int64)
-    code_ptr[0, code + 1 :] = 1
-    return Translation(whole(3, 1), 1, code_ptr, np.zeros(1, np.int32), np.zeros(1, np.int32))
+def one_transfer(vector: tuple[int, int, int]) -> Siblings:
+    """M2L: one row from one row, target minus source as given, both children of neighbouring parents."""
+    v = np.array(vector)
+    parents = np.sign(v) * (np.abs(v) > 1)
+    rest = v - 2 * parents
+    octants = [int((sign * rest > 0) @ [4, 2, 1]) for sign in (1, -1)]
+    children = np.full((2, 1, 8), -1, np.int32)
+    for child, octant in zip(children, octants, strict=True):
+        child[0, octant] = 0
+    code_ptr = np.zeros((1, 28), np.int64)
+    code_ptr[0, (parents + 1) @ [9, 3, 1] + 1 :] = 1
+    return Siblings(whole(3, 1), 1, code_ptr, np.zeros(1, np.int32), np.zeros(1, np.int32), *children)
+
+
+def family_entries(work: Siblings) -> np.ndarray:
+    """Every (row of the result, row of the halo, code) that a family's work stands for, int64 [n, 3]."""
+    bits = np.array([(o >> 2 & 1, o >> 1 & 1, o & 1) for o in range(8)])
+    found = []
+    for row in work.code_ptr:
+        for direction in range(27):
+            chosen = slice(row[direction], row[direction + 1])
+            d = np.array([direction // 9, direction // 3 % 3, direction % 3]) - 1
+            for t in range(8):
+                for s in range(8):
+                    offset = 2 * d + bits[t] - bits[s]
+                    target = work.target_child[work.target[chosen], t]
+                    source = work.source_child[work.source[chosen], s]
+                    both = (target >= 0) & (source >= 0) & (np.abs(offset).max() > 1)
+                    code = np.full(both.sum(), (offset + 3) @ [49, 7, 1])
+                    found.append(np.stack([target[both], source[both], code], axis=1))
+    return np.concatenate(found)
 
 
 def gather_eight() -> Translation:
@@ -110,4 +136,5 @@ def near_field(targets: np.ndarray, sources: np.ndarray, runs: list[tuple[int, i
         end,
         sources,
         np.arange(sources.shape[1]),
+        None,
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bounds import ROUNDING, SYMMETRY
+from boxes import family_entries, one_transfer, whole
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, expansions, m2l, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
-from taskfmm.passes.translations import translate_low_rank
+from taskfmm.passes import transfer
+from taskfmm.plan.work import Siblings
 from taskfmm.runtime.threads import budget
 
 ORDER = 4
@@ -61,39 +63,47 @@ def test_compression_cuts_at_its_tolerance(at, projected):
     assert at.m2l.mean_rank < 0.5 * at.rank
 
 
-def test_the_pass_multiplies_by_the_cores(at):
-    """Many entries, several to a target, codes in any order, more than one block and one batch."""
-    rng = np.random.default_rng(6180339)
-    n_targets, n_sources, n = 700, 300, 40_000
-    block = 512
-    source = rng.standard_normal((n_sources, at.rank))
-    code, row, idx = rng.choice(FAR, n), rng.integers(0, n_targets, n), rng.integers(0, n_sources, n)
-    key = (row // block) * symmetry.N_OFFSETS + code
+def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
+    """Random pairs of parents, some of whose children do not exist."""
+    children = []
+    for _ in range(2):
+        exists = rng.random((n_parents, 8)) < 0.7
+        rows = np.where(exists, np.cumsum(exists).reshape(exists.shape) - 1, -1).astype(np.int32)
+        children.append(rows)
+    direction = rng.integers(0, 27, n_pairs)
+    target, source = rng.integers(0, n_parents, (2, n_pairs)).astype(np.int32)
+    key = (target * blocks // n_parents) * 27 + direction
     order = np.argsort(key, kind="stable")
-    count = np.bincount(key, minlength=2 * symmetry.N_OFFSETS).reshape(2, -1)
-    ends = np.cumsum(count.ravel()).reshape(2, -1)
-    code_ptr = np.concatenate([ends[:, :1] - count[:, :1], ends], axis=1)
-    back_end, found = at.m2l, {}
-    for threads in (1, 2):
-        found[threads] = np.zeros((n_targets, at.rank))
-        translate_low_rank(
-            code_ptr,
-            row[order].astype(np.int32),
-            idx[order].astype(np.int32),
-            source,
-            back_end.rank,
-            back_end.start,
-            back_end.right,
-            back_end.left,
-            found[threads],
-            threads=threads,
-        )
-    np.testing.assert_array_equal(found[1], found[2])
-    expected = np.zeros((n_targets, at.rank))
-    for c in FAR:
-        chosen = code == c
-        np.add.at(expected, row[chosen], source[idx[chosen]] @ core(back_end, c))
-    np.testing.assert_allclose(found[1], expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
+    ends = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=27 * blocks))])
+    code_ptr = np.stack([ends[27 * b : 27 * b + 28] for b in range(blocks)])
+    n_rows, n_halo = (int(c.max()) + 1 for c in children)
+    return Siblings(whole(3, n_halo), n_rows, code_ptr, target[order], source[order], *children)
+
+
+@pytest.mark.parametrize("n_parents, n_pairs", [(60, 9000), (300, 700), (1, 1)])
+def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs):
+    """Several pairs to a target, missing children, more than one block, full and partial batches."""
+    rng = np.random.default_rng(6180339)
+    work = families(rng, n_parents, n_pairs, blocks=min(3, n_parents))
+    multipoles = rng.standard_normal((work.halo.rows.size, at.rank))
+    one, two = (transfer.m2l(work, [multipoles], at, threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    expected = np.zeros((work.n_rows, at.rank))
+    target, source, codes = family_entries(work).T
+    for c in np.unique(codes):
+        chosen = codes == c
+        np.add.at(expected, target[chosen], multipoles[source[chosen]] @ core(at.m2l, c))
+    np.testing.assert_allclose(one, expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("code", FAR)
+def test_every_vector_runs_its_own_core(at, code):
+    work = one_transfer(symmetry.offsets()[code])
+    assert family_entries(work).tolist() == [[0, 0, code]]
+    multipole = np.random.default_rng(7320509).standard_normal((1, at.rank))
+    expected = multipole @ core(at.m2l, code)
+    found = transfer.m2l(work, [multipole], at)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
 
 
 def test_adjacent_boxes_have_no_core(at):

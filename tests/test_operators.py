@@ -12,7 +12,7 @@ from boxes import (
     gather_eight,
     l2_error,
     near_field,
-    one_translation,
+    one_transfer,
     onto_surface,
     points_in,
     scatter_eight,
@@ -20,7 +20,7 @@ from boxes import (
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions, symmetry
+from taskfmm.operators import accuracy, expansions
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
@@ -90,9 +90,8 @@ def m2l_error(order: int, vector=WORST, level: int = 0, output: str = "potential
     there = center + 2 * half * np.array(vector)
     sources, charges = points_in(rng, center, half, 60), rng.uniform(-1, 1, 60)
     targets = points_in(rng, there, half, 200)
-    code = int((np.array(vector) + symmetry.REACH) @ [49, 7, 1])
     multipole = multipole_of(sources, charges, order, center, half)
-    local = transfer.m2l(one_translation(code, symmetry.N_OFFSETS), [multipole], at)
+    local = transfer.m2l(one_transfer(vector), [multipole], at)
     found = target.l2p(from_surface(there, half, targets, there), [local], "laplace", at, output)
     expected = exact(targets, sources, charges)
     return l2_error(found[0], expected[0]) if output == "potential" else l2_error(found[1:], expected[1:])

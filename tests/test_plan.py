@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from boxes import family_entries
 
 from taskfmm.csr import Csr
 from taskfmm.operators import accuracy, symmetry
@@ -50,6 +51,16 @@ def entries(fmm, operator):
     return np.concatenate(found)
 
 
+def m2l_entries(fmm):
+    """The same of M2L, from its families of siblings."""
+    first, found = first_boxes(fmm), []
+    for shard in shards(fmm, "m2l"):
+        row, source, code = family_entries(shard.m2l).T
+        boxes = halo_boxes(fmm, shard.m2l.halo)
+        found.append(np.stack([first[shard.level, shard.number] + row, boxes[source], code], axis=1))
+    return np.concatenate(found)
+
+
 def by_row(array):
     return array[np.lexsort(array.T[::-1])]
 
@@ -78,7 +89,7 @@ def test_shards_partition_each_level(fmm):
 
 
 def test_m2l_entries_are_the_v_list_with_its_codes(fmm):
-    tree, found = fmm.plan.tree, entries(fmm, "m2l")
+    tree, found = fmm.plan.tree, m2l_entries(fmm)
     np.testing.assert_array_equal(by_row(found[:, :2]), by_row(pairs(fmm.plan.lists.v)))
     offset = tree.anchor[found[:, 0]] - tree.anchor[found[:, 1]]
     np.testing.assert_array_equal(symmetry.offsets()[found[:, 2]], offset)
@@ -192,8 +203,14 @@ def test_near_pairs_are_the_u_list(fmm):
     expected = (n_targets[pairs(u)[:, 0]] * n_sources[pairs(u)[:, 1]]).sum()
     found = 0
     for work in fmm.plan.near:
-        found += int((run_points(work)[0] * np.diff(work.target_ptr)).sum())
+        size = np.diff(work.target_ptr)
+        found += int((run_points(work)[0] * size).sum())
         np.testing.assert_array_equal(work.points, tree.sources[:, work.charge_rows])
+        if work.both is not None:  # where targets are sources, each of these pairs of leaves stands for two
+            rows = np.repeat(np.arange(size.size), np.diff(work.both.ptr))
+            assert (work.both.idx > rows).all()
+            found += int(2 * (size[rows] * size[work.both.idx]).sum())
+            np.testing.assert_array_equal(work.targets, tree.sources[:, work.both.own_rows])
     assert found == expected
 
 
@@ -237,8 +254,9 @@ def test_the_plan_does_not_depend_on_the_cut(monkeypatch):
     monkeypatch.setattr(cost, "SHORTEST", 1e-5)
     monkeypatch.setattr(cost, "LONGEST", 1e-4)
     many = plan.build(tree, interactions, operators)
-    size = [sum(s.m2l.target.size for level in p.far for s in level if s.m2l) for p in (few, many)]
-    assert size[0] == size[1] == interactions.v.idx.size
+    for p in (few, many):
+        works = [s.m2l for level in p.far for s in level if s.m2l]
+        assert sum(len(family_entries(work)) for work in works) == interactions.v.idx.size
     assert sum(len(level) for level in many.far) > sum(len(level) for level in few.far) + 10
 
 

@@ -51,14 +51,8 @@ def test_gradient_mode_has_the_same_potential(fmm, charges):
 
 def test_the_cut_into_shards_changes_rounding_alone(fmm, charges):
     """The same cloud in the shards of the default plan."""
-    with pytest.MonkeyPatch.context() as patch:
-        from taskfmm.plan import cost, plan
-
-        patch.setattr(cost, "SHORTEST", 4e-3)
-        patch.setattr(cost, "LONGEST", 40e-3)
-        patch.setattr(plan, "CHUNK", 2**18)
-        targets = None if fmm.targets is fmm.sources else fmm.targets
-        coarse = taskfmm.Fmm(fmm.sources, targets, order=fmm.order, leaf_size=fmm.leaf_size)
+    targets = None if fmm.targets is fmm.sources else fmm.targets
+    coarse = taskfmm.Fmm(fmm.sources, targets, order=fmm.order, leaf_size=fmm.leaf_size)
     assert len(coarse.plan.near) < len(fmm.plan.near)
     assert l2_error(coarse.serial(charges), fmm.serial(charges)) <= PROPERTY
 
