@@ -112,7 +112,10 @@ def test_extreme_widths(width):
 def test_gradients_of_extreme_widths(width):
     """The gradient is of the size of charge / width^2, 1e300 or 1e-300: still a float64."""
     rng = np.random.default_rng(8909807)
-    x, q = rng.random((500, 3)), 1e-6 * rng.uniform(-1, 1, 500) if width < 1 else 1e6 * rng.uniform(-1, 1, 500)
+    x, q = (
+        rng.random((500, 3)),
+        1e-6 * rng.uniform(-1, 1, 500) if width < 1 else 1e6 * rng.uniform(-1, 1, 500),
+    )
     found = taskfmm.Fmm(x * width, eps=1e-6, leaf_size=20).evaluate(q)["gradient"].compute()
     exact = taskfmm.direct(x, q, outputs="gradient")["gradient"]
     assert l2_error(found * width * width, exact) <= 1e-6

@@ -44,7 +44,9 @@ def test_laplace_gradient_is_the_derivative(cloud):
     h = 1e-4 * np.sqrt(((sources - at[:, None]) ** 2).sum(axis=0)).min()
     difference = []
     for axis in np.eye(3):
-        up, down = (one_point("laplace", "potential", at + s * h * axis, sources, charges)[0] for s in (1, -1))
+        up, down = (
+            one_point("laplace", "potential", at + s * h * axis, sources, charges)[0] for s in (1, -1)
+        )
         difference.append((up - down) / (2 * h))
     found = one_point("laplace", "gradient", at, sources, charges)
     assert l2_error(found[1:], np.array(difference)) <= FINITE_DIFFERENCE

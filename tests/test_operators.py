@@ -74,7 +74,9 @@ def m2m_error(order: int) -> float:
     children = CENTER + HALF * surface.octant_centers()
     sources = [points_in(rng, c, HALF / 2, 20) for c in children]
     charges = rng.uniform(-1, 1, (8, 20))
-    rows = [multipole_of(s, q, order, c, HALF / 2) for s, q, c in zip(sources, charges, children, strict=True)]
+    rows = [
+        multipole_of(s, q, order, c, HALF / 2) for s, q, c in zip(sources, charges, children, strict=True)
+    ]
     multipole = source.m2m(gather_eight(), None, [np.concatenate(rows)], at)
     far = column(CENTER) + HALF * shell(rng, 3.0, 9.0, 300)
     found = potential_of_density(far, multipole[0] @ at.multipole_to_density, surface.INNER, order=order)

@@ -58,9 +58,17 @@ def runs_of(fmm, at, charges, output):
                 run = lambda q, w=work, m=module, o=operator: getattr(m, o)(w, q, "laplace", at)  # noqa: E731
                 yield operator, run, charges, poison(charges, work.charge_rows)
         if shard.m2m:
-            yield "m2m", lambda e, w=shard.m2m: source.m2m(w, None, e, at), *expansions(fmm, shard.m2m.halo, at.rank)
+            yield (
+                "m2m",
+                lambda e, w=shard.m2m: source.m2m(w, None, e, at),
+                *expansions(fmm, shard.m2m.halo, at.rank),
+            )
         if shard.m2l:
-            yield "m2l", lambda e, w=shard.m2l: transfer.m2l(w, e, at), *expansions(fmm, shard.m2l.halo, at.rank)
+            yield (
+                "m2l",
+                lambda e, w=shard.m2l: transfer.m2l(w, e, at),
+                *expansions(fmm, shard.m2l.halo, at.rank),
+            )
         if shard.l2l:
             shape = (shard.n_boxes, at.rank)
             run = lambda e, w=shard.l2l, n=shape: target.l2l(w, e, [], n, at)  # noqa: E731
@@ -82,7 +90,9 @@ def test_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output):
         assert np.isfinite(found).all(), operator
         np.testing.assert_array_equal(found, run(whole), err_msg=operator)
         seen.add(operator)
-        dropped += sum(int(np.isnan(p).sum()) for p in (poisoned if isinstance(poisoned, list) else [poisoned]))
+        dropped += sum(
+            int(np.isnan(p).sum()) for p in (poisoned if isinstance(poisoned, list) else [poisoned])
+        )
     assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near"}
     assert dropped > 0
 

@@ -107,7 +107,9 @@ def test_m2m_takes_every_child_with_sources_once(fmm):
 def test_l2l_reaches_every_box_with_targets_once(fmm):
     tree, found = fmm.plan.tree, entries(fmm, "l2l")
     has_targets = np.diff(tree.target_ptr, axis=1)[:, 0] > 0
-    np.testing.assert_array_equal(np.sort(found[:, 0]), np.flatnonzero(has_targets & (tree.level > TOP_LEVEL)))
+    np.testing.assert_array_equal(
+        np.sort(found[:, 0]), np.flatnonzero(has_targets & (tree.level > TOP_LEVEL))
+    )
     np.testing.assert_array_equal(found[:, 1], tree.parent[found[:, 0]])
     np.testing.assert_array_equal(found[:, 2], tree.anchor[found[:, 0]] % 2 @ [4, 2, 1])
 

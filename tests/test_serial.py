@@ -11,8 +11,8 @@ from bounds import PROPERTY, SERIAL_ERROR
 from boxes import l2_error
 
 import taskfmm
-from taskfmm.passes import serial
 from taskfmm.operators.levels import load
+from taskfmm.passes import serial
 
 
 def test_it_is_the_direct_sum(fmm, charges):
