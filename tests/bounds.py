@@ -27,8 +27,8 @@ OPERATOR_ERROR = {
     "m2p": 2e-5,
     "l2p gradient": 1.6e-3,
 }
-"""Order 6, cuts at 1e-6, 60 random charges of random sign, the worst placement: twice what a correct operator measures. A
-lost octant, a wrong radius or a wrong level factor gives 1e-2 or more."""
+"""Order 6, cuts at 1e-6, 60 random charges of random sign, the worst placement: twice what a correct operator measures.
+A lost octant, a wrong radius or a wrong level factor gives 1e-2 or more."""
 
 CHECK_POTENTIAL = 10.0
 """Check potential after inverse and surface, in units of the cut of the singular values: charges of random sign
@@ -53,9 +53,10 @@ FINITE_DIFFERENCE = 1e-7
 """Gradient of the direct sum against central differences with step h = 1e-4 of the distance to the nearest
 source: h ** 2 relative."""
 
-FMM_DIFFERENCE = 5.0
-"""Gradient of the FMM against differences of its potential, in units of eps: each is within eps of the exact
-gradient, and differences of smooth local expansions err as the gradient does."""
+FMM_DIFFERENCE = 2e-5
+"""Gradient of the FMM at eps = 1e-9 against central differences of its potential over h = 1e-3: the difference
+errs by h ** 2 times the third derivative over the first, some 5e-6 this far from the sources, and by the jumps of
+the potential between boxes, eps / h = 1e-6."""
 
 PROPERTY = 1e-12
 """Linearity and permutations hold for the method as for the exact sum: only rounding differs. Rounding grows in

@@ -56,7 +56,7 @@ def test_two_points():
 def test_targets_far_outside(distance):
     rng = np.random.default_rng(3454369)
     sources, q = rng.random((3000, 3)), rng.random(3000)
-    targets = rng.random((2000, 3)) + [distance, 0, 0]
+    targets = rng.random((2000, 3)) + np.array([distance, 0, 0])
     out = computed(taskfmm.Fmm(sources, targets, eps=1e-6, leaf_size=20), q)
     exact = taskfmm.direct(sources, q, targets, outputs=OUTPUTS)
     for output in OUTPUTS:
@@ -72,7 +72,7 @@ def test_all_points_identical(n, leaf_size):
     out = computed(fmm, q)
     np.testing.assert_array_equal(out["potential"], np.zeros(n))
     np.testing.assert_array_equal(out["gradient"], np.zeros((n, 3)))
-    fmm = taskfmm.Fmm(np.tile(point, (n, 1)), point + [[0, 0, 1.0], [0, 2.0, 0]], leaf_size=leaf_size)
+    fmm = taskfmm.Fmm(np.tile(point, (n, 1)), point + np.array([[0, 0, 1.0], [0, 2.0, 0]]), leaf_size=leaf_size)
     expected = q.sum() / FOUR_PI / np.array([1.0, 2.0])
     np.testing.assert_allclose(fmm.potential(q).compute(), expected, rtol=1e-6)
 

@@ -258,7 +258,7 @@ def test_m2p_is_the_field_of_the_upward_equivalent_densities(output):
 def test_p2l_is_the_projection_of_the_downward_check_potential():
     rng = np.random.default_rng(7340201)
     at = operators(ORDER)
-    points, charges = points_in(rng, CENTER + [4 * HALF, 0, 0], HALF, 30), rng.uniform(-1, 1, 30)
+    points, charges = points_in(rng, CENTER + np.array([4 * HALF, 0, 0]), HALF, 30), rng.uniform(-1, 1, 30)
     found = transfer.p2l(onto_surface(CENTER, HALF, points), charges[None], "laplace", at)
     check = column(CENTER) + HALF * surface.cube(ORDER, surface.INNER)
     expected = HALF * exact(check, points, charges)[0] @ at.check_to_local

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from boxes import family_entries
@@ -195,7 +197,7 @@ def test_chunks_partition_the_result(fmm):
     edges = [(c.begin, c.end) for c in fmm.plan.chunks]
     assert edges[0][0] == 0
     assert edges[-1][1] == len(fmm.targets)
-    assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(edges))
 
 
 def test_near_pairs_are_the_u_list(fmm):

@@ -82,9 +82,11 @@ def test_a_distributed_worker_divides_by_its_threads(four_cores):
     distributed = pytest.importorskip("distributed")
     options = dict(n_workers=1, processes=False, dashboard_address=None)
     for workers, expected in ((1, 4), (2, 2 if threads.concurrent_calls_are_safe() else 1)):
-        with distributed.LocalCluster(threads_per_worker=workers, **options) as cluster:
-            with distributed.Client(cluster) as client:
-                assert client.submit(share, pure=False).result() == (workers, expected)
+        with (
+            distributed.LocalCluster(threads_per_worker=workers, **options) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            assert client.submit(share, pure=False).result() == (workers, expected)
 
 
 def test_child_processes_run_serial_loops(four_cores):
