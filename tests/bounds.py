@@ -27,7 +27,7 @@ OPERATOR_ERROR = {
     "m2p": 2e-5,
     "l2p gradient": 1.6e-3,
 }
-"""Order 6, cuts at 1e-6, 60 random charges of random sign, the worst placement: twice what a correct operator measures.
+"""Order 6, cuts at 1e-6, charges of random sign, the worst placement: twice what a correct operator measures.
 A lost octant, a wrong radius or a wrong level factor gives 1e-2 or more."""
 
 CHECK_POTENTIAL = 10.0

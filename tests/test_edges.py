@@ -72,7 +72,9 @@ def test_all_points_identical(n, leaf_size):
     out = computed(fmm, q)
     np.testing.assert_array_equal(out["potential"], np.zeros(n))
     np.testing.assert_array_equal(out["gradient"], np.zeros((n, 3)))
-    fmm = taskfmm.Fmm(np.tile(point, (n, 1)), point + np.array([[0, 0, 1.0], [0, 2.0, 0]]), leaf_size=leaf_size)
+    fmm = taskfmm.Fmm(
+        np.tile(point, (n, 1)), point + np.array([[0, 0, 1.0], [0, 2.0, 0]]), leaf_size=leaf_size
+    )
     expected = q.sum() / FOUR_PI / np.array([1.0, 2.0])
     np.testing.assert_allclose(fmm.potential(q).compute(), expected, rtol=1e-6)
 
