@@ -145,3 +145,20 @@ def test_no_two_dispatchers_share_a_cache_entry():
                 entry = (body.__code__.co_filename, body.__qualname__, body.__code__.co_firstlineno)
                 assert seen.setdefault(entry, form) is form, entry
     assert len(seen) >= 4 * 4 + 2 * 4
+
+
+@pytest.mark.parametrize("output", ["potential", "gradient"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_two_sided_formulas_are_two_one_sided_ones(kernel, output, cloud):
+    """One source and all others, both ways; the point itself among them adds nothing, or one where it counts."""
+    points, charges = cloud
+    n_rows = KERNELS[kernel].n_components(output)
+    own = np.array([[0.0, 1.7]])
+    for at in (np.array([0.3, 1.7, -0.2]), points[:, 5].copy()):
+        out, back = np.zeros((n_rows, 2)), np.zeros((n_rows, charges.size))
+        getattr(MODULES[kernel], f"{output}_both")(*at, own, *points, charges[None], out, 1, back)
+        here = one_point(kernel, output, at, points, charges)
+        np.testing.assert_allclose(out[:, 1], here, rtol=0, atol=ROUNDING * np.abs(here).max())
+        source = at[:, None].copy()
+        there = np.stack([one_point(kernel, output, p.copy(), source, own[0, 1:]) for p in points.T], axis=1)
+        np.testing.assert_allclose(back, there, rtol=0, atol=ROUNDING * np.abs(there).max())
