@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba.extending import overload
 from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
@@ -17,13 +19,13 @@ def add_product(a: np.ndarray, b: np.ndarray, c: np.ndarray, one: np.ndarray) ->
 
 
 @overload(add_product)
-def _add_product(a, b, c, one):
+def _add_product(a: Any, b: Any, c: Any, one: Any) -> Any:
     ensure_blas()
     gemm = _BLAS().numba_xxgemm(a.dtype)
     kind = ord(get_blas_kind(a.dtype))
     plain = ord("n")
 
-    def body(a, b, c, one):
+    def body(a, b, c, one):  # type: ignore[no-untyped-def]
         m, k = a.shape
         n = b.shape[1]
         # BLAS is column-major: it sees transposes, so c^T = b^T a^T

@@ -19,6 +19,7 @@ from taskfmm.operators import accuracy
 from taskfmm.operators.levels import load
 from taskfmm.passes import result, serial
 from taskfmm.plan import plan as planner
+from taskfmm.plan import tune
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
@@ -92,19 +93,18 @@ class Fmm:
         }
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
-        self.leaf_size = validate.leaf_size(leaf_size) or accuracy.leaf_size(self.accuracy["potential"])
+        self.leaf_size = validate.leaf_size(leaf_size)
         self._digest = self._identify()
         announce_compilation()
         self.plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
-            tree = octree.build(
-                self.sources, None if self_targets else self.targets, self.leaf_size, threads=threads
-            )
-            interactions = lists.build(tree, threads=threads)
-            operators = load(self.kernel.name, self.accuracy["potential"])
-            return planner.build(tree, interactions, operators.at(0))
+            operators = load(self.kernel.name, self.accuracy["potential"]).at(0)
+            points = (self.sources, None if self_targets else self.targets)
+            self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
+            tree = octree.build(*points, self.leaf_size, domain, threads)
+            return planner.build(tree, lists.build(tree, threads), operators)
 
     def _identify(self) -> str:
         digest = hashlib.blake2b(digest_size=12)

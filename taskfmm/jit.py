@@ -33,10 +33,9 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
     return types.none(), codegen
 
 
-
 def jit(body: Callable[..., Any]) -> Any:
     """Decorator for a function that other compiled functions call, or that one thread runs."""
-    return numba.njit(**OPTIONS)(_named(body, "jit"))
+    return numba.njit(**OPTIONS)(_named(body, "alone"))
 
 
 class Loop:

@@ -116,3 +116,12 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     back = hi - lower
     lo = (lower - (hi - back)) + (offset - back)
     return np.ascontiguousarray(hi), np.ascontiguousarray(lo)
+
+
+def enlarge(domain: Domain, factor: float) -> Domain:
+    """A cube around the same centre, wider by about ``factor``, 1 to 2, in the same scaled coordinates."""
+    if factor == 1.0:
+        return domain
+    half_width, exponent = _round_up(domain.half_width * factor)
+    half_width = math.ldexp(half_width, exponent)
+    return Domain(domain.lower - (half_width - domain.half_width), half_width, domain.scale)

@@ -17,7 +17,7 @@ from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import load
 from taskfmm.passes import near as near_field
 from taskfmm.passes import result, source, target, transfer
-from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
+from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 from taskfmm.runtime.threads import budget
 
 Arrays = Sequence[np.ndarray]
@@ -47,7 +47,7 @@ def m2m(
         return source.m2m(work, own, children, _at(kernel, accuracy, level), threads)
 
 
-def m2l(level: int, work: Translation, multipoles: Arrays, kernel: str, accuracy: Accuracy) -> np.ndarray:
+def m2l(level: int, work: Siblings, multipoles: Arrays, kernel: str, accuracy: Accuracy) -> np.ndarray:
     with budget() as threads:
         return transfer.m2l(work, multipoles, _at(kernel, accuracy, level), threads)
 

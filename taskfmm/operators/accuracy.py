@@ -17,7 +17,7 @@ import numpy as np
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import Kernel
-from taskfmm.operators.rates import MULTIPLY_ADD, PAIR
+from taskfmm.operators import rates
 
 MARGIN = 1.4
 """How far below eps the error of the calibration must lie: other clouds may be somewhat worse."""
@@ -60,8 +60,8 @@ class Calibration:
     @property
     def seconds(self) -> float:
         """Far-field seconds a point, roughly."""
-        leaves = 2.0 * n_points(self.accuracy.order) * PAIR
-        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * MULTIPLY_ADD
+        leaves = 2.0 * n_points(self.accuracy.order) * rates.SURFACE_PAIR
+        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rates.M2L_MULTIPLY_ADD["float64"]
 
 
 @cache
@@ -109,24 +109,3 @@ def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int 
         )
     found = next(row.accuracy for row in table() if MARGIN * row.error[output] <= eps)
     return replace(found, m2l_dtype="float32") if eps >= FLOAT32_M2L else found
-
-
-def leaf_size(accuracy: Accuracy) -> int:
-    """The most points of a leaf that balance near field and M2L in a filled cube.
-
-    A leaf of s points costs 27 s^2 pairs and 189 M2L products of about 2 k r multiply-adds. Leaves that split at
-    the limit hold a third of it on average.
-    """
-    cost = next(
-        (
-            row.m2l_cost
-            for row in table()
-            if row.accuracy == replace(accuracy, m2l_dtype=row.accuracy.m2l_dtype)
-        ),
-        None,
-    )
-    if cost is None:
-        known = sorted((row.accuracy.order, row.m2l_cost) for row in table())
-        cost = float(np.interp(accuracy.order, [o for o, _ in known], [c for _, c in known]))
-    best = np.sqrt(189.0 * cost * MULTIPLY_ADD / (27.0 * PAIR))
-    return int(np.clip(2.0 * best, 30, 1000))

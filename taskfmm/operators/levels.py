@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import expansions
+from taskfmm.operators import expansions, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 
@@ -30,11 +30,16 @@ class Operators:
 
 @lru_cache(maxsize=8)
 def _load(kernel: str, accuracy: Accuracy) -> Operators:
-    return Operators((expansions.build(KERNELS[kernel], accuracy),))
+    facts = KERNELS[kernel]
+    found = store.load(facts, accuracy)
+    if found is None:
+        found = expansions.build(facts, accuracy)
+        store.save(facts, found)
+    return Operators((found,))
 
 
 def load(kernel: str, accuracy: Accuracy) -> Operators:
-    """The operators of a kernel, made once in each process.
+    """The operators of a kernel, read or made once in each process.
 
     A pure function of two small arguments: tasks call it where they run, so matrices never travel in a graph.
     """

@@ -1,19 +1,20 @@
-"""What operators cost, in seconds on an ordinary core, to cut shards of equal work."""
+"""What operators cost, in seconds on an ordinary core: to choose leaves and to cut shards of equal work."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.rates import MULTIPLY_ADD, PAIR
 from taskfmm.tree.octree import Octree
 
-SHORTEST, LONGEST = 4e-3, 40e-3
-"""Bounds, in seconds, of the time a task should take: above the scheduler's cost, below its balance."""
+SHORTEST, LONGEST = 4e-3, 100e-3
+"""Bounds, in seconds, of what a shard should cost: well above the scheduler's work, below what spoils balance."""
 
-TASKS = 128
-"""Between the bounds, the whole evaluation is cut into about this many equal pieces."""
+SHARDS = 64
+"""Between the bounds, the whole evaluation is cut into about this many equal pieces. The far field of a shard is
+five tasks or so, and M2L wants large ones: it reads all cores, megabytes of them, for each."""
 
 
 def row_sums(csr: Csr, values: np.ndarray) -> np.ndarray:
@@ -26,19 +27,27 @@ def near(tree: Octree, u: Csr) -> np.ndarray:
     """Seconds of the near field of each box, float64 [n_boxes]."""
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    return PAIR * n_targets * row_sums(u, n_sources)
+    return rates.NEAR_PAIR * n_targets * row_sums(u, n_sources)
 
 
-def far(tree: Octree, v: Csr, w: Csr, x: Csr, operators: Expansions) -> np.ndarray:
-    """Seconds of all far-field operators of each box, float64 [n_boxes]."""
+def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) -> np.ndarray:
+    """Seconds of all far-field operators of each box, float64 [n_boxes].
+
+    n_v : int64 [n_boxes], entries of the V lists
+    """
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     n_surface = operators.upward_check.shape[1]
     k = operators.rank
-    pairs = n_surface * (tree.is_leaf * (n_sources + n_targets) + n_targets * np.diff(w.ptr))
-    pairs = pairs + n_surface * row_sums(x, n_sources)
-    products = 2.0 * k * operators.m2l.mean_rank * np.diff(v.ptr) + 2.0 * k * k + 2.0 * k * n_surface
-    return PAIR * pairs + MULTIPLY_ADD * products
+    pairs = tree.is_leaf * (n_sources + n_targets) + n_targets * np.diff(w.ptr) + row_sums(x, n_sources)
+    m2l = 2.0 * k * operators.m2l.mean_rank * rates.M2L_MULTIPLY_ADD[operators.accuracy.m2l_dtype]
+    products = 2.0 * k * np.where(tree.is_leaf, n_surface, 0) + 2.0 * k * k
+    return (
+        rates.SURFACE_PAIR * n_surface * pairs
+        + (rates.M2L_PAIR + m2l) * n_v
+        + rates.MULTIPLY_ADD * products
+        + rates.BOX
+    )
 
 
 def cut(cost: np.ndarray, task: float) -> np.ndarray:

@@ -111,9 +111,9 @@ def _bounds(tree: Octree, level: int, far_cost: np.ndarray, task: float) -> np.n
 def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     """Cut the tree into shards of about equal cost."""
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
-    far_cost = cost.far(tree, interactions.v, interactions.w, interactions.x, operators)
+    far_cost = cost.far(tree, np.diff(interactions.v.ptr), interactions.w, interactions.x, operators)
     near_cost = cost.near(tree, interactions.u)
-    task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.TASKS, cost.SHORTEST, cost.LONGEST))
+    task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.SHARDS, cost.SHORTEST, cost.LONGEST))
 
     level_ptr = tree.level_ptr
     bounds = {level: _bounds(tree, level, far_cost, task) for level in range(TOP_LEVEL, tree.n_levels)}

@@ -176,11 +176,12 @@ class ShardBuilder:
             target_child[target_child >= 0]
         ]
         # a colleague lies at source minus target; the code is of target minus source
-        sort = sort_by_code(
-            target.astype(np.int32), where, (26 - direction).astype(np.int16), 27, parents.size, M2L_BLOCK
+        code = (26 - direction).astype(np.int16)
+        code_ptr, target, source = sort_by_code(
+            target.astype(np.int32), where, code, 27, parents.size, M2L_BLOCK
         )
         halo = halo_of(level, children, self.bounds[level])
-        return Siblings(halo, last - first, *sort, target_child, source_child)
+        return Siblings(halo, last - first, code_ptr, target, source, target_child, source_child)
 
     def _by_octant(self, boxes: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
         """For each parent the places of its children among ``boxes``, int32 [n_rows, 8], -1 for none."""

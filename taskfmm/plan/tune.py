@@ -1,0 +1,112 @@
+"""Choose the size of leaves, and of the root cube, by what they would cost.
+
+The costs of a few candidates are estimated on a random sample of the points. Leaves shrink with the sample, so
+its tree has the shape of the whole one: the numbers of boxes and list entries are those of the whole, and pairs
+of points scale with the square of the sample. In a filled cube leaves can only have sizes a factor of eight
+apart; a root cube that is somewhat too large gives the sizes between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from taskfmm.geometry.domain import Domain, enclose, enlarge
+from taskfmm.operators import rates
+from taskfmm.operators.expansions import Expansions
+from taskfmm.plan import cost
+from taskfmm.tree import lists, octree
+
+SAMPLE = 25_000
+"""Points of the sample, at least: fewer are less alike the whole."""
+
+THINNEST = 8
+"""One point in so many is the thinnest sample: a leaf of it still holds a few points."""
+
+SMALLEST, LARGEST = 64, 2048
+"""Leaf sizes that are tried, a factor of two apart."""
+
+ENLARGEMENTS = (1.2, 1.5)
+"""Widths of the root cube that are tried, besides the smallest one."""
+
+
+def choose(
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    operators: Expansions,
+    leaf_size: int | None = None,
+    threads: int = 1,
+) -> tuple[int, Domain]:
+    """Leaf size and root cube with the least estimated time.
+
+    Parameters
+    ----------
+    sources : float64 [n, 3]; targets : float64 [m, 3], or None when they are the sources
+    operators : Expansions
+    leaf_size : int, optional
+        Given by the caller; then the cube is the smallest one.
+    threads : int
+
+    Returns
+    -------
+    leaf_size : int
+    domain : Domain
+    """
+    domain = enclose(sources, sources[:0] if targets is None else targets)
+    if leaf_size is not None:
+        return leaf_size, domain
+    n = max(len(sources), 0 if targets is None else len(targets))
+    every = min(THINNEST, max(1, n // SAMPLE))
+    rng = np.random.default_rng(n)
+    some = _thin(sources, every, rng)
+    others = None if targets is None else _thin(targets, every, rng)
+
+    @cache
+    def seconds(size: int, factor: float) -> float:
+        shrunk = round(size / every)
+        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
+        return estimate(tree, lists.build(tree, threads=threads), operators, every)
+
+    best = _descend(_guess(operators), lambda size: seconds(size, 1.0))
+    tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS}
+    size, factor = min(tried, key=tried.__getitem__)
+    if seconds(best, 1.0) <= tried[size, factor]:
+        size, factor = best, 1.0
+    return size, enlarge(domain, factor)
+
+
+def _guess(operators: Expansions) -> int:
+    """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
+    m2l = 2.0 * operators.rank * operators.m2l.mean_rank
+    box = rates.M2L_PAIR + m2l * rates.M2L_MULTIPLY_ADD[operators.accuracy.m2l_dtype]
+    mean = np.sqrt(189.0 * box / (27.0 * rates.NEAR_PAIR))
+    return int(np.clip(2 ** np.round(np.log2(2.0 * mean)), SMALLEST, LARGEST))
+
+
+def _descend(size: int, seconds: Callable[[int], float]) -> int:
+    """The size at the bottom of the valley that ``size`` lies in, by steps of two."""
+    cost = {size: seconds(size)}
+    for step in (2.0, 0.5):
+        at = size
+        while SMALLEST <= (following := int(at * step)) <= LARGEST:
+            cost[following] = seconds(following)
+            if cost[following] > cost[at]:
+                break
+            at = following
+    return min(cost, key=cost.__getitem__)
+
+
+def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarray:
+    """A random point of each run of ``every``."""
+    first = np.arange(0, len(points), every)
+    return points[np.minimum(first + rng.integers(every, size=first.size), len(points) - 1)]
+
+
+def estimate(tree: octree.Octree, found: lists.Lists, operators: Expansions, every: int = 1) -> float:
+    """Seconds of an evaluation, from a tree of one point in ``every``."""
+    whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * every)
+    far = cost.far(whole, np.diff(found.v.ptr), found.w, found.x, operators)
+    return float(far.sum() + cost.near(whole, found.u).sum())
