@@ -130,13 +130,15 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_choices_are_ordered(output):
-    """A smaller eps never gets a lower order; the floor is the last eps that gets any."""
+    """What is chosen measured an error below eps and is not dearer than for a smaller eps; then comes the floor."""
     kernel, dtype = taskfmm.fmm.KERNELS["laplace"], np.dtype(np.float64)
     lowest = accuracy.floor(output, dtype)
     ladder = np.geomspace(0.9, lowest * 1.001, 60)
-    orders = [accuracy.choose(kernel, eps, output, dtype).order for eps in ladder]
-    assert (np.diff(orders) >= 0).all()
-    assert orders[-1] > orders[0]
+    rows = {row.accuracy: row for row in accuracy.table()}
+    chosen = [rows[accuracy.choose(kernel, eps, output, dtype)] for eps in ladder]
+    assert all(row.error[output] < eps for row, eps in zip(chosen, ladder, strict=True))
+    assert (np.diff([row.seconds for row in chosen]) >= 0).all()
+    assert chosen[-1].accuracy.order > chosen[0].accuracy.order
     with pytest.raises(taskfmm.AccuracyError):
         accuracy.choose(kernel, lowest * 0.99, output, dtype)
 
