@@ -9,6 +9,7 @@ from bounds import FLOAT32_ERROR, FMM_DIFFERENCE, FMM_SLOPE
 from boxes import l2_error
 
 import taskfmm
+from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
 from taskfmm.testing import DISTRIBUTIONS, charges
 
@@ -131,7 +132,7 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_choices_are_ordered(output):
     """What is chosen measured an error below eps and is not dearer than for a smaller eps; then comes the floor."""
-    kernel, dtype = taskfmm.fmm.KERNELS["laplace"], np.dtype(np.float64)
+    kernel, dtype = KERNELS["laplace"], np.dtype(np.float64)
     lowest = accuracy.floor(output, dtype)
     ladder = np.geomspace(0.9, lowest * 1.001, 60)
     rows = {row.accuracy: row for row in accuracy.table()}
