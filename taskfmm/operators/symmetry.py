@@ -58,7 +58,7 @@ def permutation(points: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     points : float64 [3, n], a set that the rotation maps onto itself. Returns int64 [n].
     """
     turned = rotation.T @ points
-    scale = 1e9 / np.abs(points).max(initial=1e-300)
+    scale = 1e9 / np.abs(points).max(initial=1e-200)
     keys = [np.round(p * scale).astype(np.int64) for p in (points, turned)]
     order = [np.lexsort(k) for k in keys]
     perm = np.empty(points.shape[1], np.int64)

@@ -18,7 +18,7 @@ from functools import cache
 import numba
 from dask import threaded
 from dask.system import CPU_COUNT
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 
 def n_cores() -> int:
@@ -89,8 +89,10 @@ class _Blas:
     def single_threaded(self) -> Iterator[None]:
         with self._lock:
             if self._running == 0:
+                _free_openblas()
                 self._limit = _controller().limit(limits=1, user_api="blas")
                 self._limit.__enter__()
+                _free_openblas()
             self._running += 1
         try:
             yield
@@ -98,7 +100,15 @@ class _Blas:
             with self._lock:
                 self._running -= 1
                 if self._running == 0:
+                    _free_openblas()
                     self._limit.__exit__(None, None, None)
+                    _free_openblas()
+
+
+def _free_openblas() -> None:
+    """threadpoolctl lets only the thread that set a limit first change it; in a pool any thread may be the last."""
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 @cache

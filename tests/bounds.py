@@ -1,0 +1,77 @@
+"""The one table of tolerances, each with its reason. Nobody loosens them: a test that exceeds one has found a bug.
+
+Errors are relative l2 errors unless said otherwise.
+"""
+
+from __future__ import annotations
+
+ROUNDING = 1e-13
+"""Two sums of the same few hundred float64 terms in another order: some tens of half-ulps, no more."""
+
+SUM_ROUNDING = 1e-12
+"""Two float64 sums over up to 1e5 terms, potentials of any sign, against the sum of magnitudes."""
+
+TWO_FACTOR = 1e-12
+"""The inverse in two factors keeps all digits but the last few (5e-15 measured at order 8)."""
+
+SYMMETRY = 1e-11
+"""A rotated core against the one projected from its own kernel matrix: rounding, over the smallest kept
+singular value's share in the basis."""
+
+OPERATOR_ERROR = {
+    "p2m": 4.5e-6,
+    "m2m": 1.5e-5,
+    "m2l": 6e-5,
+    "p2l": 4e-5,
+    "l2l": 3e-6,
+    "m2p": 2e-5,
+    "l2p gradient": 1.6e-3,
+}
+"""Order 6, cuts at 1e-6, charges of random sign, the worst placement: twice what a correct operator measures.
+A lost octant, a wrong radius or a wrong level factor gives 1e-2 or more."""
+
+CHECK_POTENTIAL = 10.0
+"""Check potential after inverse and surface, in units of the cut of the singular values: charges of random sign
+have a potential several times smaller than that of the first singular vector."""
+
+OPERATOR_SLOPE = {
+    "p2m": -0.76,
+    "m2m": -0.70,
+    "m2l": -0.68,
+    "p2l": -0.80,
+    "l2l": -0.76,
+    "m2p": -0.72,
+    "l2p gradient": -0.58,
+}
+"""Decimal digits of error for each order, least squares over orders 3 to 8; about 0.1 less steep than measured."""
+
+FMM_SLOPE = {"potential": -0.75, "gradient": -0.60}
+"""The same for the whole method. Theory gives (1.05 sqrt 3 / 2.95) ** p, 0.21 digits, for the worst pair of
+points; all pairs together measure 0.8 to 1.1 digits, a gradient 0.1 less."""
+
+FINITE_DIFFERENCE = 1e-7
+"""Gradient of the direct sum against central differences with step h = 1e-4 of the distance to the nearest
+source: h ** 2 relative."""
+
+FMM_DIFFERENCE = 2e-5
+"""Gradient of the FMM at eps = 1e-9 against central differences of its potential over h = 1e-3: the difference
+errs by h ** 2 times the third derivative over the first, some 5e-6 this far from the sources, and by the jumps of
+the potential between boxes, eps / h = 1e-6."""
+
+PROPERTY = 1e-12
+"""Linearity and permutations hold for the method as for the exact sum: only rounding differs. Rounding grows in
+the expansions by the norms of translations, a factor of ten over ROUNDING."""
+
+EPS_PROPERTY = 2.0
+"""Properties of the exact sum that the method has to eps only (translation, other trees): two results, each
+within eps."""
+
+MACHINE = {"float64": 2.3e-16, "float32": 1.2e-7}
+"""Spacing of results returned in that dtype."""
+
+SERIAL_ERROR = {"potential": 2e-2, "gradient": 2e-2}
+"""Order 3, charges of random sign: what order 3 gives (4e-3 to 1e-2 measured), with room for another cloud. Any
+missing entry of a list gives more."""
+
+FLOAT32_ERROR = 1e-6
+"""What rounding a result to float32 may add to its relative error: half of 1.2e-7 and some cancellation."""

@@ -1,0 +1,140 @@
+"""One or a few boxes by hand, as works of the operators: each operator can then be tested alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taskfmm.plan.work import Halo, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+
+FOUR_PI = 4.0 * np.pi
+
+
+def exact(targets: np.ndarray, sources: np.ndarray, charges: np.ndarray) -> np.ndarray:
+    """Potential (row 0) and gradient (rows 1 to 3) without 1/(4 pi), by NumPy; zero distance adds nothing.
+
+    targets [3, n_t], sources [3, n_s], charges [n_s] -> [4, n_t]
+    """
+    d = targets[:, :, None] - sources[:, None, :]
+    r = np.sqrt((d * d).sum(axis=0))
+    inverse = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0)
+    return np.concatenate([(inverse @ charges)[None], -(d * inverse**3) @ charges])
+
+
+def l2_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """|found - expected| / |expected|"""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def column(center: np.ndarray) -> np.ndarray:
+    return np.asarray(center, np.float64).reshape(3, -1)
+
+
+def points_in(rng: np.random.Generator, center: np.ndarray, half_width: float, n: int) -> np.ndarray:
+    """Uniform in a box, float64 [3, n]."""
+    return column(center) + half_width * rng.uniform(-1, 1, (3, n))
+
+
+def onto_surface(center: np.ndarray, half_width: float, points: np.ndarray) -> PointsToSurfaces:
+    """P2M or P2L of one box from one run of points."""
+    n = points.shape[1]
+    return PointsToSurfaces(
+        half_width,
+        1,
+        np.zeros(1, np.int32),
+        column(center),
+        np.zeros((3, 1)),
+        np.array([0, 1]),
+        np.array([0]),
+        np.array([n]),
+        points,
+        np.arange(n),
+    )
+
+
+def whole(level: int, n: int) -> Halo:
+    """A halo of the ``n`` rows of one shard."""
+    return Halo(level, (0,), np.array([0, n]), np.arange(n, dtype=np.int32))
+
+
+def one_transfer(vector: tuple[int, int, int]) -> Siblings:
+    """M2L: one row from one row, target minus source as given, both children of neighbouring parents."""
+    v = np.array(vector)
+    parents = np.sign(v) * (np.abs(v) > 1)
+    rest = v - 2 * parents
+    octants = [int((sign * rest > 0) @ [4, 2, 1]) for sign in (1, -1)]
+    children = np.full((2, 1, 8), -1, np.int32)
+    for child, octant in zip(children, octants, strict=True):
+        child[0, octant] = 0
+    code_ptr = np.zeros((1, 28), np.int64)
+    code_ptr[0, (parents + 1) @ [9, 3, 1] + 1 :] = 1
+    return Siblings(whole(3, 1), 1, code_ptr, np.zeros(1, np.int32), np.zeros(1, np.int32), *children)
+
+
+def family_entries(work: Siblings) -> np.ndarray:
+    """Every (row of the result, row of the halo, code) that a family's work stands for, int64 [n, 3]."""
+    bits = np.array([(o >> 2 & 1, o >> 1 & 1, o & 1) for o in range(8)])
+    found = []
+    for row in work.code_ptr:
+        for direction in range(27):
+            chosen = slice(row[direction], row[direction + 1])
+            d = np.array([direction // 9, direction // 3 % 3, direction % 3]) - 1
+            for t in range(8):
+                for s in range(8):
+                    offset = 2 * d + bits[t] - bits[s]
+                    target = work.target_child[work.target[chosen], t]
+                    source = work.source_child[work.source[chosen], s]
+                    both = (target >= 0) & (source >= 0) & (np.abs(offset).max() > 1)
+                    code = np.full(both.sum(), (offset + 3) @ [49, 7, 1])
+                    found.append(np.stack([target[both], source[both], code], axis=1))
+    return np.concatenate(found)
+
+
+def gather_eight() -> Translation:
+    """M2M: row 0 from eight rows, one in each octant."""
+    return Translation(
+        whole(3, 8), 1, np.arange(9)[None, :], np.zeros(8, np.int32), np.arange(8, dtype=np.int32)
+    )
+
+
+def scatter_eight() -> Translation:
+    """L2L: eight rows, one in each octant, from row 0."""
+    return Translation(
+        whole(3, 1), 8, np.arange(9)[None, :], np.arange(8, dtype=np.int32), np.zeros(8, np.int32)
+    )
+
+
+def from_surface(
+    center: np.ndarray, half_width: float, targets: np.ndarray, box_center: np.ndarray, ratio: float = 1.0
+) -> SurfacesToPoints:
+    """L2P (the box is the leaf) or M2P (boxes of half the width) at the targets of one leaf."""
+    boxes = column(box_center)
+    n = boxes.shape[1]
+    return SurfacesToPoints(
+        whole(3, n),
+        half_width,
+        ratio,
+        np.array([0, targets.shape[1]]),
+        targets,
+        column(center),
+        np.zeros((3, 1)),
+        np.array([0, n]),
+        np.arange(n, dtype=np.int32),
+        boxes,
+        np.zeros((3, n)),
+    )
+
+
+def near_field(targets: np.ndarray, sources: np.ndarray, runs: list[tuple[int, int]]) -> PointsToPoints:
+    """The near field of one leaf whose U list are runs of the sources."""
+    begin, end = np.array(runs).T
+    return PointsToPoints(
+        3,
+        np.array([0, targets.shape[1]]),
+        targets,
+        np.array([0, len(runs)]),
+        begin,
+        end,
+        sources,
+        np.arange(sources.shape[1]),
+        None,
+    )

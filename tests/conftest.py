@@ -1,0 +1,59 @@
+"""Shared by all tests: plans made once, cut into many small shards so that halos cross them everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import taskfmm
+from taskfmm.plan import cost, plan
+from taskfmm.testing import DISTRIBUTIONS
+
+
+@contextmanager
+def tasks_cut_small() -> Iterator[None]:
+    """Plans made within it have tasks two hundred times shorter, and results in chunks of 1500 rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "SHORTEST", 2e-5)
+        patch.setattr(cost, "LONGEST", 2e-4)
+        patch.setattr(plan, "CHUNK", 1500)
+        yield
+
+
+@pytest.fixture
+def small_shards() -> Iterator[None]:
+    """The whole test runs within `tasks_cut_small`."""
+    with tasks_cut_small():
+        yield
+
+
+@pytest.fixture(scope="session")
+def clustered() -> taskfmm.Fmm:
+    """Targets are the sources; all eight operators, many shards on many levels, several chunks."""
+    rng = np.random.default_rng(5308417)
+    points = np.concatenate([DISTRIBUTIONS["plummer"](4000, rng), DISTRIBUTIONS["sphere"](3000, rng) * 30])
+    with tasks_cut_small():
+        return taskfmm.Fmm(points, order=3, leaf_size=30)
+
+
+@pytest.fixture(scope="session")
+def separate() -> taskfmm.Fmm:
+    """Other targets than sources; all eight operators."""
+    rng = np.random.default_rng(2750161)
+    sources, targets = DISTRIBUTIONS["plummer"](4000, rng), DISTRIBUTIONS["plummer"](2500, rng)
+    with tasks_cut_small():
+        return taskfmm.Fmm(sources, targets, order=3, leaf_size=29)
+
+
+@pytest.fixture(params=["clustered", "separate"])
+def fmm(request) -> taskfmm.Fmm:
+    """One after the other."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def charges(fmm) -> np.ndarray:
+    return np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))

@@ -1,0 +1,161 @@
+"""Fmm from outside: the constant kernel counts every source once, whatever the cloud; the documented face."""
+
+from __future__ import annotations
+
+import dask
+import numpy as np
+import pytest
+
+import taskfmm
+from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
+
+LEAF_SIZES = (1, 10, 64, 500)
+
+
+def assert_every_target_receives(n_points, name, relation, leaf_sizes, seed):
+    """Charges are ones, then distinct integers: nothing is rounded, so the tolerance is zero."""
+    rng = np.random.default_rng(seed)
+    sources, targets = sources_and_targets(name, relation, n_points, rng)
+    charges = rng.integers(-1000, 1000, n_points).astype(float)
+    n_targets = n_points if targets is None else len(targets)
+    for leaf_size in leaf_sizes:
+        fmm = taskfmm.Fmm(sources, targets, kernel="one", leaf_size=leaf_size)
+        found = fmm.potential(np.ones(n_points)).compute()
+        np.testing.assert_array_equal(found, np.full(n_targets, float(n_points)), err_msg=f"leaf {leaf_size}")
+        found = fmm.potential(charges).compute()
+        np.testing.assert_array_equal(found, np.full(n_targets, charges.sum()), err_msg=f"leaf {leaf_size}")
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_constant_kernel(name, relation):
+    assert_every_target_receives(1201, name, relation, LEAF_SIZES, 5915587277)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("relation", ["same", "separate", "disjoint"])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_constant_kernel_of_many(name, relation):
+    assert_every_target_receives(100_000, name, relation, LEAF_SIZES, 1500450271)
+
+
+@pytest.mark.parametrize("name", ["plummer", "two_clusters", "power_law"])
+def test_constant_kernel_through_expansions_alone(name, monkeypatch):
+    """With no W or X entry moved into the near field, P2L and M2P must count as well."""
+    from taskfmm.plan import plan
+
+    real = plan.direct_where_cheaper
+    monkeypatch.setattr(plan, "direct_where_cheaper", lambda tree, lists, n: real(tree, lists, 0))
+    assert_every_target_receives(3001, name, "same", (3, 20), 3267000013)
+    assert_every_target_receives(3001, name, "separate", (3, 20), 3628273133)
+
+
+def test_constant_kernel_on_small_shards(small_shards):
+    """Many shards on each level, many chunks."""
+    assert_every_target_receives(5003, "plummer", "separate", (5, 40), 4093082899)
+    assert_every_target_receives(5003, "uniform", "same", (5, 40), 9576890767)
+
+
+def test_constant_kernel_has_no_gradient():
+    x = np.random.default_rng(2860486313).random((500, 3))
+    out = dask.compute(taskfmm.Fmm(x, kernel="one", leaf_size=10).evaluate(np.ones(500)))[0]
+    np.testing.assert_array_equal(out["potential"], np.full(500, 500.0))
+    np.testing.assert_array_equal(out["gradient"], np.zeros((500, 3)))
+
+
+def test_results_are_in_the_callers_order():
+    """One heavy source beside each of three targets: each must feel its own."""
+    sources = np.array([[5.0, 5, 5], [0, 0, 0], [9, 1, 3]])
+    targets = sources[[2, 0, 1]] + [0, 0, 1e-3]
+    found = taskfmm.Fmm(sources, targets, leaf_size=1).potential([1.0, 10.0, 100.0]).compute()
+    np.testing.assert_allclose(found * 4 * np.pi * 1e-3, [100.0, 1.0, 10.0], rtol=0.05)
+
+
+def test_one_plan_serves_many_charges(clustered):
+    rng = np.random.default_rng(8278487999)
+    a, b = rng.uniform(-1, 1, (2, len(clustered.sources)))
+    lazy = clustered.potential(a), clustered.potential(b)
+    for phi, q in zip(dask.compute(*lazy), (a, b), strict=True):
+        np.testing.assert_array_equal(phi, clustered.serial(q))
+
+
+def test_evaluate_takes_a_name_or_names(clustered):
+    q = np.ones(len(clustered.sources))
+    assert list(clustered.evaluate(q)) == ["potential", "gradient"]
+    assert list(clustered.evaluate(q, "gradient")) == ["gradient"]
+    assert list(clustered.evaluate(q, ["gradient", "potential", "gradient"])) == ["gradient", "potential"]
+
+
+def test_charges_may_change_after_the_call(clustered):
+    """A lazy result keeps the charges it was asked for, or the caller's array is never looked at again."""
+    q = np.ones(len(clustered.sources))
+    phi = clustered.potential(q)
+    expected = phi.compute()
+    np.testing.assert_array_equal(expected, clustered.serial(np.ones_like(q)))
+
+
+def test_error_estimate_measures_the_error(clustered):
+    rng = np.random.default_rng(5463458053)
+    q = rng.uniform(-1, 1, len(clustered.sources))
+    exact = taskfmm.direct(clustered.sources, q)
+    for factor in (1.0, 1 + 1e-3, 1 - 0.25):
+        found = clustered.error_estimate(q, exact * factor, n_samples=500, seed=3367900313)
+        np.testing.assert_allclose(found, abs(factor - 1), rtol=1e-9, atol=1e-13)
+    lazy = clustered.potential(q)
+    estimate = clustered.error_estimate(q, lazy, n_samples=10**9)
+    phi = lazy.compute()
+    np.testing.assert_allclose(estimate, np.linalg.norm(phi - exact) / np.linalg.norm(exact), rtol=1e-6)
+    with pytest.raises(taskfmm.InputError, match="phi has shape"):
+        clustered.error_estimate(q, phi[:-1])
+
+
+def test_error_estimate_of_nothing(clustered):
+    n = len(clustered.sources)
+    assert clustered.error_estimate(np.zeros(n), np.zeros(n), n_samples=50) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_results_have_the_dtype(dtype):
+    x = np.random.default_rng(2147483629).random((300, 3))
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=10, dtype=dtype)
+    lazy = fmm.evaluate(np.ones(300))
+    for output, array in lazy.items():
+        assert array.dtype == np.dtype(dtype)
+        found = array.compute()
+        assert found.dtype == np.dtype(dtype)
+        assert fmm.serial(np.ones(300), output).dtype == np.dtype(dtype)
+    assert fmm.error_estimate(np.ones(300), lazy["potential"]) <= 1e-3
+
+
+def test_repr_says_what_was_planned(clustered, separate):
+    assert "7,000 sources" in repr(clustered)
+    assert "order 3" in repr(clustered)
+    assert "2,500 targets" in repr(separate)
+    assert "laplace" in str(separate)
+
+
+def test_explain_is_a_table_of_text(clustered):
+    text = clustered.explain()
+    assert isinstance(text, str)
+    assert "7,000" in text
+    for operator in ("m2l", "near"):
+        assert operator in text.lower()
+
+
+@pytest.mark.parametrize("module", ["taskfmm", "taskfmm.fmm", "taskfmm.direct_sum", "taskfmm.testing"])
+def test_docstring_examples_run(module):
+    import doctest
+    import importlib
+
+    found = doctest.testmod(
+        importlib.import_module(module),
+        extraglobs={"np": np},
+        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
+    )
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_every_public_function_has_an_example():
+    for item in (taskfmm, taskfmm.Fmm, taskfmm.Fmm.potential, taskfmm.Fmm.evaluate, taskfmm.direct):
+        assert ">>>" in item.__doc__

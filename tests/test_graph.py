@@ -1,0 +1,316 @@
+"""The graph: the serial bits under every scheduler, every operator visible, pure picklable tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+from collections import Counter
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask.callbacks import Callback
+from dask.task_spec import Task
+
+import taskfmm
+
+OPERATORS = {"p2m", "m2m", "m2l", "p2l", "l2l", "l2p", "m2p", "near"}
+
+
+def operators(keys) -> Counter:
+    """Number of tasks by what stands before the dash in the key; Dask's own last task has a bare name."""
+    return Counter(key[0].split("-")[0] for key in keys if isinstance(key, tuple))
+
+
+def graph_of(array) -> dict:
+    return dict(array.__dask_graph__())
+
+
+class Run(Callback):
+    """Collects the keys that ran."""
+
+    def __init__(self):
+        self.keys = []
+        super().__init__(posttask=lambda key, *_: self.keys.append(key))
+
+
+@pytest.fixture(scope="module")
+def serial():
+    """Serial results, computed once for each plan and output."""
+    known = {}
+
+    def get(fmm, charges, output="potential"):
+        if (id(fmm), output) not in known:
+            known[id(fmm), output] = fmm.serial(charges, output)
+        return known[id(fmm), output]
+
+    return get
+
+
+@pytest.mark.parametrize("output", ["potential", "gradient"])
+@pytest.mark.parametrize(
+    "how", [{"scheduler": "synchronous"}, *({"scheduler": "threads", "num_workers": n} for n in (1, 2, 3))]
+)
+def test_every_scheduler_gives_the_serial_bits(fmm, charges, serial, how, output):
+    found = fmm.evaluate(charges, output)[output].compute(**how)
+    np.testing.assert_array_equal(found, serial(fmm, charges, output))
+
+
+def test_the_default_scheduler_gives_the_serial_bits(fmm, charges, serial):
+    np.testing.assert_array_equal(fmm.potential(charges).compute(), serial(fmm, charges))
+    np.testing.assert_array_equal(np.asarray(fmm.potential(charges)), serial(fmm, charges))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
+    """Few tasks, for schedulers that take milliseconds for each."""
+    rng = np.random.default_rng(9274013)
+    return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)
+
+
+def test_processes_give_the_serial_bits(tiny):
+    fmm, charges = tiny
+    found = fmm.potential(charges).compute(scheduler="processes", num_workers=2)
+    np.testing.assert_array_equal(found, fmm.serial(charges))
+
+
+def test_a_cluster_of_threads_gives_the_serial_bits(tiny):
+    distributed = pytest.importorskip("distributed")
+    fmm, charges = tiny
+    options = dict(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        found = fmm.potential(charges).compute()
+    np.testing.assert_array_equal(found, fmm.serial(charges))
+
+
+@pytest.mark.nightly
+def test_a_cluster_of_processes_gives_the_serial_bits(tiny):
+    distributed = pytest.importorskip("distributed")
+    fmm, charges = tiny
+    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        both = dask.compute(fmm.evaluate(charges))[0]
+    for output in both:
+        accurate = fmm.serial(charges, output)
+        np.testing.assert_allclose(both[output], accurate, rtol=0, atol=1e-12 * np.abs(accurate).max())
+
+
+@pytest.mark.parametrize("active", [None, False, True])
+def test_every_operator_keeps_its_name(clustered, active):
+    """Dask's own optimisation, under any setting of fusion, leaves all tasks apart."""
+    phi = clustered.potential(np.ones(len(clustered.sources)))
+    before = operators(graph_of(phi))
+    with dask.config.set({"optimization.fuse.active": active}):
+        (optimised,) = dask.optimize(phi)
+        direct = phi.__dask_optimize__(phi.__dask_graph__(), phi.__dask_keys__())
+        with Run() as run:
+            phi.compute(scheduler="synchronous")
+    assert set(before) > OPERATORS
+    assert operators(graph_of(optimised)) == before
+    assert operators(dict(direct)) == before
+    assert operators(run.keys) == before
+
+
+def test_work_around_it_may_fuse(clustered, charges_of):
+    """Other Dask work composes with ours, and does not swallow it."""
+    q = charges_of(clustered)
+    composed = (2.0 * clustered.potential(da.from_array(q, chunks=2000) + 0.0)).sum()
+    with Run() as run:
+        found = composed.compute(scheduler="synchronous")
+    assert set(operators(run.keys)) > OPERATORS
+    np.testing.assert_allclose(found, 2.0 * clustered.serial(q).sum(), rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def charges_of():
+    return lambda fmm: np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))
+
+
+QUERY_PLANNING = """
+import dask
+dask.config.set({"array.query-planning": True})
+import dask.array as da, numpy as np, taskfmm
+from dask.callbacks import Callback
+assert da.array_expr_enabled()
+rng = np.random.default_rng(7719023)
+x, q = rng.random((900, 3)), rng.uniform(-1, 1, 900)
+fmm = taskfmm.Fmm(x, order=3, leaf_size=20)
+keys = []
+phi = fmm.evaluate(q)
+with Callback(posttask=lambda key, *_: keys.append(key)):
+    potential, gradient = dask.compute(phi["potential"], phi["gradient"], scheduler="synchronous")
+np.testing.assert_array_equal(gradient, fmm.serial(q, "gradient"))
+exact = taskfmm.direct(x, q)
+assert np.linalg.norm(potential - exact) < 2e-2 * np.linalg.norm(exact)
+names = {key[0].split("-")[0] for key in keys}
+assert {"p2m", "m2m", "m2l", "l2l", "l2p", "near"} <= names, names
+lazy = fmm.potential(da.from_array(q, chunks=250))
+np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), fmm.serial(q))
+"""
+
+
+def test_it_works_under_array_expressions():
+    """With array.query-planning, which must be set before dask.array is imported."""
+    done = subprocess.run([sys.executable, "-c", QUERY_PLANNING], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def in_order(graph) -> list:
+    """Keys, each after those it needs."""
+    return sorted(graph, key=dask.order.order(graph).get)
+
+
+def frozen(value):
+    """The same with every array in it read-only, all the way down."""
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+        return value
+    if isinstance(value, dict):
+        return {k: frozen(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(frozen(v) for v in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: frozen(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
+
+
+@pytest.mark.parametrize("output", ["potential", "gradient"])
+def test_tasks_are_pure_and_picklable(clustered, charges_of, output):
+    """Each task, after a round trip through pickle and with its inputs read-only, twice: the same bits."""
+    q = charges_of(clustered)
+    graph = graph_of(clustered.evaluate(q, output)[output])
+    results = {}
+    for key in in_order(graph):
+        task = graph[key]
+        again = pickle.loads(pickle.dumps(task))
+        assert again.key == key
+        inputs = {name: results[name] for name in task.dependencies}
+        found = [again(frozen(inputs)), frozen_call(task, inputs), task(inputs)]
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0], other, err_msg=str(key))
+        results[key] = found[0]
+    np.testing.assert_array_equal(
+        np.concatenate([results[k] for k in graph if k[0].startswith(output)]), clustered.serial(q, output)
+    )
+
+
+def frozen_call(task, inputs):
+    """Run a task whose own arguments, too, are read-only."""
+    arguments = [frozen(a) for a in task.args]
+    return Task(task.key, task.func, *arguments)(frozen(inputs))
+
+
+def test_tasks_leave_inputs_unchanged(clustered, charges_of):
+    q = charges_of(clustered)
+    before = q.copy()
+    graph = graph_of(clustered.potential(q))
+    digest = {key: pickle.dumps(task) for key, task in graph.items()}
+    clustered.potential(q).compute()
+    np.testing.assert_array_equal(q, before)
+    assert all(pickle.dumps(task) == digest[key] for key, task in graph.items())
+
+
+def test_what_is_not_asked_for_costs_nothing(clustered, charges_of):
+    q = charges_of(clustered)
+    out = clustered.evaluate(q, ("potential",))
+    graph = graph_of(out["potential"])
+    assert list(out) == ["potential"]
+    assert "gradient" not in operators(graph)
+    names = [a for task in graph.values() for a in task.args if isinstance(a, str)]
+    assert "potential" in names
+    assert "gradient" not in names
+    out = clustered.evaluate(q, ("gradient",))
+    assert list(out) == ["gradient"]
+    assert "potential" not in operators(graph_of(out["gradient"]))
+
+
+def test_both_outputs_share_their_tasks(clustered, charges_of):
+    q = charges_of(clustered)
+    one = operators(graph_of(clustered.evaluate(q, ("gradient",))["gradient"]))
+    with Run() as run:
+        found = dask.compute(clustered.evaluate(q), scheduler="synchronous")[0]
+    ran = operators(run.keys)
+    assert len(set(run.keys)) == len(run.keys)
+    assert ran["near"] == len(clustered.plan.near)
+    assert {k: n for k, n in ran.items() if k != "potential"} == dict(one)
+    assert ran["potential"] == len(clustered.plan.chunks)
+    np.testing.assert_array_equal(found["gradient"], clustered.serial(q, "gradient"))
+
+
+def test_one_task_for_each_operator_and_shard(clustered):
+    plan = clustered.plan
+    found = operators(graph_of(clustered.potential(np.ones(len(clustered.sources)))))
+    for operator in OPERATORS - {"near", "l2l"}:
+        works = sum(getattr(s, operator) is not None for level in plan.far for s in level)
+        assert found[operator] == works > 0, operator
+    assert found["near"] == len(plan.near)
+    assert found["charges"] == 1
+    assert found["potential"] == len(plan.chunks)
+
+
+def test_the_near_field_is_ready_from_the_start(clustered):
+    graph = graph_of(clustered.potential(np.ones(len(clustered.sources))))
+    for key, task in graph.items():
+        if key[0].startswith("near-"):
+            assert [d[0].split("-")[0] for d in task.dependencies] == ["charges"]
+
+
+def test_keys_name_the_question(tiny):
+    """The same question has the same keys, another one has others."""
+    fmm, q = tiny
+    again = taskfmm.Fmm(fmm.sources, order=3, leaf_size=20)
+    assert fmm.potential(q).name == again.potential(q.copy()).name
+    others = [
+        fmm.potential(q * 2),
+        fmm.evaluate(q)["potential"],
+        taskfmm.Fmm(fmm.sources * 2, order=3, leaf_size=20).potential(q),
+        taskfmm.Fmm(fmm.sources, order=4, leaf_size=20).potential(q),
+        taskfmm.Fmm(fmm.sources, order=3, leaf_size=21).potential(q),
+        taskfmm.Fmm(fmm.sources, kernel="one", order=3, leaf_size=20).potential(q),
+        taskfmm.Fmm(fmm.sources, order=3, leaf_size=20, dtype=np.float32).potential(q),
+        taskfmm.Fmm(fmm.sources, fmm.sources + 1.0, order=3, leaf_size=20).potential(q),
+    ]
+    assert len({fmm.potential(q).name, *(o.name for o in others)}) == 1 + len(others)
+
+
+def test_charges_travel_once(clustered, charges_of):
+    """The vector is in one task, not in each that reads it."""
+    q = charges_of(clustered)
+    graph = graph_of(clustered.potential(q))
+    holders = [
+        key for key, task in graph.items() if any(a is not None and q.size in sizes(a) for a in task.args)
+    ]
+    assert {key[0].split("-")[0] for key in holders} <= {"charges"}
+
+
+def sizes(argument) -> set[int]:
+    """Sizes of floating-point arrays of one dimension directly inside an argument."""
+    listed = argument.args if hasattr(argument, "args") else [argument]
+    return {a.size for a in listed if isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.ndim == 1}
+
+
+def test_a_dask_array_in_several_chunks(fmm, charges, serial):
+    lazy = da.from_array(charges, chunks=1111)
+    np.testing.assert_array_equal(fmm.potential(lazy).compute(), serial(fmm, charges))
+
+
+def test_the_result_is_lazy_and_chunked(clustered):
+    phi = clustered.evaluate(np.ones(len(clustered.sources)))
+    n = len(clustered.sources)
+    assert isinstance(phi["potential"], da.Array)
+    assert phi["potential"].shape == (n,)
+    assert phi["gradient"].shape == (n, 3)
+    assert phi["potential"].chunks == (tuple(c.end - c.begin for c in clustered.plan.chunks),)
+    assert phi["gradient"].chunks == (*phi["potential"].chunks, (3,))
+    assert phi["potential"].dtype == np.float64
+
+
+def test_any_slice_can_be_computed_alone(clustered, charges_of):
+    q = charges_of(clustered)
+    phi = clustered.evaluate(q)["gradient"]
+    np.testing.assert_array_equal(phi[1490:1510, 1].compute(), clustered.serial(q, "gradient")[1490:1510, 1])

@@ -1,0 +1,160 @@
+"""Passes read their halo and nothing else, change nothing they were given, and give the same bits again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from taskfmm.kernels import KERNELS
+from taskfmm.operators.levels import load
+from taskfmm.passes import near, result, source, target, transfer
+from taskfmm.passes.halo import pull
+from taskfmm.plan.work import Halo
+
+RANK_SEED = 2830943
+
+
+@pytest.fixture
+def at(fmm):
+    return load("laplace", fmm.accuracy["potential"]).at(0)
+
+
+@pytest.fixture
+def sorted_charges(fmm, charges):
+    return charges[fmm.plan.tree.source_order][None, :]
+
+
+def sizes(fmm, level):
+    return [s.n_boxes for s in fmm.plan.far[level]]
+
+
+def expansions(fmm, halo, rank):
+    """Random expansions of the shards of a halo, and the same with NaN in every row outside it."""
+    rng = np.random.default_rng(RANK_SEED)
+    whole = [rng.standard_normal((sizes(fmm, halo.level)[s], rank)) for s in halo.shards]
+    poisoned = []
+    for i, rows in enumerate(whole):
+        inside = halo.rows[halo.ptr[i] : halo.ptr[i + 1]]
+        only = np.full_like(rows, np.nan)
+        only[inside] = rows[inside]
+        poisoned.append(only)
+    return whole, poisoned
+
+
+def poison(charges, rows):
+    only = np.full_like(charges, np.nan)
+    only[:, rows] = charges[:, rows]
+    return only
+
+
+def runs_of(fmm, at, charges, output):
+    """For every work of the plan: its operator, a function of its input, the input, the poisoned input."""
+    for shard in (s for level in fmm.plan.far for s in level):
+        for operator in ("p2m", "p2l"):
+            if work := getattr(shard, operator):
+                module = source if operator == "p2m" else transfer
+                run = lambda q, w=work, m=module, o=operator: getattr(m, o)(w, q, "laplace", at)  # noqa: E731
+                yield operator, run, charges, poison(charges, work.charge_rows)
+        if shard.m2m:
+            yield (
+                "m2m",
+                lambda e, w=shard.m2m: source.m2m(w, None, e, at),
+                *expansions(fmm, shard.m2m.halo, at.rank),
+            )
+        if shard.m2l:
+            yield (
+                "m2l",
+                lambda e, w=shard.m2l: transfer.m2l(w, e, at),
+                *expansions(fmm, shard.m2l.halo, at.rank),
+            )
+        if shard.l2l:
+            shape = (shard.n_boxes, at.rank)
+            run = lambda e, w=shard.l2l, n=shape: target.l2l(w, e, [], n, at)  # noqa: E731
+            yield "l2l", run, *expansions(fmm, shard.l2l.halo, at.rank)
+        for operator in ("m2p", "l2p"):
+            if work := getattr(shard, operator):
+                run = lambda e, w=work, o=operator: getattr(target, o)(w, e, "laplace", at, output)  # noqa: E731
+                yield operator, run, *expansions(fmm, work.halo, at.rank)
+    for work in fmm.plan.near:
+        run = lambda q, w=work: near.near(w, q, "laplace", output)  # noqa: E731
+        yield "near", run, charges, poison(charges, work.charge_rows)
+
+
+@pytest.mark.parametrize("output", ["potential", "gradient"])
+def test_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output):
+    seen, dropped = set(), 0
+    for operator, run, whole, poisoned in runs_of(fmm, at, sorted_charges, output):
+        found = run(poisoned)
+        assert np.isfinite(found).all(), operator
+        np.testing.assert_array_equal(found, run(whole), err_msg=operator)
+        seen.add(operator)
+        dropped += sum(
+            int(np.isnan(p).sum()) for p in (poisoned if isinstance(poisoned, list) else [poisoned])
+        )
+    assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near"}
+    assert dropped > 0
+
+
+@pytest.mark.parametrize("output", ["potential", "gradient"])
+def test_everything_inside_the_halo_is_read(fmm, at, sorted_charges, output):
+    """A halo that is too large would hide a wrong one: NaN in one of its rows must show."""
+    for operator, run, whole, _ in runs_of(fmm, at, sorted_charges, output):
+        if isinstance(whole, list):
+            work_rows = [np.full_like(rows, np.nan) for rows in whole]
+            assert np.isnan(run(work_rows)).any(), operator
+
+
+def test_pull_copies_rows_in_order():
+    rng = np.random.default_rng(8240773)
+    shards = [rng.random((5, 3)), rng.random((7, 3))]
+    halo = Halo(2, (1, 4), np.array([0, 2, 5]), np.array([4, 0, 6, 1, 1], np.int32))
+    expected = np.concatenate([shards[0][[4, 0]], shards[1][[6, 1, 1]]])
+    np.testing.assert_array_equal(pull(halo, shards), expected)
+    single = pull(halo, shards, np.float32)
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, expected.astype(np.float32))
+
+
+def test_threads_do_not_change_a_pass(fmm, at, sorted_charges):
+    plan = fmm.plan
+    shard = max((s for level in plan.far for s in level if s.p2m), key=lambda s: s.n_boxes)
+    one, two = (source.p2m(shard.p2m, sorted_charges, "laplace", at, threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    work = plan.near[0]
+    one, two = (near.near(work, sorted_charges, "laplace", "gradient", threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("output, power", [("potential", 0), ("gradient", 1)])
+def test_units(kernel, output, power):
+    facts = dataclasses.replace(KERNELS[kernel])
+    values = np.random.default_rng(5590117).standard_normal((4, 7))
+    found = result.in_units(values, facts, output, 8.0)
+    scale = facts.factor * 8.0 ** (power - (facts.degree or 0))
+    expected = values[0] * scale if output == "potential" else values[1:].T * scale
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_units_of_extreme_widths_do_not_overflow_on_the_way():
+    """scale**2 = 1e304 is representable; scale alone squared by two factors must not be formed first."""
+    values = np.full((4, 2), 1e-200)
+    found = result.in_units(values, KERNELS["laplace"], "gradient", 2.0**505)
+    np.testing.assert_allclose(found, 1e-200 * 2.0**505 * 2.0**505 * KERNELS["laplace"].factor, rtol=1e-15)
+
+
+def test_collect_adds_parts_into_their_rows(fmm):
+    plan = fmm.plan
+    chunk = plan.chunks[0]
+    values, times = [], np.zeros(chunk.end - chunk.begin)
+    for part in result.parts(chunk):
+        times[part.rows] += 1
+        array = np.zeros((1, 1 + part.columns.max()))
+        array[0, part.columns] = chunk.begin + part.rows
+        values.append(array)
+    found = result.collect(chunk, values, KERNELS["one"], "potential", 1.0, np.dtype(np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, times * np.arange(chunk.begin, chunk.end))
+    assert times.max() == 2
