@@ -1,4 +1,4 @@
-"""The command ``taskfmm``: run, generate, explain.
+"""The command ``taskfmm``: run, generate, explain, bench.
 
 Exit codes: 0 done, 1 the input or the computation failed (one line says why), 2 the command line is wrong.
 Numba and Dask take a second to import, so each command imports what it needs and ``--help`` stays quick.
@@ -156,6 +156,25 @@ def explain(
         click.echo(json.dumps(found))
     else:
         click.echo(f"{fmm}\n\n{fmm.explain()}")
+
+
+@main.command()
+@click.option("-n", "n", type=click.IntRange(min=2), default=100_000, show_default=True, help="Points.")
+@click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach.")
+@click.option("--shape", type=click.Choice(["sphere", "cube", "plummer"]), default="cube", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same cloud.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> None:
+    """Time one case on this machine: plan, evaluations of new charges, the operators, the error.
+
+    Pair-equivalents a point compare machines: seconds on one thread times the rate of a plain loop over pairs,
+    timed in the same run, divided by the points.
+    """
+    from taskfmm import bench
+    from taskfmm.generate import new_seed
+
+    found = bench.case(shape, n, eps, new_seed() if seed is None else seed)
+    click.echo(json.dumps(found) if as_json else bench.text(found))
 
 
 def _compute(lazy: dict[str, Any]) -> dict[str, Any]:

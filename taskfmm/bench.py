@@ -1,0 +1,263 @@
+"""Measuring an evaluation: what ``taskfmm bench`` and the scripts in benchmarks/ share.
+
+Machines differ and are shared, so seconds are also given against a fixed reference that is timed in the same run:
+a plain loop over pairs of points. A time in *pair-equivalents a point* says how many pairs a point that loop would
+have done meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from taskfmm.direct_sum import direct
+from taskfmm.fmm import Fmm
+from taskfmm.generate import cloud
+from taskfmm.graph.spec import lazy
+from taskfmm.jit import jit
+from taskfmm.runtime.threads import n_cores
+from taskfmm.runtime.timings import OPERATORS, operator_of
+
+N_TARGETS, N_SOURCES = 1024, 8192
+"""Size of the reference: it fits the second-level cache, and one pass takes milliseconds."""
+
+N_CHECK = 1000
+"""Random targets of the error estimate."""
+
+
+@jit
+def reference_loop(tx, ty, tz, sx, sy, sz, q, out):  # type: ignore[no-untyped-def]
+    """out[i] = sum over j of q[j] / |t_i - s_j|, the plain way: a root, a division, no guard against zero."""
+    for i in range(tx.size):
+        total = 0.0
+        for j in range(sx.size):
+            dx = tx[i] - sx[j]
+            dy = ty[i] - sy[j]
+            dz = tz[i] - sz[j]
+            total += q[j] / np.sqrt(dx * dx + dy * dy + dz * dz)
+        out[i] = total
+
+
+def pair_rate(once: Callable[[], Any], n_pairs: int, seconds: float) -> float:
+    """Pairs a second of a loop: the median over passes for that many seconds, after one that warms up."""
+    once()
+    passes: list[float] = []
+    while sum(passes) < seconds or len(passes) < 3:
+        started = time.perf_counter()
+        once()
+        passes.append(time.perf_counter() - started)
+    return n_pairs / median(passes)
+
+
+def reference_rate(seconds: float = 0.25) -> float:
+    """Pairs a second of `reference_loop` on this thread: 1,024 targets x 8,192 sources, float64."""
+    rng = np.random.default_rng(1913)
+    targets, sources = rng.random((3, N_TARGETS)), rng.random((3, N_SOURCES))
+    charges, out = rng.uniform(-1.0, 1.0, N_SOURCES), np.empty(N_TARGETS)
+    return pair_rate(lambda: reference_loop(*targets, *sources, charges, out), N_TARGETS * N_SOURCES, seconds)
+
+
+class Clock:
+    """Times tasks inside the threads that run them, so that waiting for the scheduler is not counted.
+
+    records : (operator, seconds, seconds of this thread's CPU) of each task that ran
+    seconds, cpu_seconds : of the whole evaluation, wall clock and CPU of the process
+    """
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, float, float]] = []
+        self.seconds = self.cpu_seconds = 0.0
+        self._lock = threading.Lock()
+
+    def around(self, operator: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        def timed(*args: Any) -> Any:
+            cpu, wall = time.thread_time(), time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                record = (operator, time.perf_counter() - wall, time.thread_time() - cpu)
+                with self._lock:
+                    self.records.append(record)
+
+        return timed
+
+    def inside(self, array: da.Array) -> da.Array:
+        """The same array, of tasks that are timed."""
+        graph: dict[Any, Any] = {}
+        for key, task in array.__dask_graph__().items():
+            operator = operator_of(key)
+            graph[key] = task if operator is None else self._timed_task(operator, task)
+        return lazy(graph, array.name, array.chunks, array.dtype)
+
+    def _timed_task(self, operator: str, task: Any) -> Any:
+        twin = copy.copy(task)
+        twin.func = self.around(operator, task.func)
+        return twin
+
+    def outside(self, threads: int) -> dict[str, float]:
+        """Shares of the threads' time, and of the CPU time, that were spent in no task of ours."""
+        wall = sum(record[1] for record in self.records)
+        cpu = sum(record[2] for record in self.records)
+        return {"outside": 1.0 - wall / (threads * self.seconds), "outside_cpu": 1.0 - cpu / self.cpu_seconds}
+
+    def by_operator(self) -> dict[str, dict[str, float]]:
+        """Tasks, seconds and CPU seconds of each operator, in the order of the method."""
+        found: dict[str, dict[str, float]] = {}
+        for name in OPERATORS:
+            rows = [(wall, cpu) for operator, wall, cpu in self.records if operator == name]
+            if rows:
+                wall, cpu = map(sum, zip(*rows, strict=True))
+                found[name] = {"tasks": len(rows), "seconds": wall, "cpu_seconds": cpu}
+        return found
+
+
+def evaluate(
+    fmm: Fmm,
+    charges: np.ndarray,
+    outputs: Sequence[str] = ("potential",),
+    threads: int = 1,
+    clock: Clock | None = None,
+) -> tuple[dict[str, np.ndarray], float, int]:
+    """One evaluation on exactly that many threads: results, seconds from charges to results, tasks.
+
+    A pool of its own, unlike ``num_workers``, keeps one Dask thread from giving all cores to the loops.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        started = time.perf_counter()
+        cpu = time.process_time()
+        arrays = fmm.evaluate(charges, outputs)
+        if clock is not None:
+            arrays = {name: clock.inside(array) for name, array in arrays.items()}
+        found = dask.compute(*arrays.values(), scheduler="threads", pool=pool)
+        seconds = time.perf_counter() - started
+        if clock is not None:
+            clock.seconds, clock.cpu_seconds = seconds, time.process_time() - cpu
+    tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
+    return dict(zip(arrays, found, strict=True)), seconds, len(tasks)
+
+
+def errors(fmm: Fmm, charges: np.ndarray, found: dict[str, np.ndarray], seed: int = 0) -> dict[str, float]:
+    """Relative l2 error of each output, against the direct sum at random targets."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(fmm.targets), min(N_CHECK, len(fmm.targets)), replace=False)
+    exact = direct(fmm.sources, charges, fmm.targets[rows], fmm.kernel.name, outputs=tuple(found))
+    return {name: relative_error(found[name][rows], exact[name]) for name in found}
+
+
+def relative_error(found: np.ndarray, exact: Any) -> float:
+    """|found - exact| / |exact|, 0 if both are zero."""
+    wrong = float(np.linalg.norm(found - np.asarray(exact)))
+    return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
+
+
+def new_charges(charges: np.ndarray, number: int) -> np.ndarray:
+    """Other charges of the same distribution: the given ones, turned by some places."""
+    return np.roll(charges, 7 * number + 1)
+
+
+def timed_evaluations(
+    fmm: Fmm,
+    charges: np.ndarray,
+    outputs: Sequence[str] = ("potential",),
+    threads: int = 1,
+    repeats: int = 3,
+) -> dict[str, Any]:
+    """Evaluate new charges on a finished plan, again and again; time it, look inside it, check it.
+
+    Returns
+    -------
+    dict
+        evaluation_seconds (median of the repeats), evaluations (each), first_evaluation_seconds, tasks; from one
+        more run with clocks in the tasks: operators; outside and outside_cpu, what Dask and Python between the
+        tasks take; errors by output
+    """
+    _, first, _ = evaluate(fmm, new_charges(charges, 0), outputs, threads)
+    runs = [
+        evaluate(fmm, new_charges(charges, i), outputs, threads)[1:] for i in range(1, max(1, repeats) + 1)
+    ]
+    clock = Clock()
+    last = new_charges(charges, repeats + 1)
+    found, _, _ = evaluate(fmm, last, outputs, threads, clock)
+    return {
+        "threads": threads,
+        "evaluation_seconds": median(seconds for seconds, _ in runs),
+        "evaluations": [seconds for seconds, _ in runs],
+        "first_evaluation_seconds": first,
+        "tasks": runs[0][1],
+        "operators": clock.by_operator(),
+        **clock.outside(threads),
+        "errors": errors(fmm, last, found),
+    }
+
+
+def table_of_operators(operators: dict[str, dict[str, float]]) -> str:
+    """Text table: operator, tasks, seconds summed over tasks, share of all seconds, CPU share of the seconds."""
+    total = sum(row["seconds"] for row in operators.values()) or 1.0
+    lines = [f"{'operator':<10} {'tasks':>6} {'seconds':>9} {'share':>7} {'on CPU':>7}"]
+    for name, row in operators.items():
+        on_cpu = row["cpu_seconds"] / max(row["seconds"], 1e-9)
+        share = row["seconds"] / total
+        lines.append(f"{name:<10} {row['tasks']:>6.0f} {row['seconds']:>9.4f} {share:>7.1%} {on_cpu:>7.1%}")
+    return "\n".join(lines)
+
+
+def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[str, Any]:
+    """The short benchmark: plan a cloud, evaluate it on one thread and on all; all numbers as data."""
+    rate_before = reference_rate()
+    sources, charges = cloud(shape, n, signed=True, seed=seed)
+    Fmm(sources[:3000], eps=eps)  # operators and compiled loops are there when the plan is timed
+    started = time.perf_counter()
+    fmm = Fmm(sources, eps=eps)
+    plan_seconds = time.perf_counter() - started
+    runs = [
+        timed_evaluations(fmm, charges, threads=threads, repeats=repeats)
+        for threads in sorted({1, n_cores()})
+    ]
+    rate = 0.5 * (rate_before + reference_rate())
+    return {
+        "shape": shape,
+        "n": n,
+        "eps": eps,
+        "seed": seed,
+        "order": fmm.accuracy["potential"].order,
+        "leaf_size": fmm.leaf_size,
+        "plan_seconds": plan_seconds,
+        "runs": runs,
+        "reference_rate": rate,
+        "pair_equivalents": runs[0]["evaluation_seconds"] * rate / n,
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """What `case` found, to read."""
+    lines = [
+        f"{found['n']:,} points ({found['shape']}, random-sign charges, seed {found['seed']}), eps {found['eps']:g}, "
+        f"order {found['order']}, leaf size {found['leaf_size']}",
+        "",
+        f"plan              {found['plan_seconds']:8.3f} s",
+    ]
+    for run in found["runs"]:
+        threads = f"{run['threads']} thread" + "s" * (run["threads"] > 1)
+        lines.append(
+            f"on {threads:<14} {run['evaluation_seconds']:8.3f} s   {run['outside']:.1%} outside tasks"
+        )
+    run = found["runs"][0]
+    lines += [
+        f"relative l2 error {run['errors']['potential']:8.1e}",
+        f"reference         {found['reference_rate'] / 1e9:8.2f} Gpairs/s (plain loop, one thread)",
+        f"pair-equivalents  {found['pair_equivalents']:8.0f} a point (one thread)",
+        "",
+        table_of_operators(run["operators"]),
+    ]
+    return "\n".join(lines)
