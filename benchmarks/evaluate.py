@@ -1,0 +1,171 @@
+"""Time plans and evaluations over shapes, sizes and accuracies, beside a reference loop and other codes.
+
+``python -m benchmarks.evaluate --n 1e5 --n 1e6 --eps 1e-6 --shape cube --threads 1``. Every case runs in a
+fresh process; one that fails or takes too long is reported and the others go on. See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import machine, peers
+
+THREAD_VARIABLES = (
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+COLUMNS = (
+    f"{'code':<14}{'shape':<9}{'N':>9} {'eps':>7} {'thr':>3} {'out':>4} {'plan s':>8} {'eval s':>8} {'error':>8} "
+    f"{'pair-eq':>8} {'Gpair/s':>7} {'B/point':>8} {'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
+)
+
+
+class Count(click.ParamType):
+    """A whole number that may be written as 1e6."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if number < 1 or number != int(number):
+            self.fail(f"{value!r} is not a whole number above 0", param, ctx)
+        return int(number)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a case that keeps to that many threads."""
+    found = dict(os.environ) | {name: str(threads) for name in THREAD_VARIABLES}
+    if threads == 1:
+        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        found["XLA_FLAGS"] = f"{found.get('XLA_FLAGS', '')} {flags}".strip()
+    return found
+
+
+def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """Run a case in a fresh process; a failure becomes a result with the last line of its complaint."""
+    command = [sys.executable, "-m", "benchmarks.case"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(case),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment(case["threads"]),
+            cwd=Path(__file__).parents[1],
+        )
+    except subprocess.TimeoutExpired:
+        return case | {"failed": f"no result after {timeout:g} s"}
+    if done.returncode:
+        complaint = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        reason = complaint[-1] if done.returncode > 0 else f"killed by signal {-done.returncode}"
+        return case | {"failed": reason, "stderr": done.stderr[-4000:]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def row(found: dict[str, Any]) -> str:
+    """A line of the table."""
+    head = (
+        f"{found['code']:<14}{found['shape']:<9}{found['n']:>9.3g} {found['eps']:>7.0e} {found['threads']:>3} "
+        f"{'p+g' if found['gradient'] else 'p':>4}"
+    )
+    if "failed" in found:
+        return f"{head} failed: {found['failed'][:90]}"
+
+    def shown(name: str, form: str) -> str:
+        value = found.get(name)
+        return "-" if value is None else format(value, form)
+
+    return (
+        f"{head} {found['plan_seconds']:>8.3f} {found['evaluation_seconds']:>8.3f} "
+        f"{max(found['errors'].values()):>8.1e} {shown('pair_equivalents', '.0f'):>8} "
+        f"{found['reference_rate'] / 1e9:>7.2f} {found['bytes_a_point']:>8.0f} {shown('tasks', 'd'):>6} "
+        f"{shown('outside', '.1%'):>7} {shown('order', 'd'):>5} {shown('leaf_size', 'd'):>5}"
+    )
+
+
+def operator_rows(results: list[dict[str, Any]]) -> list[str]:
+    """Seconds by operator of every case of ours, side by side."""
+    ours = [found for found in results if "operators" in found]
+    names = list(dict.fromkeys(name for found in ours for name in found["operators"]))
+    head = f"{'seconds in':<27}" + "".join(f"{name:>10}" for name in names)
+    lines = [head] if ours else []
+    for found in ours:
+        label = f"{found['shape']} {found['n']:.3g} {found['eps']:.0e} x{found['threads']}"
+        label += " p+g" if found["gradient"] else ""
+        seconds = (found["operators"].get(name, {}).get("seconds", 0.0) for name in names)
+        lines.append(f"{label:<27}" + "".join(f"{value:>10.4f}" for value in seconds))
+    return lines
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
+@click.option("--n", "sizes", type=Count(), multiple=True, default=(10**5, 10**6), help="Points.")
+@click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9, 1e-12))
+@click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
+@click.option("--gradient/--no-gradient", default=False, help="Also potential and gradient together.")
+@click.option("--order", type=int, help="Order, instead of the one that eps chooses.")
+@click.option("--leaf-size", type=int, help="Leaf size, instead of the chosen one.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, help="Evaluations; the median counts.")
+@click.option("--seed", type=int, default=20240611, help="Of clouds and charges.")
+@click.option(
+    "--peer", "chosen_peers", type=click.Choice(list(peers.PEERS)), multiple=True, help="All installed."
+)
+@click.option("--no-peers", is_flag=True, help="Only taskfmm.")
+@click.option("--timeout", type=float, default=900.0, help="Seconds a case may take.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="evaluate.json")
+def main(
+    shapes: tuple[str, ...],
+    sizes: tuple[int, ...],
+    accuracies: tuple[float, ...],
+    threads: tuple[int, ...],
+    gradient: bool,
+    order: int | None,
+    leaf_size: int | None,
+    repeats: int,
+    seed: int,
+    chosen_peers: tuple[str, ...],
+    no_peers: bool,
+    timeout: float,
+    output: Path,
+) -> None:
+    """Time plan and evaluation of new charges for every combination of the options; writes JSON."""
+    codes = ["taskfmm", *([] if no_peers else chosen_peers or peers.installed())]
+    wanted = (False, True) if gradient else (False,)
+    facts = machine.facts()
+    blas = ", ".join(sorted({str(library["architecture"]) for library in facts["blas"]})) or "none found"
+    click.echo(
+        f"{facts['cpu']}, {facts['cores']} cores, BLAS kernels {blas}, load {facts['load_average'][0]:.1f}"
+    )
+    click.echo(f"\n{COLUMNS}")
+    report: dict[str, Any] = {"machine": facts, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "cases": []}
+    combinations = itertools.product(shapes, sizes, accuracies, wanted, threads, codes)
+    for shape, n, eps, both, n_threads, code in combinations:
+        case = {"code": code, "shape": shape, "n": n, "eps": eps, "threads": n_threads, "gradient": both}
+        case |= {"order": order, "leaf_size": leaf_size, "repeats": repeats, "seed": seed}
+        found = run(case, timeout)
+        click.echo(row(found))
+        report["cases"].append(found)
+        output.write_text(json.dumps(report, indent=1))
+    click.echo("\n" + "\n".join(operator_rows(report["cases"])))
+    click.echo(f"\nwritten to {output}")
+
+
+if __name__ == "__main__":
+    main()
