@@ -13,6 +13,9 @@ from taskfmm.kernels import KERNELS, gather_loops
 from taskfmm.passes.result import in_units
 from taskfmm.runtime.threads import budget
 
+FEW_PAIRS = 1_000_000_000
+"""Up to here one thread takes half a second or so, less than compiling the parallel loop."""
+
 TILE = 4096
 """Sources that stay in a core's cache while a block of targets runs over them."""
 
@@ -84,6 +87,8 @@ def _sum(
     rows = np.arange(target_ptr.size)
     loop = gather_loops(kernel, mode).points_to_points
     with budget() as threads:
+        if charges.shape[1] * n < FEW_PAIRS:
+            threads = 1
         for first in range(0, sources.shape[1], TILE):
             tile = np.ascontiguousarray(sources[:, first : first + TILE])
             q = np.ascontiguousarray(charges[:, first : first + TILE])

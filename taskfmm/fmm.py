@@ -25,6 +25,9 @@ from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
 from taskfmm.version import __version__
 
+FEW_POINTS = 300_000
+"""Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
+
 
 class Fmm:
     """A fast multipole method for fixed sources and targets.
@@ -102,6 +105,7 @@ class Fmm:
         with budget() as threads:
             operators = load(self.kernel.name, self.accuracy["potential"]).at(0)
             points = (self.sources, None if self_targets else self.targets)
+            threads = threads if len(self.sources) + len(self.targets) > FEW_POINTS else 1
             self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
             tree = octree.build(*points, self.leaf_size, domain, threads)
             return planner.build(tree, lists.build(tree, threads), operators)
@@ -163,6 +167,12 @@ class Fmm:
         ------
         InputError
             As `potential`; also an unknown output.
+
+        Notes
+        -----
+        The error of a gradient is relative to gradients. Where every target is many widths of the cloud away from
+        every source, a gradient is a small difference of large potentials, and may err by more than eps: at ten
+        widths by ten times.
 
         Examples
         --------

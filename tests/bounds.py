@@ -75,3 +75,7 @@ missing entry of a list gives more."""
 
 FLOAT32_ERROR = 1e-6
 """What rounding a result to float32 may add to its relative error: half of 1.2e-7 and some cancellation."""
+
+FAR_GRADIENT = 10.0
+"""Error of a gradient far from all sources, in units of eps times the potential over the width of the cloud: the
+potential errs by eps over about a tenth of that width, the size of a leaf."""
