@@ -1,0 +1,139 @@
+"""Write the table that turns eps into an order and cuts: taskfmm/operators/calibration.csv.
+
+For every order, every cut of the basis (``scale * 10**(1 - order)``) and every cut of the M2L cores (a multiple of
+that), evaluate potential and gradient of random-sign charges in several clouds and keep the largest relative l2
+error of each. M2L runs in float64 here: its rounding in float32 has a limit of its own in
+taskfmm/operators/accuracy.py. Plans are made once; only the operators change from row to row.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import taskfmm
+from taskfmm import testing
+from taskfmm.operators import accuracy, expansions
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.levels import Operators
+from taskfmm.passes import result, serial
+
+OUTPUTS = ("potential", "gradient")
+COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", *OUTPUTS)
+TABLE = Path(accuracy.__file__).with_name("calibration.csv")
+CLOUDS = {"uniform": 20_000, "sphere": 20_000, "plummer": 12_000, "two_clusters": 12_000}
+PLAN_ORDER = 5
+LEAF_SIZE = 30
+"""Smaller leaves than would be fast: as many boxes as possible meet in M2L, M2P and P2L."""
+
+WIDE = ((10.0, 3.0, 1.0, 0.3), (3.0, 1.0, 0.3))
+NARROW = ((10.0, 3.0, 1.0), (3.0, 1.0))
+NARROW_FROM = 8
+"""The order from which the sweep narrows: rows take minutes there, and the best lie in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A planned cloud with charges and what is true at some of its points."""
+
+    name: str
+    fmm: taskfmm.Fmm
+    charges: np.ndarray
+    rows: np.ndarray
+    exact: dict[str, np.ndarray]
+
+    def errors(self, operators: Operators, threads: int) -> dict[str, float]:
+        """Relative l2 errors by output with these operators in place of the plan's own."""
+        fmm, plan = self.fmm, self.fmm.plan
+        ordered = self.charges[plan.tree.source_order][None]
+        with threadpool_limits(1, user_api="blas"):
+            values = serial.evaluate(plan, operators, fmm.kernel, ordered, "gradient", threads)
+        found = {}
+        for name in OUTPUTS:
+            here = result.gather(plan, values, fmm.kernel, name, np.dtype(float))[self.rows]
+            found[name] = float(np.linalg.norm(here - self.exact[name]) / np.linalg.norm(self.exact[name]))
+        return found
+
+
+def cloud(name: str, n: int, n_check: int, rng: np.random.Generator) -> Cloud:
+    """Plan a cloud and sum directly at some of its points."""
+    points, charges = testing.DISTRIBUTIONS[name](n, rng), testing.charges("signed", n, rng)
+    fmm = taskfmm.Fmm(points, order=PLAN_ORDER, leaf_size=LEAF_SIZE)
+    rows = rng.choice(n, min(n, n_check), replace=False)
+    exact = taskfmm.direct(points, charges, points[rows], outputs=OUTPUTS)
+    return Cloud(name, fmm, charges, rows, {output: np.asarray(exact[output]) for output in OUTPUTS})
+
+
+def choices(order: int) -> Iterator[Accuracy]:
+    """The cuts to try with an order."""
+    scales, multiples = WIDE if order < NARROW_FROM else NARROW
+    for scale in scales:
+        for multiple in multiples:
+            tol = scale * 10.0 ** (1 - order)
+            yield Accuracy(order, tol, tol * multiple)
+
+
+def measure(chosen: Accuracy, clouds: list[Cloud], threads: int) -> dict[str, Any]:
+    """A row of the table, and the errors by cloud under "clouds"."""
+    built = expansions.build(clouds[0].fmm.kernel, chosen)
+    by_cloud = {each.name: each.errors(Operators((built,)), threads) for each in clouds}
+    worst = {output: max(errors[output] for errors in by_cloud.values()) for output in OUTPUTS}
+    return {
+        "order": chosen.order,
+        "basis_tol": f"{chosen.basis_tol:.3g}",
+        "m2l_tol": f"{chosen.m2l_tol:.3g}",
+        "m2l_cost": f"{2.0 * built.rank * built.m2l.mean_rank:.1f}",
+        **{output: f"{worst[output]:.3g}" for output in OUTPUTS},
+        "clouds": by_cloud,
+    }
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--order", "orders", type=click.IntRange(3, 16), multiple=True, default=tuple(range(3, 17)))
+@click.option("--cloud", "names", type=click.Choice(list(CLOUDS)), multiple=True, default=tuple(CLOUDS))
+@click.option("--scale", type=float, default=1.0, help="Of the number of points in each cloud.")
+@click.option(
+    "--targets", type=click.IntRange(min=1), default=600, help="Points where the error is measured."
+)
+@click.option("--seed", type=int, default=20261)
+@click.option("--threads", type=click.IntRange(min=1), default=2)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=TABLE)
+def main(
+    orders: tuple[int, ...],
+    names: tuple[str, ...],
+    scale: float,
+    targets: int,
+    seed: int,
+    threads: int,
+    output: Path,
+) -> None:
+    """Measure errors for orders and cuts; write the table, row by row so that nothing is lost."""
+    rng = np.random.default_rng(seed)
+    clouds = [cloud(name, int(CLOUDS[name] * scale), targets, rng) for name in names]
+    partial = output.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for order in sorted(orders):
+            for chosen in choices(order):
+                started = time.perf_counter()
+                row = measure(chosen, clouds, threads)
+                table.writerow(row)
+                file.flush()
+                each = "  ".join(f"{name} {found['potential']:.0e}" for name, found in row["clouds"].items())
+                facts = " ".join(str(row[column]) for column in COLUMNS)
+                click.echo(f"{facts}   ({each}; {time.perf_counter() - started:.0f} s)")
+    partial.replace(output)
+    click.echo(f"wrote {output}")
+
+
+if __name__ == "__main__":
+    main()

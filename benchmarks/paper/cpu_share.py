@@ -1,0 +1,51 @@
+"""CPU time as a share of wall time for each operator: how little of an operator is waiting.
+
+``python -m benchmarks.paper.cpu_share``. Both clocks run inside the task, in the thread that runs it: a share below
+one is time in which the thread was not running (another thread held Python's lock, or the machine was busy).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import taskfmm
+from benchmarks.paper import published, report
+from taskfmm import bench
+from taskfmm.generate import cloud
+from taskfmm.runtime.threads import n_cores
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("-n", "n", type=click.IntRange(min=1000), default=1_000_000, help="Points.")
+@click.option("--order", type=int, default=6)
+@click.option("--leaf-size", type=int, default=150)
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="All cores, if left out.")
+@click.option("--seed", type=int, default=150)
+@report.plot_option("cpu_share.png")
+def main(n: int, order: int, leaf_size: int, threads: int | None, seed: int, plot: Path) -> None:
+    """Evaluate charges on a sphere with both clocks around every task."""
+    threads = threads or n_cores()
+    sources, charges = cloud("sphere", n, signed=True, seed=seed)
+    fmm = taskfmm.Fmm(sources, order=order, leaf_size=leaf_size)
+    found = bench.timed_evaluations(fmm, charges, threads=threads, repeats=1)
+    operators = {name: row for name, row in found["operators"].items() if name in published.CPU_MILLISECONDS}
+    shares = {name: row["cpu_seconds"] / row["seconds"] for name, row in operators.items()}
+    rows = [
+        [name, row["seconds"], row["cpu_seconds"], f"{shares[name]:.1%}", _published(name)]
+        for name, row in operators.items()
+    ]
+    click.echo(f"{n:,} charges on a sphere, order {order}, leaf size {leaf_size}, {threads} threads")
+    click.echo(report.table(("operator", "wall s", "CPU s", "share", "published"), rows))
+    theirs = [published.CPU_SHARES.get(name) for name in shares]
+    series = {"taskfmm": list(shares.values()), "published, where below 0.97": theirs}
+    report.bars(plot, list(shares), series, "CPU time / wall time")
+
+
+def _published(name: str) -> str:
+    return f"{published.CPU_SHARES[name]:.0%}" if name in published.CPU_SHARES else "97 to 100%"
+
+
+if __name__ == "__main__":
+    main()
