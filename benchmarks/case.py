@@ -47,14 +47,14 @@ def taskfmm_case(case: dict[str, Any]) -> dict[str, Any]:
     peak = memory.peak() - baseline
 
     found = bench.timed_evaluations(fmm, charges, outputs, threads, case["repeats"])
-    rate = 0.5 * (before + bench.reference_rate())
+    rate = before.mean(bench.reference_rate())
     return found | {
         "operator_seconds": operator_seconds,
         "plan_seconds": plan_seconds,
         "plan_peak_bytes": plan_peak,
         "peak_bytes": peak,
         "bytes_a_point": peak / n,
-        "reference_rate": rate,
+        **bench.pair_equivalents(found, rate, n),
         "order": fmm.accuracy["gradient" if case["gradient"] else "potential"].order,
         "leaf_size": fmm.leaf_size,
         "plan": facts(fmm),
@@ -77,28 +77,30 @@ def peer_case(case: dict[str, Any]) -> dict[str, Any]:
     runs = []
     for i in range(case["repeats"]):
         q = bench.new_charges(charges, i)
-        started = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         found = evaluate(q)
-        runs.append(time.perf_counter() - started)
-    rate = 0.5 * (before + bench.reference_rate())
+        runs.append((time.perf_counter() - wall, time.process_time() - cpu))
+    rate = before.mean(bench.reference_rate())
     rows = np.random.default_rng(0).choice(n, min(bench.N_CHECK, n), replace=False)
     exact = direct(sources, q, sources[rows], outputs=tuple(found))
-    return {
+    seconds, cpu_seconds = map(median, zip(*runs, strict=True))
+    measured = {
+        "threads": case["threads"],
         "plan_seconds": plan_seconds,
-        "evaluation_seconds": median(runs),
-        "evaluations": runs,
+        "evaluation_seconds": seconds,
+        "evaluation_cpu_seconds": cpu_seconds,
+        "evaluations": [wall for wall, _ in runs],
         "peak_bytes": peak,
         "bytes_a_point": peak / n,
-        "reference_rate": rate,
         "errors": {name: bench.relative_error(found[name][rows], exact[name]) for name in found},
     }
+    return measured | bench.pair_equivalents(measured, rate, n)
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
     """The case with what was measured."""
     found = taskfmm_case(case) if case["code"] == "taskfmm" else peer_case(case)
-    per_point = found["evaluation_seconds"] * found["reference_rate"] / case["n"]
-    return case | found | {"pair_equivalents": per_point if case["threads"] == 1 else None}
+    return case | found
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ THREAD_VARIABLES = (
 
 COLUMNS = (
     f"{'code':<14}{'shape':<9}{'N':>9} {'eps':>7} {'thr':>3} {'out':>4} {'plan s':>8} {'eval s':>8} {'error':>8} "
-    f"{'pair-eq':>8} {'Gpair/s':>7} {'B/point':>8} {'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
+    f"{'pair-eq':>8} {'by CPU':>7} {'Gpair/s':>7} {'B/point':>8} {'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
 )
 
 
@@ -95,6 +95,7 @@ def row(found: dict[str, Any]) -> str:
     return (
         f"{head} {found['plan_seconds']:>8.3f} {found['evaluation_seconds']:>8.3f} "
         f"{max(found['errors'].values()):>8.1e} {shown('pair_equivalents', '.0f'):>8} "
+        f"{shown('pair_equivalents_cpu', '.0f'):>7} "
         f"{found['reference_rate'] / 1e9:>7.2f} {found['bytes_a_point']:>8.0f} {shown('tasks', 'd'):>6} "
         f"{shown('outside', '.1%'):>7} {shown('order', 'd'):>5} {shown('leaf_size', 'd'):>5}"
     )

@@ -86,7 +86,7 @@ def pairs(seconds: float) -> dict[str, float]:
         both = (targets, rng.random((1, n)), sources, rng.random((1, m)), np.zeros((1, n)), np.zeros((1, m)))
         name = f"both sides at once, {n} x {m}"
         found[name] = bench.pair_rate(lambda args=both: _both(*args), 2 * n * m, seconds)
-    return {name: rate / 1e9 for name, rate in found.items()}
+    return {name: rate.wall / 1e9 for name, rate in found.items()}
 
 
 def gemm(seconds: float) -> dict[str, float]:

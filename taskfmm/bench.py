@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
@@ -47,19 +47,35 @@ def reference_loop(tx, ty, tz, sx, sy, sz, q, out):  # type: ignore[no-untyped-d
         out[i] = total
 
 
-def pair_rate(once: Callable[[], Any], n_pairs: int, seconds: float) -> float:
-    """Pairs a second of a loop: the median over passes for that many seconds, after one that warms up."""
+class Rate(NamedTuple):
+    """Pairs a second, by the wall clock and by the CPU time of the thread.
+
+    They are equal on an idle machine; where others run too, the second is the steadier one.
+    """
+
+    wall: float
+    cpu: float
+
+    def mean(self, other: Rate) -> Rate:
+        """The mean of two measurements."""
+        return Rate(0.5 * (self.wall + other.wall), 0.5 * (self.cpu + other.cpu))
+
+
+def pair_rate(once: Callable[[], Any], n_pairs: int, seconds: float) -> Rate:
+    """Pairs a second of a loop: medians over passes for that many seconds, after one that warms up."""
     once()
-    passes: list[float] = []
-    while sum(passes) < seconds or len(passes) < 3:
-        started = time.perf_counter()
+    passes: list[tuple[float, float]] = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(passes) < 3:
+        wall, cpu = time.perf_counter(), time.thread_time()
         once()
-        passes.append(time.perf_counter() - started)
-    return n_pairs / median(passes)
+        passes.append((time.perf_counter() - wall, time.thread_time() - cpu))
+    wall, cpu = map(median, zip(*passes, strict=True))
+    return Rate(n_pairs / wall, n_pairs / cpu)
 
 
-def reference_rate(seconds: float = 0.25) -> float:
-    """Pairs a second of `reference_loop` on this thread: 1,024 targets x 8,192 sources, float64."""
+def reference_rate(seconds: float = 0.25) -> Rate:
+    """The rate of `reference_loop` on this thread: 1,024 targets x 8,192 sources, float64."""
     rng = np.random.default_rng(1913)
     targets, sources = rng.random((3, N_TARGETS)), rng.random((3, N_SOURCES))
     charges, out = rng.uniform(-1.0, 1.0, N_SOURCES), np.empty(N_TARGETS)
@@ -70,12 +86,10 @@ class Clock:
     """Times tasks inside the threads that run them, so that waiting for the scheduler is not counted.
 
     records : (operator, seconds, seconds of this thread's CPU) of each task that ran
-    seconds, cpu_seconds : of the whole evaluation, wall clock and CPU of the process
     """
 
     def __init__(self) -> None:
         self.records: list[tuple[str, float, float]] = []
-        self.seconds = self.cpu_seconds = 0.0
         self._lock = threading.Lock()
 
     def around(self, operator: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,11 +119,11 @@ class Clock:
         twin.func = self.around(operator, task.func)
         return twin
 
-    def outside(self, threads: int) -> dict[str, float]:
-        """Shares of the threads' time, and of the CPU time, that were spent in no task of ours."""
+    def outside(self, run: Run, threads: int) -> dict[str, float]:
+        """Shares of the threads' time, and of the CPU time, of a run that were spent in no task of ours."""
         wall = sum(record[1] for record in self.records)
         cpu = sum(record[2] for record in self.records)
-        return {"outside": 1.0 - wall / (threads * self.seconds), "outside_cpu": 1.0 - cpu / self.cpu_seconds}
+        return {"outside": 1.0 - wall / (threads * run.seconds), "outside_cpu": 1.0 - cpu / run.cpu_seconds}
 
     def by_operator(self) -> dict[str, dict[str, float]]:
         """Tasks, seconds and CPU seconds of each operator, in the order of the method."""
@@ -122,29 +136,35 @@ class Clock:
         return found
 
 
+class Run(NamedTuple):
+    """One evaluation: results by output, seconds from charges to results, CPU seconds of the process, tasks."""
+
+    results: dict[str, np.ndarray]
+    seconds: float
+    cpu_seconds: float
+    tasks: int
+
+
 def evaluate(
     fmm: Fmm,
     charges: np.ndarray,
     outputs: Sequence[str] = ("potential",),
     threads: int = 1,
     clock: Clock | None = None,
-) -> tuple[dict[str, np.ndarray], float, int]:
-    """One evaluation on exactly that many threads: results, seconds from charges to results, tasks.
+) -> Run:
+    """One evaluation on exactly that many threads.
 
     A pool of its own, unlike ``num_workers``, keeps one Dask thread from giving all cores to the loops.
     """
     with ThreadPoolExecutor(threads) as pool:
-        started = time.perf_counter()
-        cpu = time.process_time()
+        wall, cpu = time.perf_counter(), time.process_time()
         arrays = fmm.evaluate(charges, outputs)
         if clock is not None:
             arrays = {name: clock.inside(array) for name, array in arrays.items()}
         found = dask.compute(*arrays.values(), scheduler="threads", pool=pool)
-        seconds = time.perf_counter() - started
-        if clock is not None:
-            clock.seconds, clock.cpu_seconds = seconds, time.process_time() - cpu
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
-    return dict(zip(arrays, found, strict=True)), seconds, len(tasks)
+    return Run(dict(zip(arrays, found, strict=True)), wall, cpu, len(tasks))
 
 
 def errors(fmm: Fmm, charges: np.ndarray, found: dict[str, np.ndarray], seed: int = 0) -> dict[str, float]:
@@ -178,26 +198,40 @@ def timed_evaluations(
     Returns
     -------
     dict
-        evaluation_seconds (median of the repeats), evaluations (each), first_evaluation_seconds, tasks; from one
+        evaluation_seconds, evaluation_cpu_seconds (medians of the repeats), evaluations (each),
+        first_evaluation_seconds, tasks; from one
         more run with clocks in the tasks: operators; outside and outside_cpu, what Dask and Python between the
         tasks take; errors by output
     """
-    _, first, _ = evaluate(fmm, new_charges(charges, 0), outputs, threads)
+    first = evaluate(fmm, new_charges(charges, 0), outputs, threads)
     runs = [
-        evaluate(fmm, new_charges(charges, i), outputs, threads)[1:] for i in range(1, max(1, repeats) + 1)
+        evaluate(fmm, new_charges(charges, i), outputs, threads)._replace(results={})
+        for i in range(1, max(1, repeats) + 1)
     ]
     clock = Clock()
     last = new_charges(charges, repeats + 1)
-    found, _, _ = evaluate(fmm, last, outputs, threads, clock)
+    clocked = evaluate(fmm, last, outputs, threads, clock)
     return {
         "threads": threads,
-        "evaluation_seconds": median(seconds for seconds, _ in runs),
-        "evaluations": [seconds for seconds, _ in runs],
-        "first_evaluation_seconds": first,
-        "tasks": runs[0][1],
+        "evaluation_seconds": median(run.seconds for run in runs),
+        "evaluation_cpu_seconds": median(run.cpu_seconds for run in runs),
+        "evaluations": [run.seconds for run in runs],
+        "first_evaluation_seconds": first.seconds,
+        "tasks": runs[0].tasks,
         "operators": clock.by_operator(),
-        **clock.outside(threads),
-        "errors": errors(fmm, last, found),
+        **clock.outside(clocked, threads),
+        "errors": errors(fmm, last, clocked.results),
+    }
+
+
+def pair_equivalents(found: dict[str, Any], rate: Rate, n: int) -> dict[str, Any]:
+    """Pair-equivalents a point by both clocks, and the reference rates; nothing to compare on several threads."""
+    alone = found["threads"] == 1
+    return {
+        "reference_rate": rate.wall,
+        "reference_cpu_rate": rate.cpu,
+        "pair_equivalents": found["evaluation_seconds"] * rate.wall / n if alone else None,
+        "pair_equivalents_cpu": found["evaluation_cpu_seconds"] * rate.cpu / n if alone else None,
     }
 
 
@@ -214,7 +248,7 @@ def table_of_operators(operators: dict[str, dict[str, float]]) -> str:
 
 def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[str, Any]:
     """The short benchmark: plan a cloud, evaluate it on one thread and on all; all numbers as data."""
-    rate_before = reference_rate()
+    before = reference_rate()
     sources, charges = cloud(shape, n, signed=True, seed=seed)
     Fmm(sources[:3000], eps=eps)  # operators and compiled loops are there when the plan is timed
     started = time.perf_counter()
@@ -224,7 +258,7 @@ def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[st
         timed_evaluations(fmm, charges, threads=threads, repeats=repeats)
         for threads in sorted({1, n_cores()})
     ]
-    rate = 0.5 * (rate_before + reference_rate())
+    rate = before.mean(reference_rate())
     return {
         "shape": shape,
         "n": n,
@@ -234,8 +268,7 @@ def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[st
         "leaf_size": fmm.leaf_size,
         "plan_seconds": plan_seconds,
         "runs": runs,
-        "reference_rate": rate,
-        "pair_equivalents": runs[0]["evaluation_seconds"] * rate / n,
+        **pair_equivalents(runs[0], rate, n),
     }
 
 
@@ -253,10 +286,11 @@ def text(found: dict[str, Any]) -> str:
             f"on {threads:<14} {run['evaluation_seconds']:8.3f} s   {run['outside']:.1%} outside tasks"
         )
     run = found["runs"][0]
+    by_wall, by_cpu = found["pair_equivalents"], found["pair_equivalents_cpu"]
     lines += [
         f"relative l2 error {run['errors']['potential']:8.1e}",
         f"reference         {found['reference_rate'] / 1e9:8.2f} Gpairs/s (plain loop, one thread)",
-        f"pair-equivalents  {found['pair_equivalents']:8.0f} a point (one thread)",
+        f"pair-equivalents  {by_wall:8.0f} a point (one thread; {by_cpu:.0f} by CPU time)",
         "",
         table_of_operators(run["operators"]),
     ]

@@ -11,26 +11,25 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
 
 import taskfmm
 from benchmarks.paper import published, report
 from taskfmm import bench
-from taskfmm.csr import Csr
 from taskfmm.generate import cloud
 from taskfmm.runtime.threads import n_cores
 from taskfmm.tree import lists
 
 
 def mean_sizes(fmm: taskfmm.Fmm) -> dict[str, float]:
-    """Entries a row of each list as the tree has them, over the boxes that have any."""
-    found = lists.build(fmm.plan.tree)
+    """Mean sizes of the lists as the tree has them: U and W a leaf, V and X a box.
 
-    def mean(csr: Csr) -> float:
-        sizes = np.diff(csr.ptr)
-        return float(sizes[sizes > 0].mean()) if sizes.any() else 0.0
-
-    return {name: mean(getattr(found, name)) for name in ("u", "v", "w", "x")}
+    W and X are duals, so their sums are equal and the means differ by what they are taken over.
+    """
+    tree = fmm.plan.tree
+    found = lists.build(tree)
+    n_leaves = int(tree.is_leaf.sum())
+    over = {"u": n_leaves, "v": tree.n_boxes, "w": n_leaves, "x": tree.n_boxes}
+    return {name: getattr(found, name).idx.size / n for name, n in over.items()}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
