@@ -25,7 +25,7 @@ MARGIN = 1.4
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
-FLOAT32_M2L = 3e-7
+FLOAT32_M2L = 7e-7
 """The smallest eps at which M2L may run in float32: in the orthonormal basis of the expansions its rounding adds
 about 1e-7 to the relative error."""
 
