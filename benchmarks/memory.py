@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -19,7 +22,11 @@ def _status(name: str) -> int | None:
 
 
 def resident() -> int:
-    """Bytes resident now; where that cannot be known, the most there ever were."""
+    """Bytes resident now, less what was freed; where that cannot be known, the most there ever were."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
     return _status("VmRSS") or peak()
 
 
