@@ -1,11 +1,13 @@
 """CPU time as a share of wall time for each operator: how little of an operator is waiting.
 
 ``python -m benchmarks.paper.cpu_share``. Both clocks run inside the task, in the thread that runs it: a share below
-one is time in which the thread was not running (another thread held Python's lock, or the machine was busy).
+one is time in which the thread was not running: another thread held Python's lock, or the machine was busy, so the
+load is printed and a load above the cores makes the shares meaningless.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,7 +38,8 @@ def main(n: int, order: int, leaf_size: int, threads: int | None, seed: int, plo
         [name, row["seconds"], row["cpu_seconds"], f"{shares[name]:.1%}", _published(name)]
         for name, row in operators.items()
     ]
-    click.echo(f"{n:,} charges on a sphere, order {order}, leaf size {leaf_size}, {threads} threads")
+    click.echo(f"{n:,} charges on a sphere, order {order}, leaf size {leaf_size}")
+    click.echo(f"{threads} threads, load {os.getloadavg()[0]:.1f} on {n_cores()} cores")
     click.echo(report.table(("operator", "wall s", "CPU s", "share", "published"), rows))
     theirs = [published.CPU_SHARES.get(name) for name in shares]
     series = {"taskfmm": list(shares.values()), "published, where below 0.97": theirs}

@@ -3,7 +3,8 @@
 ``python -m benchmarks.paper.l2p_packing``: 32,768 leaves of a uniform cube, orders 6 to 10, one thread. All loops
 sum the same pairs with the same formula. The naive one looks up its targets, in the caller's order, and moves the
 surface anew for every target; all points are rows of (x, y, z). A second form of it keeps the surface in columns, so
-that what is left is the packing alone. The packed one is taskfmm's own.
+that what is left is the packing alone. The packed one is taskfmm's own: its targets were packed once, with the plan,
+and putting the result back into the caller's order is timed.
 """
 
 from __future__ import annotations

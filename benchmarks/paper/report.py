@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-SOURCE = "Kailasa, Wang, Barba, Betcke: PyExaFMM, Computing in Science & Engineering 24 (2022)"
-
 
 def plot_option(name: str) -> Any:
     """The option ``--plot``: where the picture goes."""
