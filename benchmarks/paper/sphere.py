@@ -1,8 +1,8 @@
 """A million charges on a sphere, order 6, at most 150 points a leaf: our times beside the published ones.
 
 ``python -m benchmarks.paper.sphere``. Published on 32 cores, where the evaluation is parallel inside operators;
-CPU milliseconds are summed over threads. Their W and X entries all go through surfaces; ours go directly to the
-near field where a box has fewer points than a surface, so M2P and P2L shrink and the near field grows.
+CPU milliseconds are summed over threads. Our W and X entries go directly to the near field where a box has fewer
+points than a surface, so M2P and P2L shrink, here to nothing, and the near field grows.
 """
 
 from __future__ import annotations
