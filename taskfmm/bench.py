@@ -264,7 +264,7 @@ def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[st
         "n": n,
         "eps": eps,
         "seed": seed,
-        "order": fmm.accuracy["potential"].order,
+        "order": fmm.accuracy("potential").order,
         "leaf_size": fmm.leaf_size,
         "plan_seconds": plan_seconds,
         "runs": runs,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from taskfmm.errors import AccuracyError
 from taskfmm.operators.levels import load
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def facts(fmm: Fmm) -> dict[str, Any]:
     return found
 
 
-def _operators(fmm: Fmm, output: str) -> dict[str, Any]:
-    chosen = fmm.accuracy[output]
+def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
+    try:
+        chosen = fmm.accuracy(output)
+    except AccuracyError:
+        return None
     rank = load(fmm.kernel.name, chosen).at(0).rank if output == "potential" else None
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
@@ -78,10 +82,12 @@ def explain(fmm: Fmm) -> str:
     """The facts as text."""
     found = facts(fmm)
     chosen = found["operators"]["potential"]
+    gradient = found["operators"]["gradient"]
     lines = [
         repr(fmm),
-        f"operators       order {chosen['order']}, {chosen['rank']} numbers an expansion, M2L in "
-        f"{chosen['m2l_dtype']}; order {found['operators']['gradient']['order']} where a gradient is asked for",
+        f"operators       order {chosen['order']}, {chosen['rank']} numbers an expansion, "
+        f"M2L in {chosen['m2l_dtype']}; "
+        + (f"order {gradient['order']} with a gradient" if gradient else "no gradient to this eps"),
     ]
     if "levels" not in found:
         return "\n".join([*lines, "nothing to do: there are no sources or no targets, every output is zero"])

@@ -15,7 +15,7 @@ from taskfmm.errors import InputError
 from taskfmm.graph import build as graph_build
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy
+from taskfmm.operators.accuracy import Accuracy, choose
 from taskfmm.operators.levels import load
 from taskfmm.passes import result, serial
 from taskfmm.plan import plan as planner
@@ -90,10 +90,8 @@ class Fmm:
         self.dtype = validate.dtype(dtype)
         self.eps = validate.eps(eps)
         self.order = validate.order(order)
-        self.accuracy = {
-            output: accuracy.choose(self.kernel, self.eps, output, self.dtype, self.order)
-            for output in ("potential", "gradient")
-        }
+        self._chosen: dict[str, Accuracy] = {}
+        self.accuracy("potential")
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
         self.leaf_size = validate.leaf_size(leaf_size)
@@ -103,16 +101,28 @@ class Fmm:
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
-            operators = load(self.kernel.name, self.accuracy["potential"]).at(0)
+            operators = load(self.kernel.name, self.accuracy("potential")).at(0)
             points = (self.sources, None if self_targets else self.targets)
             threads = threads if len(self.sources) + len(self.targets) > FEW_POINTS else 1
             self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
             tree = octree.build(*points, self.leaf_size, domain, threads)
             return planner.build(tree, lists.build(tree, threads), operators)
 
+    def accuracy(self, output: str) -> Accuracy:
+        """What was chosen to reach eps for "potential", or for "gradient", which needs more.
+
+        Raises
+        ------
+        AccuracyError
+            eps is below the floor of this output.
+        """
+        if output not in self._chosen:
+            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order)
+        return self._chosen[output]
+
     def _identify(self) -> str:
         digest = hashlib.blake2b(digest_size=12)
-        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy["potential"])
+        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy("potential"))
         digest.update(repr(facts).encode())
         digest.update(self.sources.data)
         if self.targets is not self.sources:
@@ -167,6 +177,8 @@ class Fmm:
         ------
         InputError
             As `potential`; also an unknown output.
+        AccuracyError
+            A gradient was asked for, and eps is below its floor.
 
         Notes
         -----
@@ -201,7 +213,7 @@ class Fmm:
         return graph_build.build(
             plan,
             self.kernel.name,
-            self.accuracy[mode],
+            self.accuracy(mode),
             charges,
             wanted,
             plan.tree.domain.scale,
@@ -210,7 +222,7 @@ class Fmm:
         )
 
     def _token(self, charges: Any, mode: str) -> str:
-        digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy[mode]}".encode(), digest_size=12)
+        digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy(mode)}".encode(), digest_size=12)
         digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
         return digest.hexdigest()
 
@@ -218,7 +230,7 @@ class Fmm:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
         q = validate.charges(charges, len(self.sources), self.dtype)
-        plan, chosen = self.plan, self.accuracy[wanted]
+        plan, chosen = self.plan, self.accuracy(wanted)
         if plan is None:
             return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
         with budget() as threads:
@@ -269,7 +281,7 @@ class Fmm:
 
     def __repr__(self) -> str:
         targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"
-        chosen = self.accuracy["potential"]
+        chosen = self.accuracy("potential")
         return (
             f"<taskfmm.Fmm: {len(self.sources):,} sources, {targets}, kernel {self.kernel.name}, "
             f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"

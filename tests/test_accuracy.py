@@ -151,4 +151,4 @@ def test_choices_are_ordered(output):
 
 def test_a_given_order_overrides_eps():
     fmm = taskfmm.Fmm(cloud("uniform", 100), eps=1e-30, order=5)
-    assert fmm.accuracy["potential"].order == fmm.accuracy["gradient"].order == 5
+    assert fmm.accuracy("potential").order == fmm.accuracy("gradient").order == 5

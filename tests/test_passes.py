@@ -18,7 +18,7 @@ RANK_SEED = 2830943
 
 @pytest.fixture
 def at(fmm):
-    return load("laplace", fmm.accuracy["potential"]).at(0)
+    return load("laplace", fmm.accuracy("potential")).at(0)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_it_is_the_direct_sum(fmm, charges):
 
 @pytest.mark.parametrize("output", ["potential", "gradient"])
 def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
-    plan, accuracy = fmm.plan, fmm.accuracy[output]
+    plan, accuracy = fmm.plan, fmm.accuracy(output)
     q = charges[plan.tree.source_order][None]
     operators = load("laplace", accuracy)
     one, two = (
@@ -39,7 +39,7 @@ def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
 def test_gradient_mode_has_the_same_potential(fmm, charges):
     plan = fmm.plan
     q = charges[plan.tree.source_order][None]
-    operators = load("laplace", fmm.accuracy["potential"])
+    operators = load("laplace", fmm.accuracy("potential"))
     alone, both = (
         serial.evaluate(plan, operators, fmm.kernel, q, output) for output in ("potential", "gradient")
     )
