@@ -13,8 +13,11 @@ SHORTEST, LONGEST = 4e-3, 100e-3
 """Bounds, in seconds, of what a shard should cost: well above the scheduler's work, below what spoils balance."""
 
 SHARDS = 64
-"""Between the bounds, the whole evaluation is cut into about this many equal pieces. The far field of a shard is
-five tasks or so, and M2L wants large ones: it reads all cores, megabytes of them, for each."""
+"""Between the bounds, the whole evaluation is cut into about this many equal pieces."""
+
+FEWEST_BOXES = 512
+"""Boxes of a far-field shard, as far as a level has them: M2L reads all its cores, up to hundreds of megabytes, for
+each shard, and its matrix products need rows (at order 16 shards of 80 boxes took three times as long)."""
 
 
 def row_sums(csr: Csr, values: np.ndarray) -> np.ndarray:
@@ -50,9 +53,9 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
     )
 
 
-def cut(cost: np.ndarray, task: float) -> np.ndarray:
-    """Bounds of runs of about equal cost, each about ``task`` seconds: int64 [n_runs + 1]."""
+def cut(cost: np.ndarray, task: float, fewest: int = 1) -> np.ndarray:
+    """Bounds of runs of about equal cost, each about ``task`` seconds and ``fewest`` long: int64 [n_runs + 1]."""
     total = np.concatenate([[0.0], np.cumsum(cost)])
-    n = min(max(1, round(total[-1] / task)), cost.size)
+    n = max(1, min(round(total[-1] / task), cost.size // fewest))
     inner = np.searchsorted(total, total[-1] * np.arange(1, n) / n)
     return np.unique(np.concatenate([[0], inner, [cost.size]]))

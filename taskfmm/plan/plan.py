@@ -104,7 +104,7 @@ def _chunks(
 def _bounds(tree: Octree, level: int, far_cost: np.ndarray, task: float) -> np.ndarray:
     """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
     first, last = tree.level_ptr[level : level + 2]
-    inner = first + cost.cut(far_cost[first:last], task)[:-1]
+    inner = first + cost.cut(far_cost[first:last], task, cost.FEWEST_BOXES)[:-1]
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
