@@ -19,6 +19,7 @@ def tasks_cut_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "SHORTEST", 2e-5)
         patch.setattr(cost, "LONGEST", 2e-4)
+        patch.setattr(cost, "FEWEST_BOXES", 16)
         patch.setattr(plan, "CHUNK", 1500)
         yield
 

@@ -257,6 +257,7 @@ def test_the_plan_does_not_depend_on_the_cut(monkeypatch):
     few = plan.build(tree, interactions, operators)
     monkeypatch.setattr(cost, "SHORTEST", 1e-5)
     monkeypatch.setattr(cost, "LONGEST", 1e-4)
+    monkeypatch.setattr(cost, "FEWEST_BOXES", 8)
     many = plan.build(tree, interactions, operators)
     for p in (few, many):
         works = [s.m2l for level in p.far for s in level if s.m2l]

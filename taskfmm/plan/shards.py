@@ -157,9 +157,10 @@ class ShardBuilder:
 
     def _m2l(self, level: int, first: int, last: int) -> Siblings | None:
         tree = self.tree
-        parents = np.arange(tree.parent[first], tree.parent[last - 1] + 1)
+        parents = np.unique(tree.parent[first:last])
         near = self.lists.colleagues[parents]
         near[:, SELF] = -1
+        near[self.is_leaf[near]] = -1  # -1 names the last box, a leaf
         target, direction = np.nonzero(near >= 0)
         source = near[target, direction]
         sources, where = distinct(source, *tree.level_ptr[level - 1 : level + 1])
@@ -171,7 +172,7 @@ class ShardBuilder:
             children, np.searchsorted(sources, tree.parent[children]), sources.size
         )
         boxes = np.arange(first, last)
-        target_child = self._by_octant(boxes, tree.parent[boxes] - parents[0], parents.size)
+        target_child = self._by_octant(boxes, np.searchsorted(parents, tree.parent[boxes]), parents.size)
         target_child[target_child >= 0] = np.where(self.has_targets[first:last], np.arange(last - first), -1)[
             target_child[target_child >= 0]
         ]

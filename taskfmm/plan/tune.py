@@ -23,7 +23,7 @@ from taskfmm.tree import lists, octree
 SAMPLE = 25_000
 """Points of the sample, at least: fewer are less alike the whole."""
 
-THINNEST = 8
+THINNEST = 16
 """One point in so many is the thinnest sample: a leaf of it still holds a few points."""
 
 SMALLEST, LARGEST = 64, 2048
