@@ -177,6 +177,26 @@ def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> No
     click.echo(json.dumps(found) if as_json else bench.text(found))
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def doctor(as_json: bool) -> None:
+    """Show this machine as taskfmm sees it, measure what a core takes, and keep that for planning."""
+    from dataclasses import asdict
+
+    from taskfmm import doctor
+    from taskfmm.operators import rates
+
+    measured = doctor.measure()
+    try:
+        kept = str(rates.keep(measured))
+    except OSError as error:
+        kept = f"nowhere: {error}"
+    facts = {**doctor.machine(), "rates": kept}
+    click.echo(
+        json.dumps({**facts, "seconds": asdict(measured)}) if as_json else doctor.text(facts, measured)
+    )
+
+
 def _compute(lazy: dict[str, Any]) -> dict[str, Any]:
     """All outputs in one computation, so that what they share is done once."""
     import dask

@@ -60,8 +60,8 @@ class Calibration:
 
     def seconds(self, m2l_dtype: str) -> float:
         """Far-field seconds a point, roughly."""
-        leaves = 2.0 * n_points(self.accuracy.order) * rates.SURFACE_PAIR
-        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rates.M2L_MULTIPLY_ADD[m2l_dtype]
+        leaves = 2.0 * n_points(self.accuracy.order) * rates.current().surface_pair
+        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rates.current().m2l_multiply_add(m2l_dtype)
 
 
 @cache

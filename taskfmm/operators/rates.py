@@ -1,23 +1,89 @@
-"""What an ordinary core takes for the few things that everything is made of, in seconds.
+"""What a core takes for the few things that everything is made of, in seconds.
 
 They weigh one operator against another: to choose orders and leaves, and to cut equal shards. No result depends
-on them beyond those choices.
+on them beyond those choices. The defaults are those of an ordinary core; ``taskfmm doctor`` measures this machine's
+and keeps them, and every later process uses those.
 """
 
-NEAR_PAIR = 0.45e-9
-"""One pair of points in the near field."""
+from __future__ import annotations
 
-SURFACE_PAIR = 0.52e-9
-"""One point and one surface point, in P2M, L2P, M2P and P2L."""
+import json
+import logging
+import math
+import os
+import platform
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
 
-MULTIPLY_ADD = 3.1e-11
-"""One multiply-add of a float64 matrix product."""
+from taskfmm.operators.cache import directory
 
-M2L_MULTIPLY_ADD = {"float64": 3.9e-11, "float32": 1.8e-11}
-"""One multiply-add of M2L, by its dtype."""
+logger = logging.getLogger("taskfmm")
 
-M2L_PAIR = 15e-9
-"""What a pair of boxes costs in M2L besides: gathering, scattering, calling BLAS."""
+BELIEVABLE = 30.0
+"""A kept rate further than this factor from the default is not a measurement of this method."""
 
-BOX = 2e-6
-"""What a box costs besides: list entries, buffers, calls."""
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds on one core.
+
+    near_pair : one pair of points in the near field
+    surface_pair : one point and one surface point, in P2M, L2P, M2P and P2L
+    multiply_add : one multiply-add of a float64 matrix product
+    m2l_multiply_add_64, m2l_multiply_add_32 : one multiply-add of M2L, by its dtype
+    m2l_pair : what a pair of boxes costs in M2L besides: gathering, scattering, calling BLAS
+    box : what a box costs besides: list entries, buffers, calls
+    """
+
+    near_pair: float = 0.45e-9
+    surface_pair: float = 0.52e-9
+    multiply_add: float = 3.1e-11
+    m2l_multiply_add_64: float = 3.9e-11
+    m2l_multiply_add_32: float = 1.8e-11
+    m2l_pair: float = 15e-9
+    box: float = 2e-6
+
+    def m2l_multiply_add(self, dtype: str) -> float:
+        """By the name of the dtype in which M2L runs."""
+        return self.m2l_multiply_add_32 if dtype == "float32" else self.m2l_multiply_add_64
+
+
+DEFAULT = Rates()
+
+
+def path() -> Path:
+    """The file of this machine's rates."""
+    return directory() / f"rates-{platform.node() or 'machine'}.json"
+
+
+@cache
+def current() -> Rates:
+    """The kept rates of this machine, or the defaults."""
+    try:
+        found = json.loads(path().read_text())
+        rates = Rates(**{field.name: float(found[field.name]) for field in fields(Rates)})
+    except FileNotFoundError:
+        return DEFAULT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("machine rates in %s are unusable, run taskfmm doctor again: %s", path(), error)
+        return DEFAULT
+    if not all(_believable(getattr(rates, f.name), getattr(DEFAULT, f.name)) for f in fields(Rates)):
+        logger.warning("machine rates in %s are out of range, run taskfmm doctor again", path())
+        return DEFAULT
+    return rates
+
+
+def keep(rates: Rates) -> Path:
+    """Write this machine's rates; raises OSError where the cache cannot be written."""
+    final = path()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_suffix(f".{os.getpid()}.part")
+    temporary.write_text(json.dumps(asdict(rates), indent=1))
+    os.replace(temporary, final)
+    current.cache_clear()
+    return final
+
+
+def _believable(rate: float, default: float) -> bool:
+    return math.isfinite(rate) and default / BELIEVABLE <= rate <= default * BELIEVABLE

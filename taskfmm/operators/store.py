@@ -16,10 +16,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import platformdirs
 
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.cache import directory
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.version import __version__
@@ -28,12 +28,6 @@ logger = logging.getLogger("taskfmm")
 
 FORMAT = 1
 """Of the files; raised whenever operators of the same name would hold other numbers."""
-
-
-def directory() -> Path:
-    """Where the cache is; it need not exist."""
-    chosen = os.environ.get("TASKFMM_CACHE_DIR")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("taskfmm"))
 
 
 def path(kernel: Kernel, accuracy: Accuracy) -> Path:

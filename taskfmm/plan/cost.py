@@ -30,7 +30,7 @@ def near(tree: Octree, u: Csr) -> np.ndarray:
     """Seconds of the near field of each box, float64 [n_boxes]."""
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    return rates.NEAR_PAIR * n_targets * row_sums(u, n_sources)
+    return rates.current().near_pair * n_targets * row_sums(u, n_sources)
 
 
 def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) -> np.ndarray:
@@ -42,14 +42,15 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     n_surface = operators.upward_check.shape[1]
     k = operators.rank
+    rate = rates.current()
     pairs = tree.is_leaf * (n_sources + n_targets) + n_targets * np.diff(w.ptr) + row_sums(x, n_sources)
-    m2l = 2.0 * k * operators.m2l.mean_rank * rates.M2L_MULTIPLY_ADD[operators.accuracy.m2l_dtype]
+    m2l = 2.0 * k * operators.m2l.mean_rank * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
     products = 2.0 * k * np.where(tree.is_leaf, n_surface, 0) + 2.0 * k * k
     return (
-        rates.SURFACE_PAIR * n_surface * pairs
-        + (rates.M2L_PAIR + m2l) * n_v
-        + rates.MULTIPLY_ADD * products
-        + rates.BOX
+        rate.surface_pair * n_surface * pairs
+        + (rate.m2l_pair + m2l) * n_v
+        + rate.multiply_add * products
+        + rate.box
     )
 
 

@@ -81,8 +81,9 @@ def choose(
 def _guess(operators: Expansions) -> int:
     """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
     m2l = 2.0 * operators.rank * operators.m2l.mean_rank
-    box = rates.M2L_PAIR + m2l * rates.M2L_MULTIPLY_ADD[operators.accuracy.m2l_dtype]
-    mean = np.sqrt(189.0 * box / (27.0 * rates.NEAR_PAIR))
+    rate = rates.current()
+    box = rate.m2l_pair + m2l * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
+    mean = np.sqrt(189.0 * box / (27.0 * rate.near_pair))
     return int(np.clip(2 ** np.round(np.log2(2.0 * mean)), SMALLEST, LARGEST))
 
 

@@ -1,0 +1,61 @@
+"""Rates of the machine: kept, read back, and refused when they are no measurement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from click.testing import CliRunner
+
+from taskfmm import doctor
+from taskfmm.cli import main
+from taskfmm.operators import rates
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
+    rates.current.cache_clear()
+    yield tmp_path
+    rates.current.cache_clear()
+
+
+def test_defaults_until_something_is_kept(cache):
+    assert rates.current() == rates.DEFAULT
+    other = replace(rates.DEFAULT, near_pair=2 * rates.DEFAULT.near_pair)
+    rates.keep(other)
+    assert rates.current() == other
+    assert [p.name for p in cache.iterdir()] == [rates.path().name]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "not json",
+        "[]",
+        json.dumps({"near_pair": 1.0}),
+        json.dumps(asdict(rates.DEFAULT) | {"near_pair": float("nan")}),
+        json.dumps(asdict(rates.DEFAULT) | {"box": -1.0}),
+        json.dumps(asdict(rates.DEFAULT) | {"m2l_pair": 1.0}),
+    ],
+)
+def test_what_is_no_measurement_is_not_used(damage, caplog):
+    rates.path().parent.mkdir(exist_ok=True)
+    rates.path().write_text(damage)
+    assert rates.current() == rates.DEFAULT
+    assert "taskfmm doctor" in caplog.text
+
+
+def test_doctor_measures_and_keeps(monkeypatch):
+    monkeypatch.setattr(doctor, "N", 4000)
+    monkeypatch.setattr(doctor, "LEAF_SIZE", 20)
+    done = CliRunner().invoke(main, ["doctor", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.output)
+    assert found["cores"] >= 1
+    assert found["blas"]
+    assert all(seconds > 0 for seconds in found["seconds"].values())
+    assert found["seconds"] == json.loads(rates.path().read_text())
+    text = CliRunner().invoke(main, ["doctor"], catch_exceptions=False).output
+    assert all(name in text for name in asdict(rates.DEFAULT))
