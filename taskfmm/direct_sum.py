@@ -10,7 +10,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.geometry.domain import enclose
 from taskfmm.kernels import KERNELS, gather_loops
-from taskfmm.passes.result import in_units
+from taskfmm.passes.result import components, in_units
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
@@ -75,7 +75,7 @@ def direct(
         scale = enclose(at_sources, at_targets).scale
         y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
         _sum(name, mode, y, x, q[None, :], values)
-    found = {output: in_units(values, facts, output, scale) for output in wanted}
+    found = {output: in_units(values[components(facts, output)], facts, output, scale) for output in wanted}
     return found["potential"] if outputs is None else found
 
 

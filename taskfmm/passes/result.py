@@ -19,9 +19,13 @@ def _scatter(columns, rows, values, out):
             out[c, rows[i]] += values[c, columns[i]]
 
 
-def in_units(values: np.ndarray, kernel: Kernel, output: str, scale: float) -> np.ndarray:
-    """One output of scaled values [n_components, n], in the caller's units: [n], or [n, 3] for a gradient."""
-    rows = values[kernel.n_potential :] if output == "gradient" else values[: kernel.n_potential]
+def components(kernel: Kernel, output: str) -> slice:
+    """Which components of a value belong to an output."""
+    return slice(kernel.n_potential, None) if output == "gradient" else slice(kernel.n_potential)
+
+
+def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float) -> np.ndarray:
+    """Scaled components [n_components, n] of one output in the caller's units: [n], or [n, 3] for a gradient."""
     # degree of the kernel, one less for its derivative; step by step, as scale may be 1e150
     found = rows * kernel.factor
     for _ in range((output == "gradient") - (kernel.degree or 0)):
@@ -46,9 +50,11 @@ def collect(
     -------
     [n] for a scalar potential, [n, 3] for its gradient
     """
-    out = np.zeros((len(values[0]) if values else 4, chunk.end - chunk.begin))
+    wanted = components(kernel, output)
+    n_rows = kernel.n_potential * (3 if output == "gradient" else 1)
+    out = np.zeros((n_rows, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
-        _scatter(part.columns, part.rows, array, out)
+        _scatter(part.columns, part.rows, array[wanted], out)
     return in_units(out, kernel, output, scale).astype(dtype, copy=False)
 
 
