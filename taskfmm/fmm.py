@@ -121,13 +121,13 @@ class Fmm:
         return self._chosen[output]
 
     def _identify(self) -> str:
-        digest = hashlib.blake2b(digest_size=12)
+        digest = hashlib.sha256()
         facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy("potential"))
         digest.update(repr(facts).encode())
         digest.update(self.sources.data)
         if self.targets is not self.sources:
             digest.update(self.targets.data)
-        return digest.hexdigest()
+        return digest.hexdigest()[:24]
 
     def potential(self, charges: Any) -> da.Array:
         """The potential at every target, as a lazy array.
@@ -222,9 +222,9 @@ class Fmm:
         )
 
     def _token(self, charges: Any, mode: str) -> str:
-        digest = hashlib.blake2b(f"{self._digest} {mode} {self.accuracy(mode)}".encode(), digest_size=12)
+        digest = hashlib.sha256(f"{self._digest} {mode} {self.accuracy(mode)}".encode())
         digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
-        return digest.hexdigest()
+        return digest.hexdigest()[:24]
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""

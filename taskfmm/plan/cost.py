@@ -12,7 +12,7 @@ from taskfmm.tree.octree import Octree
 SHORTEST, LONGEST = 4e-3, 100e-3
 """Bounds, in seconds, of what a shard should cost: well above the scheduler's work, below what spoils balance."""
 
-SHARDS = 64
+SHARDS = 48
 """Between the bounds, the whole evaluation is cut into about this many equal pieces."""
 
 FEWEST_BOXES = 512
