@@ -60,7 +60,7 @@ def bars(
     axes.set_xlabel(x_label)
     if log:
         axes.set_yscale("log")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series))  # over no bar
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
     click.echo(f"\nplot: {path}")
