@@ -95,9 +95,9 @@ class Fmm:
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
         self.leaf_size = validate.leaf_size(leaf_size)
-        self._digest = self._identify()
         announce_compilation()
         self.plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
+        self._digest = self._identify()
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
@@ -121,8 +121,17 @@ class Fmm:
         return self._chosen[output]
 
     def _identify(self) -> str:
+        """Names the plan: what decides its results, the chosen leaves and cube among it."""
         digest = hashlib.sha256()
-        facts = (__version__, self.kernel.name, self.dtype.str, self.leaf_size, self.accuracy("potential"))
+        cube = self.plan and self.plan.tree.domain.half_width
+        facts = (
+            __version__,
+            self.kernel.name,
+            self.dtype.str,
+            self.leaf_size,
+            cube,
+            self.accuracy("potential"),
+        )
         digest.update(repr(facts).encode())
         digest.update(self.sources.data)
         if self.targets is not self.sources:
