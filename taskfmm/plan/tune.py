@@ -26,7 +26,7 @@ SAMPLE = 25_000
 THINNEST = 16
 """One point in so many is the thinnest sample: a leaf of it still holds a few points."""
 
-SMALLEST, LARGEST = 64, 2048
+SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
 
 ENLARGEMENTS = (1.2, 1.5)
@@ -88,14 +88,16 @@ def _guess(operators: Expansions) -> int:
 
 
 def _descend(size: int, seconds: Callable[[int], float]) -> int:
-    """The size at the bottom of the valley that ``size`` lies in, by steps of two."""
+    """The cheapest size on a walk up and down from ``size`` by steps of two.
+
+    A clustered cloud has a second valley, where whole clusters are leaves: the walk up goes on over one rise.
+    """
     cost = {size: seconds(size)}
-    for step in (2.0, 0.5):
+    for step, rises in ((2.0, 2), (0.5, 1)):
         at = size
-        while SMALLEST <= (following := int(at * step)) <= LARGEST:
+        while rises and SMALLEST <= (following := int(at * step)) <= LARGEST:
             cost[following] = seconds(following)
-            if cost[following] > cost[at]:
-                break
+            rises -= cost[following] > cost[at]
             at = following
     return min(cost, key=cost.__getitem__)
 

@@ -1,0 +1,75 @@
+"""Leaf size and root cube: cheap by the estimate, valid whatever they are, the same every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
+from taskfmm.kernels import KERNELS
+from taskfmm.operators import accuracy
+from taskfmm.operators.levels import load
+from taskfmm.plan import tune
+from taskfmm.testing import DISTRIBUTIONS
+from taskfmm.tree import lists, octree
+from taskfmm.tree.check import check_lists, check_tree
+
+
+def operators(eps: float):
+    return load("laplace", accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float))).at(0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.2, 1.5, 2.0])
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_an_enlarged_cube_is_a_domain_of_the_points(factor, offset):
+    points = np.random.default_rng(9814072).random((500, 3)) + offset
+    small = enclose(points, points[:0])
+    domain = enlarge(small, factor)
+    assert domain.scale == small.scale
+    assert factor <= domain.half_width / small.half_width < factor * (1 + 2.0 ** (2 - HALF_WIDTH_BITS))
+    assert (domain.half_width / SIZE * 2.0**HALF_WIDTH_BITS).is_integer()
+    tree = octree.build(points, None, 10, domain)
+    check_tree(tree)
+    check_lists(tree, lists.build(tree))
+
+
+def test_a_given_leaf_size_stays_and_so_does_the_smallest_cube():
+    points = np.random.default_rng(9814073).random((2000, 3))
+    size, domain = tune.choose(points, None, operators(1e-6), 77)
+    assert size == 77
+    assert domain.half_width == enclose(points, points[:0]).half_width
+
+
+@pytest.mark.parametrize("name", ["uniform", "sphere", "plummer"])
+@pytest.mark.parametrize("eps", [1e-3, 1e-9])
+def test_the_choice_is_cheaper_than_far_smaller_and_far_larger_leaves(name, eps):
+    points = DISTRIBUTIONS[name](40_000, np.random.default_rng(9814074))
+    chosen = operators(eps)
+
+    def seconds(size, domain):
+        tree = octree.build(points, None, size, domain)
+        return tune.estimate(tree, lists.build(tree), chosen)
+
+    size, domain = tune.choose(points, None, chosen)
+    assert tune.SMALLEST <= size <= 2 * tune.LARGEST
+    cost = seconds(size, domain)
+    whole = enclose(points, points[:0])
+    assert cost < seconds(size // 8, whole)
+    assert cost < seconds(16 * size, whole)
+    again = tune.choose(points, None, chosen)
+    assert (again[0], again[1].half_width) == (size, domain.half_width)
+
+
+def test_tighter_accuracy_wants_larger_leaves():
+    points = np.random.default_rng(9814075).random((40_000, 3))
+    assert tune.choose(points, None, operators(1e-3))[0] < tune.choose(points, None, operators(1e-12))[0]
+
+
+def test_a_sample_estimates_the_whole():
+    """One point in eight with leaves an eighth of the size: the same boxes, so nearly the same seconds."""
+    points = np.random.default_rng(9814076).random((80_000, 3))
+    chosen, domain = operators(1e-6), enclose(points, points[:0])
+    whole = octree.build(points, None, 64, domain)
+    thin = octree.build(points[::8].copy(), None, 8, domain)
+    found = tune.estimate(thin, lists.build(thin), chosen, every=8)
+    assert 0.7 < found / tune.estimate(whole, lists.build(whole), chosen) < 1.4
