@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from taskfmm.kernels.laplace import potential as gather
     from taskfmm.kernels.laplace import potential_both as gather_both
 
+TILE = 8192
+"""Sources packed at a time: they stay in the cache while all targets of a row run over them."""
+
 
 @loop
 def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, out):
@@ -34,29 +37,32 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, out)
 @jit
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row):
     wide_vectors()
-    packed, q = _pack(begin, end, points, charges, ptr[row], ptr[row + 1])
-    sx, sy, sz = packed[0], packed[1], packed[2]
-    for i in range(target_ptr[row], target_ptr[row + 1]):
-        gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i)
+    size = 0
+    for entry in range(ptr[row], ptr[row + 1]):
+        size += end[entry] - begin[entry]
+    for skip in range(0, size, TILE):
+        n = min(TILE, size - skip)
+        packed, q = _pack(begin, end, points, charges, ptr[row], ptr[row + 1], skip, n)
+        sx, sy, sz = packed[0], packed[1], packed[2]
+        for i in range(target_ptr[row], target_ptr[row + 1]):
+            gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i)
 
 
 @jit
-def _pack(begin, end, points, charges, first, last):
-    """Copy runs of points and charges into contiguous buffers."""
-    size = 0
-    for entry in range(first, last):
-        size += end[entry] - begin[entry]
+def _pack(begin, end, points, charges, first, last, skip, size):
+    """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``."""
     packed = np.empty((3, size))
     q = np.empty((charges.shape[0], size))
-    at = 0
+    at = -skip
     for entry in range(first, last):
-        for j in range(begin[entry], end[entry]):
-            packed[0, at] = points[0, j]
-            packed[1, at] = points[1, j]
-            packed[2, at] = points[2, j]
+        run = end[entry] - begin[entry]
+        for j in range(max(0, -at), min(run, size - at)):
+            packed[0, at + j] = points[0, begin[entry] + j]
+            packed[1, at + j] = points[1, begin[entry] + j]
+            packed[2, at + j] = points[2, begin[entry] + j]
             for c in range(charges.shape[0]):
-                q[c, at] = charges[c, j]
-            at += 1
+                q[c, at + j] = charges[c, begin[entry] + j]
+        at += run
     return packed, q
 
 
@@ -87,7 +93,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row):
         return
     begin = target_ptr[rows]
     end = target_ptr[rows + 1]
-    packed, q = _pack(begin, end, targets, own, 0, rows.size)
+    packed, q = _pack(begin, end, targets, own, 0, rows.size, 0, (end - begin).sum())
     sx, sy, sz = packed[0], packed[1], packed[2]
     back = np.zeros((out.shape[0], sx.size))
     for i in range(target_ptr[row], target_ptr[row + 1]):
