@@ -39,8 +39,8 @@ class Rates:
     near_pair: float = 0.45e-9
     surface_pair: float = 0.52e-9
     multiply_add: float = 3.1e-11
-    m2l_multiply_add_64: float = 3.9e-11
-    m2l_multiply_add_32: float = 1.8e-11
+    m2l_multiply_add_64: float = 5.0e-11
+    m2l_multiply_add_32: float = 2.6e-11
     m2l_pair: float = 15e-9
     box: float = 2e-6
 
