@@ -1,0 +1,48 @@
+"""``taskfmm bench`` and ``taskfmm doctor``: this machine."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from taskfmm.cli.group import main
+
+
+@main.command()
+@click.option("-n", "n", type=click.IntRange(min=2), default=100_000, show_default=True, help="Points.")
+@click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach.")
+@click.option("--shape", type=click.Choice(["sphere", "cube", "plummer"]), default="cube", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same cloud.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> None:
+    """Time one case on this machine: plan, evaluations of new charges, the operators, the error.
+
+    Pair-equivalents a point compare machines: seconds on one thread times the rate of a plain loop over pairs,
+    timed in the same run, divided by the points.
+    """
+    from taskfmm import bench
+    from taskfmm.generate import new_seed
+
+    found = bench.case(shape, n, eps, new_seed() if seed is None else seed)
+    click.echo(json.dumps(found) if as_json else bench.text(found))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def doctor(as_json: bool) -> None:
+    """Show this machine as taskfmm sees it, measure what a core takes, and keep that for planning."""
+    from dataclasses import asdict
+
+    from taskfmm import doctor
+    from taskfmm.operators import rates
+
+    measured = doctor.measure()
+    try:
+        kept = str(rates.keep(measured))
+    except OSError as error:
+        kept = f"nowhere: {error}"
+    facts = {**doctor.machine(), "rates": kept}
+    click.echo(
+        json.dumps({**facts, "seconds": asdict(measured)}) if as_json else doctor.text(facts, measured)
+    )

@@ -1,0 +1,23 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
+plan_options = [
+    click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
+    click.option("--order", type=int, help="Order p; overrides the choice made from eps."),
+    click.option("--leaf-size", type=int, help="Most points in a leaf; chosen by the library if left out."),
+    click.option("--kernel", default="laplace", show_default=True, help="Pair interaction."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
+]
+
+
+def with_plan_options(command: Any) -> Any:
+    """The options that decide a plan, the same for every command that makes one."""
+    for option in reversed(plan_options):
+        command = option(command)
+    return command
