@@ -14,13 +14,14 @@ import llvmlite.binding
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from taskfmm.bench import Clock, evaluate
+from taskfmm.bench import by_operator, evaluate
 from taskfmm.fmm import Fmm
 from taskfmm.operators import rates
 from taskfmm.operators.cache import directory
 from taskfmm.operators.levels import load
 from taskfmm.operators.rates import Rates
 from taskfmm.plan.cost import row_sums
+from taskfmm.runtime.profile import profile
 from taskfmm.runtime.threads import budget, concurrent_calls_are_safe, n_cores
 from taskfmm.version import __version__
 
@@ -97,9 +98,9 @@ def _evaluation(eps: float) -> _Counted:
     charges = rng.uniform(-1.0, 1.0, N)
     spent: list[dict[str, float]] = []
     for _ in range(REPEATS):
-        clock = Clock()
-        evaluate(fmm, charges, ("potential",), 1, clock)
-        spent.append({name: row["cpu_seconds"] for name, row in clock.by_operator().items()})
+        with profile() as recorded:
+            evaluate(fmm, charges, ("potential",), 1)
+        spent.append({name: row["cpu_seconds"] for name, row in by_operator(recorded).items()})
     least = {name: min(row[name] for row in spent) for name in spent[0]}
 
     assert fmm.plan is not None
