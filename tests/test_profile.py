@@ -60,7 +60,7 @@ def phi(fmm):
 def cluster():
     """Two worker processes, whose loops stay serial; not the default: a test that wants it says so."""
     environment = {"distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1}
-    options = dict(n_workers=2, threads_per_worker=1, dashboard_address=None, set_as_default=False)
+    options = dict(n_workers=2, threads_per_worker=1, dashboard_address=":0", set_as_default=False)
     with dask.config.set(environment), Client(**options) as client:
         yield client
 
@@ -114,7 +114,7 @@ def test_levels_are_those_of_the_keys(phi):
 
 def test_workers_in_this_process_are_recorded_once(phi):
     with (
-        Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None),
+        Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"),
         taskfmm.profile() as found,
     ):
         phi.compute()
