@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH, LANE, TALLEST, FRAME = 9.0, 0.5, 12.0, 1.5
 """Inches: of the picture, of a lane, of all lanes at most, and of what stands above and below them."""
 
-IDLE = "#ececec"
+IDLE = "#d4d4d4"
 
 
 def draw(
@@ -62,7 +62,7 @@ def _lanes(axes: Axes, records: Sequence[Record], threads: Sequence[dict[str, An
         bars.setdefault(at, []).append((record.begin - start, record.seconds))
     for (number, operator), where in bars.items():
         axes.broken_barh(
-            where, (number - 0.4, 0.8), facecolor=COLOURS[operator], edgecolor="white", linewidth=0.3
+            where, (number - 0.4, 0.8), facecolor=COLOURS[operator], edgecolor="white", linewidth=0.2
         )
     labels = [f"{row['label']}\n{idle_share(row):.1%} idle" for row in threads]
     axes.set_yticks(range(len(threads)), labels, fontsize=min(10.0, 200.0 / len(threads)))
