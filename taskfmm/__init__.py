@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from taskfmm.direct_sum import direct
     from taskfmm.fmm import Fmm
     from taskfmm.runtime.progress import progress
+    from taskfmm.runtime.schedulers import use
 
-__all__ = ["AccuracyError", "Fmm", "InputError", "TaskfmmError", "__version__", "direct", "progress"]
+__all__ = ["AccuracyError", "Fmm", "InputError", "TaskfmmError", "__version__", "direct", "progress", "use"]
 
-_HOME = {"Fmm": "taskfmm.fmm", "direct": "taskfmm.direct_sum", "progress": "taskfmm.runtime.progress"}
+_HOME = {
+    "Fmm": "taskfmm.fmm",
+    "direct": "taskfmm.direct_sum",
+    "progress": "taskfmm.runtime.progress",
+    "use": "taskfmm.runtime.schedulers",
+}
 
 
 def __getattr__(name: str) -> Any:
