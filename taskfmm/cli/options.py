@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from taskfmm.cli.interrupt import prompt_interrupt
+
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
@@ -37,7 +39,7 @@ def with_scheduler(command: Any) -> Any:
     def run(*args: Any, config: str | None, **options: Any) -> Any:
         from taskfmm.runtime.schedulers import use
 
-        with use(config):
+        with prompt_interrupt(), use(config):
             return command(*args, **options)
 
     return run

@@ -12,7 +12,7 @@ import importlib
 import logging
 import multiprocessing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskfmm")
 
 CLOSING = 10.0
-HURRIED = 0.5
+HURRIED = 0.3
 """Seconds for a cluster to close by itself, and when interrupted; its processes are killed afterwards."""
+
+IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Runs in local worker processes: a terminal sends Ctrl-C to all, and ending them in order is our task."""
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -43,26 +46,31 @@ class Session:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.client: Client | None = None
-        self._cluster: Any = None
-        self._processes: list[Any] = []
-        self._values = dask.config.set(dict(values))
+        self._clusters: list[Any] = []
+        self._others = set(multiprocessing.active_children())
+        self._values: Any = dask.config.set(dict(values))
         try:
-            self._start(_section().get("kind"))
+            kind = _section()["kind"]
+            if kind is not None:
+                self._start(STARTERS[kind])
         except BaseException:
             self.close(HURRIED)
             raise
 
-    def _start(self, kind: str | None) -> None:
-        if kind is None:
-            return
+    def _start(self, starter: Callable[[], Any]) -> None:
         from distributed import Client
+        from distributed.deploy.spec import SpecCluster
 
-        before = set(multiprocessing.active_children())
+        atexit.unregister(_close_at_exit)
+        atexit.register(_close_at_exit)  # after distributed registered its own, so that ours runs first
+        before = set(SpecCluster._instances)
         try:
-            self._cluster = STARTERS[kind]()
-            self.client = Client(self._cluster)
-        finally:
-            self._processes = [p for p in multiprocessing.active_children() if p not in before]
+            cluster = starter()
+        except BaseException:  # Ctrl-C while workers start: find what is half made
+            self._clusters = list(set(SpecCluster._instances) - before)
+            raise
+        self._clusters = [cluster]
+        self.client = Client(cluster)
 
     def close(self, seconds: float = CLOSING) -> None:
         """Close the client and its cluster, and set the configuration back; a second call does nothing.
@@ -70,19 +78,19 @@ class Session:
         seconds : that a worker may take to end its task; afterwards its process is killed
         """
         global _current
-        client, cluster, self.client, self._cluster = self.client, self._cluster, None, None
+        client, clusters, self.client, self._clusters = self.client, self._clusters, None, []
         try:
-            for part in (client, cluster):
+            for part in [client, *clusters]:
                 if part is not None:
                     _close(part, seconds)
         finally:
-            for process in self._processes:
-                if process.is_alive():
-                    process.kill()
-            self._processes = []
+            if clusters:
+                for process in set(multiprocessing.active_children()) - self._others:
+                    if "Dask Worker" in process.name:
+                        process.kill()
             if self._values is not None:
                 self._values.__exit__(None, None, None)
-                self._values = None  # type: ignore[assignment]
+                self._values = None
             if _current is self:
                 _current = None
 
@@ -157,7 +165,6 @@ def use(name_or_path: str | Path | None = None, **overrides: Any) -> Session:
     return _current
 
 
-@atexit.register
 def _close_at_exit() -> None:
     if _current is not None:
         _current.close(HURRIED)
@@ -248,6 +255,11 @@ def _local() -> Any:
     from distributed import LocalCluster
 
     section, each = _section(), _numba_threads()
+    if "NUMBA_NUM_THREADS" in dask.config.get("distributed.nanny.pre-spawn-environ"):
+        raise InputError(
+            "distributed.nanny.pre-spawn-environ holds NUMBA_NUM_THREADS: on a local cluster Dask sets it in this "
+            "process too, whose Numba cannot change it. Move it to distributed.nanny.environ"
+        )
     threads = section["threads-per-worker"]
     workers = section["n-workers"] or max(1, cores() // (threads * each))
     if workers * threads * each > cores() and not settings.oversubscribe():
@@ -262,6 +274,7 @@ def _local() -> Any:
             threads_per_worker=threads,
             memory_limit=section["memory-limit"],
             dashboard_address=section["dashboard-address"],
+            preload=[*dask.config.get("distributed.worker.preload"), IGNORE_INTERRUPT],
         )
 
 
@@ -334,3 +347,4 @@ def _close(part: Any, seconds: float) -> None:
         part.close(timeout=seconds)
     except Exception as error:  # what is left is killed, or dies with its scheduler
         logger.debug("closing %s: %s", part, error)
+        part.shutdown_on_close = False  # or distributed waits for it again when Python ends

@@ -126,7 +126,7 @@ def numba_threads() -> int:
     if asked and wanted > most_numba_threads():
         say_once(
             f"taskfmm.numba-threads asks for {wanted}, and this process was started with {most_numba_threads()} "
-            "Numba threads: set NUMBA_NUM_THREADS (for workers in distributed.nanny.pre-spawn-environ)"
+            "Numba threads: set NUMBA_NUM_THREADS (for workers in distributed.nanny.environ)"
         )
     return min(wanted, most_numba_threads())
 
