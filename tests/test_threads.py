@@ -291,14 +291,14 @@ def test_every_assignment_to_workers_gives_the_same_bits(known, workers, nthread
         distributed.Client(cluster) as client,
     ):
         addresses = list(client.scheduler_info(n_workers=-1)["workers"])
-        graph = dict(lazy.__dask_graph__())
-        places = {key: [addresses[rng.integers(workers)]] for key in graph}
-        keys = list(dask.core.flatten(lazy.__dask_keys__()))
-        futures = client.get(graph, keys, sync=False, workers=places)
-        pieces = client.gather(futures)
-        seen = {address for each in client.who_has(futures).values() for address in each}
-    np.testing.assert_array_equal(np.concatenate(pieces), expected)
-    assert seen <= set(addresses)
+        places = {key: addresses[rng.integers(workers)] for key in lazy.__dask_graph__()}
+        with dask.config.set({"optimization.fuse.active": False}), dask.annotate(workers=places.get):
+            found = client.persist(lazy)
+        distributed.wait(found)
+        where = client.who_has(found)
+        assert where
+        assert {key: list(held) for key, held in where.items()} == {key: [places[key]] for key in where}
+        np.testing.assert_array_equal(found.compute(), expected)
 
 
 def test_worker_processes_give_the_same_bits(known, two_processes):

@@ -50,7 +50,7 @@ class Session:
         self._others = set(multiprocessing.active_children())
         self._values: Any = dask.config.set(dict(values))
         try:
-            kind = _section()["kind"]
+            kind = _cluster("kind")
             if kind is not None:
                 self._start(STARTERS[kind])
         except BaseException:
@@ -242,8 +242,9 @@ def _check_can_start(kind: str | None) -> None:
             ) from None
 
 
-def _section() -> dict[str, Any]:
-    return dict(dask.config.get("taskfmm.cluster"))
+def _cluster(key: str) -> Any:
+    """A value of our section; Dask finds it in either spelling, `n-workers` or `n_workers` from the environment."""
+    return dask.config.get(f"taskfmm.cluster.{key}")
 
 
 def _numba_threads() -> int:
@@ -254,14 +255,14 @@ def _local() -> Any:
     """Worker processes on this machine."""
     from distributed import LocalCluster
 
-    section, each = _section(), _numba_threads()
+    each = _numba_threads()
     if "NUMBA_NUM_THREADS" in dask.config.get("distributed.nanny.pre-spawn-environ"):
         raise InputError(
             "distributed.nanny.pre-spawn-environ holds NUMBA_NUM_THREADS: on a local cluster Dask sets it in this "
             "process too, whose Numba cannot change it. Move it to distributed.nanny.environ"
         )
-    threads = section["threads-per-worker"]
-    workers = section["n-workers"] or max(1, cores() // (threads * each))
+    threads = _cluster("threads-per-worker")
+    workers = _cluster("n-workers") or max(1, cores() // (threads * each))
     if workers * threads * each > cores() and not settings.oversubscribe():
         say_once(
             f"{workers} workers x {threads} threads x {each} Numba threads are more than {cores()} cores: "
@@ -272,8 +273,8 @@ def _local() -> Any:
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
-            memory_limit=section["memory-limit"],
-            dashboard_address=section["dashboard-address"],
+            memory_limit=_cluster("memory-limit"),
+            dashboard_address=_cluster("dashboard-address"),
             preload=[*dask.config.get("distributed.worker.preload"), IGNORE_INTERRUPT],
         )
 
@@ -282,16 +283,17 @@ def _slurm() -> Any:
     """Workers in jobs that SLURM starts."""
     from dask_jobqueue import SLURMCluster
 
-    return SLURMCluster(n_workers=_section()["n-workers"] or 1, **_slurm_options())
+    return SLURMCluster(n_workers=_cluster("n-workers") or 1, **_slurm_options())
 
 
 def _slurm_options() -> dict[str, Any]:
     """What the section jobqueue.slurm leaves to the thread budget: cpus of a job, and its environment."""
-    section, each = dask.config.get("jobqueue.slurm"), _numba_threads()
+    each = _numba_threads()
+    section = {key.replace("_", "-"): value for key, value in dask.config.get("jobqueue.slurm").items()}
     missing = [key for key in ("cores", "memory") if not section.get(key)]
     if missing:
         raise InputError(f"jobqueue.slurm.{missing[0]} is not set: say what one job may use, see slurm.yaml")
-    processes = section.get("processes") or max(1, section["cores"] // _section()["threads-per-worker"])
+    processes = section.get("processes") or max(1, section["cores"] // _cluster("threads-per-worker"))
     if section["cores"] % processes:
         raise InputError(
             f"jobqueue.slurm.cores is {section['cores']}, which {processes} processes cannot share evenly"
@@ -322,16 +324,16 @@ def _kubernetes() -> Any:
 def _manifest() -> dict[str, Any]:
     from dask_kubernetes.operator import make_cluster_spec
 
-    section, given = _section(), dask.config.get("kubernetes")
+    given = dask.config.get("kubernetes")
     command = given["worker-command"]
     command = command.split() if isinstance(command, str) else list(command)
     found: dict[str, Any] = make_cluster_spec(
         name=given["name"],
         image=given["image"],
-        n_workers=section["n-workers"] or 1,
+        n_workers=_cluster("n-workers") or 1,
         resources=copy.deepcopy(given["resources"]),
         env={**environment(_numba_threads()), **{key: str(value) for key, value in given["env"].items()}},
-        worker_command=[*command, "--nthreads", str(section["threads-per-worker"])],
+        worker_command=[*command, "--nthreads", str(_cluster("threads-per-worker"))],
         scheduler_service_type=given["scheduler-service-type"],
         idle_timeout=given["idle-timeout"] or 0,
     )

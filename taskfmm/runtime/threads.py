@@ -80,7 +80,14 @@ def _pool_threads() -> int | None:
     for pool in pools:
         if current in getattr(pool, "_threads", ()):
             return int(pool._max_workers)
+    if current.name.startswith("ThreadPoolExecutor") and not hasattr(_waited, "once"):
+        _waited.once = True  # a pool lists a thread after starting it, and its first task may be quicker
+        time.sleep(0.005)
+        return _pool_threads()
     return None
+
+
+_waited = threading.local()
 
 
 def _place() -> tuple[int, int]:
