@@ -226,6 +226,22 @@ def test_a_missing_package_names_the_extra(monkeypatch, write, kind, package):
         taskfmm.use(write(f"taskfmm: {{cluster: {{kind: {kind}}}}}"))
 
 
+def test_more_workers_than_cores_is_said(monkeypatch, caplog):
+    monkeypatch.setattr(schedulers, "cores", lambda: 4)
+    monkeypatch.setattr("distributed.LocalCluster", lambda **options: options)
+    schedulers.say_once.cache_clear()
+    with dask.config.set({"taskfmm.cluster.threads-per-worker": 2}):
+        assert schedulers._local()["n_workers"] == 2  # as many as the cores hold
+        assert not caplog.records
+        with dask.config.set({"taskfmm.numba-threads": 2}):
+            assert schedulers._local()["n_workers"] == 1
+            with dask.config.set({"taskfmm.cluster.n-workers": 3}):
+                assert schedulers._local()["n_workers"] == 3
+    (record,) = caplog.records
+    assert "3 workers x 2 threads x 2 Numba threads are more than 4 cores" in record.getMessage()
+    schedulers.say_once.cache_clear()
+
+
 def test_numba_threads_do_not_go_before_the_spawn(write):
     """A nanny sets those variables in the client's own process too, and Numba refuses to change its threads."""
     text = (
@@ -356,6 +372,18 @@ def test_a_fresh_process_with_dask_config(tmp_path, name, expected):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.nightly
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import taskfmm\ntaskfmm.use('local-cluster')\n")
+    environment = dict(os.environ, DASK_DISTRIBUTED__DASHBOARD__LINK="", PYTHONWARNINGS="ignore")
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "TaskfmmError: the cluster did not start" in done.stderr
+    assert "__main__" in done.stderr
 
 
 def cloud(path: Path, n: int) -> Path:

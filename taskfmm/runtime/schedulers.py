@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.config
 
-from taskfmm.errors import InputError
+from taskfmm.errors import InputError, TaskfmmError
 from taskfmm.runtime import configurations, settings
 from taskfmm.runtime.threads import cores, say_once, threading_layer
 
@@ -66,8 +66,13 @@ class Session:
         before = set(SpecCluster._instances)
         try:
             cluster = starter()
-        except BaseException:  # Ctrl-C while workers start: find what is half made
+        except BaseException as error:  # also Ctrl-C while workers start: find what is half made
             self._clusters = list(set(SpecCluster._instances) - before)
+            if isinstance(error, RuntimeError):
+                raise TaskfmmError(
+                    f"the cluster did not start ({error}); its workers say why, above. In a script, taskfmm.use "
+                    'belongs under if __name__ == "__main__":'
+                ) from error
             raise
         self._clusters = [cluster]
         self.client = Client(cluster)
@@ -130,6 +135,8 @@ def use(name_or_path: str | Path | None = None, **overrides: Any) -> Session:
     InputError
         No such configuration, a file that is no YAML mapping, an unknown key (the nearest known one is named), a
         wrong type, or a package that is not installed. Nothing has changed then.
+    TaskfmmError
+        The cluster does not start.
 
     Examples
     --------
