@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError
-from taskfmm.runtime import configurations, schedulers
+from taskfmm.runtime import configurations, schedulers, starters
 
 NAMES = ("hybrid", "kubernetes", "local-cluster", "slurm", "synchronous", "threads")
 LOCAL = {"taskfmm__cluster__dashboard_address": ":0", "taskfmm__cluster__memory_limit": "1GiB"}
@@ -111,9 +111,7 @@ def test_a_plain_call_holds_until_closed_or_replaced():
 
 def test_without_a_name_the_configuration_counts(small, monkeypatch):
     started = []
-    monkeypatch.setitem(
-        schedulers.STARTERS, "local", lambda: started.append("local") or pytest.skip.Exception
-    )
+    monkeypatch.setitem(starters.STARTERS, "local", lambda: started.append("local") or pytest.skip.Exception)
     monkeypatch.setattr(schedulers.Session, "_start", lambda self, starter: starter())
     with taskfmm.use():
         assert not started
@@ -130,7 +128,7 @@ def test_a_failing_start_leaves_nothing(monkeypatch):
     def fail():
         raise OSError("no such interface")
 
-    monkeypatch.setitem(schedulers.STARTERS, "local", fail)
+    monkeypatch.setitem(starters.STARTERS, "local", fail)
     with pytest.raises(OSError, match="interface"):
         taskfmm.use("local-cluster")
     assert schedulers._current is None
@@ -227,19 +225,19 @@ def test_a_missing_package_names_the_extra(monkeypatch, write, kind, package):
 
 
 def test_more_workers_than_cores_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(schedulers, "cores", lambda: 4)
+    monkeypatch.setattr(starters, "cores", lambda: 4)
     monkeypatch.setattr("distributed.LocalCluster", lambda **options: options)
-    schedulers.say_once.cache_clear()
+    starters.say_once.cache_clear()
     with dask.config.set({"taskfmm.cluster.threads-per-worker": 2}):
-        assert schedulers._local()["n_workers"] == 2  # as many as the cores hold
+        assert starters.local()["n_workers"] == 2  # as many as the cores hold
         assert not caplog.records
         with dask.config.set({"taskfmm.numba-threads": 2}):
-            assert schedulers._local()["n_workers"] == 1
+            assert starters.local()["n_workers"] == 1
             with dask.config.set({"taskfmm.cluster.n-workers": 3}):
-                assert schedulers._local()["n_workers"] == 3
+                assert starters.local()["n_workers"] == 3
     (record,) = caplog.records
     assert "3 workers x 2 threads x 2 Numba threads are more than 4 cores" in record.getMessage()
-    schedulers.say_once.cache_clear()
+    starters.say_once.cache_clear()
 
 
 def test_numba_threads_do_not_go_before_the_spawn(write):
@@ -415,7 +413,7 @@ def wait_for(condition, seconds=120):
 @pytest.mark.parametrize("whole_group", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_an_interrupted_run_leaves_no_process(tmp_path, whole_group):
     """As from a terminal, which sends the signal to all, and as from ``kill -INT``."""
-    given = cloud(tmp_path / "in.h5", 100_000)
+    given = cloud(tmp_path / "in.h5", 300_000)
     command = [sys.executable, "-m", "taskfmm", "run", str(given), "-o", str(tmp_path / "out.h5")]
     command += ["--config", "local-cluster", "--eps", "1e-10"]
     environment = dict(os.environ, DASK_TASKFMM__CLUSTER__DASHBOARD_ADDRESS=":0")
@@ -432,7 +430,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path, whole_group):
         (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
         complaint = running.communicate(timeout=60)[1]
         assert time.monotonic() - sent < 20  # two seconds on a machine of one's own
-        assert running.returncode in (1, 130), complaint
+        assert running.returncode in (1, 130, -signal.SIGINT), complaint  # a shell calls the last 130 too
         wait_for(lambda: not any(p.is_running() and p.status() != "zombie" for p in family), 10)
         assert not (tmp_path / "out.h5").exists()
     finally:

@@ -7,20 +7,17 @@ process.
 from __future__ import annotations
 
 import atexit
-import copy
-import importlib
 import logging
 import multiprocessing
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.config
 
-from taskfmm.errors import InputError, TaskfmmError
-from taskfmm.runtime import configurations, settings
-from taskfmm.runtime.threads import cores, say_once, threading_layer
+from taskfmm.errors import TaskfmmError
+from taskfmm.runtime import configurations, settings, starters
+from taskfmm.runtime.threads import threading_layer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,11 +27,6 @@ logger = logging.getLogger("taskfmm")
 CLOSING = 10.0
 HURRIED = 0.3
 """Seconds for a cluster to close by itself, and when interrupted; its processes are killed afterwards."""
-
-IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-"""Runs in local worker processes: a terminal sends Ctrl-C to all, and ending them in order is our task."""
-
-BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Session:
@@ -47,12 +39,11 @@ class Session:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.client: Client | None = None
         self._clusters: list[Any] = []
-        self._others = set(multiprocessing.active_children())
         self._values: Any = dask.config.set(dict(values))
         try:
-            kind = _cluster("kind")
+            kind = starters.of_cluster("kind")
             if kind is not None:
-                self._start(STARTERS[kind])
+                self._start(starters.STARTERS[kind])
         except BaseException:
             self.close(HURRIED)
             raise
@@ -84,15 +75,19 @@ class Session:
         """
         global _current
         client, clusters, self.client, self._clusters = self.client, self._clusters, None, []
+        pids = {
+            getattr(worker, "pid", None)
+            for each in clusters
+            for worker in [*getattr(each, "workers", {}).values()]
+        }
         try:
             for part in [client, *clusters]:
                 if part is not None:
                     _close(part, seconds)
         finally:
-            if clusters:
-                for process in set(multiprocessing.active_children()) - self._others:
-                    if "Dask Worker" in process.name:
-                        process.kill()
+            for process in multiprocessing.active_children():
+                if process.pid in pids:
+                    process.kill()
             if self._values is not None:
                 self._values.__exit__(None, None, None)
                 self._values = None
@@ -164,7 +159,7 @@ def use(name_or_path: str | Path | None = None, **overrides: Any) -> Session:
         configurations.check(extra, "overrides")
         kept = dask.config.merge(kept, extra)
         configuration = dask.config.merge(configuration, extra)
-    _check_can_start(configuration["taskfmm"]["cluster"].get("kind"))
+    starters.check_can_start(configuration["taskfmm"]["cluster"].get("kind"))
     threading_layer()
     if _current is not None:
         _current.close()
@@ -194,7 +189,9 @@ def job_script(name_or_path: str | Path = "slurm", **overrides: Any) -> str:
     with _set_aside(name_or_path, overrides, "slurm"):
         from dask_jobqueue.slurm import SLURMJob
 
-        return str(SLURMJob(scheduler="tcp://scheduler:8786", name="0", **_slurm_options()).job_script())
+        return str(
+            SLURMJob(scheduler="tcp://scheduler:8786", name="0", **starters.slurm_options()).job_script()
+        )
 
 
 def cluster_manifest(name_or_path: str | Path = "kubernetes", **overrides: Any) -> dict[str, Any]:
@@ -212,7 +209,7 @@ def cluster_manifest(name_or_path: str | Path = "kubernetes", **overrides: Any) 
     'DaskCluster'
     """
     with _set_aside(name_or_path, overrides, "kubernetes"):
-        return _manifest()
+        return starters.manifest()
 
 
 class _set_aside(dask.config.set):
@@ -222,132 +219,13 @@ class _set_aside(dask.config.set):
         configuration = configurations.load(name_or_path)
         dask.config.set({_dotted(key): value for key, value in overrides.items()}, config=configuration)
         configurations.check(configuration, str(name_or_path))
-        _check_can_start(kind)
+        starters.check_can_start(kind)
         super().__init__(dict(configurations.leaves(configuration)))
 
 
 def _dotted(keyword: str) -> str:
     """jobqueue__slurm__job_cpu -> jobqueue.slurm.job-cpu; num_workers is Dask's one key with an underscore."""
     return keyword if keyword in configurations.UNLISTED else keyword.replace("__", ".").replace("_", "-")
-
-
-def _check_can_start(kind: str | None) -> None:
-    packages = {"slurm": ("dask_jobqueue", "slurm"), "kubernetes": ("dask_kubernetes.operator", "kubernetes")}
-    if kind is not None and getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise InputError(
-            "taskfmm.use would start a cluster while a worker process imports the script: "
-            'put it under if __name__ == "__main__":'
-        )
-    if kind in packages:
-        package, extra = packages[kind]
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise InputError(
-                f"a cluster of kind {kind} needs {package.split('.')[0].replace('_', '-')} ({error}): "
-                f"pip install 'taskfmm[{extra}]'"
-            ) from None
-
-
-def _cluster(key: str) -> Any:
-    """A value of our section; Dask finds it in either spelling, `n-workers` or `n_workers` from the environment."""
-    return dask.config.get(f"taskfmm.cluster.{key}")
-
-
-def _numba_threads() -> int:
-    return settings.numba_threads() or 1
-
-
-def _local() -> Any:
-    """Worker processes on this machine."""
-    from distributed import LocalCluster
-
-    each = _numba_threads()
-    if "NUMBA_NUM_THREADS" in dask.config.get("distributed.nanny.pre-spawn-environ"):
-        raise InputError(
-            "distributed.nanny.pre-spawn-environ holds NUMBA_NUM_THREADS: on a local cluster Dask sets it in this "
-            "process too, whose Numba cannot change it. Move it to distributed.nanny.environ"
-        )
-    threads = _cluster("threads-per-worker")
-    workers = _cluster("n-workers") or max(1, cores() // (threads * each))
-    if workers * threads * each > cores() and not settings.oversubscribe():
-        say_once(
-            f"{workers} workers x {threads} threads x {each} Numba threads are more than {cores()} cores: "
-            "lower n-workers, threads-per-worker or numba-threads"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Port .* is already in use")  # another one is taken
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads,
-            memory_limit=_cluster("memory-limit"),
-            dashboard_address=_cluster("dashboard-address"),
-            preload=[*dask.config.get("distributed.worker.preload"), IGNORE_INTERRUPT],
-        )
-
-
-def _slurm() -> Any:
-    """Workers in jobs that SLURM starts."""
-    from dask_jobqueue import SLURMCluster
-
-    return SLURMCluster(n_workers=_cluster("n-workers") or 1, **_slurm_options())
-
-
-def _slurm_options() -> dict[str, Any]:
-    """What the section jobqueue.slurm leaves to the thread budget: cpus of a job, and its environment."""
-    each = _numba_threads()
-    section = {key.replace("_", "-"): value for key, value in dask.config.get("jobqueue.slurm").items()}
-    missing = [key for key in ("cores", "memory") if not section.get(key)]
-    if missing:
-        raise InputError(f"jobqueue.slurm.{missing[0]} is not set: say what one job may use, see slurm.yaml")
-    processes = section.get("processes") or max(1, section["cores"] // _cluster("threads-per-worker"))
-    if section["cores"] % processes:
-        raise InputError(
-            f"jobqueue.slurm.cores is {section['cores']}, which {processes} processes cannot share evenly"
-        )
-    exports = [f"export {name}={value}" for name, value in environment(each).items()]
-    return {
-        "processes": processes,
-        "job_cpu": section.get("job-cpu") or section["cores"] * each,
-        "job_script_prologue": [*exports, *section.get("job-script-prologue", [])],
-    }
-
-
-def environment(numba_threads: int) -> dict[str, str]:
-    """Variables that worker processes need set before they start, for that many Numba threads in a task."""
-    threads = dict.fromkeys(
-        ("DASK_TASKFMM__NUMBA_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), numba_threads
-    )
-    return {name: str(n) for name, n in {**threads, **dict.fromkeys(BLAS_VARIABLES, 1)}.items()}
-
-
-def _kubernetes() -> Any:
-    """Workers in pods; never run by us, see kubernetes.yaml."""
-    from dask_kubernetes.operator import KubeCluster
-
-    return KubeCluster(custom_cluster_spec=_manifest())
-
-
-def _manifest() -> dict[str, Any]:
-    from dask_kubernetes.operator import make_cluster_spec
-
-    given = dask.config.get("kubernetes")
-    command = given["worker-command"]
-    command = command.split() if isinstance(command, str) else list(command)
-    found: dict[str, Any] = make_cluster_spec(
-        name=given["name"],
-        image=given["image"],
-        n_workers=_cluster("n-workers") or 1,
-        resources=copy.deepcopy(given["resources"]),
-        env={**environment(_numba_threads()), **{key: str(value) for key, value in given["env"].items()}},
-        worker_command=[*command, "--nthreads", str(_cluster("threads-per-worker"))],
-        scheduler_service_type=given["scheduler-service-type"],
-        idle_timeout=given["idle-timeout"] or 0,
-    )
-    return found
-
-
-STARTERS = {"local": _local, "slurm": _slurm, "kubernetes": _kubernetes}
 
 
 def _close(part: Any, seconds: float) -> None:
