@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskfmm.fmm import Fmm
     from taskfmm.runtime.profile import profile
     from taskfmm.runtime.progress import progress
+    from taskfmm.runtime.schedulers import use
 
 __all__ = [
     "AccuracyError",
@@ -29,6 +30,7 @@ __all__ = [
     "direct",
     "profile",
     "progress",
+    "use",
 ]
 
 _HOME = {
@@ -36,6 +38,7 @@ _HOME = {
     "direct": "taskfmm.direct_sum",
     "profile": "taskfmm.runtime.profile",
     "progress": "taskfmm.runtime.progress",
+    "use": "taskfmm.runtime.schedulers",
 }
 
 

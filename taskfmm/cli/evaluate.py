@@ -10,7 +10,7 @@ import click
 
 import taskfmm
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, with_plan_options
+from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
 
 N_CHECK = 1000
 """Random targets of the error estimate: enough to pin a relative l2 error to a few per cent."""
@@ -22,6 +22,7 @@ N_CHECK = 1000
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
 @click.option("--gradient", is_flag=True, help="Also write /gradient.")
 @click.option("--check/--no-check", default=False, help="Compare with the direct sum at random targets.")
+@with_scheduler
 def run(
     input_path: str,
     output: str,

@@ -8,7 +8,7 @@ import click
 
 import taskfmm
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, with_plan_options
+from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
 
 
 @main.command()
@@ -20,6 +20,7 @@ from taskfmm.cli.options import input_file, with_plan_options
 )
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), metavar="FILE", help="Write the table.")
 @click.option("--plot", "plot_path", type=click.Path(dir_okay=False), metavar="FILE", help="Draw a timeline.")
+@with_scheduler
 def profile(
     input_path: str,
     eps: float,
