@@ -57,9 +57,9 @@ def interrupt(number: int, frame: Any) -> None:
 @click.argument("matrix_path", metavar="MATRIX.yaml", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--config",
-    "config_path",
+    "config_name",
+    metavar="FILE.yaml",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
     help="Dask configuration, such as scheduler_configs/threads.yaml; the matrix decides threads and workers.",
 )
 @click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default="batch")
@@ -72,7 +72,7 @@ def interrupt(number: int, frame: Any) -> None:
 @click.option("--gather", is_flag=True, help="Only write table and pictures of what has been run.")
 def main(
     matrix_path: Path,
-    config_path: Path,
+    config_name: str,
     folder: Path,
     timeout: float | None,
     retry_failed: bool,
@@ -84,7 +84,7 @@ def main(
     if as_array + gather + (index is not None) > 1:
         raise click.UsageError("--array, --index and --gather exclude each other")
     try:
-        wanted, config = matrix.read(matrix_path), scheduling.read(config_path)
+        wanted, config = matrix.read(matrix_path), scheduling.read(config_name)
         cases = wanted.cases
         if as_array:
             click.echo(f"sbatch {array.write(matrix_path, cases, config, folder)}  # {len(cases)} cases")

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks.batch`: the matrix, the schedulers, one case, all cases, the table, the plots, the array."""
+"""The parts of `benchmarks.batch`: matrix, schedulers, one case, all of them, table, plots, job array."""

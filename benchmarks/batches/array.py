@@ -22,11 +22,11 @@ JOB_NAME = "taskfmm-batch"
 def inside(config: Config, cases: Sequence[Case]) -> Config:
     """The configuration within a job of the array: the job has the cores already, so a case submits no others."""
     found = copy.deepcopy(config)
-    for key in ("jobqueue", "scheduler", "taskfmm"):
+    for key in ("distributed", "jobqueue", "scheduler", "taskfmm"):  # all about workers elsewhere
         found.pop(key, None)
     if all(case.workers == 1 for case in cases):
         return found | {"scheduler": "threads"}
-    return found | {"taskfmm": {"cluster": {"kind": "local"}}}
+    return found | {"taskfmm": {"cluster": {"kind": "local", "dashboard-address": None}}}
 
 
 def script(matrix: Path, cases: Sequence[Case], config: Config, job_config: Path, folder: Path) -> str:
@@ -79,14 +79,18 @@ def _from_jobqueue(config: Config, cases: Sequence[Case]) -> tuple[str, list[str
         from dask_jobqueue.slurm import SLURMJob
     except ImportError as error:
         raise InputError("--array needs dask-jobqueue: pip install dask-jobqueue") from error
-    with dask.config.set({"jobqueue": config["jobqueue"]}):
-        cores = dask.config.get("jobqueue.slurm.cores", None)
+    with dask.config.set(dask.config.merge(dask.config.config, {"jobqueue": config["jobqueue"]})):
         prologue = dask.config.get("jobqueue.slurm.job-script-prologue", None) or []
+        each = dask.config.get("taskfmm.numba-threads", None, config=config) or 1
+        cpus = dask.config.get("jobqueue.slurm.job-cpu", None)
+        cpus = cpus or each * (dask.config.get("jobqueue.slurm.cores", None) or 0)
         widest = max(case.cores for case in cases)
-        if cores is not None and widest > cores:
-            raise InputError(f"a case runs {widest} threads at once, but jobqueue: slurm: cores is {cores}")
+        if 0 < cpus < widest:
+            raise InputError(
+                f"a case runs {widest} threads at once, but a job gets {cpus} cpus: raise jobqueue: slurm: cores"
+            )
         try:
-            header = SLURMJob("tcp://unused:0", JOB_NAME, job_name=JOB_NAME).job_header
+            header = SLURMJob("tcp://unused:0", JOB_NAME, job_name=JOB_NAME, job_cpu=cpus).job_header
         except (ValueError, TypeError) as error:
             raise InputError(f"jobqueue: slurm: {' '.join(str(error).split())}") from error
     return header, [str(line) for line in prologue if line]

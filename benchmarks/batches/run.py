@@ -21,7 +21,8 @@ from benchmarks.evaluate import environment
 
 ROOT = Path(__file__).parents[2]
 
-COMMAND = (sys.executable, "-m", "benchmarks.batches.case")
+COMMAND: Sequence[str] = (sys.executable, "-m", "benchmarks.batches.case")
+"""What a case is run by: it reads the case from a line of standard input and prints what it found last."""
 
 GRACE = 2.0
 """Seconds between asking a process to stop and killing it and its children."""
@@ -59,9 +60,7 @@ def save(path: Path, text: str) -> None:
         raise
 
 
-def once(
-    case: Case, config: Config, timeout: float, folder: Path, command: Sequence[str] = COMMAND
-) -> Record:
+def once(case: Case, config: Config, timeout: float, folder: Path) -> Record:
     """Run a case in a fresh process and keep its record, whatever comes of it.
 
     Parameters
@@ -73,8 +72,6 @@ def once(
         Seconds it may take.
     folder : Path
         The record goes to ``cases/`` in it.
-    command : sequence of str
-        What to start; it reads the case from a line of standard input.
 
     Returns
     -------
@@ -87,7 +84,7 @@ def once(
         Ctrl-C; the process has been ended, and no record written.
     """
     started = time.time()
-    found = _process(command, {"case": asdict(case), "config": for_case(config, case)}, case, timeout)
+    found = _process({"case": asdict(case), "config": for_case(config, case)}, case, timeout)
     record = {
         "name": case.name(config),
         "state": "failed" if "reason" in found else "done",
@@ -101,11 +98,11 @@ def once(
     return record
 
 
-def _process(command: Sequence[str], given: Any, case: Case, timeout: float) -> dict[str, Any]:
+def _process(given: Any, case: Case, timeout: float) -> dict[str, Any]:
     """What a fresh process printed as its last line, or the reason why it did not."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
-            command,
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=complaints,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,14 +20,22 @@ from taskfmm.errors import InputError
 Config = dict[str, Any]
 
 
-def read(path: Path) -> Config:
+def read(name_or_path: str) -> Config:
     """Read a Dask configuration.
 
     Raises
     ------
     InputError
-        It cannot be read, or holds no keys.
+        It cannot be read, or does not hold what Dask, its packages and taskfmm know.
     """
+    try:
+        from taskfmm.runtime import configurations
+    except ImportError:
+        return _read(Path(name_or_path))
+    return configurations.load(name_or_path)
+
+
+def _read(path: Path) -> Config:
     try:
         found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -36,9 +45,9 @@ def read(path: Path) -> Config:
     return found
 
 
-def cluster_of(config: Config) -> Config | None:
-    """The section that starts a cluster, if there is one."""
-    return (config.get("taskfmm") or {}).get("cluster")
+def kind_of(config: Config) -> str | None:
+    """The kind of cluster that a configuration starts: local, slurm, kubernetes, or None."""
+    return dask.config.get("taskfmm.cluster.kind", None, config=config)
 
 
 def check(config: Config, cases: Iterable[Case]) -> None:
@@ -49,13 +58,13 @@ def check(config: Config, cases: Iterable[Case]) -> None:
     InputError
         Workers without a cluster, or Dask threads under the synchronous scheduler.
     """
-    if cluster_of(config):
+    if kind_of(config):
         return
     for case in cases:
         if case.workers > 1:
             raise InputError(
                 f"workers is {case.workers}, but the configuration starts no cluster: "
-                "give one with a section taskfmm: cluster:, or workers: 1"
+                "give one with taskfmm: cluster: kind:, or workers: 1"
             )
         if case.dask_threads > 1 and config.get("scheduler") in ("synchronous", "sync", "single-threaded"):
             raise InputError(
@@ -65,32 +74,54 @@ def check(config: Config, cases: Iterable[Case]) -> None:
 
 
 def for_case(config: Config, case: Case) -> Config:
-    """The configuration with the threads and workers of a case instead of its own."""
-    own: Config = {"taskfmm": {"numba-threads": case.numba_threads}}
-    if cluster_of(config):
-        own["taskfmm"]["cluster"] = {"n-workers": case.workers, "threads-per-worker": case.dask_threads}
-    else:
+    """The configuration with the threads and workers of a case instead of its own.
+
+    They hold even where they are more than the cores: a benchmark measures what it says.
+    """
+    own: Config = {"taskfmm": {"numba-threads": case.numba_threads, "oversubscribe": True}}
+    kind = kind_of(config)
+    if kind is None:
         own["num_workers"] = case.dask_threads
+    else:
+        own["taskfmm"]["cluster"] = {"n-workers": case.workers, "threads-per-worker": case.dask_threads}
+    if kind == "local":
+        variables = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), case.numba_threads)
+        own["distributed"] = {"nanny": {"pre-spawn-environ": variables}}
+    if kind == "slurm":
+        # dask-jobqueue starts whole jobs, so the workers of a job must divide those of the case
+        processes = dask.config.get("jobqueue.slurm.processes", None, config=config) or 1
+        processes = math.gcd(processes, case.workers)
+        own["jobqueue"] = {"slurm": {"processes": processes, "cores": processes * case.dask_threads}}
     return dask.config.update(copy.deepcopy(config), own)  # a key may be written with - or _
 
 
 @contextmanager
 def scheduler(config: Config) -> Iterator[Any]:
     """Within it Dask computes as configured; gives the client of a cluster, or None."""
-    if hasattr(taskfmm, "use"):
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(config, file)
-            file.flush()
-            with taskfmm.use(file.name) as client:
-                yield client
+    if not hasattr(taskfmm, "use"):
+        with _without_use(config) as client:
+            yield client
         return
-    cluster = cluster_of(config)
-    with dask.config.set({key: value for key, value in config.items() if key != "taskfmm"}):
-        if cluster is None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.yaml"
+        path.write_text(yaml.safe_dump(config))
+        with taskfmm.use(path) as client:
+            yield client
+
+
+@contextmanager
+def _without_use(config: Config) -> Iterator[Any]:
+    """What `taskfmm.use` does, as far as cases on this machine need it."""
+    with dask.config.set(dask.config.merge(dask.config.config, config)):
+        if kind_of(config) is None:
             yield None
             return
         from distributed import Client
 
-        options = dict(n_workers=cluster["n-workers"], threads_per_worker=cluster["threads-per-worker"])
+        section = {
+            key: dask.config.get(f"taskfmm.cluster.{key}", config=config)
+            for key in ("n-workers", "threads-per-worker")
+        }
+        options = {key.replace("-", "_"): value for key, value in section.items()}
         with Client(**options, dashboard_address=None) as client:
             yield client

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batches.run import Record, load, save
+from benchmarks.batches.scheduling import kind_of
 
 COLUMNS = (
     "name",
@@ -68,9 +69,7 @@ def _order(record: Record) -> tuple[Any, ...]:
 
 def scheduler_of(record: Record) -> str:
     """The scheduler that a record's configuration asks for, in a word."""
-    config = record["config"]
-    cluster = (config.get("taskfmm") or {}).get("cluster")
-    return str(cluster.get("kind", "cluster") if cluster else config.get("scheduler", "threads"))
+    return kind_of(record["config"]) or record["config"].get("scheduler") or "threads"
 
 
 def write(folder: Path) -> list[Record]:
@@ -108,7 +107,7 @@ def row(record: Record) -> str:
 
 
 def summary(records: Iterable[Record], missing: int) -> str:
-    """How many are done, failed and missing, and why some failed."""
+    """How many are done, failed and missing."""
     states = [record["state"] for record in records]
     parts = [f"{states.count('done')} done", f"{states.count('failed')} failed"]
     return ", ".join(parts + ([f"{missing} not run yet"] if missing else []))
