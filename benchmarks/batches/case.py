@@ -25,7 +25,8 @@ from taskfmm import bench, doctor
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
 
-WARM_POINTS = 3000
+WARM_POINTS, WARM_LEAF = 3000, 100
+"""A small cloud, cut so that it takes every operator: left to itself it might be near field only."""
 
 Process = tuple[str, int]
 """Host and number of a process."""
@@ -44,7 +45,7 @@ def warm(kernel: str, eps: float, outputs: tuple[str, ...]) -> float:
     """Compile the loops of a case and load its operators, or find them in the caches; gives the seconds."""
     started = time.perf_counter()
     points, charges = cloud("plummer", WARM_POINTS, signed=True, seed=1)
-    bench.evaluate(Fmm(points, kernel=kernel, eps=eps), charges, outputs)
+    bench.evaluate(Fmm(points, kernel=kernel, eps=eps, leaf_size=WARM_LEAF), charges, outputs)
     return time.perf_counter() - started
 
 
@@ -134,6 +135,9 @@ def end_with_parent() -> None:
 
 def main() -> None:
     """Read a case, measure it, print what was found or why not."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs inherit that it is ignored
     given = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:

@@ -15,7 +15,6 @@ SIZE = (4.2, 3.6)
 
 DPI = 150
 MARKERS = "osD^vP"
-DASHES = ("-", "--", ":", "-.")
 
 Line = dict[float, float]
 
@@ -87,11 +86,13 @@ def _legend(figure: Any, ax: Any) -> None:
 
 
 def _against_size(figure: Any, records: list[Record], y: str, label: str) -> dict[str, Any]:
-    """Curves over N: colour by eps, dashes by threads, a panel for each distribution."""
+    """Curves over N: colour by eps, a panel for each distribution; full lines for the fewest threads, dashed ones
+    for the most. What lies between is for the speed-up to show."""
+    splits = sorted({(_cores(record), record["dask_threads"], _split(record)) for record in records})
+    dashes = dict(zip(dict.fromkeys(splits[at][-1] for at in (0, -1)), ("-", "--"), strict=False))
+    records = [record for record in records if _split(record) in dashes]
     panels = _panels(figure, records)
     colours = _colours(sorted({record["eps"] for record in records}, reverse=True))
-    splits = sorted({(_cores(record), _split(record)) for record in records})
-    dashes = {split: DASHES[i % len(DASHES)] for i, (_, split) in enumerate(splits)}
     for name, ax in panels.items():
         ours = [record for record in records if record["distribution"] == name]
         lines = _lines(ours, lambda record: (record["eps"], _split(record)), lambda record: record["n"], y)
@@ -121,8 +122,13 @@ def _time(figure: Any, records: list[Record]) -> bool:
 
 def _memory(figure: Any, records: list[Record]) -> bool:
     panels = _against_size(figure, records, "bytes_a_point", "peak bytes a point, plan and evaluation")
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     for ax in panels.values():
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     _legend(figure, next(iter(panels.values())))
     return True
 
@@ -134,10 +140,9 @@ def _error(figure: Any, records: list[Record]) -> bool:
     for i, name in enumerate(names):
         points = [(r["eps"], r["error"]) for r in records if r["distribution"] == name and r["error"] > 0]
         if points:
-            # a little aside of each other, or the last would hide the others
-            beside = 1.12 ** (i - 0.5 * (len(names) - 1))
-            xs, ys = [eps * beside for eps, _ in points], [error for _, error in points]
-            ax.plot(xs, ys, MARKERS[i % len(MARKERS)], ms=4.5, alpha=0.7, label=name)
+            # hollow and each inside the other, so that none hides another
+            size = 9.0 - 5.0 * i / max(1, len(names) - 1)
+            ax.plot(*zip(*points, strict=True), MARKERS[i % len(MARKERS)], ms=size, mfc="none", label=name)
     ends = [min(r["eps"] for r in records) / 3, max(r["eps"] for r in records) * 3]
     ax.plot(ends, ends, color="0.3", lw=1, label="error = eps")
     ax.set(xscale="log", yscale="log", xlabel="eps asked for", ylabel="relative l2 error measured")
@@ -164,7 +169,8 @@ def _speedup(figure: Any, records: list[Record]) -> bool:
         return False
     panels = _panels(figure, chosen)
     colours = _colours(sorted({record["eps"] for record in chosen}, reverse=True))
-    shapes = {split: MARKERS[i % len(MARKERS)] for i, split in enumerate(sorted({_split(r) for r in chosen}))}
+    splits = sorted({(_cores(record), _split(record)) for record in chosen})
+    shapes = {split: MARKERS[i % len(MARKERS)] for i, (_, split) in enumerate(splits)}
     most = max(map(_cores, chosen))
     for name, ax in panels.items():
         ours = [record for record in chosen if record["distribution"] == name]
