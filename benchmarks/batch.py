@@ -63,7 +63,11 @@ def interrupt(number: int, frame: Any) -> None:
     help="Dask configuration, such as scheduler_configs/threads.yaml; the matrix decides threads and workers.",
 )
 @click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default="batch")
-@click.option("--timeout", type=float, help="Seconds a case may take, instead of the matrix's.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds a case may take, instead of the matrix's.",
+)
 @click.option("--retry-failed", is_flag=True, help="Run the cases that failed again.")
 @click.option(
     "--array", "as_array", is_flag=True, help="Write a script for sbatch, one job a case; run nothing."
