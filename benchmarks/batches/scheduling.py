@@ -84,9 +84,6 @@ def for_case(config: Config, case: Case) -> Config:
         own["num_workers"] = case.dask_threads
     else:
         own["taskfmm"]["cluster"] = {"n-workers": case.workers, "threads-per-worker": case.dask_threads}
-    if kind == "local":
-        variables = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"), case.numba_threads)
-        own["distributed"] = {"nanny": {"pre-spawn-environ": variables}}
     if kind == "slurm":
         # dask-jobqueue starts whole jobs, so the workers of a job must divide those of the case
         processes = dask.config.get("jobqueue.slurm.processes", None, config=config) or 1
