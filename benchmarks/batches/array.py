@@ -67,7 +67,7 @@ def script(matrix: Path, cases: Sequence[Case], config: Config, job_config: Path
             f"# when all have ended: {shown} --gather",
             *prologue,
             f"cd {shlex.quote(str(ROOT))} || exit",
-            f'exec {shown} --index "$SLURM_ARRAY_TASK_ID"',
+            f'exec {shown} --index "$SLURM_ARRAY_TASK_ID" "$@"',
             "",
         ]
     )
