@@ -507,6 +507,13 @@ def test_pictures(tmp_path, monkeypatch):
     assert plots.draw([], tmp_path) == []
 
 
+def test_unlike_cases_are_not_drawn_into_one_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    drawn = plots.draw([pretended(), pretended(outputs="gradient")], tmp_path)
+    names = {path.name for path in drawn}
+    assert {"time-laplace-potential-threads.png", "time-laplace-gradient-threads.png"} <= names
+
+
 # --- the job array
 
 SLURM = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.batches.run import Record
+from benchmarks.batches.table import scheduler_of
 
 SIZE = (4.2, 3.6)
 """Inches of a panel."""
@@ -20,8 +22,14 @@ Line = dict[float, float]
 
 
 def draw(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draw what the cases that were done allow; gives the files, none without Matplotlib or without cases."""
-    done = [record for record in records if record["state"] == "done"]
+    """Draw what the cases that were done allow; gives the files, none without Matplotlib or without cases.
+
+    Where kernels, outputs or schedulers differ, each combination has pictures of its own, named by it.
+    """
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record["state"] == "done":
+            groups[f"{record['kernel']}-{record['outputs']}-{scheduler_of(record)}"].append(record)
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -33,11 +41,11 @@ def draw(records: Iterable[Record], folder: Path) -> list[Path]:
         "speedup": _speedup,
     }
     written = []
-    for name, picture in pictures.items():
+    for (group, alike), (name, picture) in product(groups.items(), pictures.items()):
         figure = Figure(layout="constrained", dpi=DPI)
-        if done and picture(figure, done):
-            figure.savefig(folder / f"{name}.png")
-            written.append(folder / f"{name}.png")
+        if picture(figure, alike):
+            written.append(folder / (f"{name}-{group}.png" if len(groups) > 1 else f"{name}.png"))
+            figure.savefig(written[-1])
     return written
 
 
@@ -54,7 +62,7 @@ def _cores(record: Record) -> int:
 def _lines(
     records: Iterable[Record], by: Callable[[Record], Any], x: Callable[[Record], float], y: str
 ) -> dict[Any, Line]:
-    """Curves of the medians over seeds, outputs and schedulers."""
+    """Curves of the medians over seeds."""
     found: dict[Any, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         found[by(record)][x(record)].append(record[y])
@@ -155,16 +163,16 @@ def _speedup(figure: Any, records: list[Record]) -> bool:
     """Of the largest N of each distribution and eps that ran on several numbers of cores."""
 
     def problem(record: Record) -> tuple[Any, ...]:
-        return record["distribution"], record["eps"], record["outputs"], record["n"]
+        return record["distribution"], record["eps"], record["n"]
 
     cores: dict[Any, set[int]] = defaultdict(set)
     for record in records:
         cores[problem(record)].add(_cores(record))
     largest: dict[Any, int] = {}
-    for (name, eps, outputs, n), counts in cores.items():
+    for (name, eps, n), counts in cores.items():
         if len(counts) > 1:
-            largest[name, eps, outputs] = max(n, largest.get((name, eps, outputs), 0))
-    chosen = [record for record in records if largest.get(problem(record)[:3]) == record["n"]]
+            largest[name, eps] = max(n, largest.get((name, eps), 0))
+    chosen = [record for record in records if largest.get(problem(record)[:2]) == record["n"]]
     if not chosen:
         return False
     panels = _panels(figure, chosen)
