@@ -98,7 +98,7 @@ def main(
         raise click.UsageError(str(error)) from error
     if index is not None and not 0 <= index < len(cases):
         raise click.UsageError(f"--index is {index}, the matrix has cases 0 to {len(cases) - 1}")
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         chosen = cases if index is None else cases[index : index + 1]
         if not gather:
@@ -110,6 +110,8 @@ def main(
     except KeyboardInterrupt:
         click.echo(f"stopped at {time.strftime('%H:%M:%S')}; the same command goes on from here", err=True)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":
