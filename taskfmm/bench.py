@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -91,16 +92,17 @@ def evaluate(
     fmm: Fmm,
     charges: np.ndarray,
     outputs: Sequence[str] = ("potential",),
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> Run:
-    """One evaluation on exactly that many threads.
+    """One evaluation on exactly that many threads; with None, by the scheduler that Dask is configured for.
 
     A pool of its own, unlike ``num_workers``, keeps one Dask thread from giving all cores to the loops.
     """
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) if threads else nullcontext() as pool:
+        how: dict[str, Any] = {"scheduler": "threads", "pool": pool} if pool else {}
         wall, cpu = time.perf_counter(), time.process_time()
         arrays = fmm.evaluate(charges, outputs)
-        found = dask.compute(*arrays.values(), scheduler="threads", pool=pool)
+        found = dask.compute(*arrays.values(), **how)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
     return Run(dict(zip(arrays, found, strict=True)), wall, cpu, len(tasks))
