@@ -46,7 +46,7 @@ def measure(shape: str, n: int, eps: float, workers: int, repeats: int) -> dict[
         return time.perf_counter() - started
 
     threads = [timed() for _ in range(repeats)]
-    options = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None)
+    options = dict(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0")
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         small = taskfmm.Fmm(sources[:20000], eps=eps)  # workers import and compile before anything is timed
         small.potential(charges[:20000]).compute()

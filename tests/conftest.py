@@ -58,3 +58,36 @@ def fmm(request) -> taskfmm.Fmm:
 @pytest.fixture
 def charges(fmm) -> np.ndarray:
     return np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[object]:
+    """Two worker processes of one thread each, shared by all tests that leave them alive."""
+    distributed = pytest.importorskip("distributed")
+    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+    with distributed.LocalCluster(**options) as found:
+        yield found
+
+
+@pytest.fixture
+def client(cluster) -> Iterator[object]:
+    """Dask's default for one test."""
+    from distributed import Client
+
+    with Client(cluster) as found:
+        yield found
+
+
+@pytest.fixture
+def by_reference(monkeypatch) -> None:
+    """Plans of any size travel by reference."""
+    from taskfmm.graph import reference
+
+    monkeypatch.setattr(reference, "SMALL", 0)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
+    """Few tasks, for schedulers that take milliseconds for each."""
+    rng = np.random.default_rng(9274013)
+    return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)

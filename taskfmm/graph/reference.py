@@ -3,10 +3,11 @@
 In the process that made them, references lead to the values themselves and no file exists. When the first one is
 pickled, the whole shelf they belong to is written into one file, and what travels is the file's name.
 
-A file lives as long as anything in this process leads to it: the `Shelf`, references, and the references that a
-scheduler in this process holds for tasks it may have to run again. A scheduler elsewhere cannot be asked: for its
-sake the client keeps the file until it is closed, or holds no futures when the next evaluation is made. All files
-of a process are removed when it ends.
+A file lives as long as its `Shelf` does, which the plan and every graph made from it hold. A scheduler may need it
+longer, to run a task again after a worker's death. So the client that sent a reference holds the file, too, until
+none of the futures it had then is left and, where the scheduler runs in this process and can be asked, no task there
+refers to the file; this is looked at whenever an evaluation is made. A client that was closed holds nothing, and all
+files of a process are removed when it ends.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ def _remove(path: Path, owner: int) -> None:
             path.unlink()
 
 
-_published: weakref.WeakValueDictionary[Path, Published] = weakref.WeakValueDictionary()
-_kept: weakref.WeakKeyDictionary[Any, set[Published]] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Any, dict[Published, set[Any]]] = weakref.WeakKeyDictionary()
 _open: dict[Path, file.PlanFile] = {}
 _opening = threading.Lock()
 
@@ -116,21 +116,20 @@ class Shelf:
                 cluster.SHARED_DIRECTORY,
             )
             return None
-        _published[path] = published
         return published
 
 
 class Reference:
     """One value of a shelf in this process, or of a file.
 
-    held : the `Shelf`; or the `Published` file, in the process that wrote it; or None
+    shelf : None where it has come from elsewhere; then ``path`` is that of the file
     """
 
-    __slots__ = ("held", "name", "path")
+    __slots__ = ("name", "path", "shelf")
 
-    def __init__(self, name: str, held: Shelf | Published | None, path: Path | None = None) -> None:
+    def __init__(self, name: str, shelf: Shelf | None, path: Path | None = None) -> None:
         self.name = name
-        self.held = held
+        self.shelf = shelf
         self.path = path
 
     @property
@@ -142,17 +141,17 @@ class Reference:
         StorageError
             The file cannot be read here.
         """
-        if isinstance(self.held, Shelf):
-            return self.held.values[self.name]
+        if self.shelf is not None:
+            return self.shelf.values[self.name]
         assert self.path is not None
         return _opened(self.path)[self.name]
 
     def __reduce__(self) -> tuple:
-        if not isinstance(self.held, Shelf):
+        if self.shelf is None:
             return _arrived, (self.name, str(self.path))
-        published = self.held.publish()
+        published = self.shelf.publish()
         if published is None:
-            return _as_it_is, (self.held.values[self.name],)
+            return _as_it_is, (self.shelf.values[self.name],)
         return _arrived, (self.name, str(published.path))
 
     def __repr__(self) -> str:
@@ -164,9 +163,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _arrived(name: str, path: str) -> Reference:
-    """What a reference is after its journey; a scheduler in the process of the file holds on to the file."""
-    at = Path(path)
-    return Reference(name, _published.get(at), at)
+    return Reference(name, None, Path(path))
 
 
 def fetch(argument: Any) -> Any:
@@ -191,14 +188,26 @@ def _opened(path: Path) -> file.PlanFile:
 
 
 def _keep(published: Published) -> None:
-    """Where a scheduler in another process may need a file again, its client holds it."""
+    """The client that is about to send a reference holds the file, for the futures it has now."""
     client = cluster.active_client()
-    if client is not None and cluster.local_scheduler(client) is None:
-        _kept.setdefault(client, set()).add(published)
+    if client is not None:
+        _kept.setdefault(client, {}).setdefault(published, set()).update(list(client.futures))
 
 
 def release() -> None:
-    """Let go of the files that clients hold without need: nobody waits for a result of theirs."""
-    for client in list(_kept):
-        if client.status in ("closing", "closed") or not client.futures:
-            _kept.pop(client, None)
+    """Let go of the files that clients hold and nobody needs any more."""
+    for client, files in list(_kept.items()):
+        if client.status in ("closing", "closed"):
+            files.clear()
+        needed = _known_to(cluster.local_scheduler(client)) if files else set()
+        for published, keys in list(files.items()):
+            if published.path not in needed and keys.isdisjoint(list(client.futures)):
+                del files[published]
+
+
+def _known_to(scheduler: Any) -> set[Path | None]:
+    """The files that tasks of a scheduler refer to, if it is one in this process."""
+    states = list(scheduler.tasks.values()) if scheduler is not None else []
+    arguments = [argument for state in states for argument in getattr(state.run_spec, "args", ())]
+    inner = [each for argument in arguments for each in getattr(argument, "args", ())]
+    return {found.path for found in (*arguments, *inner) if isinstance(found, Reference)}
