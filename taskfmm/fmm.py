@@ -225,7 +225,7 @@ class Fmm:
         client = cluster.active_client()
         if client is not None:
             reference.release()
-            cluster.prepare(client, self._expected_seconds)
+            cluster.prepare(client, lambda: self._expected_seconds)
         return graph_build.build(
             plan,
             self._works,
@@ -244,6 +244,7 @@ class Fmm:
         assert self.plan is not None
         return graph_build.works(self.plan)
 
+    @cached_property
     def _expected_seconds(self) -> float:
         """Of an evaluation on one core."""
         assert self.plan is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
@@ -286,11 +285,11 @@ def test_too_small_a_job_is_said_once(client, tiny, says):
 
 
 def test_large_jobs_and_threads_are_not_warned(client, tiny, says, monkeypatch):
-    monkeypatch.setattr(taskfmm.Fmm, "_expected_seconds", lambda self: 0.6)
+    monkeypatch.setattr(taskfmm.Fmm, "_expected_seconds", property(lambda self: 0.6))
     tiny[0].potential(tiny[1])
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "active_client", lambda: None)
-        patch.setattr(taskfmm.Fmm, "_expected_seconds", lambda self: 0.01)
+        patch.setattr(taskfmm.Fmm, "_expected_seconds", property(lambda self: 0.01))
         tiny[0].potential(tiny[1])
     assert says() == []
 
@@ -343,8 +342,6 @@ def test_inside_a_task(client, tiny):
         with worker_client():
             return fmm.potential(q * 7).compute()
 
-    with contextlib.suppress(AttributeError):
-        del fmm._works
     np.testing.assert_array_equal(client.submit(inner, fmm, q).result(60), fmm.serial(q * 7))
 
 

@@ -92,7 +92,7 @@ def test_chaos(mortal, many, by_reference):
     from distributed.chaos import KillWorker
 
     fmm, q, expected = many
-    mortal.register_plugin(KillWorker(delay="3 s", mode="sys.exit"))
+    mortal.register_plugin(KillWorker(delay="20 s", mode="sys.exit"))
     for i in range(5):
         found = mortal.compute(fmm.potential(q * 2**i)).result(300)
         np.testing.assert_array_equal(found, expected * 2**i)
