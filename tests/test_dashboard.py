@@ -46,7 +46,7 @@ def test_the_task_stream_shows_operators(client, evaluated):
     assert set(colors) >= OPERATORS
     assert all(len(colors[name]) == 1 for name in OPERATORS)
     distinct = {next(iter(colors[name])) for name in OPERATORS}
-    assert len(distinct) >= len(OPERATORS) - 2  # Dask has a palette of 20 and picks by hash
+    assert len(distinct) >= len(OPERATORS) - 2  # Dask picks one of eleven by a hash of the name
 
 
 def test_progress_counts_operators(client, evaluated):
