@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -13,13 +14,15 @@ from taskfmm import validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.graph import build as graph_build
+from taskfmm.graph import reference
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy, choose
 from taskfmm.operators.levels import load
 from taskfmm.passes import result, serial
+from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
-from taskfmm.plan import tune
+from taskfmm.runtime import cluster
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
@@ -219,8 +222,13 @@ class Fmm:
         self, plan: planner.Plan, charges: Any, wanted: Sequence[str]
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         mode = "gradient" if "gradient" in wanted else "potential"
+        client = cluster.active_client()
+        if client is not None:
+            reference.release()
+            cluster.prepare(client, lambda: self._expected_seconds)
         return graph_build.build(
             plan,
+            self._works,
             self.kernel.name,
             self.accuracy(mode),
             charges,
@@ -229,6 +237,21 @@ class Fmm:
             self.dtype,
             self._token(charges, mode),
         )
+
+    @cached_property
+    def _works(self) -> reference.Shelf:
+        """What tasks refer to; shared by all evaluations, so that other processes read it once."""
+        assert self.plan is not None
+        return graph_build.works(self.plan)
+
+    @cached_property
+    def _expected_seconds(self) -> float:
+        """Of an evaluation on one core."""
+        assert self.plan is not None
+        tree, lists = self.plan.tree, self.plan.lists
+        operators = load(self.kernel.name, self.accuracy("potential")).at(0)
+        far = cost.far(tree, np.diff(lists.v.ptr), lists.w, lists.x, operators)
+        return float(far.sum() + cost.near(tree, lists.u).sum())
 
     def _token(self, charges: Any, mode: str) -> str:
         digest = hashlib.sha256(f"{self._digest} {mode} {self.accuracy(mode)}".encode())

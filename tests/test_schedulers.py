@@ -224,20 +224,18 @@ def test_a_missing_package_names_the_extra(monkeypatch, write, kind, package):
         taskfmm.use(write(f"taskfmm: {{cluster: {{kind: {kind}}}}}"))
 
 
-def test_more_workers_than_cores_is_said(monkeypatch, caplog):
+def test_more_workers_than_cores_is_said(monkeypatch, says):
     monkeypatch.setattr(starters, "cores", lambda: 4)
     monkeypatch.setattr("distributed.LocalCluster", lambda **options: options)
-    starters.say_once.cache_clear()
     with dask.config.set({"taskfmm.cluster.threads-per-worker": 2}):
         assert starters.local()["n_workers"] == 2  # as many as the cores hold
-        assert not caplog.records
+        assert not says()
         with dask.config.set({"taskfmm.numba-threads": 2}):
             assert starters.local()["n_workers"] == 1
             with dask.config.set({"taskfmm.cluster.n-workers": 3}):
                 assert starters.local()["n_workers"] == 3
-    (record,) = caplog.records
-    assert "3 workers x 2 threads x 2 Numba threads are more than 4 cores" in record.getMessage()
-    starters.say_once.cache_clear()
+    (line,) = says()
+    assert "3 workers x 2 threads x 2 Numba threads are more than 4 cores" in line
 
 
 def test_numba_threads_do_not_go_before_the_spawn(write):

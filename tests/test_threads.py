@@ -32,15 +32,6 @@ def four_cores(monkeypatch):
 
 
 @pytest.fixture
-def said(caplog):
-    """What was said once; said again by the next test."""
-    threads.say_once.cache_clear()
-    caplog.set_level("WARNING", "taskfmm")
-    yield lambda: [record.getMessage() for record in caplog.records if record.name == "taskfmm"]
-    threads.say_once.cache_clear()
-
-
-@pytest.fixture
 def layer(monkeypatch):
     """Configures a threading layer, as if Numba had loaded none yet; what was pinned comes back."""
     pinned = threads.threading_layer()
@@ -104,13 +95,13 @@ def test_a_configured_pool_counts(four_cores):
         assert set(dask.compute(*(dask.delayed(share)(i) for i in range(4)))) == {(2, 2)}
 
 
-def test_on_workqueue_concurrent_tasks_run_serial_loops_and_say_so_once(four_cores, layer, said):
+def test_on_workqueue_concurrent_tasks_run_serial_loops_and_say_so_once(four_cores, layer, says):
     layer("workqueue")
     assert share() == (1, 4)
     for _ in range(2):
         found = dask.compute(*(dask.delayed(share)(i) for i in range(4)), scheduler="threads", num_workers=2)
         assert {each for _, each in found} == {1}
-    (line,) = said()
+    (line,) = says()
     assert "workqueue" in line
 
 
@@ -171,21 +162,21 @@ def test_the_environment_asks_for_a_layer_that_is_not_there():
     )
 
 
-def test_a_configured_number_is_taken_where_it_fits(four_cores, said):
+def test_a_configured_number_is_taken_where_it_fits(four_cores, says):
     with dask.config.set({"taskfmm.numba-threads": 2}):
         assert share() == (1, 2)
         how = dict(scheduler="threads", num_workers=2)
         assert set(dask.compute(*(dask.delayed(share)(i) for i in range(8)), **how)) == {(2, 2)}
-    assert said() == []
+    assert says() == []
 
 
 @pytest.mark.parametrize("workers, asked, each", [(2, 3, 2), (3, 2, 1), (8, 2, 1), (1, 9, 4)])
-def test_too_many_threads_fall_back_and_it_is_said_once(four_cores, said, workers, asked, each):
+def test_too_many_threads_fall_back_and_it_is_said_once(four_cores, says, workers, asked, each):
     how = dict(scheduler="threads", num_workers=workers)
     with dask.config.set({"taskfmm.numba-threads": asked}):
         for _ in range(3):
             assert dask.delayed(share)().compute(**how)[1] == each
-        (line,) = said()
+        (line,) = says()
         assert f"{workers} tasks at once x {asked} Numba threads are more than 4 cores" in line
         with dask.config.set({"taskfmm.oversubscribe": True}):
             assert dask.delayed(share)().compute(**how)[1] == min(asked, 4)
@@ -203,7 +194,7 @@ def test_settings_that_cannot_be_meant(four_cores, key, value):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_distributed_worker_has_its_share_already(four_cores, said, workers):
+def test_a_distributed_worker_has_its_share_already(four_cores, says, workers):
     """One Numba thread each, unless the configuration says otherwise and it fits beside the other workers."""
     import distributed
 
@@ -216,16 +207,16 @@ def test_a_distributed_worker_has_its_share_already(four_cores, said, workers):
         assert client.submit(share, pure=False).result() == (workers, 1)
         with dask.config.set({"taskfmm.numba-threads": 4}):
             assert client.submit(share, pure=False).result() == (workers, 4 // workers)
-    assert len(said()) == workers - 1
+    assert len(says()) == workers - 1
 
 
-def test_sibling_worker_processes_share_the_cores(monkeypatch, four_cores, said):
+def test_sibling_worker_processes_share_the_cores(monkeypatch, four_cores, says):
     monkeypatch.setattr(threads, "_worker_threads", lambda: 1)
     monkeypatch.setattr(threads, "_siblings", lambda now: 2)
     assert share() == (1, 1)
     with dask.config.set({"taskfmm.numba-threads": 4}):
         assert share() == (1, 2)
-    (line,) = said()
+    (line,) = says()
     assert line.startswith("2 worker processes x 1 tasks at once x 4 Numba threads are more than 4 cores")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dask.core import flatten
 from dask.task_spec import List, Task, TaskRef
 
+from taskfmm.graph.reference import Shelf
 from taskfmm.runtime import recording
 
 Graph = dict[Any, Any]
@@ -49,9 +50,9 @@ def sequence(references: Iterable[TaskRef]) -> List:
 
 
 def pieces(array: Any, graph: Graph) -> List:
-    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or the array."""
+    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or a `Reference`."""
     if not isinstance(array, da.Array):
-        return List(array)
+        return List(Shelf({"charges": array}).reference("charges"))
     graph.update(array.__dask_graph__())
     return List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
 

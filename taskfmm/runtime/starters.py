@@ -12,7 +12,8 @@ import dask.config
 
 from taskfmm.errors import InputError
 from taskfmm.runtime import settings
-from taskfmm.runtime.threads import cores, say_once
+from taskfmm.runtime.once import say_once
+from taskfmm.runtime.threads import cores
 
 IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Runs in local worker processes: a terminal sends Ctrl-C to all, and ending them in order is our task."""

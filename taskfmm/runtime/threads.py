@@ -9,7 +9,6 @@ distributed worker was given its share of the cores as ``nthreads``, so its task
 from __future__ import annotations
 
 import importlib
-import logging
 import multiprocessing
 import sys
 import threading
@@ -27,8 +26,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from taskfmm.errors import InputError
 from taskfmm.runtime import settings
-
-logger = logging.getLogger("taskfmm")
+from taskfmm.runtime.once import say_once
 
 SIBLINGS_KEPT = 10.0
 """Seconds for which a worker believes its count of the worker processes beside it."""
@@ -47,12 +45,6 @@ def n_cores() -> int:
 def most_numba_threads() -> int:
     """What this process's Numba was started with; it cannot grow."""
     return numba.config.NUMBA_NUM_THREADS
-
-
-@cache
-def say_once(message: str) -> None:
-    """Warn in the log, the first time in this process."""
-    logger.warning(message)
 
 
 def _distributed() -> ModuleType | None:
