@@ -11,3 +11,7 @@ class InputError(TaskfmmError, ValueError):
 
 class AccuracyError(InputError):
     """The requested eps is below what this kernel, dtype or input can reach; the message names the floor."""
+
+
+class MemoryLimitError(TaskfmmError, MemoryError):
+    """More memory would be needed than is allowed; nothing was computed."""
