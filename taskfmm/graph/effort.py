@@ -16,7 +16,7 @@ import numpy as np
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.rates import Rates
-from taskfmm.passes.siblings import BATCH
+from taskfmm.passes import siblings, translations
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import Chunk, FarShard, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
 
@@ -157,7 +157,7 @@ class _Counting:
             blocks=len(work.code_ptr),
             work=n_bytes(work),
             result=work.n_rows * k * DOUBLE,
-            scratch=halo * DOUBLE,
+            scratch=(halo + 2 * translations.BATCH * k) * DOUBLE,
         )
 
     def _m2l(self, shard: FarShard, first: int) -> Effort:
@@ -167,7 +167,7 @@ class _Counting:
         ptr = self.plan.lists.v.ptr
         n_pairs = float(ptr[first + shard.n_boxes] - ptr[first])
         core = 2.0 * at.rank * at.m2l.mean_rank
-        batches = float(-(-np.diff(work.code_ptr, axis=1) // BATCH).sum())
+        batches = float(-(-np.diff(work.code_ptr, axis=1) // siblings.BATCH).sum())
         halo = work.halo.rows.size * at.rank
         return Effort(
             shared={
@@ -181,7 +181,7 @@ class _Counting:
             blocks=len(work.code_ptr),
             work=n_bytes(work),
             result=work.n_rows * at.rank * dtype.itemsize,
-            scratch=(halo + 11 * BATCH * at.rank) * dtype.itemsize,
+            scratch=(halo + 11 * siblings.BATCH * at.rank) * dtype.itemsize,
         )
 
     def _to_points(self, work: SurfacesToPoints, n_surface: int, k: int, added: int) -> Effort:

@@ -13,7 +13,7 @@ COLOURS = {
     "m2p": "#bcbd22",
     "near": "#ff7f0e",
     "potential": "#9467bd",
-    "gradient": "#c5b0d5",
+    "gradient": "#e377c2",
 }
-"""Of Matplotlib's tab20: upward blue, across red, downward green, near field orange, results violet. Two of one hue
-differ in lightness, which every eye sees."""
+"""Of Matplotlib's tab20: upward blue, across red, downward green, near field orange, results violet and pink. Two of
+one hue differ in lightness, which every eye sees."""

@@ -84,9 +84,14 @@ def current(client: Any = None) -> Layout:
 
 def _get() -> Any:
     """Dask's choice. It would import distributed to look for a client; without the import there is none."""
-    if "distributed" in sys.modules or dask.config.get("scheduler", None):
+    if "distributed" not in sys.modules and not dask.config.get("scheduler", None):
+        return None
+    try:
         return get_scheduler()
-    return None
+    except RuntimeError:  # compute() would not wait for the asynchronous client that is active; others may
+        from distributed import default_client
+
+        return default_client().get
 
 
 def _of_client(client: Any) -> Layout:

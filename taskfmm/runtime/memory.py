@@ -42,8 +42,9 @@ def parse_limit(value: Any) -> int | None:
     if value is None:
         return None
     try:
-        found = math.nan if isinstance(value, bool) else float(parse_bytes(value))
-    except (TypeError, ValueError, AttributeError):
+        blank = isinstance(value, bool) or (isinstance(value, str) and not value.strip())
+        found = math.nan if blank else float(parse_bytes(value))
+    except (TypeError, ValueError, AttributeError, OverflowError):
         found = math.nan
     if not 0 < found < math.inf:
         raise InputError(f"memory_limit is {value!r}, expected bytes or a text such as '8GiB', or None")
