@@ -160,6 +160,12 @@ def test_critical_path_and_peak_of_a_graph_done_by_hand():
     assert apart.seconds == pytest.approx(7.0 + 0.2)
 
 
+def test_results_are_dropped_when_all_have_read_them():
+    chain = Tasks([[], [0], [1], [2]], [0, 1, 2, 3], np.ones(4), np.full(4, 10.0), np.zeros(4))
+    assert simulate(chain, Layout("threads")).peak[0] == 20.0
+    assert simulate(chain, Layout("distributed", 2, 1)).peak.max() == 20.0
+
+
 def test_more_loop_threads_help_as_far_as_there_are_blocks(clustered):
     found, _ = counted(clustered, ("potential",))
     for effort in found.values():
