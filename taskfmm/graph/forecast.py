@@ -50,6 +50,7 @@ class Forecast:
     path: tuple[int, ...]
     prologue: float
     epilogue: float
+    plan_bytes: int
     operator_bytes: int
     charge_bytes: int
     result_bytes: int
@@ -120,7 +121,9 @@ class Forecast:
             joined = self.result_bytes if self.n_chunks > 1 else 0
             live = max(live, int(2 * joined))
             parts = {
-                "process": self.base,
+                "process": max(0, self.base - self.plan_bytes - self.operator_bytes),
+                "plan": min(self.base, self.plan_bytes),
+                "operators": min(max(0, self.base - self.plan_bytes), self.operator_bytes),
                 "compiled loops": 0 if self.compiled else memory.COMPILED,
                 "charges": self.charge_bytes,
                 "live": live,
@@ -201,6 +204,7 @@ def forecast(
         tuple(critical_path(tasks)),
         prologue=rate.start + n_sources * rate.charge,
         epilogue=joined,
+        plan_bytes=n_bytes(plan),
         operator_bytes=n_bytes(operators),
         charge_bytes=n_sources * DOUBLE,
         result_bytes=result_bytes,

@@ -119,7 +119,10 @@ def _identity(client: Any) -> dict[str, Any]:
         return found
     if client.asynchronous or client.status != "running" or _in_a_task():
         return dict(getattr(client, "_scheduler_identity", None) or {})
-    found = dict(client.scheduler_info())
+    try:
+        found = dict(client.scheduler_info())
+    except (OSError, TimeoutError):  # whoever computes next will hear of it
+        return {}
     _told[client] = (time.monotonic(), found)
     return found
 
