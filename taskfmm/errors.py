@@ -15,3 +15,7 @@ class AccuracyError(InputError):
 
 class StorageError(TaskfmmError, OSError):
     """A file that the work needs cannot be written or read; the message names it and says what to do."""
+
+
+class MemoryLimitError(TaskfmmError, MemoryError):
+    """More memory would be needed than is allowed; nothing was computed."""

@@ -19,6 +19,7 @@ import pytest
 import taskfmm
 from taskfmm.errors import StorageError
 from taskfmm.graph import reference
+from taskfmm.graph.forecast import Forecast
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.runtime import cluster as runtime
 
@@ -156,6 +157,7 @@ import dask, numpy as np, taskfmm
 from distributed import Client
 from pathlib import Path
 from taskfmm.graph import reference
+from taskfmm.graph.forecast import Forecast
 reference.SMALL = 0
 directory = Path(sys.argv[2])
 dask.config.set({"temporary-directory": str(directory)})
@@ -276,11 +278,11 @@ def test_too_small_a_job_is_said_once(client, tiny, says):
 
 
 def test_large_jobs_and_threads_are_not_warned(client, tiny, says, monkeypatch):
-    monkeypatch.setattr(taskfmm.Fmm, "_expected_seconds", property(lambda self: 0.6))
+    monkeypatch.setattr(Forecast, "work", property(lambda self: 0.6))
     tiny[0].potential(tiny[1])
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "active_client", lambda: None)
-        patch.setattr(taskfmm.Fmm, "_expected_seconds", property(lambda self: 0.01))
+        patch.setattr(Forecast, "work", property(lambda self: 0.01))
         tiny[0].potential(tiny[1])
     assert says() == []
 
@@ -343,6 +345,7 @@ dask.config.set({"temporary-directory": sys.argv[1]})
 import dask.array as da, numpy as np, taskfmm
 from distributed import Client, LocalCluster
 from taskfmm.graph import reference
+from taskfmm.graph.forecast import Forecast
 if __name__ == "__main__":
     reference.SMALL = 0
     assert da.array_expr_enabled()

@@ -200,7 +200,7 @@ def test_a_distributed_worker_has_its_share_already(four_cores, says, workers):
 
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -229,7 +229,7 @@ def two_processes():
     """A cluster of two worker processes."""
     import distributed
 
-    options = dict(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None)
+    options = dict(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0")
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -277,7 +277,7 @@ def test_every_assignment_to_workers_gives_the_same_bits(known, workers, nthread
     rng = np.random.default_rng(1000 * workers + nthreads)
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=nthreads, processes=False, dashboard_address=None
+            n_workers=workers, threads_per_worker=nthreads, processes=False, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -30,6 +30,7 @@ def run(
     order: int | None,
     leaf_size: int | None,
     kernel: str,
+    memory_limit: str | None,
     gradient: bool,
     check: bool,
     as_json: bool,
@@ -46,7 +47,13 @@ def run(
     data = io.read(input_path)
     started = time.perf_counter()
     fmm = taskfmm.Fmm(
-        data.sources, targets=data.targets, kernel=kernel, eps=eps, order=order, leaf_size=leaf_size
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
     )
     planned = time.perf_counter()
     names = ("potential", "gradient") if gradient else ("potential",)
@@ -75,7 +82,13 @@ def run(
 @input_file
 @with_plan_options
 def explain(
-    input_path: str, eps: float, order: int | None, leaf_size: int | None, kernel: str, as_json: bool
+    input_path: str,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    kernel: str,
+    memory_limit: str | None,
+    as_json: bool,
 ) -> None:
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
     from taskfmm import io
@@ -83,7 +96,13 @@ def explain(
     data = io.read(input_path)
     started = time.perf_counter()
     fmm = taskfmm.Fmm(
-        data.sources, targets=data.targets, kernel=kernel, eps=eps, order=order, leaf_size=leaf_size
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
     )
     seconds = time.perf_counter() - started
     if as_json:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +33,15 @@ ANSWER_TIMEOUT = 5.0
 SHARED_DIRECTORY = "taskfmm.shared-directory"
 """Key in Dask's configuration: a directory that all workers see under the same name."""
 
-_workers: weakref.WeakKeyDictionary[Any, list[dict[str, Any]]] = weakref.WeakKeyDictionary()
+FRESH = 5.0
+"""Seconds for which what a scheduler said of its workers is believed."""
+
+_told: weakref.WeakKeyDictionary[Any, tuple[float, list[dict[str, Any]]]] = weakref.WeakKeyDictionary()
 _arranged: weakref.WeakSet[Any] = weakref.WeakSet()
 
 TOO_SMALL = (
-    "this evaluation is about %.2g s of work, too little for a distributed scheduler, which takes a millisecond or two "
-    'for each task: threads are quicker, e.g. phi.compute(scheduler="threads")'
+    "this evaluation is about %.2g s of work, too little for a distributed scheduler, which takes a millisecond "
+    'or two for each task: threads are quicker, e.g. phi.compute(scheduler="threads")'
 )
 
 
@@ -73,8 +77,6 @@ def prepare(client: Any, seconds: Callable[[], float]) -> None:
             if scheduler is not None and scheduler.no_workers_timeout is None:
                 scheduler.no_workers_timeout = NO_WORKERS_TIMEOUT
             _arranged.add(client)
-        if not _workers.get(client):
-            _workers[client] = _ask(client)
         if not said(TOO_SMALL) and (expected := seconds()) < ENOUGH_SECONDS:
             say_once(TOO_SMALL, expected)
 
@@ -88,11 +90,16 @@ def local_scheduler(client: Any) -> Any:
 
 
 def workers(client: Any) -> list[dict[str, Any]]:
-    """What was last known of the workers: "host", "nthreads", "memory_limit", ...; empty if nothing is."""
+    """What is known of the workers: "host", "nthreads", "memory_limit", ...; empty if nothing is."""
     scheduler = local_scheduler(client)
     if scheduler is not None:
         return [state.identity() for state in list(scheduler.workers.values())]
-    return _workers.get(client) or []
+    when, found = _told.get(client, (-FRESH, []))
+    if time.monotonic() - when >= FRESH:
+        with contextlib.suppress(OSError, TimeoutError):  # whoever computes next will hear of it
+            found = _ask(client) or found
+            _told[client] = (time.monotonic(), found)
+    return found
 
 
 def _ask(client: Any) -> list[dict[str, Any]]:
