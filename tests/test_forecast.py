@@ -207,7 +207,7 @@ def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
     with dask.config.set(scheduler="threads", num_workers=2):
         assert layout.current() == Layout("threads", 1, 2, 4)
     with dask.config.set(scheduler="processes", num_workers=3):
-        assert layout.current() == Layout("processes", 3, 1, 2)
+        assert layout.current() == Layout("processes", 3, 1, 1)
     with ThreadPoolExecutor(5) as pool, dask.config.set(pool=pool):
         assert layout.current() == Layout("threads", 1, 5, 1)
     with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler=pool):

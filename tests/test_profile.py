@@ -58,10 +58,9 @@ def phi(fmm):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes, whose loops stay serial; not the default: a test that wants it says so."""
-    environment = {"distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1}
+    """Two worker processes, not the default: a test that wants it says so."""
     options = dict(n_workers=2, threads_per_worker=1, dashboard_address=":0", set_as_default=False)
-    with dask.config.set(environment), Client(**options) as client:
+    with Client(**options) as client:
         yield client
 
 

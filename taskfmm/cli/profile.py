@@ -27,6 +27,7 @@ def profile(
     order: int | None,
     leaf_size: int | None,
     kernel: str,
+    memory_limit: str | None,
     as_json: bool,
     gradient: bool,
     levels: bool,
@@ -44,7 +45,13 @@ def profile(
 
     data = io.read(input_path)
     fmm = taskfmm.Fmm(
-        data.sources, targets=data.targets, kernel=kernel, eps=eps, order=order, leaf_size=leaf_size
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
     )
     names = ("potential", "gradient") if gradient else ("potential",)
     dask.compute(fmm.evaluate(-data.charges, outputs=names))

@@ -77,7 +77,7 @@ def current(client: Any = None) -> Layout:
     wanted = dask.config.get("num_workers", None)
     if get is multiprocessing.get:
         wanted = wanted or CPU_COUNT
-        return Layout("processes", wanted, 1, _loop_threads(CPU_COUNT))
+        return Layout("processes", wanted, 1, _loop_threads(n_cores()))
     if isinstance(get, functools.partial):  # an executor as the scheduler
         return local_threads(int(get.args[1]))
     if get is None or get is threaded.get:
