@@ -74,7 +74,9 @@ def test_bytes_are_those_of_the_tasks(clustered, outputs):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             result = function(*args)
-            measured[key] = (result.nbytes, tracemalloc.get_traced_memory()[1] - before)
+            peak = tracemalloc.get_traced_memory()[1] - before
+            # what other threads of this process allocate meanwhile is counted too: the least of several
+            measured[key] = (result.nbytes, min(peak, measured.get(key, (0, peak))[1]))
             return result
 
         return run
@@ -84,9 +86,11 @@ def test_bytes_are_those_of_the_tasks(clustered, outputs):
         graph[key].func = watched(_bare(key), task.func)
     with dask.config.set(scheduler="synchronous"):
         dask.get(graph, list(graph))  # once, so that whatever is made once is there
+    measured.clear()
     tracemalloc.start()
     try:
-        dask.get(graph, list(graph))
+        for _ in range(3):
+            dask.get(graph, list(graph))
     finally:
         tracemalloc.stop()
     small = 2**17

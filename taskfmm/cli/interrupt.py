@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,4 +54,6 @@ def _end(seconds: float) -> None:
     time.sleep(seconds)
     for process in multiprocessing.active_children():
         process.kill()
+    if "taskfmm.graph.reference" in sys.modules:
+        sys.modules["taskfmm.graph.reference"].remove_files()
     os._exit(INTERRUPTED)

@@ -37,7 +37,8 @@ class Published:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._remove = weakref.finalize(self, _remove, path, os.getpid())
+        self.remove = weakref.finalize(self, _remove, path, os.getpid())
+        _published.add(self)
 
 
 def _remove(path: Path, owner: int) -> None:
@@ -45,6 +46,15 @@ def _remove(path: Path, owner: int) -> None:
     if os.getpid() == owner:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+_published: weakref.WeakSet[Published] = weakref.WeakSet()
+
+
+def remove_files() -> None:
+    """All files of this process, now: for a process that ends without the usual farewell."""
+    for published in list(_published):
+        published.remove()
 
 
 _kept: weakref.WeakKeyDictionary[Any, dict[Published, set[Any]]] = weakref.WeakKeyDictionary()
