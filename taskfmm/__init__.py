@@ -17,11 +17,29 @@ from taskfmm.version import __version__
 if TYPE_CHECKING:
     from taskfmm.direct_sum import direct
     from taskfmm.fmm import Fmm
+    from taskfmm.runtime.profile import profile
     from taskfmm.runtime.progress import progress
+    from taskfmm.runtime.schedulers import use
 
-__all__ = ["AccuracyError", "Fmm", "InputError", "TaskfmmError", "__version__", "direct", "progress"]
+__all__ = [
+    "AccuracyError",
+    "Fmm",
+    "InputError",
+    "TaskfmmError",
+    "__version__",
+    "direct",
+    "profile",
+    "progress",
+    "use",
+]
 
-_HOME = {"Fmm": "taskfmm.fmm", "direct": "taskfmm.direct_sum", "progress": "taskfmm.runtime.progress"}
+_HOME = {
+    "Fmm": "taskfmm.fmm",
+    "direct": "taskfmm.direct_sum",
+    "profile": "taskfmm.runtime.profile",
+    "progress": "taskfmm.runtime.progress",
+    "use": "taskfmm.runtime.schedulers",
+}
 
 
 def __getattr__(name: str) -> Any:

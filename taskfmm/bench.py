@@ -7,25 +7,22 @@ have done meanwhile.
 
 from __future__ import annotations
 
-import copy
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from statistics import median
 from typing import Any, NamedTuple
 
 import dask
-import dask.array as da
 import numpy as np
 
 from taskfmm.direct_sum import direct
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
-from taskfmm.graph.spec import lazy
 from taskfmm.jit import jit
+from taskfmm.runtime.profile import profile
 from taskfmm.runtime.threads import n_cores
-from taskfmm.runtime.timings import OPERATORS, operator_of
 
 N_TARGETS, N_SOURCES = 1024, 8192
 """Size of the reference: it fits the second-level cache, and one pass takes milliseconds."""
@@ -82,60 +79,6 @@ def reference_rate(seconds: float = 0.25) -> Rate:
     return pair_rate(lambda: reference_loop(*targets, *sources, charges, out), N_TARGETS * N_SOURCES, seconds)
 
 
-class Clock:
-    """Times tasks inside the threads that run them, so that waiting for the scheduler is not counted.
-
-    records : (operator, seconds, seconds of this thread's CPU) of each task that ran
-    """
-
-    def __init__(self) -> None:
-        self.records: list[tuple[str, float, float]] = []
-        self._lock = threading.Lock()
-
-    def around(self, operator: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
-
-        def timed(*args: Any) -> Any:
-            cpu, wall = time.thread_time(), time.perf_counter()
-            try:
-                return function(*args)
-            finally:
-                record = (operator, time.perf_counter() - wall, time.thread_time() - cpu)
-                with self._lock:
-                    self.records.append(record)
-
-        return timed
-
-    def inside(self, array: da.Array) -> da.Array:
-        """The same array, of tasks that are timed."""
-        graph: dict[Any, Any] = {}
-        for key, task in array.__dask_graph__().items():
-            operator = operator_of(key)
-            graph[key] = task if operator is None else self._timed_task(operator, task)
-        return lazy(graph, array.name, array.chunks, array.dtype)
-
-    def _timed_task(self, operator: str, task: Any) -> Any:
-        twin = copy.copy(task)
-        twin.func = self.around(operator, task.func)
-        return twin
-
-    def outside(self, run: Run, threads: int) -> dict[str, float]:
-        """Shares of the threads' time, and of the CPU time, of a run that were spent in no task of ours."""
-        wall = sum(record[1] for record in self.records)
-        cpu = sum(record[2] for record in self.records)
-        return {"outside": 1.0 - wall / (threads * run.seconds), "outside_cpu": 1.0 - cpu / run.cpu_seconds}
-
-    def by_operator(self) -> dict[str, dict[str, float]]:
-        """Tasks, seconds and CPU seconds of each operator, in the order of the method."""
-        found: dict[str, dict[str, float]] = {}
-        for name in OPERATORS:
-            rows = [(wall, cpu) for operator, wall, cpu in self.records if operator == name]
-            if rows:
-                wall, cpu = map(sum, zip(*rows, strict=True))
-                found[name] = {"tasks": len(rows), "seconds": wall, "cpu_seconds": cpu}
-        return found
-
-
 class Run(NamedTuple):
     """One evaluation: results by output, seconds from charges to results, CPU seconds of the process, tasks."""
 
@@ -149,22 +92,37 @@ def evaluate(
     fmm: Fmm,
     charges: np.ndarray,
     outputs: Sequence[str] = ("potential",),
-    threads: int = 1,
-    clock: Clock | None = None,
+    threads: int | None = 1,
 ) -> Run:
-    """One evaluation on exactly that many threads.
+    """One evaluation on exactly that many threads; with None, by the scheduler that Dask is configured for.
 
     A pool of its own, unlike ``num_workers``, keeps one Dask thread from giving all cores to the loops.
     """
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) if threads else nullcontext() as pool:
+        how: dict[str, Any] = {"scheduler": "threads", "pool": pool} if pool else {}
         wall, cpu = time.perf_counter(), time.process_time()
         arrays = fmm.evaluate(charges, outputs)
-        if clock is not None:
-            arrays = {name: clock.inside(array) for name, array in arrays.items()}
-        found = dask.compute(*arrays.values(), scheduler="threads", pool=pool)
+        found = dask.compute(*arrays.values(), **how)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
     return Run(dict(zip(arrays, found, strict=True)), wall, cpu, len(tasks))
+
+
+def by_operator(recorded: profile) -> dict[str, dict[str, float]]:
+    """Tasks, seconds and CPU seconds of each operator, in the order of the method."""
+    return {
+        row["operator"]: {name: row[name] for name in ("tasks", "seconds", "cpu_seconds")}
+        for row in recorded.table(by="operator")
+    }
+
+
+def outside(recorded: profile, run: Run, threads: int) -> dict[str, float]:
+    """Shares of the threads' time, and of the CPU time, of a recorded run that were spent in no task of ours."""
+    spent = recorded.totals()
+    return {
+        "outside": 1.0 - spent["seconds"] / (threads * run.seconds),
+        "outside_cpu": 1.0 - spent["cpu_seconds"] / run.cpu_seconds,
+    }
 
 
 def errors(fmm: Fmm, charges: np.ndarray, found: dict[str, np.ndarray], seed: int = 0) -> dict[str, float]:
@@ -200,7 +158,7 @@ def timed_evaluations(
     dict
         evaluation_seconds, evaluation_cpu_seconds (medians of the repeats), evaluations (each),
         first_evaluation_seconds, tasks; from one
-        more run with clocks in the tasks: operators; outside and outside_cpu, what Dask and Python between the
+        more run that is recorded: operators; outside and outside_cpu, what Dask and Python between the
         tasks take; errors by output
     """
     first = evaluate(fmm, new_charges(charges, 0), outputs, threads)
@@ -208,9 +166,9 @@ def timed_evaluations(
         evaluate(fmm, new_charges(charges, i), outputs, threads)._replace(results={})
         for i in range(1, max(1, repeats) + 1)
     ]
-    clock = Clock()
     last = new_charges(charges, repeats + 1)
-    clocked = evaluate(fmm, last, outputs, threads, clock)
+    with profile() as recorded:
+        run = evaluate(fmm, last, outputs, threads)
     return {
         "threads": threads,
         "evaluation_seconds": median(run.seconds for run in runs),
@@ -218,9 +176,9 @@ def timed_evaluations(
         "evaluations": [run.seconds for run in runs],
         "first_evaluation_seconds": first.seconds,
         "tasks": runs[0].tasks,
-        "operators": clock.by_operator(),
-        **clock.outside(clocked, threads),
-        "errors": errors(fmm, last, clocked.results),
+        "operators": by_operator(recorded),
+        **outside(recorded, run, threads),
+        "errors": errors(fmm, last, run.results),
     }
 
 

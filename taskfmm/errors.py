@@ -11,3 +11,11 @@ class InputError(TaskfmmError, ValueError):
 
 class AccuracyError(InputError):
     """The requested eps is below what this kernel, dtype or input can reach; the message names the floor."""
+
+
+class StorageError(TaskfmmError, OSError):
+    """A file that the work needs cannot be written or read; the message names it and says what to do."""
+
+
+class MemoryLimitError(TaskfmmError, MemoryError):
+    """More memory would be needed than is allowed; nothing was computed."""

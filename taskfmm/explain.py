@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from dask.utils import format_bytes
 
 from taskfmm.errors import AccuracyError
+from taskfmm.graph.effort import n_bytes
 from taskfmm.operators.levels import load
 
 if TYPE_CHECKING:
     from taskfmm.fmm import Fmm
 
 
-def n_bytes(value: Any) -> int:
-    """Bytes of the arrays in a nest of dataclasses and containers."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if is_dataclass(value):
-        return sum(n_bytes(getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, dict):
-        return sum(map(n_bytes, value.values()))
-    if isinstance(value, (list, tuple)):
-        return sum(map(n_bytes, value))
-    return 0
+def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, Any]:
+    """Numbers about a plan and one evaluation.
 
-
-def facts(fmm: Fmm) -> dict[str, Any]:
-    """Numbers about a plan: points, boxes by level, mean list sizes, operators, tasks, bytes."""
+    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; under
+    "forecast" the graph, expected seconds and memory, see `taskfmm.graph.forecast.Forecast.facts`. Without points
+    there are no boxes and no forecast.
+    """
     found: dict[str, Any] = {
         "kernel": fmm.kernel.name,
         "eps": fmm.eps,
@@ -63,9 +56,9 @@ def facts(fmm: Fmm) -> dict[str, Any]:
         "w": lists.w.idx.size / n_leaves,
         "x": lists.x.idx.size / tree.n_boxes,
     }
-    graph: Any = fmm.potential(np.zeros(len(fmm.sources))).__dask_graph__()
-    found["tasks"] = dict(Counter(str(key[0]).split("-")[0] for key in graph))
     found["plan_bytes"] = n_bytes(plan)
+    found["forecast"] = fmm.forecast(outputs).facts()
+    found["tasks"] = {name: row["tasks"] for name, row in found["forecast"]["operators"].items()}
     return found
 
 
@@ -78,9 +71,9 @@ def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 
-def explain(fmm: Fmm) -> str:
+def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
     """The facts as text."""
-    found = facts(fmm)
+    found = facts(fmm, outputs)
     chosen = found["operators"]["potential"]
     gradient = found["operators"]["gradient"]
     lines = [
@@ -92,13 +85,10 @@ def explain(fmm: Fmm) -> str:
     if "levels" not in found:
         return "\n".join([*lines, "nothing to do: there are no sources or no targets, every output is zero"])
     sizes = found["list_sizes"]
-    tasks = found["tasks"]
     lines += [
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
-        f"graph           {sum(tasks.values()):,} tasks: "
-        + ", ".join(f"{name} {n}" for name, n in sorted(tasks.items())),
-        f"plan            {found['plan_bytes'] / 2**20:,.1f} MiB",
+        f"plan            {format_bytes(found['plan_bytes'])}",
         "",
         f"{'level':>5} {'boxes':>9} {'leaves':>9} {'shards':>7} {'near shards':>12}",
     ]
@@ -106,4 +96,65 @@ def explain(fmm: Fmm) -> str:
         f"{row['level']:>5} {row['boxes']:>9,} {row['leaves']:>9,} {row['shards']:>7} {row['near_shards']:>12}"
         for row in found["levels"]
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_forecast(found["forecast"])])
+
+
+def _forecast(found: dict[str, Any]) -> list[str]:
+    """What one evaluation will take, line by line."""
+    memory = dict(found["memory"])
+    peak = memory.pop("peak")
+    largest = found["largest_task"]
+    path = ", ".join(f"{n} {name}" if n > 1 else name for name, n in found["critical_path"].items())
+    lines = [
+        f"an evaluation of {' and '.join(found['outputs'])}, on {found['scheduler']}",
+        f"graph           {found['tasks']:,} tasks, {found['edges']:,} edges; "
+        f"{format_bytes(found['edge_bytes'])} along them, results {format_bytes(found['result_bytes'])}",
+        f"expected        {_seconds(found['seconds'])}; all tasks together {_seconds(found['work_seconds'])}",
+        f"critical path   {_seconds(found['critical_path_seconds'])}: {path}; "
+        f"parallelism {found['parallelism']:.1f}",
+        f"peak memory     {format_bytes(peak)}: "
+        + ", ".join(f"{name} {format_bytes(size)}" for name, size in memory.items() if size),
+        f"largest task    {format_bytes(largest['bytes'])}: {largest['operator']} of level {largest['level']}",
+        "",
+        f"{'operator':<10} {'tasks':>6} {'expected s':>11} {'share':>7} {'results':>11}",
+    ]
+    lines += [
+        f"{name:<10} {row['tasks']:>6} {row['seconds']:>11.4f} {row['seconds'] / found['work_seconds']:>7.1%} "
+        f"{format_bytes(row['result_bytes']):>11}"
+        for name, row in found["operators"].items()
+    ]
+    return lines
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1.0 else f"{1e3 * value:.3g} ms"
+
+
+def html(fmm: Fmm) -> str:
+    """What a notebook shows of a plan."""
+    chosen = fmm.accuracy("potential")
+    same = fmm.targets is fmm.sources
+    rows = {
+        "points": f"{len(fmm.sources):,}" + ("" if same else f" sources, {len(fmm.targets):,} targets"),
+        "kernel": fmm.kernel.name,
+        "eps": f"{fmm.eps:g}",
+        "order": f"{chosen.order}",
+        "dtype": str(fmm.dtype),
+    }
+    if fmm.plan is not None:
+        tree, found = fmm.plan.tree, fmm.forecast()
+        rows |= {
+            "leaf size": f"{fmm.leaf_size:,}",
+            "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
+            "tasks": f"{len(found.keys):,}",
+            "expected": f"{_seconds(found.seconds)} a potential, on {found.layout}",
+            "plan": format_bytes(n_bytes(fmm.plan)),
+            "peak memory": format_bytes(found.memory["peak"]),
+        }
+    cell = "text-align:left;padding:1px 12px 1px 0"
+    body = "".join(
+        f'<tr><th style="{cell};font-weight:600">{name}</th><td style="{cell}">{escape(value)}</td></tr>'
+        for name, value in rows.items()
+    )
+    caption = '<caption style="text-align:left;font-weight:600;padding-bottom:4px">taskfmm.Fmm</caption>'
+    return f'<table style="border-collapse:collapse">{caption}{body}</table>'

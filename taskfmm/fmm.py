@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -13,6 +14,8 @@ from taskfmm import validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.graph import build as graph_build
+from taskfmm.graph import reference
+from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy, choose
@@ -20,6 +23,7 @@ from taskfmm.operators.levels import load
 from taskfmm.passes import result, serial
 from taskfmm.plan import plan as planner
 from taskfmm.plan import tune
+from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
@@ -51,11 +55,16 @@ class Fmm:
         Most sources, and most targets, in a leaf; chosen for speed if left out.
     dtype : float64 or float32
         Of the results. The work is done in float64 wherever eps needs it.
+    memory_limit : int or str, optional
+        Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
+        refused, before planning if the number of points says so, else when an evaluation is asked for.
 
     Raises
     ------
     InputError
         Shapes, dtypes or values that do not fit; the message says what to change.
+    MemoryLimitError
+        So many points cannot be planned and evaluated within ``memory_limit``.
     AccuracyError
         An eps below what can be reached; the message names the floor.
 
@@ -85,11 +94,15 @@ class Fmm:
         order: int | None = None,
         leaf_size: int | None = None,
         dtype: Any = np.float64,
+        memory_limit: int | str | None = None,
     ) -> None:
         self.kernel = KERNELS[validate.kernel(kernel, KERNELS)]
         self.dtype = validate.dtype(dtype)
         self.eps = validate.eps(eps)
         self.order = validate.order(order)
+        self.memory_limit = memory.parse_limit(memory_limit)
+        memory.refuse_hopeless(self.memory_limit, sources, targets)
+        self._forecasts: dict[tuple[tuple[str, ...], layout.Layout], Forecast] = {}
         self._chosen: dict[str, Accuracy] = {}
         self.accuracy("potential")
         self.sources = validate.points("sources", sources)
@@ -188,6 +201,9 @@ class Fmm:
             As `potential`; also an unknown output.
         AccuracyError
             A gradient was asked for, and eps is below its floor.
+        MemoryLimitError
+            More memory would be needed than ``memory_limit``, or the smallest worker of the active distributed
+            client, allows.
 
         Notes
         -----
@@ -209,6 +225,7 @@ class Fmm:
         if self.plan is None:
             shapes = {"potential": (len(self.targets),), "gradient": (len(self.targets), 3)}
             return {output: da.zeros(shapes[output], dtype=self.dtype) for output in wanted}
+        self._prepare(wanted)
         graph, chunks = self._graph(self.plan, q, wanted)
         return {
             output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), self.dtype)
@@ -221,6 +238,7 @@ class Fmm:
         mode = "gradient" if "gradient" in wanted else "potential"
         return graph_build.build(
             plan,
+            self._works,
             self.kernel.name,
             self.accuracy(mode),
             charges,
@@ -230,10 +248,71 @@ class Fmm:
             self._token(charges, mode),
         )
 
+    @cached_property
+    def _works(self) -> reference.Shelf:
+        """What tasks refer to; shared by all evaluations, so that other processes read it once."""
+        assert self.plan is not None
+        return graph_build.works(self.plan)
+
     def _token(self, charges: Any, mode: str) -> str:
         digest = hashlib.sha256(f"{self._digest} {mode} {self.accuracy(mode)}".encode())
         digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
         return digest.hexdigest()[:24]
+
+    def forecast(self, outputs: Sequence[str] | str = ("potential",)) -> Forecast:
+        """What one evaluation would take on the scheduler in use: its graph, seconds and memory.
+
+        Parameters
+        ----------
+        outputs : sequence of "potential" and "gradient"
+
+        Returns
+        -------
+        taskfmm.graph.forecast.Forecast
+
+        Raises
+        ------
+        InputError
+            An unknown output, or a plan without points, of which there is nothing to tell.
+        AccuracyError
+            As `evaluate`.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> fmm = taskfmm.Fmm(np.random.default_rng(271).random((1000, 3)))
+        >>> fmm.forecast().memory["peak"] < 2**31
+        True
+        """
+        wanted = validate.outputs(outputs)
+        if self.plan is None:
+            raise InputError("there are no sources or no targets: every output is zero, without any task")
+        at = layout.current()
+        if (wanted, at) not in self._forecasts:
+            operators = load(
+                self.kernel.name, self.accuracy("gradient" if "gradient" in wanted else "potential")
+            )
+            graph, _ = self._graph(self.plan, np.zeros(len(self.sources)), wanted)
+            self._forecasts[wanted, at] = forecast(
+                self.plan, graph, operators, self.kernel, wanted, self.dtype, at
+            )
+        return self._forecasts[wanted, at].refreshed
+
+    def _prepare(self, wanted: tuple[str, ...]) -> None:
+        """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
+        client = cluster.active_client()
+        if client is not None:
+            reference.release()
+            cluster.prepare(client, lambda: self.forecast(wanted).work)
+        at = layout.current()
+        if self.memory_limit is not None:
+            found = self.forecast(wanted).memory
+            advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
+            memory.refuse(found, self.memory_limit, "memory_limit", advice)
+        if at.memory_limit:
+            found = self.forecast(wanted).memory
+            advice = "use more workers, or give them more memory"
+            memory.refuse(found, at.memory_limit, "the limit of the smallest worker", advice)
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
@@ -282,11 +361,47 @@ class Fmm:
         wrong = float(np.linalg.norm(found[rows] - exact))
         return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
 
-    def explain(self) -> str:
-        """What was planned: boxes by level, list sizes, operators, tasks and bytes, as a table of text."""
+    def explain(self, outputs: Sequence[str] | str = ("potential",)) -> str:
+        """What was planned, and what an evaluation of these outputs will take, as text.
+
+        Boxes by level, list sizes, operators; tasks, edges and bytes of the graph; the critical path; seconds
+        and peak memory on the scheduler in use. `taskfmm.explain.facts` gives the same as data.
+        """
         from taskfmm.explain import explain
 
-        return explain(self)
+        return explain(self, outputs)
+
+    def visualize(self, filename: str | None = None, outputs: Sequence[str] | str = ("potential",)) -> Any:
+        """Draw the graph of an evaluation: a node for each operator and level, coloured by operator.
+
+        Upward on the left, M2L across, downward on the right. The area of a node is its expected seconds, the
+        width of a line the bytes that move along it.
+
+        Parameters
+        ----------
+        filename : str, optional
+            Where to write the picture, in any format that Matplotlib knows.
+        outputs : sequence of "potential" and "gradient"
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            Matplotlib is missing: ``pip install "taskfmm[viz]"``.
+        InputError
+            As `forecast`.
+        """
+        from taskfmm.graph.drawing import draw
+
+        return draw(self.forecast(outputs), filename)
+
+    def _repr_html_(self) -> str:
+        from taskfmm.explain import html
+
+        return html(self)
 
     def __repr__(self) -> str:
         targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"

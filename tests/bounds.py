@@ -79,3 +79,6 @@ FLOAT32_ERROR = 1e-6
 FAR_GRADIENT = 10.0
 """Error of a gradient far from all sources, in units of eps times the potential over the width of the cloud: the
 potential errs by eps over about a tenth of that width, the size of a leaf."""
+
+TWO_CLOCKS = 1e-3
+"""Seconds by which two clocks of one machine may differ over one task: one is steady, the other is corrected."""

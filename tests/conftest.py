@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import pytest
 
 import taskfmm
 from taskfmm.plan import cost, plan
+from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
 
 
@@ -58,3 +60,44 @@ def fmm(request) -> taskfmm.Fmm:
 @pytest.fixture
 def charges(fmm) -> np.ndarray:
     return np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[object]:
+    """Two worker processes of one thread each, shared by all tests that leave them alive."""
+    distributed = pytest.importorskip("distributed")
+    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+    with distributed.LocalCluster(**options) as found:
+        yield found
+
+
+@pytest.fixture
+def client(cluster) -> Iterator[object]:
+    """Dask's default for one test."""
+    from distributed import Client
+
+    with Client(cluster) as found:
+        yield found
+
+
+@pytest.fixture
+def says(monkeypatch, caplog):
+    """What is said in this test, as if nothing had been said before."""
+    monkeypatch.setattr(once, "_said", set())
+    caplog.set_level(logging.WARNING, "taskfmm")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "taskfmm"]
+
+
+@pytest.fixture
+def by_reference(monkeypatch) -> None:
+    """Plans of any size travel by reference."""
+    from taskfmm.graph import reference
+
+    monkeypatch.setattr(reference, "SMALL", 0)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
+    """Few tasks, for schedulers that take milliseconds for each."""
+    rng = np.random.default_rng(9274013)
+    return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)

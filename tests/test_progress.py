@@ -1,4 +1,4 @@
-"""The bar, the compile line and the operator table: what they count, and when they keep quiet."""
+"""The bar and the compile line: what they count, and when they keep quiet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from dask.task_spec import Task, TaskRef
 
 from taskfmm.runtime import progress as module
+from taskfmm.runtime.names import operator_of
 from taskfmm.runtime.progress import progress
-from taskfmm.runtime.timings import OperatorTimings, operator_of
 
 
 def add(*values):
@@ -156,25 +156,3 @@ print(g(1), g(1.0))
     assert done.stdout.split() == ["2", "2.0"]
     assert done.stderr.count("compiling kernels") == 1
     assert done.stderr.startswith("INFO:taskfmm:")
-
-
-def test_the_table_adds_up_tasks_by_operator():
-    dsk, key = graph()
-    with OperatorTimings() as timings:
-        dask.threaded.get(dsk, key)
-    found = timings.by_operator()
-    assert {name: n for name, (n, _) in found.items()} == {"m2l": 1, "near": 2, "potential": 1}
-    assert all(seconds > 0 for _, seconds in found.values())
-    lines = timings.table().splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [
-        ["m2l", "1"],
-        ["near", "2"],
-        ["potential", "1"],
-        ["all", "4"],
-    ]
-    shares = [float(line.split()[-1].rstrip("%")) for line in lines[1:-1]]
-    assert sum(shares) == pytest.approx(100.0, abs=0.2)
-
-
-def test_the_table_of_nothing():
-    assert OperatorTimings().table().splitlines()[-1].split() == ["all", "0", "0.000", "0.0%"]

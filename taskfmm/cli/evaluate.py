@@ -10,7 +10,7 @@ import click
 
 import taskfmm
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, with_plan_options
+from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
 
 N_CHECK = 1000
 """Random targets of the error estimate: enough to pin a relative l2 error to a few per cent."""
@@ -22,6 +22,7 @@ N_CHECK = 1000
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
 @click.option("--gradient", is_flag=True, help="Also write /gradient.")
 @click.option("--check/--no-check", default=False, help="Compare with the direct sum at random targets.")
+@with_scheduler
 def run(
     input_path: str,
     output: str,
@@ -29,6 +30,7 @@ def run(
     order: int | None,
     leaf_size: int | None,
     kernel: str,
+    memory_limit: str | None,
     gradient: bool,
     check: bool,
     as_json: bool,
@@ -45,7 +47,13 @@ def run(
     data = io.read(input_path)
     started = time.perf_counter()
     fmm = taskfmm.Fmm(
-        data.sources, targets=data.targets, kernel=kernel, eps=eps, order=order, leaf_size=leaf_size
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
     )
     planned = time.perf_counter()
     names = ("potential", "gradient") if gradient else ("potential",)
@@ -74,7 +82,13 @@ def run(
 @input_file
 @with_plan_options
 def explain(
-    input_path: str, eps: float, order: int | None, leaf_size: int | None, kernel: str, as_json: bool
+    input_path: str,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    kernel: str,
+    memory_limit: str | None,
+    as_json: bool,
 ) -> None:
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
     from taskfmm import io
@@ -82,7 +96,13 @@ def explain(
     data = io.read(input_path)
     started = time.perf_counter()
     fmm = taskfmm.Fmm(
-        data.sources, targets=data.targets, kernel=kernel, eps=eps, order=order, leaf_size=leaf_size
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
     )
     seconds = time.perf_counter() - started
     if as_json:

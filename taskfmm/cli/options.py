@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import click
+
+from taskfmm.cli.interrupt import prompt_interrupt
 
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
 plan_options = [
@@ -12,6 +15,7 @@ plan_options = [
     click.option("--order", type=int, help="Order p; overrides the choice made from eps."),
     click.option("--leaf-size", type=int, help="Most points in a leaf; chosen by the library if left out."),
     click.option("--kernel", default="laplace", show_default=True, help="Pair interaction."),
+    click.option("--memory-limit", metavar="BYTES", help="Refuse what would need more, for example 8GiB."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
 ]
 
@@ -21,3 +25,22 @@ def with_plan_options(command: Any) -> Any:
     for option in reversed(plan_options):
         command = option(command)
     return command
+
+
+def with_scheduler(command: Any) -> Any:
+    """Adds ``--config`` to a command that evaluates, and runs it on the scheduler that this names."""
+
+    @click.option(
+        "--config",
+        metavar="NAME|FILE",
+        help="Scheduler: synchronous, threads, hybrid, local-cluster, slurm, kubernetes or a Dask YAML file. "
+        "Left out, what DASK_CONFIG says.",
+    )
+    @wraps(command)
+    def run(*args: Any, config: str | None, **options: Any) -> Any:
+        from taskfmm.runtime.schedulers import use
+
+        with prompt_interrupt(), use(config):
+            return command(*args, **options)
+
+    return run

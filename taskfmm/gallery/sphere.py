@@ -14,8 +14,8 @@ import numpy as np
 
 import taskfmm
 from taskfmm.generate import cloud, new_seed
+from taskfmm.runtime.profile import profile
 from taskfmm.runtime.progress import progress
-from taskfmm.runtime.timings import OperatorTimings
 
 N_CHECK = 1000
 
@@ -46,12 +46,12 @@ def main(n: int, order: int, leaf_size: int, seed: int | None) -> None:
 
     # New charges on the same plan, as a solver would: the keys differ, so nothing is reused but the plan.
     charges = charges[::-1].copy()
-    with progress(), OperatorTimings() as timings:
+    with progress(), profile() as recorded:
         phi, seconds = _timed(fmm.potential(charges))
     click.echo(f"second evaluation   {seconds:8.2f} s")
     error = fmm.error_estimate(charges, phi, n_samples=min(n, N_CHECK))
     click.echo(f"relative l2 error   {error:8.1e}   (against the direct sum at {min(n, N_CHECK)} targets)")
-    click.echo(f"\n{timings.table()}")
+    click.echo(f"\n{recorded}")
 
 
 if __name__ == "__main__":

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from dask.task_spec import TaskRef
 
 from taskfmm.graph import tasks
+from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, pieces, sequence
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import FarShard, Halo
 
+FAR_OPERATORS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p")
+
+
+def works(plan: Plan) -> Shelf:
+    """All that tasks need of a plan, by name: what ``far/<level>/<shard>/<operator>`` and the like refer to."""
+    values: dict[str, Any] = {"source_order": plan.tree.source_order}
+    for shard in chain.from_iterable(plan.far):
+        for operator in FAR_OPERATORS:
+            values[_far(shard, operator)] = getattr(shard, operator)
+    values |= {f"near/{number}": work for number, work in enumerate(plan.near)}
+    values |= {f"chunk/{i}": chunk for i, chunk in enumerate(plan.chunks)}
+    return Shelf({name: value for name, value in values.items() if value is not None})
+
+
+def _far(shard: FarShard, operator: str) -> str:
+    return f"far/{shard.level}/{shard.number}/{operator}"
+
 
 class GraphBuilder:
     """Builds the graph of one evaluation.
 
+    shelf : the `works` of the plan
     token : names kernel, accuracy, geometry and charges; a key is ("<operator>-<token>", level, shard)
     output : "potential", or "gradient" for both
     """
 
-    def __init__(self, plan: Plan, kernel: str, accuracy: Accuracy, output: str, token: str) -> None:
+    def __init__(
+        self, plan: Plan, shelf: Shelf, kernel: str, accuracy: Accuracy, output: str, token: str
+    ) -> None:
         self.plan = plan
+        self.shelf = shelf
         self.names = (kernel, accuracy)
         self.kernel = kernel
         self.output = output
@@ -40,7 +63,7 @@ class GraphBuilder:
 
     def evaluate(self, charges: Any) -> Graph:
         """Tasks from the charges to the values of each shard."""
-        order = self.plan.tree.source_order
+        order = self.shelf.reference("source_order")
         self.charges = self._add("charges", 0, 0, tasks.charges, order, pieces(charges, self.graph))
         # The order of insertion is the order of the passes; the near field depends on the charges alone.
         for shards in reversed(self.plan.far):
@@ -50,10 +73,9 @@ class GraphBuilder:
             for shard in shards:
                 self._downward(shard)
         for number, work in enumerate(self.plan.near):
-            ref = self._add(
-                "near", work.level, number, tasks.near, work, self.charges, self.kernel, self.output
-            )
-            self.near.append(ref)
+            at = (work.level, number)
+            own = self.shelf.reference(f"near/{number}")
+            self.near.append(self._add("near", *at, tasks.near, own, self.charges, self.kernel, self.output))
         return self.graph
 
     def collect(self, output: str, scale: float, dtype: np.dtype) -> tuple[str, tuple[int, ...]]:
@@ -62,55 +84,60 @@ class GraphBuilder:
         for i, chunk in enumerate(self.plan.chunks):
             values = sequence([*(self.far[key] for key in chunk.far), *(self.near[n] for n in chunk.near)])
             key = (name, i) if output == "potential" else (name, i, 0)
-            add(self.graph, key, tasks.collect, chunk, values, self.kernel, output, scale, dtype)
+            own = self.shelf.reference(f"chunk/{i}")
+            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, dtype)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 
     def _add(self, operator: str, level: int, shard: int, function: Any, *args: Any) -> TaskRef:
         return add(self.graph, (self.name(operator), level, shard), function, *args)
 
+    def _work(self, shard: FarShard, operator: str) -> Reference:
+        return self.shelf.reference(_far(shard, operator))
+
+    def _far_task(self, operator: str, shard: FarShard, *args: Any) -> TaskRef:
+        function, work = getattr(tasks, operator), self._work(shard, operator)
+        return self._add(operator, shard.level, shard.number, function, shard.level, work, *args)
+
     def _read(self, expansions: dict[tuple[int, int], TaskRef], halo: Halo) -> Any:
         return sequence([expansions[halo.level, s] for s in halo.shards])
 
     def _upward(self, shard: FarShard) -> None:
-        at = (shard.level, shard.number)
         own: TaskRef | None = None
         if shard.p2m:
-            own = self._add("p2m", *at, tasks.p2m, shard.level, shard.p2m, self.charges, *self.names)
+            own = self._far_task("p2m", shard, self.charges, *self.names)
         if shard.m2m:
             children = self._read(self.multipoles, shard.m2m.halo)
-            own = self._add("m2m", *at, tasks.m2m, shard.level, shard.m2m, own, children, *self.names)
+            own = self._far_task("m2m", shard, own, children, *self.names)
         if own is not None:
-            self.multipoles[at] = own
+            self.multipoles[shard.level, shard.number] = own
 
     def _downward(self, shard: FarShard) -> None:
         at = (shard.level, shard.number)
         parts = []
         if shard.m2l:
             halo = self._read(self.multipoles, shard.m2l.halo)
-            parts.append(self._add("m2l", *at, tasks.m2l, shard.level, shard.m2l, halo, *self.names))
+            parts.append(self._far_task("m2l", shard, halo, *self.names))
         if shard.p2l:
-            parts.append(self._add("p2l", *at, tasks.p2l, shard.level, shard.p2l, self.charges, *self.names))
+            parts.append(self._far_task("p2l", shard, self.charges, *self.names))
         if parts or shard.l2l:
+            work = self._work(shard, "l2l") if shard.l2l else None
             parents = self._read(self.locals, shard.l2l.halo) if shard.l2l else sequence([])
-            args = (shard.level, shard.n_boxes, shard.l2l, parents, sequence(parts), *self.names)
+            args = (shard.level, work, shard.n_boxes, parents, sequence(parts), *self.names)
             self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
         if shard.l2p:
             self._leaves(shard, at)
 
     def _leaves(self, shard: FarShard, at: tuple[int, int]) -> None:
-        assert shard.l2p is not None
         from_m2p: TaskRef | None = None
         if shard.m2p:
             halo = self._read(self.multipoles, shard.m2p.halo)
-            from_m2p = self._add(
-                "m2p", *at, tasks.m2p, shard.level, shard.m2p, halo, *self.names, self.output
-            )
-        args = (shard.level, shard.l2p, self.locals[at], from_m2p, *self.names, self.output)
-        self.far[at] = self._add("l2p", *at, tasks.l2p, *args)
+            from_m2p = self._far_task("m2p", shard, halo, *self.names, self.output)
+        self.far[at] = self._far_task("l2p", shard, self.locals[at], from_m2p, *self.names, self.output)
 
 
 def build(
     plan: Plan,
+    shelf: Shelf,
     kernel: str,
     accuracy: Accuracy,
     charges: Any,
@@ -121,7 +148,7 @@ def build(
 ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
     """The graph of an evaluation, and for each output its name and chunk sizes."""
     builder = GraphBuilder(
-        plan, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", token
+        plan, shelf, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", token
     )
     builder.evaluate(charges)
     return builder.graph, {output: builder.collect(output, scale, dtype) for output in outputs}

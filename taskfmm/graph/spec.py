@@ -10,11 +10,14 @@ import numpy as np
 from dask.core import flatten
 from dask.task_spec import List, Task, TaskRef
 
+from taskfmm.graph.reference import Shelf
+from taskfmm.runtime import recording
+
 Graph = dict[Any, Any]
 
 
 class OperatorTask(Task):
-    """A task that keeps its name: Dask's optimiser must not fuse it into a chain.
+    """A task that keeps its name and tells who listens how it ran: the optimiser must not fuse it into a chain.
 
     Its identity is its key, whose token already names kernel, geometry, charges and accuracy; the arguments,
     hundreds of megabytes of them, are never hashed again.
@@ -29,6 +32,11 @@ class OperatorTask(Task):
     def _get_token(self) -> str:
         return str(self.key)
 
+    def __call__(self, values: Any = ()) -> Any:
+        if not recording.listeners:
+            return super().__call__(values)
+        return recording.clocked(self.key, self.dependencies, values, super().__call__)
+
 
 def add(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any) -> TaskRef:
     """Put a task into the graph; returns the reference that others use as an argument."""
@@ -42,9 +50,9 @@ def sequence(references: Iterable[TaskRef]) -> List:
 
 
 def pieces(array: Any, graph: Graph) -> List:
-    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or the array."""
+    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or a `Reference`."""
     if not isinstance(array, da.Array):
-        return List(array)
+        return List(Shelf({"charges": array}).reference("charges"))
     graph.update(array.__dask_graph__())
     return List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
 

@@ -1,7 +1,7 @@
 """The tasks: one function for each operator, pure and picklable, that asks for its threads and runs a pass.
 
-Arguments are the shard's work, results of other tasks, and small names. Operators are loaded where the task
-runs, so that no matrix travels in the graph.
+Arguments are the shard's work or a `Reference` to it, results of other tasks, and small names. Operators are loaded
+where the task runs, so that neither matrices nor works travel in the graph.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm import validate
+from taskfmm.graph.reference import fetch
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
@@ -29,40 +30,41 @@ def _at(kernel: str, accuracy: Accuracy, level: int) -> Expansions:
 
 def charges(order: np.ndarray, pieces: Arrays) -> np.ndarray:
     """The caller's charges, in one or many pieces, checked and sorted: [1, n]."""
-    values = np.concatenate([np.asarray(p, np.float64) for p in pieces]) if len(pieces) > 1 else pieces[0]
-    return validate.finite_charges(np.asarray(values, np.float64))[order][None, :]
+    found = [np.asarray(fetch(piece), np.float64) for piece in pieces]
+    values = np.concatenate(found) if len(found) > 1 else found[0]
+    return validate.finite_charges(values)[fetch(order)][None, :]
 
 
 def p2m(
     level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: str, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
-        return source.p2m(work, charges, kernel, _at(kernel, accuracy, level), threads)
+        return source.p2m(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
 
 
 def m2m(
     level: int, work: Translation, own: np.ndarray | None, children: Arrays, kernel: str, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
-        return source.m2m(work, own, children, _at(kernel, accuracy, level), threads)
+        return source.m2m(fetch(work), own, children, _at(kernel, accuracy, level), threads)
 
 
 def m2l(level: int, work: Siblings, multipoles: Arrays, kernel: str, accuracy: Accuracy) -> np.ndarray:
     with budget() as threads:
-        return transfer.m2l(work, multipoles, _at(kernel, accuracy, level), threads)
+        return transfer.m2l(fetch(work), multipoles, _at(kernel, accuracy, level), threads)
 
 
 def p2l(
     level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: str, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
-        return transfer.p2l(work, charges, kernel, _at(kernel, accuracy, level), threads)
+        return transfer.p2l(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
 
 
 def l2l(
     level: int,
-    n_boxes: int,
     work: Translation | None,
+    n_boxes: int,
     parents: Arrays,
     parts: Arrays,
     kernel: str,
@@ -70,14 +72,14 @@ def l2l(
 ) -> np.ndarray:
     operators = _at(kernel, accuracy, level)
     with budget() as threads:
-        return target.l2l(work, parents, parts, (n_boxes, operators.rank), operators, threads)
+        return target.l2l(fetch(work), parents, parts, (n_boxes, operators.rank), operators, threads)
 
 
 def m2p(
     level: int, work: SurfacesToPoints, multipoles: Arrays, kernel: str, accuracy: Accuracy, output: str
 ) -> np.ndarray:
     with budget() as threads:
-        return target.m2p(work, multipoles, kernel, _at(kernel, accuracy, level + 1), output, threads)
+        return target.m2p(fetch(work), multipoles, kernel, _at(kernel, accuracy, level + 1), output, threads)
 
 
 def l2p(
@@ -90,16 +92,16 @@ def l2p(
     output: str,
 ) -> np.ndarray:
     with budget() as threads:
-        values = target.l2p(work, [local], kernel, _at(kernel, accuracy, level), output, threads)
+        values = target.l2p(fetch(work), [local], kernel, _at(kernel, accuracy, level), output, threads)
     return values if from_m2p is None else values + from_m2p
 
 
 def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str) -> np.ndarray:
     with budget() as threads:
-        return near_field.near(work, charges, kernel, output, threads)
+        return near_field.near(fetch(work), charges, kernel, output, threads)
 
 
 def collect(
     chunk: Chunk, values: Arrays, kernel: str, output: str, scale: float, dtype: np.dtype
 ) -> np.ndarray:
-    return result.collect(chunk, values, KERNELS[kernel], output, scale, dtype)
+    return result.collect(fetch(chunk), values, KERNELS[kernel], output, scale, dtype)

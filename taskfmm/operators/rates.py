@@ -28,12 +28,23 @@ BELIEVABLE = 30.0
 class Rates:
     """Seconds on one core.
 
-    near_pair : one pair of points in the near field
+    near_pair : one target and one source in the near field, as both sides of a pair and one side come mixed
+    near_one, near_two : one distance in the near field that serves one side, or both
     surface_pair : one point and one surface point, in P2M, L2P, M2P and P2L
+    ..._gradient : the same when the gradient is computed too
     multiply_add : one multiply-add of a float64 matrix product
     m2l_multiply_add_64, m2l_multiply_add_32 : one multiply-add of M2L, by its dtype
     m2l_pair : what a pair of boxes costs in M2L besides: gathering, scattering, calling BLAS
+    m2l_core : one use of a core by a batch of pairs of parents
+    m2l_meeting : one pair of parents at such a use, which is a pair of boxes where families are whole; of
+        ``m2l_pair`` and these two, the first chooses leaves and the others foretell seconds
     box : what a box costs besides: list entries, buffers, calls
+    run : one point and one run of others that it meets, besides the pairs
+    copied : one float64 copied or added in a row; gathered : one float64 from or to any place
+    call : what a task costs besides: arguments, buffers, its share of the threads
+    task, edge : what Dask takes for a task, and for one of its inputs, in threads of one process
+    start : an evaluation besides: the graph, its order, the threads
+    charge : one charge, before any task: checked, and hashed for the names of the tasks
     """
 
     near_pair: float = 0.45e-9
@@ -43,6 +54,21 @@ class Rates:
     m2l_multiply_add_32: float = 2.6e-11
     m2l_pair: float = 15e-9
     box: float = 2e-6
+    near_one: float = 0.47e-9
+    near_two: float = 0.6e-9
+    near_one_gradient: float = 0.63e-9
+    near_two_gradient: float = 1.1e-9
+    surface_pair_gradient: float = 0.83e-9
+    m2l_core: float = 0.25e-6
+    m2l_meeting: float = 16e-9
+    run: float = 40e-9
+    copied: float = 0.8e-9
+    gathered: float = 3.5e-9
+    call: float = 150e-6
+    task: float = 120e-6
+    edge: float = 5e-6
+    start: float = 1.5e-3
+    charge: float = 25e-9
 
     def m2l_multiply_add(self, dtype: str) -> float:
         """By the name of the dtype in which M2L runs."""

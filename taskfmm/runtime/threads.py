@@ -1,78 +1,222 @@
 """The thread budget: Dask threads x Numba threads x BLAS threads stay within the cores.
 
 Whoever runs a task asks for its share. Under T Dask threads a task gets cores // T Numba threads: one each under
-the default threaded scheduler (the serial form of every loop runs), all of them under the synchronous one. BLAS
-gets one thread while any task runs.
+the default threaded scheduler (the serial form of every loop runs), all of them under the synchronous one. A
+distributed worker was given its share of the cores as ``nthreads``, so its tasks get one each. The configuration
+``taskfmm.numba-threads`` asks for another number, and gets what fits. BLAS gets one thread while any task runs.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import multiprocessing
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
+from types import ModuleType
 
+import dask.config
 import numba
 from dask import threaded
 from dask.system import CPU_COUNT
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
+from taskfmm.errors import InputError
+from taskfmm.runtime import settings
+from taskfmm.runtime.once import say_once
+
+SIBLINGS_KEPT = 10.0
+"""Seconds for which a worker believes its count of the worker processes beside it."""
+
+
+def cores() -> int:
+    """Cores this process may use, by affinity and control group."""
+    return CPU_COUNT
+
 
 def n_cores() -> int:
-    """Cores this process may use, by affinity, control group and NUMBA_NUM_THREADS."""
-    return max(1, min(CPU_COUNT, numba.config.NUMBA_NUM_THREADS))
+    """Threads that a loop alone on this machine may use: the cores, bounded by NUMBA_NUM_THREADS."""
+    return max(1, min(cores(), most_numba_threads()))
+
+
+def most_numba_threads() -> int:
+    """What this process's Numba was started with; it cannot grow."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def _distributed() -> ModuleType | None:
+    return sys.modules.get("distributed.worker")
 
 
 def _worker_threads() -> int | None:
-    """Threads of the distributed worker whose task this is, if it is one."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+    """Threads of the distributed workers of this process, if this is a task of one of them."""
+    module = _distributed()
+    if module is None:
         return None
     try:
-        return distributed.get_worker().state.nthreads
+        own = module.get_worker()
     except ValueError:
         return None
+    beside = sum(w.state.nthreads for w in list(module.Worker._instances) if w.status.name == "running")
+    return max(beside, own.state.nthreads)
 
 
 def _pool_threads() -> int | None:
-    """Threads of Dask's own pool that the current thread belongs to, if it does."""
+    """Threads of the pool that the current thread belongs to: one of Dask's own, or a configured one."""
     current = threading.current_thread()
-    pools = [threaded.default_pool, *(p for by_size in threaded.pools.values() for p in by_size.values())]
+    pools = [threaded.default_pool, dask.config.get("pool", None)]
+    pools += [pool for by_size in list(threaded.pools.values()) for pool in list(by_size.values())]
     for pool in pools:
-        if pool is not None and current in getattr(pool, "_threads", ()):
-            return int(pool._max_workers)  # type: ignore[attr-defined]
+        if current in getattr(pool, "_threads", ()):
+            return int(pool._max_workers)
+    if current.name.startswith("ThreadPoolExecutor") and not hasattr(_waited, "once"):
+        _waited.once = True  # a pool lists a thread after starting it, and its first task may be quicker
+        time.sleep(0.005)
+        return _pool_threads()
     return None
 
 
-@cache
-def concurrent_calls_are_safe() -> bool:
-    """Whether two threads may run parallel Numba loops at once: not on the workqueue layer, which aborts."""
-    if numba.config.THREADING_LAYER in ("omp", "tbb"):
-        return True
-    if numba.config.THREADING_LAYER == "workqueue":
-        return False
-    return importlib.util.find_spec("numba.np.ufunc.omppool") is not None
+_waited = threading.local()
+
+
+def _place() -> tuple[int, int]:
+    """How many tasks may run at once here, this one included, and the Numba threads each gets unasked."""
+    of_worker = _worker_threads()
+    if of_worker is not None:
+        return of_worker, 1
+    tasks = cores()  # if nothing is known, as in the child of a process pool
+    if multiprocessing.parent_process() is None:
+        alone = threading.current_thread() is threading.main_thread()
+        tasks = _pool_threads() or (1 if alone else tasks)
+    return tasks, max(1, cores() // tasks)
 
 
 def concurrent_tasks() -> int:
     """How many tasks may run beside this one, itself included; the cores if that cannot be known."""
-    if multiprocessing.parent_process() is not None and _worker_threads() is None:
-        return n_cores()
-    known = _worker_threads() or _pool_threads()
-    if known is not None:
-        return known
-    return 1 if threading.current_thread() is threading.main_thread() else n_cores()
+    return _place()[0]
 
 
 def numba_threads() -> int:
-    """Numba threads that a loop called here may use."""
-    tasks = concurrent_tasks()
-    if tasks > 1 and not concurrent_calls_are_safe():
+    """Numba threads that a loop called here may use.
+
+    Raises
+    ------
+    InputError
+        The configuration asks for something that is no number of threads, or for a threading layer that cannot
+        be had.
+    """
+    layer = threading_layer()
+    tasks, each = _place()
+    asked = settings.numba_threads()
+    wanted = asked or each
+    if wanted == 1:
         return 1
-    return max(1, n_cores() // tasks)
+    if tasks > 1 and layer == "workqueue":
+        say_once(
+            "Numba's threading layer is workqueue, which cannot run loops of several tasks at once: loops run "
+            "on one thread each. OpenMP or TBB would allow more"
+        )
+        return 1
+    if wanted > each and not settings.oversubscribe():
+        wanted = _what_fits(wanted, tasks)
+    if asked and wanted > most_numba_threads():
+        say_once(
+            f"taskfmm.numba-threads asks for {wanted}, and this process was started with {most_numba_threads()} "
+            "Numba threads: set NUMBA_NUM_THREADS (for workers in distributed.nanny.environ)"
+        )
+    return min(wanted, most_numba_threads())
+
+
+def _what_fits(wanted: int, tasks: int) -> int:
+    beside = _siblings(int(time.monotonic() / SIBLINGS_KEPT)) if _distributed() else 1
+    fits = max(1, cores() // (tasks * beside))
+    if wanted > fits:
+        processes = f"{beside} worker processes x " if beside > 1 else ""
+        say_once(
+            f"{processes}{tasks} tasks at once x {wanted} Numba threads are more than {cores()} cores: "
+            f"each loop takes {fits}. Lower taskfmm.numba-threads or the number of Dask threads"
+        )
+    return min(wanted, fits)
+
+
+@lru_cache(maxsize=1)
+def _siblings(now: int) -> int:
+    """Worker processes that this one's parent started, itself included: they share its cores."""
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid is None:
+        return 1
+    import psutil  # comes with distributed
+
+    found = 0
+    for child in psutil.Process(parent.pid).children():
+        try:
+            found += "multiprocessing.spawn" in " ".join(child.cmdline()) or child.pid == psutil.Process().pid
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return max(1, found)
+
+
+LAYERS = {"threadsafe": ("tbb", "omp"), "forksafe": ("tbb", "workqueue"), "safe": ("tbb",)}
+"""Kinds of threading layers that Numba knows, in the order it tries them (on Linux)."""
+
+
+@cache
+def threading_layer() -> str:
+    """The layer that runs Numba's parallel loops: "omp", "tbb" or "workqueue"; from here on it stays.
+
+    Raises
+    ------
+    InputError
+        The configured layer cannot be loaded, is unknown, or comes too late.
+
+    Examples
+    --------
+    >>> from taskfmm.runtime.threads import threading_layer
+    >>> threading_layer() in ("omp", "tbb", "workqueue")
+    True
+    """
+    asked = str(numba.config.THREADING_LAYER).lower()
+    priority = tuple(numba.config.THREADING_LAYER_PRIORITY)
+    allowed = priority if asked == "default" else LAYERS.get(asked, (asked,))
+    if not set(allowed) <= set(priority):
+        raise InputError(
+            f"NUMBA_THREADING_LAYER is {asked!r}: expected one of default, {', '.join([*priority, *LAYERS])}"
+        )
+    try:
+        running = str(numba.threading_layer())
+    except ValueError:  # none yet
+        running = next((layer for layer in allowed if _loads(layer)), "")
+        if not running:
+            raise InputError(
+                f"NUMBA_THREADING_LAYER is {asked!r}, and {' or '.join(allowed)} cannot be loaded here: install it "
+                "where the loader finds it, or unset NUMBA_THREADING_LAYER"
+            ) from None
+    if running not in allowed:
+        raise InputError(
+            f"NUMBA_THREADING_LAYER is {asked!r}, but Numba runs on {running} already: set it before the first "
+            "parallel loop"
+        )
+    numba.config.THREADING_LAYER = running
+    return running
+
+
+def _loads(layer: str) -> bool:
+    """Whether Numba could load that layer; asks what Numba asks, and starts no threads."""
+    try:
+        if layer == "tbb":
+            importlib.import_module("numba.np.ufunc.parallel")._check_tbb_version_compatible()
+        importlib.import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+    except ImportError:
+        return False
+    return True
+
+
+def concurrent_calls_are_safe() -> bool:
+    """Whether two threads may run parallel Numba loops at once: not on the workqueue layer, which aborts."""
+    return threading_layer() != "workqueue"
 
 
 class _Blas:

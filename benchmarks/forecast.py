@@ -1,0 +1,207 @@
+"""Does what was foretold happen? Seconds and peak memory, expected and measured.
+
+``python -m benchmarks.forecast`` runs every case in a fresh process, where small clouds warm up the loops first.
+``--cluster`` runs on a LocalCluster of two processes instead of threads. Ratios are expected / measured for seconds
+and measured / promised for memory. On a busy machine read the ratio of CPU seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import dask
+import numpy as np
+
+from benchmarks import memory
+from benchmarks.evaluate import Count, environment
+from taskfmm import bench
+from taskfmm.fmm import Fmm
+from taskfmm.generate import cloud
+
+COLUMNS = (
+    f"{'shape':<8}{'N':>9} {'eps':>7} {'on':>8} {'out':>4} {'tasks':>6} {'plan s':>7} "
+    f"{'expected':>9} {'measured':>9} {'ratio':>6} {'CPU exp.':>9} {'CPU':>9} {'ratio':>6} "
+    f"{'promised':>9} {'peak MiB':>9} {'ratio':>6} {'load':>5}"
+)
+
+
+def in_threads(case: dict[str, Any]) -> dict[str, Any]:
+    """On exactly that many threads of this process."""
+    outputs = tuple(case["outputs"])
+    small, charges = cloud("plummer", 3000, signed=True, seed=1)
+    for loose in (1e-3, 1e-8):
+        bench.evaluate(Fmm(small, eps=loose), charges, ("potential", "gradient"), case["threads"])
+    sources, charges = cloud(case["shape"], case["n"], signed=True, seed=case["seed"])
+    fmm, plan_seconds = _planned(sources, case["eps"])
+    with ThreadPoolExecutor(case["threads"]) as pool, dask.config.set(pool=pool):
+        found = fmm.forecast(outputs)
+    memory.reset_peak()
+    bench.evaluate(fmm, charges, outputs, case["threads"])
+    peak = memory.peak()
+    runs = [
+        bench.evaluate(fmm, bench.new_charges(charges, i), outputs, case["threads"])._replace(results={})
+        for i in range(case["repeats"])
+    ]
+    return {
+        "seconds": median(run.seconds for run in runs),
+        "cpu_seconds": median(run.cpu_seconds for run in runs),
+        "expected_cpu_seconds": found.work + found.prologue + found.epilogue,
+        "peak": peak,
+        "plan_seconds": plan_seconds,
+        "forecast": found.facts(),
+    }
+
+
+def in_a_cluster(case: dict[str, Any]) -> dict[str, Any]:
+    """On as many processes of one thread."""
+    from distributed import Client, LocalCluster
+
+    outputs = tuple(case["outputs"])
+    sources, charges = cloud(case["shape"], case["n"], signed=True, seed=case["seed"])
+    fmm, plan_seconds = _planned(sources, case["eps"])
+    options = dict(n_workers=case["threads"], threads_per_worker=1, dashboard_address=None)
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        found = fmm.forecast(outputs)
+        small, few = cloud("plummer", 3000, signed=True, seed=1)
+        warm = Fmm(small, eps=case["eps"])
+        if case["warm"]:
+            dask.compute(*warm.evaluate(few, outputs).values())
+        runs = []
+        for i in range(case["repeats"]):
+            started = time.perf_counter()
+            dask.compute(*fmm.evaluate(bench.new_charges(charges, i), outputs).values())
+            runs.append(time.perf_counter() - started)
+            if i == 0:
+                peak = max(client.run(memory.peak).values())
+    return {
+        "seconds": median(runs),
+        "cpu_seconds": None,
+        "expected_cpu_seconds": None,
+        "peak": peak,
+        "plan_seconds": plan_seconds,
+        "forecast": found.facts(),
+    }
+
+
+def _planned(sources: np.ndarray, eps: float) -> tuple[Fmm, float]:
+    started = time.perf_counter()
+    fmm = Fmm(sources, eps=eps)
+    return fmm, time.perf_counter() - started
+
+
+def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """A case in a fresh process; a failure becomes a result with the last line of its complaint."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.forecast", "--case", json.dumps(case)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment(case["threads"]),
+            cwd=Path(__file__).parents[1],
+        )
+    except subprocess.TimeoutExpired:
+        return case | {"failed": f"no result after {timeout:g} s"}
+    if done.returncode:
+        return case | {"failed": (done.stderr.strip().splitlines() or ["no word"])[-1]}
+    return case | json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def row(found: dict[str, Any]) -> str:
+    """A line of the table."""
+    where = f"{found['threads']} {'process' if found['cluster'] else 'thread'}"
+    head = (
+        f"{found['shape']:<8}{found['n']:>9.3g} {found['eps']:>7.0e} {where:>8.8} "
+        f"{'p+g' if len(found['outputs']) > 1 else 'p':>4}"
+    )
+    if "failed" in found:
+        return f"{head} failed: {found['failed'][:90]}"
+    told = found["forecast"]
+    promised = told["memory"]["peak"]
+    if found["cpu_seconds"] is None:
+        cpu = f"{'-':>9} {'-':>9} {'-':>6}"
+    else:
+        ratio = found["expected_cpu_seconds"] / found["cpu_seconds"]
+        cpu = f"{found['expected_cpu_seconds']:>9.4f} {found['cpu_seconds']:>9.4f} {ratio:>6.2f}"
+    return (
+        f"{head} {told['tasks']:>6} {found['plan_seconds']:>7.2f} {told['seconds']:>9.4f} {found['seconds']:>9.4f} "
+        f"{told['seconds'] / found['seconds']:>6.2f} {cpu} {promised / 2**20:>9.1f} {found['peak'] / 2**20:>9.1f} "
+        f"{found['peak'] / promised:>6.2f} {found['load']:>5.1f}"
+    )
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """The worst of each."""
+    good = [found for found in results if "failed" not in found]
+    if not good:
+        return "no case gave a result"
+    seconds = [found["forecast"]["seconds"] / found["seconds"] for found in good]
+    peaks = [found["peak"] / found["forecast"]["memory"]["peak"] for found in good]
+    lines = [
+        f"expected / measured seconds: {min(seconds):.2f} to {max(seconds):.2f}, median {median(seconds):.2f}",
+        f"measured / promised memory:  {min(peaks):.2f} to {max(peaks):.2f}, median {median(peaks):.2f}",
+    ]
+    cpu = [found["expected_cpu_seconds"] / found["cpu_seconds"] for found in good if found["cpu_seconds"]]
+    if cpu:
+        lines.insert(
+            1, f"the same of CPU seconds:     {min(cpu):.2f} to {max(cpu):.2f}, median {median(cpu):.2f}"
+        )
+    return "\n".join(lines)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
+@click.option("--n", "sizes", type=Count(), multiple=True, default=(10**4, 10**5, 10**6), help="Points.")
+@click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9))
+@click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
+@click.option("--potential-only", is_flag=True, help="Leave out potential and gradient together.")
+@click.option("--cluster", is_flag=True, help="Processes of a LocalCluster instead of threads.")
+@click.option("--warm/--cold", default=False, help="On a cluster: evaluate a small cloud first.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, help="Evaluations; the median counts.")
+@click.option("--seed", type=int, default=20240611, help="Of clouds and charges.")
+@click.option("--timeout", type=float, default=600.0, help="Seconds a case may take.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="forecast.json")
+@click.option("--case", hidden=True, help="One case, as JSON, in this process.")
+def main(
+    shapes: tuple[str, ...],
+    sizes: tuple[int, ...],
+    accuracies: tuple[float, ...],
+    threads: tuple[int, ...],
+    potential_only: bool,
+    cluster: bool,
+    warm: bool,
+    repeats: int,
+    seed: int,
+    timeout: float,
+    output: Path,
+    case: str | None,
+) -> None:
+    """Compare forecast and measurement for every combination of the options; writes JSON."""
+    if case is not None:
+        one = json.loads(case)
+        click.echo("\n" + json.dumps(in_a_cluster(one) if one["cluster"] else in_threads(one)))
+        return
+    wanted = [("potential",)] + ([] if potential_only else [("potential", "gradient")])
+    click.echo(COLUMNS)
+    results = []
+    for shape, n, eps, outputs, n_threads in itertools.product(shapes, sizes, accuracies, wanted, threads):
+        one = {"shape": shape, "n": n, "eps": eps, "outputs": outputs, "threads": n_threads, "seed": seed}
+        one |= {"cluster": cluster, "warm": warm, "repeats": repeats, "load": os.getloadavg()[0]}
+        results.append(run(one, timeout))
+        click.echo(row(results[-1]))
+        output.write_text(json.dumps(results, indent=1))
+    click.echo(f"\n{summary(results)}\nwritten to {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""``taskfmm profile``: where the time of an evaluation goes."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+import taskfmm
+from taskfmm.cli.group import main
+from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
+
+
+@main.command()
+@input_file
+@with_plan_options
+@click.option("--gradient", is_flag=True, help="Evaluate the gradient too.")
+@click.option(
+    "--levels", is_flag=True, help="Print a row for each operator and level, not for each operator."
+)
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), metavar="FILE", help="Write the table.")
+@click.option("--plot", "plot_path", type=click.Path(dir_okay=False), metavar="FILE", help="Draw a timeline.")
+@with_scheduler
+def profile(
+    input_path: str,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    kernel: str,
+    memory_limit: str | None,
+    as_json: bool,
+    gradient: bool,
+    levels: bool,
+    csv_path: str | None,
+    plot_path: str | None,
+) -> None:
+    """Evaluate INPUT.h5 twice, and show what the operators of the second evaluation took.
+
+    The first one compiles what is not compiled yet. Times, CPU time, bytes moved and the share of the critical path,
+    by operator; busy and idle time, by thread.
+    """
+    import dask
+
+    from taskfmm import io
+
+    data = io.read(input_path)
+    fmm = taskfmm.Fmm(
+        data.sources,
+        targets=data.targets,
+        kernel=kernel,
+        eps=eps,
+        order=order,
+        leaf_size=leaf_size,
+        memory_limit=memory_limit,
+    )
+    names = ("potential", "gradient") if gradient else ("potential",)
+    dask.compute(fmm.evaluate(-data.charges, outputs=names))
+    with taskfmm.profile() as found:
+        dask.compute(fmm.evaluate(data.charges, outputs=names))
+    if csv_path is not None:
+        found.to_csv(csv_path)
+    if plot_path is not None:
+        found.plot(plot_path)
+    click.echo(
+        json.dumps(found.to_dict())
+        if as_json
+        else found.text(("operator", "level") if levels else "operator")
+    )

@@ -1,0 +1,248 @@
+"""What each task of an evaluation does, counted from the plan: how often each rate is paid, and bytes.
+
+A count is named by the field of `taskfmm.operators.rates.Rates` that prices it. Nothing here knows of Dask; the
+keys ``(operator, level, shard)`` are those of the graph, without its token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators.levels import Operators
+from taskfmm.operators.rates import Rates
+from taskfmm.passes import siblings, translations
+from taskfmm.plan.plan import Plan
+from taskfmm.plan.work import Chunk, FarShard, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
+
+Key = tuple[str, int, int]
+
+CORES_OF_A_DIRECTION = 8 * 189 / 26
+"""M2L cores between the children of two parents, on average over the 26 directions."""
+
+DOUBLE = 8
+"""Bytes of a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What one task does.
+
+    shared : counts by rate, of loops that the Numba threads of a task divide among them
+    alone : counts by rate, of what one thread does: copies and whole matrix products
+    blocks : pieces of the shared loop
+    work, result, scratch : bytes of its part of the plan, of what it returns, and of what it needs besides
+    """
+
+    shared: Mapping[str, float] = field(default_factory=dict)
+    alone: Mapping[str, float] = field(default_factory=dict)
+    blocks: int = 1
+    work: int = 0
+    result: int = 0
+    scratch: int = 0
+
+    def seconds(self, rates: Rates, threads: int = 1) -> float:
+        """Expected, on that many Numba threads."""
+        at_once = self.blocks / math.ceil(self.blocks / threads)
+        return _price(self.shared, rates) / at_once + _price(self.alone, rates)
+
+
+def _price(counts: Mapping[str, float], rates: Rates) -> float:
+    return sum(getattr(rates, name) * count for name, count in counts.items())
+
+
+def n_bytes(value: Any) -> int:
+    """Bytes of the arrays in a nest of dataclasses and containers."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value):
+        return sum(n_bytes(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, dict):
+        return sum(map(n_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(n_bytes, value))
+    return 0
+
+
+def efforts(
+    plan: Plan, operators: Operators, kernel: Kernel, outputs: tuple[str, ...], result_bytes: int = DOUBLE
+) -> dict[Key, Effort]:
+    """Every task of an evaluation.
+
+    outputs : those asked for; result_bytes : of a number of the results
+    """
+    mode = "gradient" if "gradient" in outputs else "potential"
+    count = _Counting(plan, operators, kernel, mode)
+    found = {("charges", 0, 0): count.charges()}
+    for shards in plan.far:
+        first = int(plan.tree.level_ptr[shards[0].level]) if shards else 0
+        for shard in shards:
+            found |= {(name, shard.level, shard.number): effort for name, effort in count.far(shard, first)}
+            first += shard.n_boxes
+    for number, work in enumerate(plan.near):
+        found["near", work.level, number] = count.near(work)
+    for output in outputs:
+        for number, chunk in enumerate(plan.chunks):
+            found[output, number, 0] = count.collect(chunk, output, result_bytes)
+    return found
+
+
+class _Counting:
+    """Counts what tasks do; one method for each operator."""
+
+    def __init__(self, plan: Plan, operators: Operators, kernel: Kernel, mode: str) -> None:
+        self.plan = plan
+        self.operators = operators
+        self.kernel = kernel
+        self.components = kernel.n_components(mode)
+        self.suffix = "_gradient" if mode == "gradient" else ""
+        self.tile = gather_loops(kernel.name, mode).TILE
+
+    def charges(self) -> Effort:
+        n = self.plan.tree.source_order.size
+        order = n_bytes(self.plan.tree.source_order)
+        return Effort(alone={"gathered": n, "call": 1}, work=order, result=n * DOUBLE, scratch=n)
+
+    def far(self, shard: FarShard, first: int) -> Iterator[tuple[str, Effort]]:
+        """The operators of a shard whose first box has that number."""
+        at = self.operators.at(shard.level)
+        k, n_surface = at.rank, at.upward_check.shape[1]
+        rows = shard.n_boxes * k * DOUBLE
+        if shard.p2m:
+            yield "p2m", self._to_surfaces(shard.p2m, n_surface, k)
+        if shard.m2m:
+            yield "m2m", self._translation(shard.m2m, k)
+        if shard.m2l:
+            yield "m2l", self._m2l(shard, first)
+        if shard.p2l:
+            yield "p2l", self._to_surfaces(shard.p2l, n_surface, k)
+        if shard.l2l:
+            yield "l2l", self._translation(shard.l2l, k, 2 * shard.n_boxes * k)
+        elif shard.m2l or shard.p2l:
+            yield "l2l", Effort(alone={"copied": 2 * shard.n_boxes * k, "call": 1}, result=rows)
+        if shard.m2p:
+            yield "m2p", self._to_points(shard.m2p, n_surface, k, 0)
+        if shard.l2p:
+            n = shard.l2p.targets.shape[1]
+            yield "l2p", self._to_points(shard.l2p, n_surface, k, self.components * n if shard.m2p else 0)
+
+    def _to_surfaces(self, work: PointsToSurfaces, n_surface: int, k: int) -> Effort:
+        n_points = float((work.end - work.begin).sum())
+        n = work.rows.size
+        return Effort(
+            shared={"surface_pair": n_points * n_surface, "run": n_points},
+            alone={
+                "multiply_add": n * n_surface * k,
+                "gathered": work.charge_rows.size,
+                "copied": n * n_surface + (n + work.n_rows) * k,
+                "call": 1,
+            },
+            blocks=n,
+            work=n_bytes(work),
+            result=work.n_rows * k * DOUBLE,
+            scratch=(n * (n_surface + k) + work.charge_rows.size) * DOUBLE,
+        )
+
+    def _translation(self, work: Translation, k: int, added: int = 0) -> Effort:
+        n_entries = work.target.size
+        halo = work.halo.rows.size * k
+        return Effort(
+            shared={"multiply_add": n_entries * k * k, "copied": 3 * n_entries * k},
+            alone={"copied": halo + work.n_rows * k + added, "call": 1},
+            blocks=len(work.code_ptr),
+            work=n_bytes(work),
+            result=work.n_rows * k * DOUBLE,
+            scratch=(halo + 2 * translations.BATCH * k) * DOUBLE,
+        )
+
+    def _m2l(self, shard: FarShard, first: int) -> Effort:
+        work, at = shard.m2l, self.operators.at(shard.level)
+        assert work is not None
+        dtype = at.m2l.left.dtype
+        ptr = self.plan.lists.v.ptr
+        n_pairs = float(ptr[first + shard.n_boxes] - ptr[first])
+        core = 2.0 * at.rank * at.m2l.mean_rank
+        batches = float(-(-np.diff(work.code_ptr, axis=1) // siblings.BATCH).sum())
+        halo = work.halo.rows.size * at.rank
+        return Effort(
+            shared={
+                "m2l_multiply_add_32" if dtype == np.float32 else "m2l_multiply_add_64": n_pairs * core,
+                "m2l_meeting": CORES_OF_A_DIRECTION * work.target.size,
+                "m2l_core": CORES_OF_A_DIRECTION * batches,
+                # a batch reads the cores of its direction, from memory if they do not fit the cache
+                "copied": CORES_OF_A_DIRECTION * batches * core * dtype.itemsize / DOUBLE,
+            },
+            alone={"copied": halo + work.n_rows * at.rank, "call": 1},
+            blocks=len(work.code_ptr),
+            work=n_bytes(work),
+            result=work.n_rows * at.rank * dtype.itemsize,
+            scratch=(halo + 11 * siblings.BATCH * at.rank) * dtype.itemsize,
+        )
+
+    def _to_points(self, work: SurfacesToPoints, n_surface: int, k: int, added: int) -> Effort:
+        n_targets = np.diff(work.target_ptr)
+        halo = work.halo.rows.size
+        values = self.components * work.targets.shape[1]
+        pairs = float((n_targets * np.diff(work.ptr)).sum())
+        return Effort(
+            shared={f"surface_pair{self.suffix}": pairs * n_surface, "run": pairs},
+            alone={
+                "multiply_add": halo * k * n_surface,
+                "copied": halo * (k + n_surface) + 3 * values + added,
+                "call": 1,
+            },
+            blocks=len(n_targets),
+            work=n_bytes(work),
+            result=values * DOUBLE,
+            scratch=(halo * (k + n_surface) + added) * DOUBLE,
+        )
+
+    def near(self, work: PointsToPoints) -> Effort:
+        n_targets = np.diff(work.target_ptr).astype(np.float64)
+        one = _row_sums(work.ptr, (work.end - work.begin).astype(np.float64))
+        two = np.zeros(1)
+        blocks, own = len(n_targets), 0
+        if work.both is not None:
+            two = _row_sums(work.both.ptr, n_targets[work.both.idx])
+            blocks, own = len(work.both.block_ptr) - 1, work.both.own_rows.size
+        gathered = work.charge_rows.size + own
+        values = self.components * work.targets.shape[1]
+        buffers = 4 * min(self.tile, float(one.max())) + (4 + self.components) * float(two.max())
+        return Effort(
+            shared={
+                f"near_one{self.suffix}": float((n_targets * one).sum()),
+                f"near_two{self.suffix}": float((n_targets * two).sum()),
+                "run": 2.0 * n_targets.sum(),
+                "copied": 4.0 * one.sum() + (4.0 + 2.0 * self.components) * two.sum(),
+            },
+            alone={"gathered": gathered, "copied": values, "call": 1},
+            blocks=blocks,
+            work=n_bytes(work),
+            result=values * DOUBLE,
+            scratch=gathered * DOUBLE + int(buffers * DOUBLE),
+        )
+
+    def collect(self, chunk: Chunk, output: str, result_bytes: int) -> Effort:
+        rows = chunk.end - chunk.begin
+        wide = 3 if output == "gradient" else 1
+        n_values = sum(part.rows.size for part in (*chunk.far.values(), *chunk.near.values()))
+        numbers = wide * rows
+        # the sum, the same times a factor, and for a gradient its transpose
+        copies = 2 + (wide > 1)
+        return Effort(
+            alone={"gathered": wide * n_values, "copied": (copies + 1) * numbers, "call": 1},
+            work=n_bytes(chunk),
+            result=numbers * result_bytes,
+            scratch=(copies - (result_bytes == DOUBLE)) * numbers * DOUBLE,
+        )
+
+
+def _row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum of values over each row of a list."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return total[ptr[1:]] - total[ptr[:-1]]

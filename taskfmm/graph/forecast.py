@@ -1,0 +1,235 @@
+"""What an evaluation will take, before it runs: its graph, the seconds and the memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from dask.order import order
+
+from taskfmm.graph.effort import DOUBLE, Effort, Key, efforts, n_bytes
+from taskfmm.graph.schedule import Schedule, Tasks, critical_path, simulate
+from taskfmm.graph.spec import Graph
+from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators import rates
+from taskfmm.operators.levels import Operators
+from taskfmm.operators.rates import Rates
+from taskfmm.plan.plan import Plan
+from taskfmm.runtime import memory
+from taskfmm.runtime.layout import Layout
+from taskfmm.runtime.names import OPERATORS, operator_of
+
+REMOTE_TASK = 1.5e-3
+"""Seconds of the distributed scheduler for a task; it handles one at a time."""
+
+REMOTE_BYTE = 1.0 / 1.5e9
+"""Seconds for a byte from one worker to another on the same machine, or on a fast network."""
+
+HEAP = 1.12
+"""What C's heap keeps beyond the live arrays: pieces that were freed and do not fit what is asked for next."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One evaluation of a plan, in thought.
+
+    keys : of the tasks, without the token; efforts : what each does; tasks : the graph by the same numbers
+    path : the tasks of the critical path; prologue : seconds before the first task
+    """
+
+    layout: Layout
+    outputs: tuple[str, ...]
+    keys: tuple[Key, ...]
+    efforts: tuple[Effort, ...]
+    tasks: Tasks
+    schedule: Schedule
+    path: tuple[int, ...]
+    prologue: float
+    epilogue: float
+    plan_bytes: int
+    operator_bytes: int
+    charge_bytes: int
+    result_bytes: int
+    n_chunks: int
+    compiled: bool
+    base: int = field(default_factory=memory.resident)
+
+    @property
+    def refreshed(self) -> Forecast:
+        """The same in a process that has grown or shrunk meanwhile."""
+        return replace(self, base=memory.resident())
+
+    @property
+    def seconds(self) -> float:
+        """From charges to results."""
+        return self.prologue + self.schedule.seconds + self.epilogue
+
+    @property
+    def work(self) -> float:
+        """Seconds of all tasks, one after the other."""
+        return float(self.tasks.seconds.sum())
+
+    @property
+    def critical_seconds(self) -> float:
+        """No number of threads makes it faster than the longest chain of tasks."""
+        return float(self.tasks.seconds[list(self.path)].sum())
+
+    @property
+    def edges(self) -> int:
+        """Results that are read, counted once for each reader."""
+        return sum(map(len, self.tasks.inputs))
+
+    @property
+    def edge_bytes(self) -> int:
+        """Bytes of results along the edges; a result that two tasks read counts twice."""
+        return int(sum(self.tasks.result[list(inputs)].sum() for inputs in self.tasks.inputs if inputs))
+
+    @cached_property
+    def by_operator(self) -> dict[str, dict[str, float]]:
+        """Tasks, seconds and bytes of results of each operator, in the order of the method."""
+        found: dict[str, dict[str, float]] = {}
+        for name in OPERATORS:
+            of_it = [i for i, key in enumerate(self.keys) if key[0] == name]
+            if of_it:
+                found[name] = {
+                    "tasks": len(of_it),
+                    "seconds": float(self.tasks.seconds[of_it].sum()),
+                    "result_bytes": int(self.tasks.result[of_it].sum()),
+                }
+        return found
+
+    @cached_property
+    def largest_task(self) -> dict[str, Any]:
+        """The task that needs most memory while it runs: its part of the plan, inputs, result and scratch."""
+        inputs = np.array([self.tasks.result[list(found)].sum() for found in self.tasks.inputs])
+        total = inputs + self.tasks.result + self.tasks.scratch
+        total += np.array([effort.work for effort in self.efforts])
+        at = int(total.argmax())
+        operator, level, shard = self.keys[at]
+        return {"operator": operator, "level": level, "shard": shard, "bytes": int(total[at])}
+
+    @cached_property
+    def memory(self) -> dict[str, int]:
+        """Peak of the process, or of the worker that needs most, and what it is made of."""
+        live = int(HEAP * self.schedule.peak.max(initial=0.0))
+        if self.layout.in_this_process:
+            # chunks are put together when all are there
+            joined = self.result_bytes if self.n_chunks > 1 else 0
+            live = max(live, int(2 * joined))
+            parts = {
+                "process": max(0, self.base - self.plan_bytes - self.operator_bytes),
+                "plan": min(self.base, self.plan_bytes),
+                "operators": min(max(0, self.base - self.plan_bytes), self.operator_bytes),
+                "compiled loops": 0 if self.compiled else memory.COMPILED,
+                "charges": self.charge_bytes,
+                "live": live,
+            }
+        else:
+            parts = {
+                "process": memory.WORKER,
+                "plan": self._plan_on_a_worker(),
+                "operators": self.operator_bytes,
+                "live": live,
+            }
+        return parts | {"peak": sum(parts.values())}
+
+    def _plan_on_a_worker(self) -> int:
+        """The largest share of the plan, as tasks carry it to a worker."""
+        share = np.zeros(self.layout.workers)
+        np.add.at(share, self.schedule.worker, [effort.work for effort in self.efforts])
+        return int(share.max())
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as data."""
+        return {
+            "scheduler": str(self.layout),
+            "outputs": list(self.outputs),
+            "tasks": len(self.keys),
+            "edges": self.edges,
+            "edge_bytes": self.edge_bytes,
+            "sent_bytes": int(self.schedule.sent),
+            "result_bytes": self.result_bytes,
+            "operators": self.by_operator,
+            "work_seconds": self.work,
+            "critical_path_seconds": self.critical_seconds,
+            "critical_path": dict(Counter(self.keys[i][0] for i in self.path)),
+            "parallelism": self.work / self.critical_seconds,
+            "seconds": self.seconds,
+            "largest_task": self.largest_task,
+            "memory": self.memory,
+        }
+
+
+def forecast(
+    plan: Plan,
+    graph: Graph,
+    operators: Operators,
+    kernel: Kernel,
+    outputs: Sequence[str],
+    dtype: np.dtype,
+    layout: Layout,
+) -> Forecast:
+    """Foretell one evaluation.
+
+    graph : of the evaluation, for any charges; its keys and dependencies count, its tasks are not looked into
+    """
+    rate = rates.current()
+    found = efforts(plan, operators, kernel, tuple(outputs), dtype.itemsize)
+    names = {key: bare for key in graph if (bare := _bare(key)) in found}
+    place = {key: i for i, key in enumerate(names)}
+    inputs = [sorted(place[d] for d in graph[key].dependencies if d in place) for key in names]
+    listed = tuple(found[bare] for bare in names.values())
+    first = order(graph)
+    tasks = Tasks(
+        inputs,
+        [first[key] for key in names],
+        np.array([_seconds(e, len(i), rate, layout) for e, i in zip(listed, inputs, strict=True)]),
+        np.array([e.result for e in listed], np.float64),
+        np.array([e.scratch for e in listed], np.float64),
+    )
+    n_sources = plan.tree.source_order.size
+    result_bytes = sum(e.result for name, e in found.items() if name[0] in outputs)
+    joined = 2 * result_bytes / DOUBLE * rate.copied if len(plan.chunks) > 1 else 0.0
+    return Forecast(
+        layout,
+        tuple(outputs),
+        tuple(names.values()),
+        listed,
+        tasks,
+        simulate(tasks, layout, REMOTE_BYTE),
+        tuple(critical_path(tasks)),
+        prologue=rate.start + n_sources * rate.charge,
+        epilogue=joined,
+        plan_bytes=n_bytes(plan),
+        operator_bytes=n_bytes(operators),
+        charge_bytes=n_sources * DOUBLE,
+        result_bytes=result_bytes,
+        n_chunks=len(plan.chunks),
+        compiled=_is_compiled(kernel, "gradient" if "gradient" in outputs else "potential"),
+    )
+
+
+def _is_compiled(kernel: Kernel, mode: str) -> bool:
+    """Whether an evaluation ran in this process before."""
+    return bool(gather_loops(kernel.name, mode).surfaces_to_points.serial.signatures)
+
+
+def _bare(key: Any) -> Key | None:
+    """The key of an effort: of ours, without its token."""
+    operator = operator_of(key)
+    if operator is None:
+        return None
+    numbers = (*key[1:], 0)
+    return operator, int(numbers[0]), int(numbers[1])
+
+
+def _seconds(effort: Effort, n_inputs: int, rate: Rates, layout: Layout) -> float:
+    own = effort.seconds(rate, layout.loop_threads)
+    if layout.in_this_process:
+        return own + rate.task + n_inputs * rate.edge
+    # one scheduler serves all workers, so that each waits for its turn
+    return own + REMOTE_TASK * layout.workers * layout.threads / 2
