@@ -100,7 +100,7 @@ def first_failure(tree: Path, cache: Path, arguments: list[str]) -> str | None:
         return None
     if done.returncode < 0:
         return f"the process dies of signal {-done.returncode}"
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if found is None:
         raise click.ClickException(f"pytest ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return found[1]

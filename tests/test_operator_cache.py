@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import h5py
 import numpy as np
@@ -71,3 +72,22 @@ def test_damage_is_noticed(built, damage, caplog):
     assert [str(path) in record.getMessage() for record in caplog.records] == [True]
     store.save(KERNEL, built)
     assert store.load(KERNEL, ACCURACY) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(built, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    store.save(KERNEL, built)
+    assert store.load(KERNEL, ACCURACY) is None
+
+
+def test_what_could_not_be_moved_into_place_is_removed(built, monkeypatch):
+    before = store.path(KERNEL, ACCURACY).read_bytes()
+
+    def refuse(*paths):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    store.save(KERNEL, built)
+    assert os.listdir(store.path(KERNEL, ACCURACY).parent) == [store.path(KERNEL, ACCURACY).name]
+    assert store.path(KERNEL, ACCURACY).read_bytes() == before
