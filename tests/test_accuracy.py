@@ -136,14 +136,15 @@ def cuts(choice: accuracy.Accuracy) -> tuple:
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_choices_are_ordered(output):
-    """What is chosen measured an error below eps and is not dearer than for a smaller eps; then comes the floor."""
+    """What is chosen measured half of eps or less, and is no dearer than for a smaller eps; then comes the floor."""
     kernel, dtype = KERNELS["laplace"], np.dtype(np.float64)
     lowest = accuracy.floor(output, dtype)
     ladder = np.geomspace(0.9, lowest * 1.001, 60)
     rows = {cuts(row.accuracy): row for row in accuracy.table()}
     choices = [accuracy.choose(kernel, eps, output, dtype) for eps in ladder]
     chosen, dtypes = [rows[cuts(choice)] for choice in choices], [choice.m2l_dtype for choice in choices]
-    assert all(row.error[output] < eps for row, eps in zip(chosen, ladder, strict=True))
+    # half of eps is for one charge that outweighs all others, at the worst place of its box
+    assert all(2.0 * row.error[output] < eps for row, eps in zip(chosen, ladder, strict=True))
     for m2l_dtype in ("float32", "float64"):  # the dtype changes once, and with it what is dear
         seconds = [r.seconds(m2l_dtype) for r, c in zip(chosen, dtypes, strict=True) if c == m2l_dtype]
         assert (np.diff(seconds) >= 0).all()

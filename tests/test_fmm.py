@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -79,6 +80,16 @@ def test_one_plan_serves_many_charges(clustered):
         np.testing.assert_array_equal(phi, clustered.serial(q))
 
 
+def test_lazy_charges_are_told_apart():
+    """Computed together, tasks of the same key would run once for both."""
+    rng = np.random.default_rng(7906493)
+    fmm = taskfmm.Fmm(rng.random((300, 3)), order=3, leaf_size=50)
+    a, b = rng.uniform(-1, 1, (2, 300))
+    lazy = [fmm.potential(da.from_array(q, chunks=100)) for q in (a, b)]
+    for phi, q in zip(dask.compute(*lazy), (a, b), strict=True):
+        np.testing.assert_array_equal(phi, fmm.serial(q))
+
+
 def test_evaluate_takes_a_name_or_names(clustered):
     q = np.ones(len(clustered.sources))
     assert list(clustered.evaluate(q)) == ["potential", "gradient"]
@@ -107,6 +118,16 @@ def test_error_estimate_measures_the_error(clustered):
     np.testing.assert_allclose(estimate, np.linalg.norm(phi - exact) / np.linalg.norm(exact), rtol=1e-6)
     with pytest.raises(taskfmm.InputError, match="phi has shape"):
         clustered.error_estimate(q, phi[:-1])
+
+
+def test_error_estimate_looks_everywhere(clustered):
+    """A potential that is wrong at a few places, first or last, is caught by a sample of an eighth."""
+    n = len(clustered.sources)
+    exact = taskfmm.direct(clustered.sources, np.ones(n))
+    for rows in (slice(n // 20), slice(-n // 20, None)):
+        wrong = exact.copy()
+        wrong[rows] *= 2.0
+        assert clustered.error_estimate(np.ones(n), wrong, n_samples=n // 8, seed=4904011) > 1e-3
 
 
 def test_error_estimate_of_nothing(clustered):

@@ -33,6 +33,11 @@ def graph_of(array) -> dict:
     return dict(array.__dask_graph__())
 
 
+def tasks_of(keys) -> list:
+    """Every task by its whole key: Dask names a chain of two after the first, and the second stays as an alias."""
+    return sorted(key for key in keys if isinstance(key, tuple))
+
+
 class Run(Callback):
     """Collects the keys that ran."""
 
@@ -87,16 +92,16 @@ def test_a_cluster_of_threads_gives_the_serial_bits(tiny):
 def test_every_operator_keeps_its_name(clustered, active):
     """Dask's own optimisation, under any setting of fusion, leaves all tasks apart."""
     phi = clustered.potential(np.ones(len(clustered.sources)))
-    before = operators(graph_of(phi))
+    before = tasks_of(graph_of(phi))
     with dask.config.set({"optimization.fuse.active": active}):
         (optimised,) = dask.optimize(phi)
         direct = phi.__dask_optimize__(phi.__dask_graph__(), phi.__dask_keys__())
         with Run() as run:
             phi.compute(scheduler="synchronous")
-    assert set(before) > OPERATORS
-    assert operators(graph_of(optimised)) == before
-    assert operators(dict(direct)) == before
-    assert operators(run.keys) == before
+    assert set(operators(before)) > OPERATORS
+    assert tasks_of(graph_of(optimised)) == before
+    assert tasks_of(dict(direct)) == before
+    assert tasks_of(run.keys) == before
 
 
 def test_work_around_it_may_fuse(clustered, charges_of):

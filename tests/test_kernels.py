@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 from bounds import FINITE_DIFFERENCE, ROUNDING
@@ -9,7 +12,7 @@ from boxes import FOUR_PI, exact, l2_error
 from numba.core.dispatcher import Dispatcher
 
 from taskfmm.jit import Loop
-from taskfmm.kernels import KERNELS, MODULES, gather_loops, spread_loops
+from taskfmm.kernels import KERNELS, MODULES, gather_loops, instances, spread_loops
 from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.operators.matrix import kernel_matrix
 
@@ -108,6 +111,19 @@ def test_loops_are_made_once_and_apart():
     assert len({module.__name__ for module in made}) == len(made) == 6
     names = [m.points_to_points.serial.py_func.__qualname__ for m in made[:4]]
     assert len(set(names)) == 4  # Numba's disk cache goes by this name
+
+
+def test_an_edited_formula_gets_loops_of_its_own(tmp_path):
+    """Numba's cache does not notice that what a loop calls has changed, as after an upgrade: the name must."""
+    kept = MODULES["laplace"]
+    path = tmp_path / "laplace.py"
+    path.write_text(Path(kept.__file__).read_text() + "# edited\n")
+    edited = ModuleType(kept.__name__)
+    edited.__file__ = str(path)
+    names = {
+        instances._instantiate("spread_loops", m, "test", spread=kept.spread).__name__ for m in (kept, edited)
+    }
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("output", ["potential", "gradient"])

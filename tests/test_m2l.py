@@ -53,6 +53,18 @@ def test_rotated_cores_are_the_projected_kernel_matrices(at, projected):
         np.testing.assert_allclose(core(exact, code), projected[code], rtol=0, atol=SYMMETRY * size)
 
 
+def test_equal_singular_values_stay_together():
+    """Wherever the cut falls, the basis spans what the symmetries of the cube map onto itself."""
+    inner, outer = surface.cube(3, surface.INNER), surface.cube(3, surface.OUTER)
+    matrix = kernel_matrix(LAPLACE, outer, inner)
+    values = np.linalg.svd(matrix, compute_uv=False)
+    turns = [symmetry.permutation(inner, g) for g in symmetry.rotations()]
+    for value in values[1:20]:
+        _, _, basis = expansions._truncated_svd(matrix, value / values[0])
+        projector = basis @ basis.T
+        assert max(np.abs(projector[np.ix_(p, p)] - projector).max() for p in turns) <= SYMMETRY
+
+
 def test_compression_cuts_at_its_tolerance(at, projected):
     """The spectral norm of what is dropped is below tol times the largest singular value of all cores."""
     tol = at.accuracy.m2l_tol

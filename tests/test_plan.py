@@ -213,6 +213,9 @@ def test_near_pairs_are_the_u_list(fmm):
         if work.both is not None:  # where targets are sources, each of these pairs of leaves stands for two
             rows = np.repeat(np.arange(size.size), np.diff(work.both.ptr))
             assert (work.both.idx > rows).all()
+            # a thread takes a block: it must not add into the rows of another
+            block, other = (np.searchsorted(work.both.block_ptr, r, "right") for r in (rows, work.both.idx))
+            np.testing.assert_array_equal(block, other)
             found += int(2 * (size[rows] * size[work.both.idx]).sum())
             np.testing.assert_array_equal(work.targets, tree.sources[:, work.both.own_rows])
     assert found == expected
