@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -202,7 +203,7 @@ except errors.InputError as error:
 def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
     values = RNG.random((2, 70_001, 3))
     cuts = [0, 1, 9_999, 32_768, 40_000, 70_001]
-    blocks = [(v, a, b) for v in (0, 1) for a, b in zip(cuts, cuts[1:], strict=False)]
+    blocks = [(v, a, b) for v in (0, 1) for a, b in itertools.pairwise(cuts)]
     with io.OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}) as output:
         for i in RNG.permutation(len(blocks)):
             v, a, b = blocks[i]

@@ -64,13 +64,13 @@ def path() -> Path:
 @cache
 def current() -> Rates:
     """The kept rates of this machine, or the defaults."""
+    if not is_kept():
+        return DEFAULT
     try:
         kept = json.loads(files.read_whole(path(), LARGEST))
         if kept["sha256"] != _digest(kept["rates"]):
             raise ValueError("changed since it was written")
         rates = Rates(**{field.name: float(kept["rates"][field.name]) for field in fields(Rates)})
-    except FileNotFoundError:
-        return DEFAULT
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("kept machine rates are unusable, run taskfmm doctor again: %r", error)
         return DEFAULT

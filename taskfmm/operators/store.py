@@ -56,7 +56,7 @@ def kept(kernel: Kernel, accuracy: Accuracy, build: Callable[[], Expansions]) ->
     try:
         save(kernel, operators)
     except OSError as error:
-        problem = problem or f"operators cannot be kept, every process builds them: {error}"
+        problem = f"operators cannot be kept, every process builds them: {error}"
     if problem and problem not in _said:
         _said.add(problem)
         logger.warning("%s", problem)
