@@ -144,7 +144,7 @@ def yaml(rng: random.Random) -> Iterator[Case]:
         yield content, read
 
 
-VALUES = ["", "0", "-1", "1", "7", "300", "1e-3", "1e-400", "nan", "inf", "1e999", "9" * 30, "laplace", "\ud800", "ü",
+VALUES = ["", "0", "-1", "1", "7", "300", "1e-3", "1e-400", "nan", "inf", "1e999", "9" * 30, "laplace", "\udcff", "ü",
           "a\nb", "../x", "/dev/full", "/dev/null", "x" * 5000, "--", "-o", "%s", "true"]  # fmt: skip
 OPTIONS = ["--eps", "--order", "--leaf-size", "--kernel", "--json", "-o", "--gradient", "--check", "--charges-batch",
            "--seed", "--charges", "-n", "--debug", "--help", "--version", "--nothing"]  # fmt: skip

@@ -79,7 +79,7 @@ def test_a_wrong_call_raises():
 
 def test_where_numba_finds_no_place_for_its_cache(monkeypatch, caplog):
     """A package directory and a home that cannot be written: Numba alone raises an error on import."""
-    monkeypatch.setattr("numba.core.caching._CacheImpl._locator_classes", [])
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
     monkeypatch.setattr("taskfmm.jit._said", False)
     out = np.zeros(3)
     for _ in range(2):
