@@ -67,9 +67,10 @@ def test_data_that_is_declared_but_not_there(path, options):
     assert "/sources declares shape" in refusal(path)
 
 
-def test_a_hole_among_chunks(path):
+@pytest.mark.parametrize("packing", [None, "gzip"])
+def test_a_hole_among_chunks(path, packing):
     with h5py.File(path, "a") as file:
-        data = file.create_dataset("sources", (50, 3), "f8", chunks=(10, 3))
+        data = file.create_dataset("sources", (50, 3), "f8", chunks=(10, 3), compression=packing)
         data[:20], data[30:] = SOURCES[:20], SOURCES[30:]
     assert "write all of it" in refusal(path)
 

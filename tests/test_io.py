@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import taskfmm
-from taskfmm import io
+from taskfmm import files, io, output
 from taskfmm.errors import InputError
 
 RNG = np.random.default_rng(518377)
@@ -200,6 +200,33 @@ except errors.InputError as error:
     assert os.listdir(tmp_path) == ["out.h5"]
 
 
+def test_after_a_failure_hdf5_reads_back_what_it_wrote(tmp_path, monkeypatch):
+    """Its index of many chunks leaves its cache and comes back; zeros instead can send it round in circles."""
+    sink = output._Sink(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+    monkeypatch.setattr(files, "write_all", lambda *_: os.pwrite(-1, b"", 0))
+    values = RNG.random(30_000)
+    with h5py.File(sink, "w") as file:
+        data = file.create_dataset("x", values.shape, "f8", chunks=(64,), fletcher32=True)
+        for first in RNG.permutation(30) * 1000:
+            data[first : first + 1000] = values[first : first + 1000]
+        file.flush()
+        np.testing.assert_array_equal(data[()], values)
+    assert sink.failed is not None
+    with h5py.File(sink, "r") as file:
+        np.testing.assert_array_equal(file["x"][()], values)
+
+
+def test_room_on_the_disk_is_taken_before_anything_is_computed(tmp_path, monkeypatch):
+    def full(descriptor, place, size):
+        assert size >= CHARGES.nbytes
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(InputError, match="No space left on device"), io.OutputFile(tmp_path / "o.h5", SHAPES):
+        pytest.fail("was entered")
+    assert os.listdir(tmp_path) == []
+
+
 def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
     values = RNG.random((2, 70_001, 3))
     cuts = [0, 1, 9_999, 32_768, 40_000, 70_001]
@@ -218,7 +245,7 @@ def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
 def test_an_output_is_not_held_in_memory(tmp_path):
     code = """
 import resource, numpy as np
-from taskfmm import io
+from taskfmm import files, io, output
 io.OutputFile("first.h5", {"x": ((9,), np.dtype(float))}).__enter__()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 block = np.ones(100_000)
