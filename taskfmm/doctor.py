@@ -67,9 +67,16 @@ def machine() -> dict[str, Any]:
             for info in threadpool_info()
             if info["user_api"] == "blas"
         ],
-        "cache": str(directory()),
-        "rates": str(rates.path()) if rates.path().exists() else "defaults: none measured here yet",
+        "cache": _or_why_not(directory),
+        "rates": _or_why_not(rates.path) if rates.is_kept() else "defaults: none measured here yet",
     }
+
+
+def _or_why_not(place: Callable[[], Any]) -> str:
+    try:
+        return str(place())
+    except OSError as error:
+        return f"nowhere: {error}"
 
 
 def measure() -> Rates:

@@ -3,24 +3,37 @@
 Input: ``/sources`` (n, 3), ``/charges`` (n,) and optionally ``/targets`` (m, 3), plain numeric datasets that
 live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the order
 of the targets, with the settings as attributes of the file and ``complete`` written last.
+In a batch, ``/charges`` is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-import tempfile
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 
-from taskfmm import validate
+from taskfmm import files, validate
 from taskfmm.errors import InputError
+from taskfmm.output import OutputFile, check_output
+
+__all__ = ["Batch", "Charges", "OutputFile", "check_output", "read", "write_cloud"]
+
+SLAB = 2**26
+"""Bytes that travel at once from the process that reads."""
+
+DAMAGED = "cannot be read as HDF5, the file is damaged or of another kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,142 +56,252 @@ def read(path: str | os.PathLike[str]) -> Charges:
     Raises
     ------
     InputError
-        Not an HDF5 file, a missing dataset, a wrong shape or dtype, a value that is not finite, or data that
-        lives outside the file.
+        Not an HDF5 file, a missing dataset, a wrong shape or dtype, a value that is not finite, data that
+        lives outside the file or that is declared but not there, more than this machine's memory, a file that
+        crashes the HDF5 library, or one that changes while it is read.
+
+    Notes
+    -----
+    The HDF5 library runs in a process of its own (`taskfmm.reader`), with bounds on its memory and time.
     """
-    try:
-        with _open(path) as file:
-            sources = _dataset(file, "sources")
-            validate.point_shape("sources", sources.shape)
-            charges = _dataset(file, "charges")
-            validate.charge_shape(charges.shape, sources.shape[0])
-            targets = _dataset(file, "targets") if "targets" in file else None
-            if targets is not None:
-                validate.point_shape("targets", targets.shape)
-            return Charges(
-                validate.points("sources", sources[()]),
-                validate.charges(charges[()], sources.shape[0]),
-                None if targets is None else validate.points("targets", targets[()]),
+    with _Input(path) as file:
+        shape = file.shape("charges")
+        n_sources = file.shape("sources")[0]
+        if len(shape) == 2 and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
+            raise InputError(
+                f"{path}: charges has shape {shape}, expected ({n_sources},): "
+                "many vectors, one a row, take --charges-batch"
             )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        # h5py reports a block whose checksum is wrong, or that is missing, only when it is read.
-        raise InputError(f"{path}: cannot be read, the file is damaged or cut short: {error}") from error
+        with file.naming():
+            validate.charge_shape(shape, n_sources)
+            charges = validate.charges(file.rows("charges"), n_sources)
+        targets = file.points("targets") if file.holds("targets") else None
+        return Charges(file.points("sources"), charges, targets)
+
+
+class Batch:
+    """An input file with many charge vectors, read one at a time.
+
+    All of it is checked and hashed on entering, so that nothing bad turns up after days; a vector that has
+    changed since then is an error.
+
+    sources, targets : as in `Charges`
+    n_vectors : int
+    digest : hex digest of all that the file holds
+
+    Raises
+    ------
+    InputError
+        As `read`; also ``/charges`` that is not (k, n).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = _Input(path)
+
+    def __enter__(self) -> Batch:
+        try:
+            with self._file.naming():
+                shape, n_sources = self._file.shape("charges"), self._file.shape("sources")[0]
+                if len(shape) != 2 or shape[1] != n_sources:
+                    raise InputError(
+                        f"charges has shape {shape}, expected (k, {n_sources}): give one vector a row, "
+                        "or leave out --charges-batch"
+                    )
+            self.n_vectors = shape[0]
+            self.sources = self._file.points("sources")
+            self.targets = self._file.points("targets") if self._file.holds("targets") else None
+            digest = hashlib.sha256(repr((shape, self.targets is None)).encode())
+            for points in (self.sources, self.targets):
+                if points is not None:
+                    digest.update(points.data)
+            self._vectors = [hashlib.sha256(self._read(i).data).digest() for i in range(self.n_vectors)]
+            digest.update(b"".join(self._vectors))
+        except BaseException:
+            self._file.close()
+            raise
+        self.digest = digest.hexdigest()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def vector(self, number: int) -> np.ndarray:
+        """Charges of one vector, float64 [n]."""
+        found = self._read(number)
+        if hashlib.sha256(found.data).digest() != self._vectors[number]:
+            raise InputError(f"{self._file.path}: charges row {number} changed while the file was in use")
+        return found
+
+    def _read(self, number: int) -> np.ndarray:
+        with self._file.naming(f" (vector {number})"):
+            rows = self._file.rows("charges", number, number + 1)
+            return validate.charges(rows[0], rows.shape[1])
 
 
 def write_cloud(
     path: str | os.PathLike[str], sources: np.ndarray, charges: np.ndarray, attributes: Mapping[str, Any]
 ) -> None:
     """Write an input file, whole or not at all."""
-    with OutputFile(path) as output:
-        output.write("sources", sources)
-        output.write("charges", charges)
+    arrays = {"sources": sources, "charges": charges}
+    with OutputFile(path, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as output:
+        for name, array in arrays.items():
+            output.write(name, 0, array)
         output.attributes(attributes)
 
 
-def check_output(path: str | os.PathLike[str], source: str | os.PathLike[str] | None = None) -> None:
-    """Refuse, before anything is computed, an output that could not be written or is the input ``source``."""
-    target = Path(path)
-    if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
-        raise InputError(f"{path}: is the input file: give another output file")
-    if target.is_dir():
-        raise InputError(f"{path}: is a directory: give a file name")
-    try:
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise _unwritable(target, error) from error
-
-
-class OutputFile:
-    """An HDF5 file that appears under its name only once it is whole.
-
-    The file is laid out in memory: HDF5 crashes the process when a disk fills up under it. Leaving the
-    ``with`` block normally marks it ``complete``, writes a temporary file in the same directory, flushes that
-    to the disk and moves it to ``path`` in one step. After an exception the temporary is removed, and what
-    stood at ``path`` before is untouched.
-    """
+class _Input:
+    """Speaks with the process that reads one file; ends it when closed."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._image = BytesIO()
-        self._file: Any = None
+        self.path = path
+        try:
+            self._descriptor = files.open_regular(path)
+        except (OSError, ValueError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            what = "no such file" if missing else getattr(error, "strerror", None) or str(error)
+            raise InputError(f"{path}: {what}: give an HDF5 file") from error
+        self._stamp = self._look()
+        try:
+            self._process = self._start()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        try:
+            self._learn()
+        except BaseException:
+            self.close()
+            raise
 
-    def __enter__(self) -> OutputFile:
-        check_output(self.path)
-        self._file = h5py.File(self._image, "w")
+    def __enter__(self) -> _Input:
         return self
-
-    def write(self, name: str, array: np.ndarray) -> None:
-        """Write one dataset, in chunks with checksums; an empty one holds nothing to protect."""
-        checked = {"fletcher32": True} if array.size else {}
-        self._file.create_dataset(name, data=array, **checked)
-
-    def attributes(self, values: Mapping[str, Any]) -> None:
-        """Record settings on the file itself."""
-        self._file.attrs.update(values)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._file.attrs["complete"] = True
-        self._file.close()
-        if kind is None:
-            try:
-                _replace(self.path, self._image.getbuffer())
-            except OSError as failed:
-                raise _unwritable(self.path, failed) from failed
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        os.close(self._descriptor)
+
+    @contextmanager
+    def naming(self, where: str = "") -> Iterator[None]:
+        """A block whose InputErrors name the file."""
+        try:
+            yield
+        except InputError as error:
+            if str(error).startswith(str(self.path)):
+                raise
+            raise InputError(f"{self.path}{where}: {error}") from error
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a dataset that must be there."""
+        if name not in self._found:
+            raise InputError(
+                f"{self.path}: /{name} is missing; found {self._names}; "
+                "expected /sources (n, 3) and /charges (n,)"
+            )
+        return tuple(self._found[name][0])
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a dataset of this name."""
+        return name in self._found
+
+    def points(self, name: str) -> np.ndarray:
+        """A whole dataset of points, checked."""
+        with self.naming():
+            return validate.points(name, self.rows(name))
+
+    def rows(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Rows of a dataset as they are in the file, slab by slab."""
+        shape, dtype = self._found[name]
+        last = shape[0] if last is None else last
+        result = np.empty((last - first, *shape[1:]), np.dtype(dtype))
+        step = max(1, SLAB // max(1, math.prod(shape[1:]) * result.itemsize))
+        for begin in range(0, len(result), step):
+            part = result[begin : begin + step]
+            self._fill(part, f"{name} {first + begin} {first + begin + len(part)}\n")
+        if self._look() != self._stamp:
+            raise InputError(f"{self.path}: changed while it was read: give a file that nothing writes to")
+        return result
+
+    def _look(self) -> tuple[int, ...]:
+        facts = os.fstat(self._descriptor)
+        return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        program = Path(__file__).with_name("reader.py")
+        names = ["sources", "charges", "targets"]
+        plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
+        environment = {key: value for key, value in os.environ.items() if key not in plugins}
+        # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
+        # that this was started in; one thread.
+        environment |= {
+            "HDF5_PLUGIN_PRELOAD": "::",
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-P", str(program), str(self._descriptor), *names],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[self._descriptor],
+            env=environment,
+            start_new_session=True,
+        )
+
+    def _learn(self) -> None:
+        answer = self._answer()
+        self._found: dict[str, tuple[list[int], str]] = answer["found"]
+        self._names: str = answer["names"]
+        with self.naming():
+            for name in ("sources", "targets"):
+                if name == "sources" or name in self._found:
+                    validate.point_shape(name, self.shape(name))
+            needed = 8 * sum(math.prod(shape) for shape, _ in self._found.values())
+            if needed > memory():
+                raise InputError(
+                    f"declares {needed:.1e} bytes of points and charges, this machine has {memory():.1e}: "
+                    "give fewer points"
+                )
+
+    def _fill(self, part: np.ndarray, request: str) -> None:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._ended()
+        if self._answer()["bytes"] != part.nbytes:
+            raise InputError(f"{self.path}: {DAMAGED}: it does not hold what it declares")
+        into = part.reshape(-1).view(np.uint8).data
+        while into:
+            got = self._process.stdout.readinto(into)  # type: ignore[attr-defined]
+            if not got:
+                self._ended()
+            into = into[got:]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            self._ended()
+        answer = json.loads(line)
+        if "refused" in answer:
+            raise InputError(f"{self.path}: {answer['refused']}")
+        if "damaged" in answer:
+            raise InputError(f"{self.path}: {DAMAGED}: {answer['damaged'][:200]}")
+        return answer
+
+    def _ended(self) -> None:
+        code = self._process.wait()
+        why = "reading it takes too long" if code == -signal.SIGXCPU else f"the HDF5 library ended ({code})"
+        raise InputError(f"{self.path}: {DAMAGED}: {why}")
 
 
-def _replace(path: Path, content: memoryview) -> None:
-    """Put ``content`` at ``path``, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes a file for its owner alone; an output gets what any new file would.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _open(path: str | os.PathLike[str]) -> Any:
-    if not Path(path).is_file():
-        raise InputError("no such file")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"cannot be opened as HDF5: {error}") from error
-
-
-def _dataset(file: Any, name: str) -> Any:
-    """A numeric dataset stored in this very file."""
-    link = file.get(name, getlink=True)
-    if link is None:
-        there = ", ".join(f"/{key}" for key in file) or "nothing"
-        raise InputError(f"/{name} is missing; found {there}; expected /sources (n, 3) and /charges (n,)")
-    if not isinstance(link, h5py.HardLink):
-        raise InputError(f"/{name} is a link to data elsewhere, which is not followed: copy the data in")
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(f"/{name} is a group, expected a dataset")
-    if found.external or found.is_virtual:
-        raise InputError(f"/{name} is stored in other files, which are not read: copy the data in")
-    if found.shape is None:
-        raise InputError(f"/{name} holds nothing, expected an array")
-    validate.real_dtype(f"/{name}", found.dtype)
-    return found
-
-
-def _unwritable(target: Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error)
-    return InputError(f"{target}: cannot be written, nothing was changed; {target.parent}: {reason}")
+def memory() -> int:
+    """Bytes of memory in this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

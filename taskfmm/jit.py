@@ -6,6 +6,7 @@ executed under several names, see `taskfmm.kernels.instances`) nor by ``parallel
 
 from __future__ import annotations
 
+import logging
 import types as python_types
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numba
 from numba import types
 from numba.extending import intrinsic
+
+logger = logging.getLogger("taskfmm")
 
 OPTIONS: dict[str, Any] = dict(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
@@ -35,7 +38,28 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
 
 def jit(body: Callable[..., Any]) -> Any:
     """Decorator for a function that other compiled functions call, or that one thread runs."""
-    return numba.njit(**OPTIONS)(_named(body, "alone"))
+    return _compiled(_named(body, "alone"))
+
+
+def _compiled(body: Callable[..., Any], **options: Any) -> Any:
+    """A dispatcher, with a disk cache if Numba finds a place for one; without, every process compiles again."""
+    try:
+        return numba.njit(**OPTIONS, **options)(body)
+    except RuntimeError as error:
+        if "no locator" not in str(error):
+            raise
+        _say_once(f"compiled kernels cannot be kept, set NUMBA_CACHE_DIR to a directory of yours: {error}")
+        return numba.njit(**OPTIONS | {"cache": False}, **options)(body)
+
+
+_said = False
+
+
+def _say_once(text: str) -> None:
+    global _said
+    if not _said:
+        logger.warning("%s", text)
+    _said = True
 
 
 class Loop:
@@ -49,8 +73,8 @@ class Loop:
     __slots__ = ("parallel", "serial")
 
     def __init__(self, body: Callable[..., Any]) -> None:
-        self.serial = numba.njit(**OPTIONS)(_named(body, "serial"))
-        self.parallel = numba.njit(parallel=True, **OPTIONS)(_named(body, "parallel"))
+        self.serial = _compiled(_named(body, "serial"))
+        self.parallel = _compiled(_named(body, "parallel"), parallel=True)
 
     def __call__(self, *args: Any, threads: int = 1) -> Any:
         if threads == 1:

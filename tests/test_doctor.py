@@ -29,15 +29,23 @@ def test_defaults_until_something_is_kept(cache):
     assert [p.name for p in cache.iterdir()] == [rates.path().name]
 
 
+def signed(**changed) -> str:
+    """A file of rates as it is kept."""
+    found = asdict(rates.DEFAULT) | changed
+    return json.dumps({"rates": found, "sha256": rates._digest(found)})
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         "not json",
         "[]",
         json.dumps({"near_pair": 1.0}),
-        json.dumps(asdict(rates.DEFAULT) | {"near_pair": float("nan")}),
-        json.dumps(asdict(rates.DEFAULT) | {"box": -1.0}),
-        json.dumps(asdict(rates.DEFAULT) | {"m2l_pair": 1.0}),
+        "[" * 60_000,
+        signed(near_pair=float("nan")),
+        signed(box=-1.0),
+        signed(m2l_pair=1.0),
+        signed(box=3e-6).replace("3e-06", "4e-06"),
     ],
 )
 def test_what_is_no_measurement_is_not_used(damage, caplog):
@@ -56,6 +64,6 @@ def test_doctor_measures_and_keeps(monkeypatch):
     assert found["cores"] >= 1
     assert found["blas"]
     assert all(seconds > 0 for seconds in found["seconds"].values())
-    assert found["seconds"] == json.loads(rates.path().read_text())
+    assert found["seconds"] == json.loads(rates.path().read_text())["rates"]
     text = CliRunner().invoke(main, ["doctor"], catch_exceptions=False).output
     assert all(name in text for name in asdict(rates.DEFAULT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 
 import taskfmm
-from taskfmm import io
+from taskfmm import files, io, output
 from taskfmm.errors import InputError
 
 RNG = np.random.default_rng(518377)
 SOURCES = RNG.random((50, 3))
 CHARGES = RNG.normal(size=50)
+SHAPES = {"potential": (CHARGES.shape, CHARGES.dtype)}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 CAPTURE = dict(capture_output=True, text=True, check=False)
 
@@ -59,10 +61,10 @@ def test_without_targets(tmp_path):
         (dict(sources=SOURCES), "/charges is missing; found /sources"),
         (dict(sources=SOURCES.T, charges=CHARGES), "sources has shape (3, 50), expected (n, 3)"),
         (dict(sources=SOURCES, charges=CHARGES[1:]), "charges has 49 rows, sources has 50"),
-        (dict(sources=SOURCES, charges=CHARGES * 1j), "/charges has dtype complex128"),
-        (dict(sources=SOURCES, charges=["a"] * 50), "/charges has dtype object"),
+        (dict(sources=SOURCES, charges=CHARGES * 1j), "/charges holds complex numbers"),
+        (dict(sources=SOURCES, charges=["a"] * 50), "/charges holds strings"),
         (dict(sources=SOURCES, charges=CHARGES, targets=CHARGES), "targets has shape (50,)"),
-        ({"sources/x": SOURCES, "charges": CHARGES}, "/sources is a group"),
+        ({"sources/x": SOURCES, "charges": CHARGES}, "/sources is not a dataset but a group"),
         (dict(sources=h5py.Empty("f8"), charges=CHARGES), "/sources holds nothing"),
         (dict(sources=SOURCES, charges=np.where(CHARGES[9] == CHARGES, np.nan, CHARGES)), "charges row 9 is"),
     ],
@@ -76,12 +78,12 @@ def test_refused_contents_name_the_file_and_the_dataset(tmp_path, datasets, part
 
 def test_files_that_are_not_hdf5(tmp_path):
     assert "no such file" in refusal(io.read, tmp_path / "none.h5")
-    assert "no such file" in refusal(io.read, tmp_path)
+    assert "not a regular file" in refusal(io.read, tmp_path)
     (tmp_path / "text.h5").write_text("sources")
-    assert "cannot be opened as HDF5" in refusal(io.read, tmp_path / "text.h5")
+    assert "cannot be read as HDF5" in refusal(io.read, tmp_path / "text.h5")
     whole = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    assert "cannot be opened as HDF5" in refusal(io.read, tmp_path / "cut.h5")
+    assert "cannot be read as HDF5" in refusal(io.read, tmp_path / "cut.h5")
 
 
 def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
@@ -117,9 +119,8 @@ def test_flipped_bytes_are_noticed(tmp_path):
 
 def test_an_output_reads_back_with_its_settings(tmp_path):
     path = tmp_path / "out.h5"
-    with io.OutputFile(path) as output:
-        output.write("potential", CHARGES)
-        output.write("empty", CHARGES[:0])
+    with io.OutputFile(path, {**SHAPES, "empty": ((0,), CHARGES.dtype)}) as output:
+        output.write("potential", 0, CHARGES)
         output.attributes({"eps": 1e-6, "kernel": "laplace"})
         assert not path.exists()
     with h5py.File(path) as file:
@@ -139,8 +140,8 @@ def test_an_output_reads_back_with_its_settings(tmp_path):
 def test_a_failed_output_leaves_the_old_one(tmp_path, error):
     path = tmp_path / "out.h5"
     path.write_bytes(b"old")
-    with pytest.raises(error), io.OutputFile(path) as output:
-        output.write("potential", CHARGES)
+    with pytest.raises(error), io.OutputFile(path, SHAPES) as output:
+        output.write("potential", 0, CHARGES)
         raise error
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.h5"]
@@ -155,8 +156,8 @@ import resource, numpy as np
 from taskfmm import errors, io
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
 try:
-    with io.OutputFile("out.h5") as output:
-        output.write("potential", np.ones(10_000))
+    with io.OutputFile("out.h5", {{"potential": ((10_000,), np.dtype(float))}}) as output:
+        output.write("potential", 0, np.ones(10_000))
 except errors.InputError as error:
     print(error)
 """
@@ -169,6 +170,94 @@ except errors.InputError as error:
     assert os.listdir(tmp_path) == ["out.h5"]
 
 
+@pytest.mark.parametrize("after", [0, 1, 2, 5, 30])
+def test_a_disk_that_fails_in_the_middle_leaves_the_old_output(tmp_path, after):
+    """Room was taken, but the disk fails all the same: HDF5, which might crash or hang, must not hear of it."""
+    code = f"""
+import numpy as np
+from taskfmm import errors, files, io
+write_all, calls = files.write_all, []
+
+def failing(descriptor, content, place=0):
+    calls.append(place)
+    if len(calls) > {after}:
+        raise OSError(5, "Input/output error")
+    write_all(descriptor, content, place)
+
+files.write_all = failing
+try:
+    with io.OutputFile("out.h5", {{"gradient": ((400_000, 3), np.dtype(float))}}) as output:
+        for first in range(390_000, -1, -10_000):
+            output.write("gradient", first, np.ones((10_000, 3)))
+except errors.InputError as error:
+    print(error)
+"""
+    (tmp_path / "out.h5").write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, timeout=60, **CAPTURE)
+    assert "out.h5: cannot be written, nothing was changed" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.h5").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.h5"]
+
+
+def test_after_a_failure_hdf5_reads_back_what_it_wrote(tmp_path, monkeypatch):
+    """Its index of many chunks leaves its cache and comes back; zeros instead can send it round in circles."""
+    sink = output._Sink(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+    monkeypatch.setattr(files, "write_all", lambda *_: os.pwrite(-1, b"", 0))
+    values = RNG.random(30_000)
+    with h5py.File(sink, "w") as file:
+        data = file.create_dataset("x", values.shape, "f8", chunks=(64,), fletcher32=True)
+        for first in RNG.permutation(30) * 1000:
+            data[first : first + 1000] = values[first : first + 1000]
+        file.flush()
+        np.testing.assert_array_equal(data[()], values)
+    assert sink.failed is not None
+    with h5py.File(sink, "r") as file:
+        np.testing.assert_array_equal(file["x"][()], values)
+
+
+def test_room_on_the_disk_is_taken_before_anything_is_computed(tmp_path, monkeypatch):
+    def full(descriptor, place, size):
+        assert size >= CHARGES.nbytes
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(InputError, match="No space left on device"), io.OutputFile(tmp_path / "o.h5", SHAPES):
+        pytest.fail("was entered")
+    assert os.listdir(tmp_path) == []
+
+
+def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
+    values = RNG.random((2, 70_001, 3))
+    cuts = [0, 1, 9_999, 32_768, 40_000, 70_001]
+    blocks = [(v, a, b) for v in (0, 1) for a, b in itertools.pairwise(cuts)]
+    with io.OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}) as output:
+        for i in RNG.permutation(len(blocks)):
+            v, a, b = blocks[i]
+            output.write("gradient", (v, a), values[v, a:b])
+    with h5py.File(tmp_path / "out.h5") as file:
+        np.testing.assert_array_equal(file["gradient"][()], values)
+        assert file["gradient"].fletcher32
+    # Room taken ahead is given back: padding of the last chunks is all there is besides the values.
+    assert (tmp_path / "out.h5").stat().st_size < values.nbytes + 4 * 2**15 * 24
+
+
+def test_an_output_is_not_held_in_memory(tmp_path):
+    code = """
+import resource, numpy as np
+from taskfmm import files, io, output
+io.OutputFile("first.h5", {"x": ((9,), np.dtype(float))}).__enter__()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+block = np.ones(100_000)
+with io.OutputFile("out.h5", {"potential": ((20_000_000,), np.dtype(float))}) as output:
+    for first in range(0, 20_000_000, 100_000):
+        output.write("potential", first, block)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, timeout=60, **CAPTURE)
+    assert int(done.stdout) < 40e6, done.stderr
+
+
 def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
     (tmp_path / "out.h5").write_bytes(b"old")
 
@@ -176,8 +265,8 @@ def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), io.OutputFile(tmp_path / "out.h5") as output:
-        output.write("potential", CHARGES)
+    with pytest.raises(KeyboardInterrupt), io.OutputFile(tmp_path / "out.h5", SHAPES) as output:
+        output.write("potential", 0, CHARGES)
     assert (tmp_path / "out.h5").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.h5"]
 
@@ -197,6 +286,6 @@ def test_an_unwritable_directory(tmp_path, monkeypatch):
     def denied(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(io.tempfile, "TemporaryFile", denied)
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)
     text = refusal(io.check_output, tmp_path / "out.h5")
     assert f"{tmp_path}: Permission denied" in text

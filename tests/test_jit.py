@@ -75,3 +75,14 @@ def test_forms_release_the_interpreter():
 def test_a_wrong_call_raises():
     with pytest.raises(numba.core.errors.TypingError):
         _square(1.0, np.zeros(3))
+
+
+def test_where_numba_finds_no_place_for_its_cache(monkeypatch, caplog):
+    """A package directory and a home that cannot be written: Numba alone raises an error on import."""
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    monkeypatch.setattr("taskfmm.jit._said", False)
+    out = np.zeros(3)
+    for _ in range(2):
+        Loop(_square.serial.py_func)(np.arange(3.0), out)
+    np.testing.assert_array_equal(out, [0, 1, 4])
+    assert caplog.text.count("NUMBA_CACHE_DIR") == 1

@@ -22,6 +22,7 @@ N_CHECK = 1000
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
 @click.option("--gradient", is_flag=True, help="Also write /gradient.")
 @click.option("--check/--no-check", default=False, help="Compare with the direct sum at random targets.")
+@click.option("--charges-batch", is_flag=True, help="/charges is (k, n): evaluate every row of it.")
 @with_scheduler
 def run(
     input_path: str,
@@ -33,49 +34,70 @@ def run(
     memory_limit: str | None,
     gradient: bool,
     check: bool,
+    charges_batch: bool,
     as_json: bool,
 ) -> None:
     """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5.
 
     Reads /sources (n, 3), /charges (n,) and optionally /targets (m, 3); writes /potential and, with
     --gradient, /gradient, in the order of the targets. The output appears whole or not at all.
+
+    With --charges-batch, /charges is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3). Finished
+    vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
     """
     from taskfmm import io
-    from taskfmm.runtime.progress import progress
 
     io.check_output(output, input_path)
+    options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
+    names = ("potential", "gradient") if gradient else ("potential",)
+    settings = {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
+    if charges_batch:
+        from taskfmm.cli import batch
+
+        report = batch.evaluate(input_path, output, options, names, settings, N_CHECK if check else 0)
+    else:
+        report = _evaluate(input_path, output, options, names, settings, check)
+    _report({**report, "output": output}, as_json)
+
+
+def _evaluate(
+    input_path: str,
+    output: str,
+    options: dict[str, Any],
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+    check: bool,
+) -> dict[str, Any]:
+    """Plan, evaluate and write one vector, block by block; returns what there is to report."""
+    import numpy as np
+
+    from taskfmm import io
+    from taskfmm.runtime.blocks import each_block
+    from taskfmm.runtime.progress import progress
+
     data = io.read(input_path)
     started = time.perf_counter()
-    fmm = taskfmm.Fmm(
-        data.sources,
-        targets=data.targets,
-        kernel=kernel,
-        eps=eps,
-        order=order,
-        leaf_size=leaf_size,
-        memory_limit=memory_limit,
-    )
+    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
     planned = time.perf_counter()
-    names = ("potential", "gradient") if gradient else ("potential",)
-    with progress():
-        arrays = _compute(fmm.evaluate(data.charges, outputs=names))
-    evaluated = time.perf_counter()
-    settings = {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
-    report: dict[str, Any] = {
-        "n_sources": len(data.sources),
-        "n_targets": len(arrays["potential"]),
-        **settings,
-        "plan_seconds": planned - started,
-        "evaluation_seconds": evaluated - planned,
-    }
-    if check:
-        report["error_estimate"] = float(fmm.error_estimate(data.charges, arrays["potential"], N_CHECK))
-    with io.OutputFile(output) as file:
-        for name, array in arrays.items():
-            file.write(name, array)
+    arrays = fmm.evaluate(data.charges, outputs=names)
+    n_targets = len(arrays["potential"])
+    report = {"n_sources": len(data.sources), "n_targets": n_targets, **settings}
+    checked = np.empty(n_targets if check else 0)
+    with io.OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
+
+        def write(name: str, first: int, block: np.ndarray) -> None:
+            file.write(name, first, block)
+            if check and name == "potential":
+                checked[first : first + len(block)] = block
+
+        with progress():
+            each_block(arrays, write)
+        report["plan_seconds"] = planned - started
+        report["evaluation_seconds"] = time.perf_counter() - planned
+        if check:
+            report["error_estimate"] = float(fmm.error_estimate(data.charges, checked, N_CHECK))
         file.attributes(settings)
-    report["output"] = output
-    _report(report, as_json)
+    return report
 
 
 @main.command()
@@ -112,19 +134,14 @@ def explain(
         click.echo(f"{fmm}\n\n{fmm.explain()}")
 
 
-def _compute(lazy: dict[str, Any]) -> dict[str, Any]:
-    """All outputs in one computation, so that what they share is done once."""
-    import dask
-
-    return dict(zip(lazy, dask.compute(*lazy.values()), strict=True))
-
-
 def _report(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report))
         return
     click.echo(f"sources      {report['n_sources']}")
     click.echo(f"targets      {report['n_targets']}")
+    if "n_vectors" in report:
+        click.echo(f"vectors      {report['n_vectors']}, {report['n_found']} of them finished before")
     click.echo(f"eps          {report['eps']:g}")
     click.echo(f"plan         {report['plan_seconds']:.2f} s")
     click.echo(f"evaluation   {report['evaluation_seconds']:.2f} s")

@@ -22,7 +22,7 @@ class Commands(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            known = isinstance(error, TaskfmmError)
+            known = isinstance(error, (TaskfmmError, MemoryError))
             text = str(error) if known else f"{type(error).__name__}: {error} (taskfmm --debug shows where)"
             click.echo(f"Error: {' '.join(text.split())}", err=True)
             ctx.exit(1)

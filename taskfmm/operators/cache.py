@@ -9,6 +9,15 @@ import platformdirs
 
 
 def directory() -> Path:
-    """The user's cache directory, or ``TASKFMM_CACHE_DIR``; it need not exist."""
+    """The user's cache directory, or ``TASKFMM_CACHE_DIR``; it need not exist.
+
+    Raises
+    ------
+    OSError
+        There is no home directory, and nothing else was chosen: the working directory is never used instead.
+    """
     chosen = os.environ.get("TASKFMM_CACHE_DIR")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("taskfmm"))
+    found = Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("taskfmm"))
+    if not found.is_absolute():
+        raise OSError("there is no home directory: set TASKFMM_CACHE_DIR")
+    return found

@@ -31,11 +31,7 @@ class Operators:
 @lru_cache(maxsize=8)
 def _load(kernel: str, accuracy: Accuracy) -> Operators:
     facts = KERNELS[kernel]
-    found = store.load(facts, accuracy)
-    if found is None:
-        found = expansions.build(facts, accuracy)
-        store.save(facts, found)
-    return Operators((found,))
+    return Operators((store.kept(facts, accuracy, lambda: expansions.build(facts, accuracy)),))
 
 
 def load(kernel: str, accuracy: Accuracy) -> Operators:

@@ -7,18 +7,22 @@ and keeps them, and every later process uses those.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
-import os
 import platform
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
+from taskfmm import files
 from taskfmm.operators.cache import directory
 
 logger = logging.getLogger("taskfmm")
+
+LARGEST = 2**16
+"""Bytes of a file of rates; it has a few hundred."""
 
 BELIEVABLE = 30.0
 """A kept rate further than this factor from the default is not a measurement of this method."""
@@ -86,13 +90,15 @@ def path() -> Path:
 @cache
 def current() -> Rates:
     """The kept rates of this machine, or the defaults."""
-    try:
-        found = json.loads(path().read_text())
-        rates = Rates(**{field.name: float(found[field.name]) for field in fields(Rates)})
-    except FileNotFoundError:
+    if not is_kept():
         return DEFAULT
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("machine rates in %s are unusable, run taskfmm doctor again: %s", path(), error)
+    try:
+        kept = json.loads(files.read_whole(path(), LARGEST))
+        if kept["sha256"] != _digest(kept["rates"]):
+            raise ValueError("changed since it was written")
+        rates = Rates(**{field.name: float(kept["rates"][field.name]) for field in fields(Rates)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        logger.warning("kept machine rates are unusable, run taskfmm doctor again: %r", error)
         return DEFAULT
     if not all(_believable(getattr(rates, f.name), getattr(DEFAULT, f.name)) for f in fields(Rates)):
         logger.warning("machine rates in %s are out of range, run taskfmm doctor again", path())
@@ -100,15 +106,25 @@ def current() -> Rates:
     return rates
 
 
+def is_kept() -> bool:
+    """Whether there is a file of this machine's rates."""
+    try:
+        return path().exists()
+    except OSError:
+        return False
+
+
 def keep(rates: Rates) -> Path:
     """Write this machine's rates; raises OSError where the cache cannot be written."""
-    final = path()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(asdict(rates), indent=1))
-    os.replace(temporary, final)
+    final, found = path(), asdict(rates)
+    files.write_whole(final, json.dumps({"rates": found, "sha256": _digest(found)}, indent=1).encode())
     current.cache_clear()
     return final
+
+
+def _digest(found: dict[str, float]) -> str:
+    """A flipped digit is a believable rate; it would move leaves, and last digits of results with them."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _believable(rate: float, default: float) -> bool:

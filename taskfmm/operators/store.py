@@ -1,22 +1,24 @@
 """Operators kept on disk: a cache of HDF5 files, one for each kernel and accuracy.
 
-A file is written beside its final place and moved there whole, with checksums; whatever cannot be read back
-exactly as expected is built again. The cache is in the user's cache directory, or in ``TASKFMM_CACHE_DIR``.
+HDF5 trusts what it reads and can crash on a full disk or a damaged file. So a file is made in memory, gets a digest
+of all its bytes in front (in what HDF5 calls the user block, which other programs skip), and is moved to its place
+whole; a file reaches HDF5 only once its digest has been found right. Whatever else is there is built again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from taskfmm import files
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.cache import directory
@@ -26,55 +28,91 @@ from taskfmm.version import __version__
 
 logger = logging.getLogger("taskfmm")
 
-FORMAT = 1
+FORMAT = 2
 """Of the files; raised whenever operators of the same name would hold other numbers."""
+
+FRONT = 512
+"""Bytes before the HDF5 file, the fewest it allows; they hold the digest."""
+
+LARGEST = 2**30
+"""Bytes; no set of operators comes near."""
+
+_said: set[str] = set()
+
+
+def kept(kernel: Kernel, accuracy: Accuracy, build: Callable[[], Expansions]) -> Expansions:
+    """Operators from the cache; where it has none, those that ``build`` makes, which it then keeps.
+
+    Trouble with the cache costs time, never a number: it is one warning in each process for each kind of trouble.
+    """
+    problem = None
+    try:
+        return load(kernel, accuracy)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problem = f"cached operators are unusable and are built again: {error}"
+    operators = build()
+    try:
+        save(kernel, operators)
+    except OSError as error:
+        problem = f"operators cannot be kept, every process builds them: {error}"
+    if problem and problem not in _said:
+        _said.add(problem)
+        logger.warning("%s", problem)
+    return operators
 
 
 def path(kernel: Kernel, accuracy: Accuracy) -> Path:
-    """The file of one set of operators."""
-    identity = f"{FORMAT} {__version__} {kernel} {accuracy}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    """The file of one set of operators; raises OSError where there is no place for a cache."""
+    digest = hashlib.sha256(_identity(kernel, accuracy).encode()).hexdigest()[:16]
     return directory() / f"{kernel.name}-{accuracy.order}-{digest}.h5"
 
 
 def save(kernel: Kernel, operators: Expansions) -> None:
-    """Write operators into the cache; a cache that cannot be written is only logged."""
-    final = path(kernel, operators.accuracy)
-    temporary = None
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=final.parent, suffix=".part")
-        os.close(handle)
-        with h5py.File(temporary, "w") as file:
-            for name, array in _arrays(operators):
-                # small arrays stay as they are: HDF5 checksums chunks, and scalars cannot have any
-                file.create_dataset(name, data=array, chunks=array.shape, fletcher32=True)
-            file.attrs["identity"] = repr((FORMAT, __version__, kernel, operators.accuracy))
-            file.attrs["complete"] = True
-        os.replace(temporary, final)
-    except OSError as error:
-        logger.info("operators not kept in %s: %s", final.parent, error)
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    """Write operators into the cache; raises OSError where that cannot be done."""
+    image = BytesIO()
+    with h5py.File(image, "w", userblock_size=FRONT) as file:
+        for name, array in _arrays(operators):
+            file.create_dataset(name, data=array)
+        file.attrs["identity"] = _identity(kernel, operators.accuracy)
+    with image.getbuffer() as content:
+        content[:FRONT] = _front(content[FRONT:])
+        files.write_whole(path(kernel, operators.accuracy), content)
 
 
-def load(kernel: Kernel, accuracy: Accuracy) -> Expansions | None:
-    """Operators from the cache, or None if they are not there whole and unchanged."""
+def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
+    """Operators from the cache.
+
+    Raises
+    ------
+    FileNotFoundError
+        They were not kept yet.
+    OSError
+        They are not there whole and unchanged.
+    """
     source = path(kernel, accuracy)
-    if not source.is_file():
-        return None
+    content = memoryview(files.read_whole(source, LARGEST))
+    if content[:FRONT] != _front(content[FRONT:]):
+        raise OSError(f"{source}: cut short, or changed since it was written")
     try:
-        with h5py.File(source, "r") as file:
-            if not file.attrs.get("complete") or file.attrs["identity"] != repr(
-                (FORMAT, __version__, kernel, accuracy)
-            ):
-                raise OSError("incomplete, or of another kernel, accuracy or version")
+        with h5py.File(BytesIO(content), "r") as file:
+            if file.attrs["identity"] != _identity(kernel, accuracy):
+                raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
     except (OSError, KeyError, RuntimeError) as error:
-        logger.warning("cached operators in %s are unusable and are built again: %s", source, error)
-        return None
+        raise OSError(f"{source}: {error}") from error
     m2l = LowRankM2L(*(found.pop(f"m2l/{field.name}") for field in fields(LowRankM2L)))
     return Expansions(accuracy=accuracy, m2l=m2l, **found)
+
+
+def _identity(kernel: Kernel, accuracy: Accuracy) -> str:
+    return repr((FORMAT, __version__, kernel, accuracy))
+
+
+def _front(content: memoryview) -> bytes:
+    digest = hashlib.sha256(content).hexdigest()
+    return f"taskfmm operators; sha256 of what follows this block: {digest}\n".encode().ljust(FRONT, b"\0")
 
 
 def _arrays(operators: Any, prefix: str = "") -> list[tuple[str, np.ndarray]]:

@@ -1,0 +1,82 @@
+"""``taskfmm run --charges-batch``: many vectors on one plan, which goes on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import taskfmm
+from taskfmm import io
+from taskfmm.journal import Journal
+from taskfmm.runtime.blocks import each_block
+from taskfmm.runtime.progress import progress
+
+
+def evaluate(
+    input_path: str,
+    output: str,
+    options: dict[str, Any],
+    names: tuple[str, ...],
+    settings: dict[str, Any],
+    n_check: int,
+) -> dict[str, Any]:
+    """Evaluate every row of /charges; returns what there is to report.
+
+    At most the vector in hand is lost when the process is killed. Results on the disk do not depend on whether it
+    was: the journal is refused unless input, settings, version and plan are the same.
+    """
+    with io.Batch(input_path) as data:
+        started = time.perf_counter()
+        fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
+        planned = time.perf_counter()
+        run = {**settings, "input": data.digest, "outputs": names, "plan": _plan(fmm, names)}
+        shapes = _shapes(fmm, names)
+        with Journal(Path(f"{output}.part"), run, data.n_vectors, shapes) as journal:
+            found = journal.finished()
+            with tqdm(total=data.n_vectors, initial=len(found), unit="vector", disable=None) as bar:
+                for vector in sorted(set(range(data.n_vectors)) - found):
+                    with progress():
+                        each_block(
+                            fmm.evaluate(data.vector(vector), outputs=names), partial(journal.write, vector)
+                        )
+                    journal.finish(vector)
+                    bar.update()
+            report: dict[str, Any] = {
+                "n_sources": len(data.sources),
+                "n_targets": len(fmm.targets),
+                "n_vectors": data.n_vectors,
+                "n_found": len(found),
+                **settings,
+                "plan_seconds": planned - started,
+                "evaluation_seconds": time.perf_counter() - planned,
+            }
+            if n_check and data.n_vectors:
+                first = journal.read(0, "potential")
+                report["error_estimate"] = float(fmm.error_estimate(data.vector(0), first, n_check))
+            whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+            with io.OutputFile(output, whole) as file:
+                for vector, name, row, block in journal.blocks():
+                    file.write(name, (vector, row), block)
+                file.attributes(settings)
+            journal.remove()
+    return report
+
+
+def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
+    m = len(fmm.targets)
+    return {name: ((m, 3) if name == "gradient" else (m,), fmm.dtype) for name in names}
+
+
+def _plan(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
+    """What was chosen while planning, and moves the last digits: it may change with the machine's rates."""
+    cube = fmm.plan.tree.domain.half_width if fmm.plan else None
+    chosen = fmm.accuracy("gradient" if "gradient" in names else "potential")
+    return {
+        "leaf_size": fmm.leaf_size,
+        "cube": None if cube is None else float(cube),
+        "accuracy": str(chosen),
+    }

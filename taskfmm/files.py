@@ -1,0 +1,75 @@
+"""Small files that are ours or a user's: read only if they are files, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a file that has a size and an end; never waits.
+
+    Raises
+    ------
+    OSError
+        Nothing there, not permitted, a loop of links; or a directory, pipe, socket or device.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file but a directory, pipe or device", str(path))
+    return descriptor
+
+
+def read_whole(path: str | os.PathLike[str], most: int) -> bytes:
+    """The content of a file of at most ``most`` bytes; raises OSError where there is none such."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"holds more than {most} bytes", str(path))
+    return content
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that takes the place of ``path`` when the block ends well.
+
+    After an exception, also one of the disk, nothing of the new file is left and ``path`` is what it was.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        # mkstemp makes a file for its owner alone; this one gets what any new file would.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_all(descriptor: int, content: bytes | memoryview, place: int = 0) -> None:
+    """Write every byte of ``content`` from ``place`` on; raises OSError on a full disk."""
+    left = memoryview(content).cast("B")
+    while left:
+        written = os.pwrite(descriptor, left, place)
+        left, place = left[written:], place + written
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Put ``content`` at ``path``, whole or not at all; makes the directories above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as descriptor:
+        write_all(descriptor, content)

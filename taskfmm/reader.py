@@ -1,0 +1,189 @@
+"""A process of its own that reads one HDF5 file of a user; run by `taskfmm.io`, which writes to it and reads back.
+
+The HDF5 library trusts what it reads. A damaged or hostile file can crash it, send it round in circles or have it
+inflate a megabyte to gigabytes. All of that happens to this process alone, which has little memory and time, loads
+no plugins, writes no files and holds nothing else. It imports nothing of taskfmm, so that it starts quickly.
+
+``reader.py FD NAME...`` opens file descriptor FD and answers in lines of JSON: first what the named datasets are,
+then, for each line ``NAME FIRST LAST`` that it is sent, the number of bytes of those rows, and the bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+MOST_INFLATED = 1032
+"""Bytes that one byte of deflate can stand for; what claims more than this was not written by compressing."""
+
+LARGEST_CHUNK = 2**30
+"""A chunk is read whole, whatever part of it is wanted."""
+
+FILTERS = (1, 2, 3, 4, 5, 6, 32000)
+"""Those inside HDF5 (gzip, shuffle, fletcher32, szip, nbit, scaleoffset) and inside h5py (lzf)."""
+
+COMPRESSING = (1, 4, 5, 6, 32000)
+
+SECONDS = 8
+"""Of processor time to find out what is in the file; reading it gets more, by its size."""
+
+SLOWEST = 5e6
+"""Bytes a second; inflating takes a tenth of that time."""
+
+ROOM = 2**29
+"""Bytes of memory for the library besides the chunks."""
+
+
+class Refused(Exception):
+    """The file holds something that is not read; the text says what."""
+
+
+def main(descriptor: int, names: list[str]) -> None:
+    """Describe the datasets, then send what is asked for until the input ends."""
+    answers = sys.stdout.buffer
+    try:
+        import h5py
+
+        limit_time(SECONDS)
+        limit_memory(ROOM)
+        file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
+        found = {name: dataset(file, name, os.fstat(descriptor).st_size) for name in names}
+        there = {name: data for name, data in found.items() if data is not None}
+        limit_time(SECONDS + sum(data.nbytes for data in there.values()) / SLOWEST)
+        limit_memory(ROOM + 3 * max((chunk_bytes(data) for data in there.values()), default=0))
+        facts = {name: (data.shape, data.dtype.str) for name, data in there.items()}
+        say(answers, found=facts, names=contents(file))
+        for line in sys.stdin:
+            name, first, last = line.split()
+            rows = there[name][int(first) : int(last)]
+            say(answers, bytes=rows.nbytes)
+            answers.write(rows.data)
+            answers.flush()
+    except Refused as error:
+        say(answers, refused=str(error))
+    except Exception as error:
+        say(answers, damaged=f"{type(error).__name__}: {error}")
+
+
+def say(answers: Any, **facts: Any) -> None:
+    """One line of JSON."""
+    answers.write(json.dumps(facts).encode() + b"\n")
+    answers.flush()
+
+
+def limit_time(seconds: float) -> None:
+    """Have the system end this process after so much more work."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def limit_memory(extra: int) -> None:
+    """Have allocations fail beyond so much more than is in use, where the system tells how much that is."""
+    try:
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def contents(file: Any) -> str:
+    """The first few names, as text that any terminal takes."""
+    names = [f"/{name[:40].encode('unicode_escape').decode()}" for name in itertools.islice(file, 9)]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
+
+
+def dataset(file: Any, name: str, file_size: int) -> Any:
+    """A dataset of real numbers stored whole in this very file; None if there is nothing of that name."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise Refused(f"/{name} is a link to data elsewhere, which is not followed: copy the data in")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise Refused(f"/{name} is not a dataset but a group or a type, expected a dataset")
+    if found.external or found.is_virtual:
+        raise Refused(f"/{name} is stored in other files, which are not read: copy the data in")
+    if found.shape is None:
+        raise Refused(f"/{name} holds nothing, expected an array")
+    real_numbers(name, found)
+    stored_whole(name, found, file_size)
+    return found
+
+
+def real_numbers(name: str, found: Any) -> None:
+    """Look at the class of the type first: only of numbers is a NumPy dtype made."""
+    import h5py
+
+    kind = found.id.get_type().get_class()
+    if kind in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) and found.dtype.kind in "iuf":
+        return
+    if kind == getattr(h5py.h5t, "COMPLEX", None) or (kind == h5py.h5t.COMPOUND and is_complex(found)):
+        raise Refused(f"/{name} holds complex numbers, expected real numbers: write the real part")
+    what = {
+        h5py.h5t.STRING: "strings",
+        h5py.h5t.VLEN: "arrays of any length",
+        h5py.h5t.COMPOUND: "records",
+        h5py.h5t.REFERENCE: "references",
+        h5py.h5t.ENUM: "named values",
+        h5py.h5t.ARRAY: "arrays",
+        h5py.h5t.OPAQUE: "raw bytes",
+        h5py.h5t.BITFIELD: "bits",
+    }.get(kind, "something else")
+    raise Refused(f"/{name} holds {what}, expected real numbers: write it, for example, as float64")
+
+
+def is_complex(found: Any) -> bool:
+    """How h5py writes complex numbers."""
+    kind = found.id.get_type()
+    return kind.get_nmembers() == 2 and [kind.get_member_name(i) for i in (0, 1)] == [b"r", b"i"]
+
+
+def stored_whole(name: str, found: Any, file_size: int) -> None:
+    """Whatever the shape declares must be in the file, or be able to come out of what is there."""
+    import h5py
+
+    layout = found.id.get_create_plist()
+    filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
+    for number in filters:
+        if number not in FILTERS:
+            raise Refused(f"/{name} is packed by filter {number}, which is not read: write it with gzip")
+    declared, stored = math.prod(found.shape) * found.dtype.itemsize, found.id.get_storage_size()
+    if not declared:
+        return
+    packed = any(number in COMPRESSING for number in filters)
+    if layout.get_layout() == h5py.h5d.CHUNKED:
+        if chunk_bytes(found) > LARGEST_CHUNK:
+            raise Refused(f"/{name} has chunks of {chunk_bytes(found):.1e} bytes: write it in smaller ones")
+        n_chunks = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+        # the cheap bound first: every chunk takes a byte at least
+        whole = n_chunks <= stored and n_chunks == found.id.get_num_chunks()
+    else:
+        whole = stored == declared
+    if not whole or stored > file_size or declared > stored * (MOST_INFLATED if packed else 1):
+        raise Refused(
+            f"/{name} declares shape {found.shape}, {declared:.1e} bytes, but only {stored} bytes of it are "
+            "in the file: write all of it"
+        )
+
+
+def chunk_bytes(found: Any) -> int:
+    """Of one chunk, unpacked; 0 where there are no chunks."""
+    return math.prod(found.chunks) * found.dtype.itemsize if found.chunks else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(nothing, (0, 0))
+    main(int(sys.argv[1]), sys.argv[2:])
