@@ -26,6 +26,9 @@ from taskfmm.runtime.names import OPERATORS, operator_of
 REMOTE_TASK = 1.5e-3
 """Seconds of the distributed scheduler for a task; it handles one at a time."""
 
+REMOTE_START = 0.06
+"""Seconds that a graph takes to the distributed scheduler, and the results from there, whatever their size."""
+
 REMOTE_BYTE = 1.0 / 1.5e9
 """Seconds for a byte from one worker to another on the same machine, or on a fast network."""
 
@@ -202,7 +205,7 @@ def forecast(
         tasks,
         simulate(tasks, layout, REMOTE_BYTE),
         tuple(critical_path(tasks)),
-        prologue=rate.start + n_sources * rate.charge,
+        prologue=rate.start + n_sources * rate.charge + (0.0 if layout.in_this_process else REMOTE_START),
         epilogue=joined,
         plan_bytes=n_bytes(plan),
         operator_bytes=n_bytes(operators),

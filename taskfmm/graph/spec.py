@@ -61,7 +61,7 @@ def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np
     """A dask.array whose chunk ``i`` is the task ``(name, i, 0, ...)`` of the graph, under either of Dask's
     array implementations."""
     meta = np.empty((0,) * len(chunks), dtype)
-    if da.array_expr_enabled():
+    if getattr(da, "array_expr_enabled", bool)():  # older versions have no expressions
         from dask.array._array_expr._collection import from_graph
 
         keys = [(name, i, *(0,) * (len(chunks) - 1)) for i in range(len(chunks[0]))]

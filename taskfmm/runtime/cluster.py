@@ -61,8 +61,8 @@ def prepare(client: Any, seconds: Callable[[], float]) -> None:
     """What is to be done with a client when an evaluation is made under it; most of it the first time only.
 
     The scheduler of a `distributed.LocalCluster` gets a ``no-workers-timeout`` if none was set: there nobody will
-    bring new workers, and a computation would hang. Other clusters may have workers waiting in a queue: theirs is
-    left as it is.
+    bring new workers, and a computation would hang. Its worker processes ignore Ctrl-C, as that is for the client to
+    act on. Other clusters may have workers waiting in a queue: theirs is left as it is.
 
     Parameters
     ----------
@@ -74,9 +74,13 @@ def prepare(client: Any, seconds: Callable[[], float]) -> None:
     with contextlib.suppress(Exception):  # an optional courtesy: it must never stop a computation
         if client not in _arranged:
             scheduler = local_scheduler(client)
+            _arranged.add(client)
             if scheduler is not None and scheduler.no_workers_timeout is None:
                 scheduler.no_workers_timeout = NO_WORKERS_TIMEOUT
-            _arranged.add(client)
+            if scheduler is not None and not client.asynchronous:
+                from taskfmm.runtime.remote import Uninterrupted
+
+                client.register_plugin(Uninterrupted())
         if not said(TOO_SMALL) and (expected := seconds()) < ENOUGH_SECONDS:
             say_once(TOO_SMALL, expected)
 

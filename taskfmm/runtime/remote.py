@@ -1,13 +1,16 @@
-"""Records from the workers of a distributed cluster: told one by one, as tasks end, so that a worker that dies
-takes none of its finished ones with it.
+"""Plugins of distributed workers.
 
-A plugin makes every worker, those that join later too, log a record as an event on a topic of this process. The
-scheduler keeps few events but passes each on to who subscribed; a record leaves its worker before the result does
-and takes the same way, so when a result has come, the records of all that led to it have.
+Records of a profile are told one by one, as tasks end, so that a worker that dies takes none of its finished ones
+with it: a plugin makes every worker, those that join later too, log a record as an event on a topic of this process.
+The scheduler keeps few events but passes each on to who subscribed; a record leaves its worker before the result
+does and takes the same way, so when a result has come, the records of all that led to it have.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import signal
 import threading
 from collections import Counter
 from typing import Any
@@ -40,6 +43,20 @@ class Reporter(WorkerPlugin):
         """A process may hold several workers: each reports its own tasks."""
         if self.worker is not None and record.worker == self.worker.address:
             self.worker.log_event(self.topic, [*record[:1], list(record.needs), *record[2:]])
+
+
+class Uninterrupted(WorkerPlugin):
+    """Worker processes ignore Ctrl-C: a terminal sends it to all, and a worker that ends itself in the middle of a
+    task keeps its cluster waiting for seconds. The client ends them."""
+
+    name = "taskfmm-uninterrupted"
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:
+        """Called by every worker; those in the client's own process are left alone."""
+        if multiprocessing.parent_process() is not None:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 _open: Counter[str] = Counter()

@@ -69,17 +69,12 @@ def _pool_threads() -> int | None:
     current = threading.current_thread()
     pools = [threaded.default_pool, dask.config.get("pool", None)]
     pools += [pool for by_size in list(threaded.pools.values()) for pool in list(by_size.values())]
+    # By name: a pool lists a thread only after starting it, and its first task may be quicker.
+    owner = current.name.rpartition("_")[0]
     for pool in pools:
-        if current in getattr(pool, "_threads", ()):
+        if owner and owner == getattr(pool, "_thread_name_prefix", None):
             return int(pool._max_workers)
-    if current.name.startswith("ThreadPoolExecutor") and not hasattr(_waited, "once"):
-        _waited.once = True  # a pool lists a thread after starting it, and its first task may be quicker
-        time.sleep(0.005)
-        return _pool_threads()
     return None
-
-
-_waited = threading.local()
 
 
 def _place() -> tuple[int, int]:
