@@ -36,9 +36,21 @@ def read_whole(path: str | os.PathLike[str], most: int) -> bytes:
     return content
 
 
+def refuse_odd(path: Path) -> None:
+    """Raise OSError where ``path`` is a directory, pipe, device or loop of links, which no file may replace."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "there is a directory, pipe or device of this name", str(path))
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[int]:
+def replacing(path: Path, durable: bool = True) -> Iterator[int]:
     """A descriptor of a new file that takes the place of ``path`` when the block ends well.
+
+    durable : wait until its bytes are on the disk, so that a power cut leaves the old file or the new
 
     After an exception, also one of the disk, nothing of the new file is left and ``path`` is what it was.
     """
@@ -47,7 +59,8 @@ def replacing(path: Path) -> Iterator[int]:
     try:
         try:
             yield descriptor
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         # mkstemp makes a file for its owner alone; this one gets what any new file would.
