@@ -136,7 +136,9 @@ def test_a_flipped_bit_is_noticed(path, name):
         old = raw.read(1)
         raw.seek(offset)
         raw.write(bytes([old[0] ^ 4]))
-    with pytest.raises(StorageError, match=f"plan.h5: is damaged.*: the (checksum|digest) of (the )?{name} is wrong"):
+    with pytest.raises(
+        StorageError, match=f"plan.h5: is damaged.*: the (checksum|digest) of (the )?{name} is wrong"
+    ):
         file.PlanFile(path, verify=True)
 
 
@@ -160,7 +162,10 @@ def _front(**changes):
     [
         (lambda path: path.unlink(), "cannot be read as a plan: No such file"),
         (lambda path: path.write_bytes(b"something else"), "cannot be read as a plan: it has 14 bytes only"),
-        (lambda path: path.write_bytes(b"something else" * 1000), "cannot be read as a plan: it is a file of another"),
+        (
+            lambda path: path.write_bytes(b"something else" * 1000),
+            "cannot be read as a plan: it is a file of another",
+        ),
         (_cut, "is damaged.* it has .* bytes of"),
         (lambda path: os.truncate(path, path.stat().st_size + 1), "is damaged.* it has .* bytes of"),
         (_front(format=99), "has format 99 of taskfmm .*, expected format 2"),
@@ -209,7 +214,9 @@ def test_a_value_of_another_type_is_refused(path):
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(StorageError, match="cannot be written, nothing was changed: No such file or directory"):
+    with pytest.raises(
+        StorageError, match="cannot be written, nothing was changed: No such file or directory"
+    ):
         file.write(tmp_path / "nowhere" / "plan.h5", {"a": 1})
     with pytest.raises(TypeError):
         file.write(tmp_path / "plan.h5", {"a": np.arange(3), "b": object()})

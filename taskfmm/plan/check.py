@@ -68,13 +68,16 @@ def _tree(tree: Octree, same: bool) -> None:
         (tree.level == np.repeat(np.arange(tree.n_levels), np.diff(tree.level_ptr))).all(),
         "level: wrong boxes",
     )
-    within("anchor", tree.anchor, 0, 2 ** (tree.n_levels - 1))
     ascends("child_ptr", tree.child_ptr, n, 1)
     need(
         (tree.parent[1:] == np.repeat(np.arange(n), np.diff(tree.child_ptr))).all(),
         "parent and child_ptr disagree",
     )
     need(tree.parent[0] == -1, "the root has a parent")
+    need(
+        not tree.anchor[0].any() and (tree.anchor[1:] >> 1 == tree.anchor[tree.parent[1:]]).all(),
+        "anchor: no tree",
+    )
     for name in ("source", "target"):
         ptr, order = getattr(tree, f"{name}_ptr"), getattr(tree, f"{name}_order")
         within(f"{name}_ptr", ptr, 0, order.size + 1)
@@ -196,6 +199,7 @@ class _Works:
         need((halo.rows < owner).all(), "halo.rows names a box that a shard does not have")
 
     def _near(self, work: PointsToPoints) -> None:
+        need(0 <= work.level < len(self.plan.far), f"level is {work.level}")
         ascends("target_ptr", work.target_ptr, work.targets.shape[1])
         _runs(work, self.n_sources)
         need(

@@ -202,7 +202,9 @@ class PlanFile:
             return np.empty(0, dtype)
         end = place + size * dtype.itemsize
         if not FRONT <= place < end <= self._bytes.size or place % dtype.itemsize:
-            raise ValueError(f"a dataset of {size} elements at byte {place}, beyond the file's {self._bytes.size}")
+            raise ValueError(
+                f"a dataset of {size} elements at byte {place}, beyond the file's {self._bytes.size}"
+            )
         return self._bytes[place:end].view(dtype)
 
     def _refuse_overlaps(self, tables: dict[str, Any]) -> None:

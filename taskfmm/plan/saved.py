@@ -162,7 +162,10 @@ def _points(name: str, points: np.ndarray, ranked: np.ndarray, order: np.ndarray
     need(len(points) == order.size, f"{name} and the tree differ in number")
     for first in range(0, order.size, BLOCK):
         piece = slice(first, first + BLOCK)
-        need(np.array_equal(points[order[piece]].T * scale, ranked[:, piece]), f"{name} are not those of the tree")
+        need(
+            np.array_equal(points[order[piece]].T * scale, ranked[:, piece]),
+            f"{name} are not those of the tree",
+        )
 
 
 def _operators(found: Expansions, accuracy: Accuracy) -> None:
