@@ -47,10 +47,11 @@ def refuse_odd(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[int]:
+def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     """A descriptor of a new file that takes the place of ``path`` when the block ends well.
 
-    durable : wait until its bytes are on the disk, so that a power cut leaves the old file or the new
+    lasting : it is on the disk before it appears, so that a power cut leaves the old file or the new, and may be read
+        by whoever may read any new file; else it is for this user alone, and for the time being
 
     After an exception, also one of the disk, nothing of the new file is left and ``path`` is what it was.
     """
@@ -59,14 +60,15 @@ def replacing(path: Path, durable: bool = True) -> Iterator[int]:
     try:
         try:
             yield descriptor
-            if durable:
+            if lasting:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        # mkstemp makes a file for its owner alone; this one gets what any new file would.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if lasting:
+            # mkstemp makes a file for its owner alone; this one gets what any new file would.
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -200,6 +200,10 @@ class Fmm:
             The file is not there, no plan, of another version of taskfmm, cut short or changed.
         InputError
             It holds what no plan can be.
+
+        Examples
+        --------
+        >>> fmm = taskfmm.Fmm.load("plan.h5")  # doctest: +SKIP
         """
         limit = memory.parse_limit(memory_limit)
         announce_compilation()

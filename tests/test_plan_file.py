@@ -42,6 +42,10 @@ def same(one, other) -> None:
         assert one == other
 
 
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "plan.h5"
@@ -63,11 +67,17 @@ def test_one_array_stays_one(clustered, path):
     """Targets that are the sources still are, and take no room twice."""
     tree = clustered.plan.tree
     assert tree.targets is tree.sources
-    file.write(path, {"tree": tree, "again": tree.sources}, durable=True)
+    file.write(path, {"tree": tree, "again": tree.sources}, lasting=True)
     found = file.PlanFile(path)
     assert found["tree"].targets is found["tree"].sources
     with h5py.File(path) as raw:
         assert raw["shards/float64"].size <= tree.sources.size + 100
+
+
+def test_a_lasting_file_is_like_any_other_and_one_of_ours_is_private(path):
+    for lasting, mode in ((False, 0o600), (True, 0o666 & ~UMASK)):
+        file.write(path, {"a": 1}, lasting=lasting)
+        assert path.stat().st_mode & 0o777 == mode
 
 
 def test_odd_values(path):

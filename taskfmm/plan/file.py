@@ -16,6 +16,7 @@ import os
 import sys
 import zlib
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def write(
     *,
     named: Collection[str] = (),
     attributes: Mapping[str, Any] | None = None,
-    durable: bool = False,
+    lasting: bool = False,
 ) -> None:
     """Write named values, all or nothing.
 
@@ -64,8 +65,8 @@ def write(
         Their arrays get datasets of their own; all others are packed, as there may be thousands.
     attributes : mapping
         Of the HDF5 file, for other programs.
-    durable : bool
-        Wait until the bytes are on the disk.
+    lasting : bool
+        A user's file, whose bytes are on the disk before it appears; else one of ours, for this user alone.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def write(
     outline = Outline(values, named)
     try:
         files.refuse_odd(path)
-        with files.replacing(path, durable) as descriptor:
+        with files.replacing(path, lasting) as descriptor:
             _write(descriptor, outline, attributes or {})
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -153,9 +154,8 @@ class PlanFile:
             self._refuse_overlaps(tables)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._damaged(f"{error}") from error
-        for name, array in arrays.items() if verify else ():
-            if zlib.crc32(array.data) != tables[name][3]:
-                raise self._damaged(f"the checksum of {name} is wrong")
+        if verify:
+            self._compare(arrays, {name: row[3] for name, row in tables.items()})
         self._maker = Maker(arrays)
 
     def _damaged(self, why: str) -> StorageError:
@@ -206,6 +206,16 @@ class PlanFile:
                 f"a dataset of {size} elements at byte {place}, beyond the file's {self._bytes.size}"
             )
         return self._bytes[place:end].view(dtype)
+
+    def _compare(self, arrays: dict[str, np.ndarray], expected: dict[str, Any]) -> None:
+        """Read everything, the largest datasets first; it is half the time of loading, so two threads share it."""
+        names = sorted(arrays, key=lambda name: -arrays[name].nbytes)
+        with ThreadPoolExecutor(2) as pool:
+            for name, crc in zip(
+                names, pool.map(lambda name: zlib.crc32(arrays[name].data), names), strict=True
+            ):
+                if crc != expected[name]:
+                    raise self._damaged(f"the checksum of {name} is wrong")
 
     def _refuse_overlaps(self, tables: dict[str, Any]) -> None:
         ends = sorted(

@@ -17,7 +17,7 @@ from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import file
-from taskfmm.plan.bounds import Unfit, need, shapes
+from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import Interactions
@@ -85,7 +85,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "leaf_size": saved.leaf_size or "",
         "dtype": saved.dtype,
     }
-    file.write(path, values, named=NAMED, attributes={"kernel": saved.kernel.name, **facts}, durable=True)
+    file.write(path, values, named=NAMED, attributes={"kernel": saved.kernel.name, **facts}, lasting=True)
 
 
 def load(path: str | os.PathLike[str]) -> Saved:
@@ -144,12 +144,12 @@ def _check(saved: Saved) -> None:
         need(empty and not saved.operators, "the plan is missing")
         return
     need(saved.operators.keys() == saved.accuracy.keys(), "operators: of other outputs")
+    levels = (1,) if saved.kernel.degree is not None else (1, len(saved.plan.far))
     for output, operators in saved.operators.items():
-        need(len(operators.by_level) == 1, f"operators of {output}: other levels")
-        try:
-            _operators(operators.by_level[0], saved.accuracy[output])
-        except Unfit as error:
-            raise Unfit(f"operators of {output}: {error}") from None
+        need(len(operators.by_level) in levels, f"operators of {output}: of other levels")
+        for each in operators.by_level:
+            with at(f"operators of {output}"):
+                _operators(each, saved.accuracy[output])
     check(saved.plan, saved.targets is None)
     tree = saved.plan.tree
     _points("sources", saved.sources, tree.sources, tree.source_order, tree.domain.scale)
