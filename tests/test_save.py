@@ -329,7 +329,7 @@ import sys, time, taskfmm
 fmm = taskfmm.Fmm.load(sys.argv[1])
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 sys.stdin.readline()
-for _ in range(15):
+for _ in range(6):
     fmm.save(sys.argv[2])
 """
 
