@@ -10,7 +10,6 @@ from dask.utils import format_bytes
 
 from taskfmm.errors import AccuracyError
 from taskfmm.graph.effort import n_bytes
-from taskfmm.operators.levels import load
 
 if TYPE_CHECKING:
     from taskfmm.fmm import Fmm
@@ -67,7 +66,7 @@ def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
         chosen = fmm.accuracy(output)
     except AccuracyError:
         return None
-    rank = load(fmm.kernel.name, chosen).at(0).rank if output == "potential" else None
+    rank = fmm.operators(output).at(0).rank if output == "potential" else None
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 

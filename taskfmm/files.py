@@ -36,9 +36,22 @@ def read_whole(path: str | os.PathLike[str], most: int) -> bytes:
     return content
 
 
+def refuse_odd(path: Path) -> None:
+    """Raise OSError where ``path`` is a directory, pipe, device or loop of links, which no file may replace."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "there is a directory, pipe or device of this name", str(path))
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[int]:
+def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     """A descriptor of a new file that takes the place of ``path`` when the block ends well.
+
+    lasting : it is on the disk before it appears, so that a power cut leaves the old file or the new, and may be read
+        by whoever may read any new file; else it is for this user alone, and for the time being
 
     After an exception, also one of the disk, nothing of the new file is left and ``path`` is what it was.
     """
@@ -47,13 +60,15 @@ def replacing(path: Path) -> Iterator[int]:
     try:
         try:
             yield descriptor
-            os.fsync(descriptor)
+            if lasting:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        # mkstemp makes a file for its owner alone; this one gets what any new file would.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if lasting:
+            # mkstemp makes a file for its owner alone; this one gets what any new file would.
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -12,17 +14,17 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.direct_sum import direct
-from taskfmm.errors import InputError
+from taskfmm.errors import AccuracyError, InputError
 from taskfmm.graph import build as graph_build
 from taskfmm.graph import reference
 from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy, choose
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import Operators, load
 from taskfmm.passes import result, serial
 from taskfmm.plan import plan as planner
-from taskfmm.plan import tune
+from taskfmm.plan import saved, tune
 from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
@@ -104,6 +106,7 @@ class Fmm:
         memory.refuse_hopeless(self.memory_limit, sources, targets)
         self._forecasts: dict[tuple[tuple[str, ...], layout.Layout], Forecast] = {}
         self._chosen: dict[str, Accuracy] = {}
+        self._stored: dict[str, Operators] = {}
         self.accuracy("potential")
         self.sources = validate.points("sources", sources)
         self.targets = self.sources if targets is None else validate.points("targets", targets)
@@ -114,7 +117,7 @@ class Fmm:
 
     def _make_plan(self, self_targets: bool) -> planner.Plan:
         with budget() as threads:
-            operators = load(self.kernel.name, self.accuracy("potential")).at(0)
+            operators = self.operators("potential").at(0)
             points = (self.sources, None if self_targets else self.targets)
             threads = threads if len(self.sources) + len(self.targets) > FEW_POINTS else 1
             self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
@@ -132,6 +135,95 @@ class Fmm:
         if output not in self._chosen:
             self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order)
         return self._chosen[output]
+
+    def operators(self, output: str) -> Operators:
+        """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine."""
+        return self._stored.get(output) or load(self.kernel.name, self.accuracy(output))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
+
+        Parameters
+        ----------
+        path : path
+            What was there before is replaced, once the new file is whole and on the disk.
+
+        Raises
+        ------
+        StorageError
+            The file cannot be written; nothing was changed.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, taskfmm
+        >>> fmm = taskfmm.Fmm(np.random.default_rng(8191).random((500, 3)))
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     fmm.save(os.path.join(directory, "plan.h5"))
+        ...     again = taskfmm.Fmm.load(os.path.join(directory, "plan.h5"))
+        >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
+        True
+        """
+        with suppress(AccuracyError):
+            self.accuracy("gradient")
+        saved.save(
+            path,
+            saved.Saved(
+                self.kernel,
+                self.eps,
+                self.order,
+                self.leaf_size,
+                self.dtype.name,
+                self.sources,
+                None if self.targets is self.sources else self.targets,
+                dict(self._chosen),
+                {output: self.operators(output) for output in self._chosen} if self.plan else {},
+                self.plan,
+            ),
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Fmm:
+        """A plan that `save` wrote. It gives the same results, bit for bit, as the one that was saved.
+
+        Arrays are mapped, not read: replace or remove the file while it is in use, but do not write into it. Files
+        may come from anywhere; nothing in them is unpickled or evaluated, and every index is checked.
+
+        Parameters
+        ----------
+        path : path
+        memory_limit : int or str, optional
+            As for `Fmm`.
+
+        Raises
+        ------
+        StorageError
+            The file is not there, no plan, of another version of taskfmm, cut short or changed.
+        InputError
+            It holds what no plan can be.
+
+        Examples
+        --------
+        >>> fmm = taskfmm.Fmm.load("plan.h5")  # doctest: +SKIP
+        """
+        limit = memory.parse_limit(memory_limit)
+        announce_compilation()
+        found = saved.load(path)
+        fmm = cls.__new__(cls)
+        try:
+            fmm.kernel, fmm.dtype, fmm.eps = (
+                found.kernel,
+                validate.dtype(found.dtype),
+                validate.eps(found.eps),
+            )
+            fmm.order, fmm.leaf_size = validate.order(found.order), validate.leaf_size(found.leaf_size)
+            fmm.sources = validate.points("sources", found.sources)
+            fmm.targets = fmm.sources if found.targets is None else validate.points("targets", found.targets)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        fmm.memory_limit, fmm.plan, fmm._forecasts = limit, found.plan, {}
+        fmm._chosen, fmm._stored = dict(found.accuracy), dict(found.operators)
+        fmm._digest = fmm._identify()
+        return fmm
 
     def _identify(self) -> str:
         """Names the plan: what decides its results, the chosen leaves and cube among it."""
@@ -252,7 +344,7 @@ class Fmm:
     def _works(self) -> reference.Shelf:
         """What tasks refer to; shared by all evaluations, so that other processes read it once."""
         assert self.plan is not None
-        return graph_build.works(self.plan)
+        return graph_build.works(self.plan, self._stored, self._chosen)
 
     def _token(self, charges: Any, mode: str) -> str:
         digest = hashlib.sha256(f"{self._digest} {mode} {self.accuracy(mode)}".encode())
@@ -289,9 +381,7 @@ class Fmm:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
         at = layout.current()
         if (wanted, at) not in self._forecasts:
-            operators = load(
-                self.kernel.name, self.accuracy("gradient" if "gradient" in wanted else "potential")
-            )
+            operators = self.operators("gradient" if "gradient" in wanted else "potential")
             graph, _ = self._graph(self.plan, np.zeros(len(self.sources)), wanted)
             self._forecasts[wanted, at] = forecast(
                 self.plan, graph, operators, self.kernel, wanted, self.dtype, at
@@ -318,12 +408,11 @@ class Fmm:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
         q = validate.charges(charges, len(self.sources), self.dtype)
-        plan, chosen = self.plan, self.accuracy(wanted)
+        plan, operators = self.plan, self.operators(wanted)
         if plan is None:
             return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
         with budget() as threads:
             sorted_charges = np.asarray(q, np.float64)[plan.tree.source_order][None, :]
-            operators = load(self.kernel.name, chosen)
             values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
             return result.gather(plan, values, self.kernel, wanted, self.dtype)
 

@@ -50,8 +50,22 @@ class Charges:
     targets: np.ndarray | None
 
 
-def read(path: str | os.PathLike[str]) -> Charges:
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The points alone, as in `Charges`."""
+
+    sources: np.ndarray
+    targets: np.ndarray | None
+
+
+Planned = tuple[np.ndarray, np.ndarray | None]
+"""Sources and targets of a plan that is there already; targets None where they are the sources."""
+
+
+def read(path: str | os.PathLike[str], planned: Planned | None = None) -> Charges:
     """Read and check an input file; the errors name the file, the dataset and what was found.
+
+    With ``planned`` points the file need not hold any; those that it holds must be the same.
 
     Raises
     ------
@@ -64,9 +78,9 @@ def read(path: str | os.PathLike[str]) -> Charges:
     -----
     The HDF5 library runs in a process of its own (`taskfmm.reader`), with bounds on its memory and time.
     """
-    with _Input(path) as file:
+    with _Input(path, planned) as file:
         shape = file.shape("charges")
-        n_sources = file.shape("sources")[0]
+        n_sources = file.n_sources
         if len(shape) == 2 and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
             raise InputError(
                 f"{path}: charges has shape {shape}, expected ({n_sources},): "
@@ -75,8 +89,13 @@ def read(path: str | os.PathLike[str]) -> Charges:
         with file.naming():
             validate.charge_shape(shape, n_sources)
             charges = validate.charges(file.rows("charges"), n_sources)
-        targets = file.points("targets") if file.holds("targets") else None
-        return Charges(file.points("sources"), charges, targets)
+        return Charges(file.sources(), charges, file.targets())
+
+
+def read_points(path: str | os.PathLike[str]) -> Points:
+    """Read and check the points of an input file, whatever else it holds; as `read`."""
+    with _Input(path) as file:
+        return Points(file.sources(), file.targets())
 
 
 class Batch:
@@ -95,21 +114,20 @@ class Batch:
         As `read`; also ``/charges`` that is not (k, n).
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = _Input(path)
+    def __init__(self, path: str | os.PathLike[str], planned: Planned | None = None) -> None:
+        self._file = _Input(path, planned)
 
     def __enter__(self) -> Batch:
         try:
             with self._file.naming():
-                shape, n_sources = self._file.shape("charges"), self._file.shape("sources")[0]
+                shape, n_sources = self._file.shape("charges"), self._file.n_sources
                 if len(shape) != 2 or shape[1] != n_sources:
                     raise InputError(
                         f"charges has shape {shape}, expected (k, {n_sources}): give one vector a row, "
                         "or leave out --charges-batch"
                     )
             self.n_vectors = shape[0]
-            self.sources = self._file.points("sources")
-            self.targets = self._file.points("targets") if self._file.holds("targets") else None
+            self.sources, self.targets = self._file.sources(), self._file.targets()
             digest = hashlib.sha256(repr((shape, self.targets is None)).encode())
             for points in (self.sources, self.targets):
                 if points is not None:
@@ -152,8 +170,9 @@ def write_cloud(
 class _Input:
     """Speaks with the process that reads one file; ends it when closed."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], planned: Planned | None = None) -> None:
         self.path = path
+        self._planned = planned
         try:
             self._descriptor = files.open_regular(path)
         except (OSError, ValueError) as error:
@@ -209,6 +228,32 @@ class _Input:
         """Whether there is a dataset of this name."""
         return name in self._found
 
+    @property
+    def n_sources(self) -> int:
+        """That the charges belong to."""
+        return self.shape("sources")[0] if self._planned is None else len(self._planned[0])
+
+    def sources(self) -> np.ndarray:
+        """Those of the file, or of the plan."""
+        return (
+            self.points("sources") if self._planned is None else self._as_planned("sources", self._planned[0])
+        )
+
+    def targets(self) -> np.ndarray | None:
+        """Those of the file, if there are any, or of the plan."""
+        if self._planned is None:
+            return self.points("targets") if self.holds("targets") else None
+        sources, targets = self._planned
+        self._as_planned("targets", sources if targets is None else targets)
+        return targets
+
+    def _as_planned(self, name: str, points: np.ndarray) -> np.ndarray:
+        if self.holds(name) and not np.array_equal(self.points(name), points):
+            raise InputError(
+                f"{self.path}: /{name} are not those of the plan: plan again, or leave out /{name}"
+            )
+        return points
+
     def points(self, name: str) -> np.ndarray:
         """A whole dataset of points, checked."""
         with self.naming():
@@ -259,7 +304,7 @@ class _Input:
         self._names: str = answer["names"]
         with self.naming():
             for name in ("sources", "targets"):
-                if name == "sources" or name in self._found:
+                if (name == "sources" and self._planned is None) or name in self._found:
                     validate.point_shape(name, self.shape(name))
             needed = 8 * sum(math.prod(shape) for shape, _ in self._found.values())
             if needed > memory():

@@ -42,6 +42,10 @@ def same(one, other) -> None:
         assert one == other
 
 
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "plan.h5"
@@ -63,11 +67,17 @@ def test_one_array_stays_one(clustered, path):
     """Targets that are the sources still are, and take no room twice."""
     tree = clustered.plan.tree
     assert tree.targets is tree.sources
-    file.write(path, {"tree": tree, "again": tree.sources}, durable=True)
+    file.write(path, {"tree": tree, "again": tree.sources}, lasting=True)
     found = file.PlanFile(path)
     assert found["tree"].targets is found["tree"].sources
     with h5py.File(path) as raw:
-        assert raw["float64"].size <= tree.sources.size + 100
+        assert raw["shards/float64"].size <= tree.sources.size + 100
+
+
+def test_a_lasting_file_is_like_any_other_and_one_of_ours_is_private(path):
+    for lasting, mode in ((False, 0o600), (True, 0o666 & ~UMASK)):
+        file.write(path, {"a": 1}, lasting=lasting)
+        assert path.stat().st_mode & 0o777 == mode
 
 
 def test_odd_values(path):
@@ -126,7 +136,7 @@ def test_a_file_may_go_while_it_is_used(path):
     np.testing.assert_array_equal(found["a"], np.arange(1e6))
 
 
-@pytest.mark.parametrize("name", ["float64", "int64", "outline"])
+@pytest.mark.parametrize("name", ["shards/float64", "shards/int64", "outline"])
 def test_a_flipped_bit_is_noticed(path, name):
     file.write(path, {"a": np.arange(1000.0), "b": np.arange(1000)})
     with h5py.File(path) as raw:
@@ -136,7 +146,9 @@ def test_a_flipped_bit_is_noticed(path, name):
         old = raw.read(1)
         raw.seek(offset)
         raw.write(bytes([old[0] ^ 4]))
-    with pytest.raises(StorageError, match=f"plan.h5: is damaged, the checksum of {name} is wrong"):
+    with pytest.raises(
+        StorageError, match=f"plan.h5: is damaged.*: the (checksum|digest) of (the )?{name} is wrong"
+    ):
         file.PlanFile(path, verify=True)
 
 
@@ -144,10 +156,13 @@ def _cut(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
-def _attribute(name, value):
+def _front(**changes):
+    """Another first line, with the digest that belongs to it."""
+
     def change(path):
-        with h5py.File(path, "r+") as raw:
-            raw.attrs[name] = value
+        content = path.read_bytes()
+        facts = json.loads(content.partition(b"\n")[0])
+        path.write_bytes(file._front(json.dumps(facts | changes).encode()) + content[file.FRONT :])
 
     return change
 
@@ -155,12 +170,17 @@ def _attribute(name, value):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda path: path.unlink(), "cannot be read as a plan"),
-        (lambda path: path.write_bytes(b"something else"), "cannot be read as a plan"),
-        (_cut, "cannot be read as a plan"),
-        (_attribute("complete", False), "is not complete"),
-        (_attribute("format", 99), "has format 99 of taskfmm .*, expected format 1"),
-        (_attribute("version", "0.0.0"), "of taskfmm 0.0.0, expected"),
+        (lambda path: path.unlink(), "cannot be read as a plan: No such file"),
+        (lambda path: path.write_bytes(b"something else"), "cannot be read as a plan: it has 14 bytes only"),
+        (
+            lambda path: path.write_bytes(b"something else" * 1000),
+            "cannot be read as a plan: it is a file of another",
+        ),
+        (_cut, "is damaged.* it has .* bytes of"),
+        (lambda path: os.truncate(path, path.stat().st_size + 1), "is damaged.* it has .* bytes of"),
+        (_front(format=99), "has format 99 of taskfmm .*, expected format 2"),
+        (_front(taskfmm="0.0.0"), "of taskfmm 0.0.0, little-endian, expected"),
+        (_front(byteorder="big"), "big-endian, expected"),
     ],
 )
 def test_other_files_are_refused(path, damage, message):
@@ -170,21 +190,43 @@ def test_other_files_are_refused(path, damage, message):
         file.PlanFile(path)
 
 
+def test_any_program_can_read_it(path):
+    """It is an HDF5 file; the names of the datasets are those of the values."""
+    halo = Halo(3, (0, 2), np.arange(3), np.arange(7, dtype=np.int32))
+    file.write(path, {"halo": halo, "far": (halo, np.arange(4.0))}, named=["halo"], attributes={"eps": 1e-6})
+    with h5py.File(path) as raw:
+        np.testing.assert_array_equal(raw["halo/rows"], halo.rows)
+        np.testing.assert_array_equal(raw["shards/float64"], np.arange(4.0))
+        assert raw.userblock_size == file.FRONT
+        assert raw.attrs["eps"] == 1e-6
+        assert raw.attrs["format"] == file.FORMAT
+    assert file.PlanFile(path)["far"][0] is not None
+
+
 def test_only_known_classes_are_made(path):
-    file.write(path, {"a": Halo(1, (), np.zeros(1, np.int64), np.zeros(0, np.int32))})
-    with h5py.File(path, "r+") as raw:
-        text = json.loads(raw["outline"][:].tobytes())
-        text["a"]["is"] = "Path"
-        del raw["outline"]
-        raw["outline"] = np.frombuffer(json.dumps(text).encode(), np.uint8)
-    with pytest.raises(KeyError, match="Path"):
-        file.PlanFile(path)["a"]
     with pytest.raises(TypeError, match="a PosixPath cannot be part of a plan file"):
         file.write(path, {"a": path})
 
+    class Halo:
+        pass
+
+    with pytest.raises(TypeError, match="a Halo cannot be part of a plan file"):
+        file.write(path, {"a": Halo()})
+
+
+def test_a_value_of_another_type_is_refused(path):
+    file.write(path, {"a": (1, 2)})
+    assert file.PlanFile(path).read("a", tuple[int, ...]) == (1, 2)
+    with pytest.raises(StorageError, match="a is missing or of another type"):
+        file.PlanFile(path).read("a", tuple[float, ...])
+    with pytest.raises(StorageError, match="b is missing"):
+        file.PlanFile(path).read("b", int)
+
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(StorageError, match="cannot be written: No such file or directory"):
+    with pytest.raises(
+        StorageError, match="cannot be written, nothing was changed: No such file or directory"
+    ):
         file.write(tmp_path / "nowhere" / "plan.h5", {"a": 1})
     with pytest.raises(TypeError):
         file.write(tmp_path / "plan.h5", {"a": np.arange(3), "b": object()})
@@ -203,7 +245,7 @@ with open(sys.argv[1], "w") as old:
 try:
     file.write(sys.argv[1], {"a": np.arange(2e6), "b": np.arange(9)})
 except StorageError as error:
-    assert "cannot be written: File too large" in str(error), error
+    assert "cannot be written, nothing was changed: File too large" in str(error), error
 else:
     raise AssertionError("it was written")
 assert open(sys.argv[1]).read() == "old"

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import taskfmm
 from taskfmm import io
+from taskfmm.cli.planner import Planner
 from taskfmm.journal import Journal
 from taskfmm.runtime.blocks import each_block
 from taskfmm.runtime.progress import progress
@@ -19,9 +20,8 @@ from taskfmm.runtime.progress import progress
 def evaluate(
     input_path: str,
     output: str,
-    options: dict[str, Any],
+    planner: Planner,
     names: tuple[str, ...],
-    settings: dict[str, Any],
     n_check: int,
 ) -> dict[str, Any]:
     """Evaluate every row of /charges; returns what there is to report.
@@ -29,9 +29,10 @@ def evaluate(
     At most the vector in hand is lost when the process is killed. Results on the disk do not depend on whether it
     was: the journal is refused unless input, settings, version and plan are the same.
     """
-    with io.Batch(input_path) as data:
+    settings = planner.settings
+    with io.Batch(input_path, planner.points) as data:
         started = time.perf_counter()
-        fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
+        fmm = planner.make(data)
         planned = time.perf_counter()
         run = {**settings, "input": data.digest, "outputs": names, "plan": _plan(fmm, names)}
         shapes = _shapes(fmm, names)
@@ -51,7 +52,7 @@ def evaluate(
                 "n_vectors": data.n_vectors,
                 "n_found": len(found),
                 **settings,
-                "plan_seconds": planned - started,
+                "plan_seconds": planner.seconds + planned - started,
                 "evaluation_seconds": time.perf_counter() - planned,
             }
             if n_check and data.n_vectors:

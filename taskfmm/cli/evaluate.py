@@ -1,4 +1,4 @@
-"""``taskfmm run`` and ``taskfmm explain``: what starts from a file of points."""
+"""``taskfmm run``, ``plan`` and ``explain``: what starts from a file of points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import click
 
 import taskfmm
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
+from taskfmm.cli.options import input_file, refuse_with_plan, with_plan_options, with_scheduler
+from taskfmm.cli.planner import Planner, from_file, from_options
 
 N_CHECK = 1000
 """Random targets of the error estimate: enough to pin a relative l2 error to a few per cent."""
@@ -23,8 +24,11 @@ N_CHECK = 1000
 @click.option("--gradient", is_flag=True, help="Also write /gradient.")
 @click.option("--check/--no-check", default=False, help="Compare with the direct sum at random targets.")
 @click.option("--charges-batch", is_flag=True, help="/charges is (k, n): evaluate every row of it.")
+@click.option("--plan", "plan_path", type=click.Path(), metavar="PLAN.h5", help="What `taskfmm plan` wrote.")
 @with_scheduler
+@click.pass_context
 def run(
+    context: click.Context,
     input_path: str,
     output: str,
     eps: float,
@@ -35,6 +39,7 @@ def run(
     gradient: bool,
     check: bool,
     charges_batch: bool,
+    plan_path: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5.
@@ -44,28 +49,34 @@ def run(
 
     With --charges-batch, /charges is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3). Finished
     vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
+
+    With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs /charges only.
     """
     from taskfmm import io
 
     io.check_output(output, input_path)
-    options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
+    if plan_path is None:
+        options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
+        planner = from_options(**options)
+    else:
+        refuse_with_plan(context)
+        io.check_output(output, plan_path)
+        planner = from_file(plan_path, memory_limit)
     names = ("potential", "gradient") if gradient else ("potential",)
-    settings = {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
     if charges_batch:
         from taskfmm.cli import batch
 
-        report = batch.evaluate(input_path, output, options, names, settings, N_CHECK if check else 0)
+        report = batch.evaluate(input_path, output, planner, names, N_CHECK if check else 0)
     else:
-        report = _evaluate(input_path, output, options, names, settings, check)
+        report = _evaluate(input_path, output, planner, names, check)
     _report({**report, "output": output}, as_json)
 
 
 def _evaluate(
     input_path: str,
     output: str,
-    options: dict[str, Any],
+    planner: Planner,
     names: tuple[str, ...],
-    settings: dict[str, Any],
     check: bool,
 ) -> dict[str, Any]:
     """Plan, evaluate and write one vector, block by block; returns what there is to report."""
@@ -75,13 +86,13 @@ def _evaluate(
     from taskfmm.runtime.blocks import each_block
     from taskfmm.runtime.progress import progress
 
-    data = io.read(input_path)
+    data = io.read(input_path, planner.points)
     started = time.perf_counter()
-    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
+    fmm = planner.make(data)
     planned = time.perf_counter()
     arrays = fmm.evaluate(data.charges, outputs=names)
     n_targets = len(arrays["potential"])
-    report = {"n_sources": len(data.sources), "n_targets": n_targets, **settings}
+    report = {"n_sources": len(data.sources), "n_targets": n_targets, **planner.settings}
     checked = np.empty(n_targets if check else 0)
     with io.OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
@@ -92,12 +103,45 @@ def _evaluate(
 
         with progress():
             each_block(arrays, write)
-        report["plan_seconds"] = planned - started
+        report["plan_seconds"] = planner.seconds + planned - started
         report["evaluation_seconds"] = time.perf_counter() - planned
         if check:
             report["error_estimate"] = float(fmm.error_estimate(data.charges, checked, N_CHECK))
-        file.attributes(settings)
+        file.attributes(planner.settings)
     return report
+
+
+@main.command()
+@input_file
+@with_plan_options
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="PLAN.h5")
+def plan(
+    input_path: str,
+    output: str,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    kernel: str,
+    memory_limit: str | None,
+    as_json: bool,
+) -> None:
+    """Plan for the points of INPUT.h5 and write the plan, for `taskfmm run --plan` and `Fmm.load`.
+
+    Reads /sources (n, 3) and optionally /targets (m, 3).
+    """
+    from taskfmm import io
+
+    io.check_output(output, input_path)
+    options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
+    planner = from_options(**options)
+    data = io.read_points(input_path)
+    started = time.perf_counter()
+    fmm = planner.make(data)
+    planned = time.perf_counter()
+    fmm.save(output)
+    report = {"n_sources": len(data.sources), "n_targets": len(fmm.targets), **planner.settings}
+    seconds = {"plan_seconds": planned - started, "save_seconds": time.perf_counter() - planned}
+    _report({**report, **seconds, "output": output}, as_json)
 
 
 @main.command()
@@ -144,7 +188,8 @@ def _report(report: dict[str, Any], as_json: bool) -> None:
         click.echo(f"vectors      {report['n_vectors']}, {report['n_found']} of them finished before")
     click.echo(f"eps          {report['eps']:g}")
     click.echo(f"plan         {report['plan_seconds']:.2f} s")
-    click.echo(f"evaluation   {report['evaluation_seconds']:.2f} s")
+    if "evaluation_seconds" in report:
+        click.echo(f"evaluation   {report['evaluation_seconds']:.2f} s")
     if "error_estimate" in report:
         click.echo(f"error        {report['error_estimate']:.2e} (relative l2, {N_CHECK} random targets)")
     click.echo(f"written to   {report['output']}")

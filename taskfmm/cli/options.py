@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from taskfmm.cli.interrupt import prompt_interrupt
 
@@ -25,6 +26,15 @@ def with_plan_options(command: Any) -> Any:
     for option in reversed(plan_options):
         command = option(command)
     return command
+
+
+def refuse_with_plan(context: click.Context) -> None:
+    """Raise UsageError if an option that decides a plan stands beside one that is made already."""
+    decide = ("eps", "order", "leaf_size", "kernel")
+    given = [name for name in decide if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names} cannot be given with --plan, which was made with its own")
 
 
 def with_scheduler(command: Any) -> Any:

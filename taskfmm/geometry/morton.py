@@ -148,6 +148,30 @@ def keys(points: np.ndarray, domain: Domain, threads: int = 1) -> tuple[np.ndarr
     return hi, lo
 
 
+@jit
+def _box_keys(level, anchor, out):
+    for b in range(level.size):
+        x, y, z = anchor[b]
+        out[0, b], out[1, b] = first_key(x, y, z, np.int64(level[b]))
+
+
+def box_keys(level: np.ndarray, anchor: np.ndarray) -> np.ndarray:
+    """The smallest key inside each box, both words.
+
+    Parameters
+    ----------
+    level : int8 [n]
+    anchor : int64 [n, 3]
+
+    Returns
+    -------
+    uint64 [2, n], hi and lo
+    """
+    out = np.empty((2, level.size), np.uint64)
+    _box_keys(level, anchor, out)
+    return out
+
+
 def sort(hi: np.ndarray, lo: np.ndarray) -> np.ndarray:
     """The order that sorts keys; equal keys keep the order they came in.
 

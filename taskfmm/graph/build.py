@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,21 +13,35 @@ from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, pieces, sequence
 from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.levels import Operators
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import FarShard, Halo
 
 FAR_OPERATORS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p")
 
 
-def works(plan: Plan) -> Shelf:
-    """All that tasks need of a plan, by name: what ``far/<level>/<shard>/<operator>`` and the like refer to."""
+def works(
+    plan: Plan,
+    operators: Mapping[str, Operators] | None = None,
+    accuracy: Mapping[str, Accuracy] | None = None,
+) -> Shelf:
+    """All that tasks need of a plan, by name: what ``far/<level>/<shard>/<operator>`` and the like refer to.
+
+    operators : by output, where a plan brings its own; sent in the file only, else their accuracy stands for them
+    """
     values: dict[str, Any] = {"source_order": plan.tree.source_order}
     for shard in chain.from_iterable(plan.far):
         for operator in FAR_OPERATORS:
             values[_far(shard, operator)] = getattr(shard, operator)
     values |= {f"near/{number}": work for number, work in enumerate(plan.near)}
     values |= {f"chunk/{i}": chunk for i, chunk in enumerate(plan.chunks)}
-    return Shelf({name: value for name, value in values.items() if value is not None})
+    values |= {_operators(output): found for output, found in (operators or {}).items()}
+    instead = {_operators(output): chosen for output, chosen in (accuracy or {}).items()}
+    return Shelf({name: value for name, value in values.items() if value is not None}, instead)
+
+
+def _operators(output: str) -> str:
+    return f"operators/{output}"
 
 
 def _far(shard: FarShard, operator: str) -> str:
@@ -47,7 +61,8 @@ class GraphBuilder:
     ) -> None:
         self.plan = plan
         self.shelf = shelf
-        self.names = (kernel, accuracy)
+        own = _operators(output)
+        self.names = (kernel, shelf.reference(own) if own in shelf.values else accuracy)
         self.kernel = kernel
         self.output = output
         self.token = token

@@ -24,6 +24,7 @@ from typing import Any
 
 from taskfmm.errors import StorageError
 from taskfmm.plan import file
+from taskfmm.plan.outline import Outline
 from taskfmm.runtime import cluster
 from taskfmm.runtime.once import say_once
 
@@ -65,6 +66,9 @@ _opening = threading.Lock()
 class Shelf:
     """Named values that tasks refer to.
 
+    values : mapping
+    instead : what travels in place of a value where there is no file
+
     Examples
     --------
     >>> shelf = Shelf({"order": np.arange(3)})
@@ -72,13 +76,14 @@ class Shelf:
     array([0, 1, 2])
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], instead: Mapping[str, Any] | None = None) -> None:
         self.values = values
+        self.instead = instead or {}
         self._lock = threading.Lock()
         self._files: dict[Path, Published | None] = {}
 
     def __reduce__(self) -> tuple:
-        return Shelf, (self.values,)
+        return Shelf, (self.values, self.instead)
 
     def reference(self, name: str) -> Reference:
         """To one of the values."""
@@ -87,7 +92,7 @@ class Shelf:
     @cached_property
     def n_bytes(self) -> int:
         """Bytes of all arrays."""
-        return file.Outline(self.values).n_bytes
+        return Outline(self.values).n_bytes
 
     def publish(self) -> Published | None:
         """The file with all values, written by the first call; None if they had better travel by value."""
@@ -160,7 +165,7 @@ class Reference:
             return _arrived, (self.name, str(self.path))
         published = self.shelf.publish()
         if published is None:
-            return _as_it_is, (self.shelf.values[self.name],)
+            return _as_it_is, (self.shelf.instead.get(self.name, self.shelf.values[self.name]),)
         return _arrived, (self.name, str(published.path))
 
     def __repr__(self) -> str:

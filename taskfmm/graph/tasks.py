@@ -15,7 +15,7 @@ from taskfmm.graph.reference import fetch
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import Operators, load
 from taskfmm.passes import near as near_field
 from taskfmm.passes import result, source, target, transfer
 from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
@@ -25,7 +25,9 @@ Arrays = Sequence[np.ndarray]
 
 
 def _at(kernel: str, accuracy: Accuracy, level: int) -> Expansions:
-    return load(kernel, accuracy).at(level)
+    """The operators of an accuracy, or those that a plan from a file brought with it, by reference."""
+    found = fetch(accuracy)
+    return (found if isinstance(found, Operators) else load(kernel, found)).at(level)
 
 
 def charges(order: np.ndarray, pieces: Arrays) -> np.ndarray:

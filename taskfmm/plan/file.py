@@ -1,157 +1,58 @@
-"""Plans in files: named values, nests of the plan's dataclasses, in one HDF5 file that is read by mapping it.
+"""Plans in files: HDF5 for everybody, read by us without the HDF5 library, by mapping the file into memory.
 
-All arrays of a dtype lie one after the other in one contiguous dataset, which carries their checksum; ``outline``
-is a JSON text that says where each array is and what surrounds it. Nothing is pickled, so a file of unknown
-origin can at worst be refused. An array that occurs twice is stored once, and is one array again when read.
+In front of the HDF5 file, in the user block that other programs skip, a line of JSON says what this is and where the
+outline lies, followed by a digest of that line. The outline, a dataset of JSON text, says where every other dataset
+lies, with a checksum of each, and which values their arrays belong to (`taskfmm.plan.outline`). So no structure of
+HDF5 is trusted or even looked at, and a size is believed only if the file is as long as that.
 """
 
 from __future__ import annotations
 
-import io
+import errno
+import hashlib
 import json
+import mmap
 import os
-import tempfile
+import sys
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from taskfmm.csr import Csr
+from taskfmm import files
 from taskfmm.errors import StorageError
-from taskfmm.geometry.domain import Domain
-from taskfmm.plan import work
-from taskfmm.plan.shards import Interactions
-from taskfmm.tree.octree import Octree
+from taskfmm.plan import hdf5
+from taskfmm.plan.outline import Maker, Outline, fits
 from taskfmm.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 """Of the files; raised whenever the same bytes would mean something else."""
 
-BLOCK = 2**23
-"""Bytes copied and written at a time."""
+FRONT = 4096
+"""Bytes before the HDF5 file."""
 
-CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        Csr,
-        Domain,
-        Interactions,
-        Octree,
-        *(found for found in vars(work).values() if isinstance(found, type) and is_dataclass(found)),
-    )
-}
-"""What may occur in a file beside numbers, strings, None, tuples and dicts."""
+KIND = "taskfmm plan"
+
+DTYPES = ("float64", "float32", "int64", "int32", "int8", "uint64", "uint8")
 
 
-class Outline:
-    """The text of a file and its arrays in the order they are stored.
-
-    Examples
-    --------
-    >>> outline = Outline({"pair": (1, np.arange(3))})
-    >>> outline.values
-    {'pair': [1, {'array': ['int64', 0, [3]]}]}
-    """
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.arrays: dict[str, list[np.ndarray]] = {}
-        self._size: dict[str, int] = {}
-        self._places: dict[int, list[Any]] = {}
-        self.values = {name: self._describe(value) for name, value in values.items()}
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(array.nbytes for arrays in self.arrays.values() for array in arrays)
-
-    def _describe(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return {"array": self._place(value)}
-        if isinstance(value, np.generic):
-            return value.item()
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, tuple):
-            return [self._describe(item) for item in value]
-        if isinstance(value, dict):
-            return {"pairs": [[self._describe(k), self._describe(v)] for k, v in value.items()]}
-        if type(value).__name__ in CLASSES:
-            members = {field.name: self._describe(getattr(value, field.name)) for field in fields(value)}
-            return {"is": type(value).__name__, **members}
-        raise TypeError(f"a {type(value).__name__} cannot be part of a plan file")
-
-    def _place(self, array: np.ndarray) -> list[Any]:
-        """Dtype, first element and shape; what is the same array has the same place."""
-        if id(array) not in self._places:
-            kind = array.dtype.name
-            first = self._size.get(kind, 0)
-            self._places[id(array)] = [kind, first, list(array.shape)]
-            self._size[kind] = first + array.size
-            self.arrays.setdefault(kind, []).append(array)
-        return self._places[id(array)]
+def most_outline(size: int) -> int:
+    """Bytes that the outline of a file of this size may have. Parsed, a hostile one takes some thirty times that."""
+    return 2**20 + size // 8
 
 
-def _blocks(arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """All elements in runs of about `BLOCK` bytes."""
-    run: list[np.ndarray] = []
-    for array in arrays:
-        run.append(array.reshape(-1))
-        if sum(piece.nbytes for piece in run) >= BLOCK:
-            yield np.concatenate(run)
-            run = []
-    if run:
-        yield np.concatenate(run)
-
-
-class _Patient(io.FileIO):
-    """A file that reports a failed write only at the end: HDF5 crashes the process when a disk fills up under it."""
-
-    failed: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        try:
-            while rest and self.failed is None:
-                rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.failed = error
-        return size
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failed = self.failed or error
-            return size or 0
-
-
-@contextmanager
-def _whole_or_not(path: Path, durable: bool) -> Iterator[Any]:
-    """An open HDF5 file that appears at ``path`` once it is complete."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with _Patient(handle, "r+") as raw:
-            layout = dict(alignment_threshold=1, alignment_interval=64)
-            with h5py.File(raw, "w", libver="latest", **layout) as file:
-                yield file
-                file.attrs["complete"] = True
-            if durable:
-                os.fsync(handle)
-            if raw.failed is not None:
-                raise raw.failed
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write(path: str | os.PathLike[str], values: Mapping[str, Any], *, durable: bool = False) -> None:
+def write(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Any],
+    *,
+    named: Collection[str] = (),
+    attributes: Mapping[str, Any] | None = None,
+    lasting: bool = False,
+) -> None:
     """Write named values, all or nothing.
 
     Parameters
@@ -160,51 +61,68 @@ def write(path: str | os.PathLike[str], values: Mapping[str, Any], *, durable: b
         What was there before is replaced in one step.
     values : mapping
         Nests of dataclasses of a plan, tuples, dicts, arrays, numbers, strings and None.
-    durable : bool
-        Wait until the bytes are on the disk.
+    named : names of values
+        Their arrays get datasets of their own; all others are packed, as there may be thousands.
+    attributes : mapping
+        Of the HDF5 file, for other programs.
+    lasting : bool
+        A user's file, whose bytes are on the disk before it appears; else one of ours, for this user alone.
 
     Raises
     ------
     StorageError
-        The directory cannot be written to, or is full; nothing was changed.
+        The directory cannot be written to, or is full, or the path is no place for a file; nothing was changed.
     TypeError
         Something that a file cannot hold.
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     write(f"{directory}/a.h5", {"halo": work.Halo(3, (0, 2), np.arange(3), np.zeros(2, np.int32))})
-    ...     PlanFile(f"{directory}/a.h5")["halo"].shards
-    (0, 2)
+    ...     write(f"{directory}/a.h5", {"order": np.arange(3), "far": ((), (1, None))})
+    ...     PlanFile(f"{directory}/a.h5")["far"]
+    ((), (1, None))
     """
     path = Path(path).absolute()
-    outline = Outline(values)
-    text = np.frombuffer(json.dumps(outline.values).encode(), np.uint8)
+    outline = Outline(values, named)
     try:
-        with _whole_or_not(path, durable) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = __version__
-            for name, arrays in {**outline.arrays, "outline": [text]}.items():
-                _write_dataset(file, name, arrays)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+        files.refuse_odd(path)
+        with files.replacing(path, lasting) as descriptor:
+            _write(descriptor, outline, attributes or {})
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"{path}: cannot be written, nothing was changed: {reason}") from error
 
 
-def _write_dataset(file: Any, name: str, arrays: list[np.ndarray]) -> None:
-    dataset = file.create_dataset(name, (sum(a.size for a in arrays),), arrays[0].dtype)
-    first = crc = 0
-    for block in _blocks(arrays):
-        if block.size:
-            dataset[first : first + block.size] = block
-        crc = zlib.crc32(block.data, crc)
-        first += block.size
-    dataset.attrs["crc32"] = crc
+def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any]) -> None:
+    about = {"kind": KIND, "format": FORMAT, "version": __version__, **attributes}
+
+    def told(table: hdf5.Table) -> bytes:
+        return json.dumps({"datasets": table, "values": outline.values}).encode()
+
+    place, text = hdf5.write(descriptor, outline.arrays, about, FRONT, told)
+    facts = {
+        "kind": KIND,
+        "format": FORMAT,
+        "taskfmm": __version__,
+        "numpy": np.__version__,
+        "byteorder": sys.byteorder,
+        "size": os.fstat(descriptor).st_size,
+        "outline": [place, len(text), hashlib.sha256(text).hexdigest()],
+    }
+    files.write_all(descriptor, _front(json.dumps(facts).encode()))
+
+
+def _front(line: bytes) -> bytes:
+    """The first bytes of a file: the line, a digest of it, zeros."""
+    return (line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n").ljust(FRONT, b"\0")
 
 
 class PlanFile:
     """The values of a file, by name; their arrays are the file's own pages, read when they are touched.
 
-    Processes on one machine share those pages. An array that is written to is a private copy from then on.
+    Processes on one machine share those pages. An array that is written to is a private copy from then on. The
+    file may be replaced or removed meanwhile, but must not be changed in place.
 
     Parameters
     ----------
@@ -215,7 +133,8 @@ class PlanFile:
     Raises
     ------
     StorageError
-        The file cannot be opened, is no plan, is of another version, not complete, or (with ``verify``) damaged.
+        The file cannot be opened, is no plan, is of another version, not whole, or (with ``verify``) damaged.
+        Also where a value is asked for whose description is wrong.
     KeyError
         A name that is not in the file, when it is asked for.
     """
@@ -223,62 +142,123 @@ class PlanFile:
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
         self.path = Path(path)
         self._found: dict[str, Any] = {}
-        self._arrays: dict[str, np.ndarray] = {}
-        self._made: dict[tuple, np.ndarray] = {}
         try:
-            with h5py.File(self.path, "r") as file:
-                self._check(file)
-                for name, dataset in file.items():
-                    self._arrays[name] = self._map(dataset)
-                    if verify and zlib.crc32(self._arrays[name].data) != dataset.attrs["crc32"]:
-                        raise StorageError(f"{self.path}: is damaged, the checksum of {name} is wrong")
-            self._outline = json.loads(self._arrays["outline"].tobytes())
-        except (OSError, KeyError, ValueError) as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError(f"{self.path}: cannot be read as a plan: {error}") from error
+            self._bytes = _mapped(self.path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(f"{self.path}: cannot be read as a plan: {reason}") from error
+        try:
+            outline = self._outline(self._facts())
+            tables, self._values = outline["datasets"], dict(outline["values"])
+            arrays = {name: self._array(*row[:3]) for name, row in tables.items()}
+            self._refuse_overlaps(tables)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self._damaged(f"{error}") from error
+        if verify:
+            self._compare(arrays, {name: row[3] for name, row in tables.items()})
+        self._maker = Maker(arrays)
 
-    def _check(self, file: Any) -> None:
-        written = (file.attrs.get("format"), file.attrs.get("version"))
-        if written != (FORMAT, __version__):
+    def _damaged(self, why: str) -> StorageError:
+        return StorageError(f"{self.path}: is damaged, make it again from the points: {why[:200]}")
+
+    def _facts(self) -> dict[str, Any]:
+        """The first line, once it is known to be of this version and the file to be whole."""
+        front = self._bytes[:FRONT].tobytes()
+        if not front.startswith(f'{{"kind": "{KIND}"'.encode()):
             raise StorageError(
-                f"{self.path}: has format {written[0]} of taskfmm {written[1]}, expected format {FORMAT} of "
-                f"{__version__}: write it again with this version"
+                f"{self.path}: cannot be read as a plan: it is a file of another kind, or its first bytes are "
+                "damaged: give one that Fmm.save or taskfmm plan wrote"
             )
-        if not file.attrs.get("complete"):
-            raise StorageError(f"{self.path}: is not complete: write it again")
+        line = front.partition(b"\n")[0]
+        if front != _front(line):
+            raise self._damaged("its first bytes were changed")
+        facts: dict[str, Any] = json.loads(line)
+        written = (facts["format"], facts["taskfmm"], facts["byteorder"])
+        if written != (FORMAT, __version__, sys.byteorder):
+            raise StorageError(
+                f"{self.path}: has format {written[0]} of taskfmm {written[1]}, {written[2]}-endian, expected format "
+                f"{FORMAT} of {__version__}, {sys.byteorder}-endian: make it again with this version"
+            )
+        if facts["size"] != self._bytes.size:
+            raise self._damaged(f"it has {self._bytes.size} bytes of {facts['size']}")
+        return facts
 
-    def _map(self, dataset: Any) -> np.ndarray:
-        if dataset.size == 0:
-            return np.empty(0, dataset.dtype)
-        offset = dataset.id.get_offset()
-        if offset is None:
-            raise StorageError(f"{self.path}: {dataset.name} is not contiguous")
-        # copy on write, so that arrays count as writeable: Numba compiles a loop again for read-only ones
-        return np.asarray(np.memmap(self.path, dataset.dtype, "c", offset, dataset.shape))
+    def _outline(self, facts: dict[str, Any]) -> dict[str, Any]:
+        place, size, digest = facts["outline"]
+        if not (type(size) is int and 0 < size <= most_outline(self._bytes.size)):
+            raise ValueError(f"an outline of {size!r} bytes")
+        text = self._array("uint8", place, size).tobytes()
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise ValueError("the digest of the outline is wrong")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def _array(self, kind: Any, place: Any, size: Any) -> np.ndarray:
+        """A piece of the file, if it lies within and at a multiple of its items' size."""
+        if kind not in DTYPES or type(place) is not int or type(size) is not int:
+            raise ValueError(f"a dataset of {kind!r}, {size!r} elements at byte {place!r}")
+        dtype = np.dtype(kind)
+        if size == 0:
+            return np.empty(0, dtype)
+        end = place + size * dtype.itemsize
+        if not FRONT <= place < end <= self._bytes.size or place % dtype.itemsize:
+            raise ValueError(
+                f"a dataset of {size} elements at byte {place}, beyond the file's {self._bytes.size}"
+            )
+        return self._bytes[place:end].view(dtype)
+
+    def _compare(self, arrays: dict[str, np.ndarray], expected: dict[str, Any]) -> None:
+        """Read everything, the largest datasets first; it is half the time of loading, so two threads share it."""
+        names = sorted(arrays, key=lambda name: -arrays[name].nbytes)
+        with ThreadPoolExecutor(2) as pool:
+            for name, crc in zip(
+                names, pool.map(lambda name: zlib.crc32(arrays[name].data), names), strict=True
+            ):
+                if crc != expected[name]:
+                    raise self._damaged(f"the checksum of {name} is wrong")
+
+    def _refuse_overlaps(self, tables: dict[str, Any]) -> None:
+        ends = sorted(
+            (place, place + size * np.dtype(kind).itemsize)
+            for kind, place, size, _ in tables.values()
+            if size
+        )
+        if any(end > begin for (_, end), (begin, _) in pairwise(ends)):
+            raise ValueError("datasets overlap")
 
     def names(self) -> list[str]:
         """Of all values."""
-        return list(self._outline)
+        return list(self._values)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._found:
-            self._found[name] = self._read(self._outline[name])
+            described = self._values[name]
+            try:
+                self._found[name] = self._maker.make(described)
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                raise self._damaged(f"{name}: {error}") from error
         return self._found[name]
 
-    def _read(self, described: Any) -> Any:
-        if isinstance(described, list):
-            return tuple(self._read(item) for item in described)
-        if not isinstance(described, dict):
-            return described
-        if "array" in described:
-            kind, first, shape = described["array"]
-            place = (kind, first, *shape)
-            if place not in self._made:
-                size = int(np.prod(shape, dtype=np.int64))
-                self._made[place] = self._arrays[kind][first : first + size].reshape(shape)
-            return self._made[place]
-        if "pairs" in described:
-            return {self._read(key): self._read(value) for key, value in described["pairs"]}
-        members = dict(described)
-        return CLASSES[members.pop("is")](**{name: self._read(value) for name, value in members.items()})
+    def read(self, name: str, hint: Any) -> Any:
+        """A value that must be there and be of a type; raises StorageError."""
+        if name not in self._values or not fits(self[name], hint):
+            raise self._damaged(f"{name} is missing or of another type")
+        return self[name]
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The bytes of a file, copied when they are written to; uint8."""
+    descriptor = files.open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size <= FRONT:
+            raise ValueError(f"it has {size} bytes only, no plan is that small")
+        try:
+            # copy on write, so that arrays count as writeable: Numba compiles a loop again for read-only ones
+            return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.EINVAL):
+                raise
+            return np.fromfile(path, np.uint8, size)  # a file system that maps nothing
+    finally:
+        os.close(descriptor)

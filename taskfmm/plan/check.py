@@ -1,0 +1,263 @@
+"""Whether a plan that came from elsewhere can be run: compiled loops trust every index they are given.
+
+Dtypes and shapes first (`taskfmm.plan.bounds`); then every index is in range, every ptr ascends from where it should
+begin to where it should end, and no two threads write one row. Whether the numbers are right cannot be seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from taskfmm.geometry.domain import box_half_width
+from taskfmm.geometry.morton import MAX_LEVEL
+from taskfmm.plan.bounds import arrays, ascends, at, distinct, need, within
+from taskfmm.plan.plan import Plan
+from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK, TOP_LEVEL
+from taskfmm.plan.work import (
+    Chunk,
+    FarShard,
+    Halo,
+    PointsToPoints,
+    PointsToSurfaces,
+    Siblings,
+    SurfacesToPoints,
+    Translation,
+)
+from taskfmm.tree.octree import Octree
+
+
+def check(plan: Plan, same: bool) -> None:
+    """Check all of a plan.
+
+    plan : made of the right classes and types of fields
+    same : whether the targets are the sources
+
+    Raises
+    ------
+    Unfit
+        Naming the first thing that cannot be.
+    """
+    with at("tree"):
+        arrays(plan.tree)
+        _tree(plan.tree, same)
+    with at("lists"):
+        arrays(plan.lists)
+        n = plan.tree.n_boxes
+        need(plan.lists.colleagues.shape[0] == n, "colleagues do not fit the boxes")
+        within("colleagues", plan.lists.colleagues, -1, n)
+        for name in "uvwx":
+            with at(name):
+                csr = getattr(plan.lists, name)
+                need(len(csr) == n, "has rows for other boxes")
+                ascends("ptr", csr.ptr, csr.idx.size)
+                within("idx", csr.idx, 0, n)
+    _Works(plan, same).check()
+
+
+def _tree(tree: Octree, same: bool) -> None:
+    n, domain = tree.n_boxes, tree.domain
+    need(np.isfinite(domain.lower).all(), "the domain's corner is not finite")
+    need(0 < domain.half_width < np.inf and 0 < domain.scale < np.inf, "the domain has no width or scale")
+    need(0 < tree.n_levels <= MAX_LEVEL + 1, "has too many levels")
+    ascends("level_ptr", tree.level_ptr, n)
+    need((tree.level_ptr[1:] > tree.level_ptr[:-1]).all(), "a level has no boxes")
+    need(
+        (tree.level == np.repeat(np.arange(tree.n_levels), np.diff(tree.level_ptr))).all(),
+        "level: wrong boxes",
+    )
+    ascends("child_ptr", tree.child_ptr, n, 1)
+    need(
+        (tree.parent[1:] == np.repeat(np.arange(n), np.diff(tree.child_ptr))).all(),
+        "parent and child_ptr disagree",
+    )
+    need(tree.parent[0] == -1, "the root has a parent")
+    need(
+        not tree.anchor[0].any() and (tree.anchor[1:] >> 1 == tree.anchor[tree.parent[1:]]).all(),
+        "anchor: no tree",
+    )
+    for name in ("source", "target"):
+        ptr, order = getattr(tree, f"{name}_ptr"), getattr(tree, f"{name}_order")
+        within(f"{name}_ptr", ptr, 0, order.size + 1)
+        need((ptr[:, 0] <= ptr[:, 1]).all(), f"{name}_ptr descends")
+        distinct(f"{name}_order", order, order.size)
+    need(
+        (tree.targets is tree.sources) == same, "targets are sources, or are not, against what the file says"
+    )
+
+
+class _Works:
+    """Checks the works of all shards, which refer to each other by level and number."""
+
+    def __init__(self, plan: Plan, same: bool) -> None:
+        self.plan = plan
+        self.same = same
+        self.n_sources = plan.tree.source_order.size
+        self.n_targets = plan.tree.target_order.size
+
+    def check(self) -> None:
+        tree, far = self.plan.tree, self.plan.far
+        need(len(far) == tree.n_levels, "far: has other levels than the tree")
+        for level, shards in enumerate(far):
+            boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= TOP_LEVEL else 0
+            need(
+                [(s.level, s.number) for s in shards] == [(level, i) for i in range(len(shards))]
+                and all(s.n_boxes > 0 for s in shards)
+                and sum(s.n_boxes for s in shards) == boxes,
+                f"far/{level}: the shards are not those of the level",
+            )
+        for shard in chain.from_iterable(far):
+            for name in ("p2m", "p2l", "m2m", "m2l", "l2l", "l2p", "m2p"):
+                work = getattr(shard, name)
+                if work is not None:
+                    with at(f"far/{shard.level}/{shard.number}/{name}"):
+                        arrays(work)
+                        getattr(self, f"_{name}")(shard, work)
+            need(
+                shard.m2p is None or shard.l2p is not None,
+                f"far/{shard.level}/{shard.number}: M2P without L2P",
+            )
+        for number, near in enumerate(self.plan.near):
+            with at(f"near/{number}"):
+                arrays(near)
+                self._near(near)
+        self._chunks(self.plan.chunks)
+
+    def _p2m(self, shard: FarShard, work: PointsToSurfaces) -> None:
+        need(
+            work.half_width == box_half_width(self.plan.tree.domain, shard.level),
+            "half_width is not the level's",
+        )
+        need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
+        distinct("rows", work.rows, work.n_rows)
+        _runs(work, self.n_sources)
+
+    _p2l = _p2m
+
+    def _m2m(self, shard: FarShard, work: Translation) -> None:
+        self._halo(work.halo, shard.level + 1, _upward)
+        self._translation(shard, work)
+
+    def _l2l(self, shard: FarShard, work: Translation) -> None:
+        self._halo(work.halo, shard.level - 1, _downward)
+        self._translation(shard, work)
+
+    def _translation(self, shard: FarShard, work: Translation) -> None:
+        need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
+        _blocks(work, work.n_rows, DENSE_BLOCK)
+        within("target", work.target, 0, work.n_rows)
+        within("source", work.source, 0, work.halo.rows.size)
+
+    def _m2l(self, shard: FarShard, work: Siblings) -> None:
+        self._halo(work.halo, shard.level, _upward)
+        need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
+        _blocks(work, len(work.target_child), M2L_BLOCK)
+        within("target", work.target, 0, len(work.target_child))
+        within("source", work.source, 0, len(work.source_child))
+        within("target_child", work.target_child, -1, work.n_rows)
+        distinct("target_child", work.target_child[work.target_child >= 0], work.n_rows)
+        within("source_child", work.source_child, -1, work.halo.rows.size)
+
+    def _l2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
+        self._halo(work.halo, shard.level, _downward)
+        need(work.halo.shards == (shard.number,), "reads other shards than its own")
+        self._to_points(shard, work, 1.0)
+
+    def _m2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
+        self._halo(work.halo, shard.level + 1, _upward)
+        need(
+            shard.l2p is not None and work.targets.shape == shard.l2p.targets.shape,
+            "has other targets than L2P",
+        )
+        self._to_points(shard, work, 0.5)
+
+    def _to_points(self, shard: FarShard, work: SurfacesToPoints, ratio: float) -> None:
+        need(
+            work.half_width == box_half_width(self.plan.tree.domain, shard.level),
+            "half_width is not the level's",
+        )
+        need(work.ratio == ratio, f"ratio is {work.ratio}, expected {ratio}")
+        need(work.box_hi.shape[1] == work.halo.rows.size, "box_hi does not fit the halo")
+        ascends("target_ptr", work.target_ptr, work.targets.shape[1])
+        ascends("ptr", work.ptr, work.idx.size)
+        within("idx", work.idx, 0, work.halo.rows.size)
+
+    def _halo(self, halo: Halo, level: int, direction: Sequence[str]) -> None:
+        """Rows of shards of a level that have expansions of a direction."""
+        need(halo.level == level < len(self.plan.far), f"the halo is of level {halo.level}, expected {level}")
+        shards = self.plan.far[level]
+        within("halo.shards", np.array(halo.shards, np.int64), 0, len(shards))
+        with_expansions = (
+            any(getattr(shards[i], name) is not None for name in direction) for i in halo.shards
+        )
+        need(halo.shards and all(with_expansions), "the halo names a shard without expansions")
+        ascends("halo.ptr", halo.ptr, halo.rows.size)
+        within("halo.rows", halo.rows, 0, 2**31)
+        owner = np.repeat([shards[i].n_boxes for i in halo.shards], np.diff(halo.ptr))
+        need((halo.rows < owner).all(), "halo.rows names a box that a shard does not have")
+
+    def _near(self, work: PointsToPoints) -> None:
+        need(0 <= work.level < len(self.plan.far), f"level is {work.level}")
+        ascends("target_ptr", work.target_ptr, work.targets.shape[1])
+        _runs(work, self.n_sources)
+        need(
+            (work.both is not None) == self.same,
+            "both sides, but targets are not the sources, or the reverse",
+        )
+        if work.both is None:
+            return
+        both, n = work.both, work.ptr.size - 1
+        need(
+            both.own_rows.size == work.targets.shape[1] and both.ptr.size == work.ptr.size,
+            "both: other leaves",
+        )
+        within("both.own_rows", both.own_rows, 0, self.n_sources)
+        ascends("both.block_ptr", both.block_ptr, n)
+        ascends("both.ptr", both.ptr, both.idx.size)
+        row, count = np.arange(n), np.diff(both.ptr)
+        end = np.repeat(both.block_ptr[1:], np.diff(both.block_ptr))
+        later = (both.idx > np.repeat(row, count)) & (both.idx < np.repeat(end, count))
+        need(later.all(), "both.idx names a leaf that is not later in the block")
+
+    def _chunks(self, chunks: tuple[Chunk, ...]) -> None:
+        edges = [chunk.begin for chunk in chunks] + [self.n_targets]
+        need(
+            edges[0] == 0 and all(c.begin < c.end == e for c, e in zip(chunks, edges[1:], strict=True)),
+            "chunks: gaps",
+        )
+        far = {(s.level, s.number): s.l2p.targets for s in chain.from_iterable(self.plan.far) if s.l2p}
+        near = {number: work.targets for number, work in enumerate(self.plan.near)}
+        for i, chunk in enumerate(chunks):
+            with at(f"chunk/{i}"):
+                arrays(chunk)
+                need(chunk.far.keys() <= far.keys(), "far: reads what is not there")
+                need(chunk.near.keys() <= near.keys(), "near: reads what is not there")
+                pairs = [(far[key], part) for key, part in chunk.far.items()]
+                for targets, part in pairs + [(near[key], part) for key, part in chunk.near.items()]:
+                    within("columns", part.columns, 0, targets.shape[1])
+                    within("rows", part.rows, 0, chunk.end - chunk.begin)
+
+
+_upward = ("p2m", "m2m")
+_downward = ("m2l", "p2l", "l2l")
+
+
+def _runs(work: PointsToSurfaces | PointsToPoints, n_sources: int) -> None:
+    """Entries of rows, each a run of points."""
+    ascends("ptr", work.ptr, work.begin.size)
+    within("begin", work.begin, 0, work.points.shape[1] + 1)
+    within("end", work.end, 0, work.points.shape[1] + 1)
+    need((work.begin <= work.end).all(), "a run of points ends before it begins")
+    within("charge_rows", work.charge_rows, 0, n_sources)
+
+
+def _blocks(work: Translation | Siblings, n_rows: int, block: int) -> None:
+    """Entries by block of targets and code; two blocks have no target in common."""
+    codes = work.code_ptr
+    need(len(codes) == max(1, -(-n_rows // block)), "code_ptr has other blocks")
+    ascends("code_ptr", codes.ravel(), work.target.size)
+    need((codes[1:, 0] == codes[:-1, -1]).all(), "code_ptr has gaps between blocks")
+    owner = np.repeat(np.arange(len(codes)), codes[:, -1] - codes[:, 0])
+    need((work.target // block == owner).all(), "target is of another block")

@@ -1,0 +1,183 @@
+"""A whole plan in a file: what `taskfmm.Fmm.save` writes and `taskfmm.Fmm.load` trusts only after looking at it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from taskfmm.errors import InputError
+from taskfmm.geometry import morton, surface
+from taskfmm.kernels import KERNELS, Kernel
+from taskfmm.operators import symmetry
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.levels import Operators
+from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.plan import file
+from taskfmm.plan.bounds import Unfit, at, need, shapes
+from taskfmm.plan.check import check
+from taskfmm.plan.plan import Plan
+from taskfmm.plan.shards import Interactions
+from taskfmm.plan.work import Chunk, FarShard, PointsToPoints
+from taskfmm.tree.octree import Octree
+
+NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
+"""Values whose arrays are datasets of their own."""
+
+BLOCK = 2**16
+"""Points compared at a time; they stay in the cache."""
+
+EXPANSIONS = dict(
+    upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 s k",
+    multipole_to_density="float64 k s", check_to_local="float64 s k", local_to_density="float64 k s",
+    m2m="float64 8 k k", l2l="float64 8 k k",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What makes an `Fmm`, beside what follows from it.
+
+    order, leaf_size : as given, or as chosen
+    sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
+    accuracy : by output, those that can be reached
+    operators : of each accuracy; none without a plan
+    plan : None where there are no sources or no targets
+    """
+
+    kernel: Kernel
+    eps: float
+    order: int | None
+    leaf_size: int | None
+    dtype: str
+    sources: np.ndarray
+    targets: np.ndarray | None
+    accuracy: dict[str, Accuracy]
+    operators: dict[str, Operators]
+    plan: Plan | None
+
+
+_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "accuracy")
+
+_PLAN = {
+    "tree": Octree,
+    "lists": Interactions,
+    "far": tuple[tuple[FarShard, ...], ...],
+    "near": tuple[PointsToPoints, ...],
+    "chunks": tuple[Chunk, ...],
+}
+
+
+def save(path: str | os.PathLike[str], saved: Saved) -> None:
+    """Write a plan, whole or not at all; raises StorageError."""
+    plan = saved.plan
+    values: dict[str, Any] = {name: getattr(saved, name) for name in (*_SETTINGS, "sources", "targets")}
+    values |= {"operators": saved.operators, "planned": plan is not None}
+    if plan is not None:
+        values["keys"] = morton.box_keys(plan.tree.level, plan.tree.anchor)
+        values |= {name: getattr(plan, name) for name in _PLAN}
+    facts = {
+        "eps": saved.eps,
+        "order": saved.order or "",
+        "leaf_size": saved.leaf_size or "",
+        "dtype": saved.dtype,
+    }
+    file.write(path, values, named=NAMED, attributes={"kernel": saved.kernel.name, **facts}, lasting=True)
+
+
+def load(path: str | os.PathLike[str]) -> Saved:
+    """Read a plan that may come from anywhere.
+
+    Raises
+    ------
+    StorageError
+        The file is not there, no plan, of another version, cut short or changed.
+    InputError
+        It is what was written, but not what a plan can be.
+    """
+    found = file.PlanFile(path, verify=True)
+    hints = get_type_hints(Saved)
+    values = {name: found.read(name, hints[name]) for name in (*_SETTINGS, "sources", "targets", "operators")}
+    plan = (
+        Plan(**{name: found.read(name, hint) for name, hint in _PLAN.items()})
+        if found.read("planned", bool)
+        else None
+    )
+    saved = Saved(**values, plan=plan)
+    try:
+        _check(saved)
+    except Unfit as error:
+        raise InputError(
+            f"{path}: is no plan that can be run, make it again from the points: {error}"
+        ) from error
+    return saved
+
+
+def _check(saved: Saved) -> None:
+    """All that can be seen to be wrong."""
+    need(
+        KERNELS.get(saved.kernel.name) == saved.kernel,
+        f"kernel {saved.kernel.name[:40]!r} is not one of this version",
+    )
+    need(
+        saved.accuracy.keys() <= {"potential", "gradient"} and "potential" in saved.accuracy,
+        "accuracy: other outputs",
+    )
+    for name in ("sources", "targets"):
+        points = getattr(saved, name)
+        if points is not None:
+            need(
+                points.dtype == np.float64 and points.ndim == 2 and points.shape[1] == 3,
+                f"{name} are not points",
+            )
+            need(np.isfinite(points).all(), f"{name} are not finite")
+    for output, accuracy in saved.accuracy.items():
+        need(
+            1 <= accuracy.order <= 20 and accuracy.m2l_dtype in ("float32", "float64"),
+            f"accuracy of {output}",
+        )
+    if saved.plan is None:
+        empty = len(saved.sources) == 0 or (saved.targets is not None and len(saved.targets) == 0)
+        need(empty and not saved.operators, "the plan is missing")
+        return
+    need(saved.operators.keys() == saved.accuracy.keys(), "operators: of other outputs")
+    levels = (1,) if saved.kernel.degree is not None else (1, len(saved.plan.far))
+    for output, operators in saved.operators.items():
+        need(len(operators.by_level) in levels, f"operators of {output}: of other levels")
+        for each in operators.by_level:
+            with at(f"operators of {output}"):
+                _operators(each, saved.accuracy[output])
+    check(saved.plan, saved.targets is None)
+    tree = saved.plan.tree
+    _points("sources", saved.sources, tree.sources, tree.source_order, tree.domain.scale)
+    if saved.targets is not None:
+        _points("targets", saved.targets, tree.targets, tree.target_order, tree.domain.scale)
+
+
+def _points(name: str, points: np.ndarray, ranked: np.ndarray, order: np.ndarray, scale: float) -> None:
+    """The sorted points are the caller's."""
+    need(len(points) == order.size, f"{name} and the tree differ in number")
+    for first in range(0, order.size, BLOCK):
+        piece = slice(first, first + BLOCK)
+        need(
+            np.array_equal(points[order[piece]].T * scale, ranked[:, piece]),
+            f"{name} are not those of the tree",
+        )
+
+
+def _operators(found: Expansions, accuracy: Accuracy) -> None:
+    """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
+    need(found.accuracy == accuracy, "of another accuracy")
+    shapes(found, EXPANSIONS)
+    need(found.upward_check.shape[1] == surface.n_points(accuracy.order), "of another order")
+    dtype, rank, m2l = accuracy.m2l_dtype, found.rank, found.m2l
+    assert isinstance(m2l, LowRankM2L)
+    shapes(m2l, dict(rank="int64 343", start="int64 344", right=f"{dtype} n", left=f"{dtype} n"))
+    need(
+        ((m2l.rank > 0) == symmetry.is_far()).all() and (m2l.rank <= rank).all(), "ranks that M2L cannot have"
+    )
+    need((m2l.start == np.concatenate([[0], np.cumsum(m2l.rank)])).all(), "M2L factors begin elsewhere")
+    need(m2l.right.size == m2l.start[-1] * rank, "M2L factors of another size")

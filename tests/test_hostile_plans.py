@@ -1,0 +1,380 @@
+"""Plan files made to do harm, with all their digests right: one error each, before memory is spent or a loop runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from plans import changed, one_of_each, with_entry
+
+import taskfmm
+from taskfmm.errors import InputError, StorageError
+from taskfmm.plan import check, file, saved
+from taskfmm.plan.bounds import Unfit
+from taskfmm.testing import DISTRIBUTIONS
+
+
+@pytest.fixture(scope="module")
+def plans(clustered, separate):
+    return {"clustered": clustered.plan, "separate": separate.plan}
+
+
+WRONG_SHARDS = [(10**6,), (-1,), (), (0, 10**6)]
+
+
+def is_indices(leaf):
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "i"
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_a_right_plan_passes(plans, name):
+    check.check(plans[name], name == "clustered")
+    with pytest.raises(Unfit):
+        check.check(plans[name], name != "clustered")
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_every_index_is_looked_at(plans, name):
+    """In every array of integers of every class: one entry far below and far above."""
+    plan, places = plans[name], one_of_each(plans[name])
+    rng = np.random.default_rng(86171)
+    indices = {owner: found for owner, found in places.items() if is_indices(found[1])}
+    assert len(indices) == (41 if name == "clustered" else 37)
+    for owner, (path, array) in indices.items():
+        for new in (-2, np.iinfo(array.dtype).max, np.iinfo(array.dtype).min):
+            place = int(rng.integers(array.size))
+            with pytest.raises(Unfit):
+                check.check(changed(plan, path, with_entry(array, place, new)), name == "clustered")
+                pytest.fail(f"{owner}[{place}] = {new} at {path}")
+
+
+@pytest.mark.parametrize(
+    "field, beyond",
+    [
+        ("PointsToSurfaces.charge_rows", lambda plan, work: plan.tree.source_order.size),
+        ("PointsToSurfaces.end", lambda plan, work: work.points.shape[1] + 1),
+        ("PointsToSurfaces.rows", lambda plan, work: work.n_rows),
+        ("PointsToPoints.charge_rows", lambda plan, work: plan.tree.source_order.size),
+        ("PointsToPoints.end", lambda plan, work: work.points.shape[1] + 1),
+        ("SurfacesToPoints.idx", lambda plan, work: work.halo.rows.size),
+        ("Translation.source", lambda plan, work: work.halo.rows.size),
+        ("Translation.target", lambda plan, work: work.n_rows),
+        ("Siblings.target", lambda plan, work: len(work.target_child)),
+        ("Siblings.source", lambda plan, work: len(work.source_child)),
+        ("Siblings.target_child", lambda plan, work: work.n_rows),
+        ("Siblings.source_child", lambda plan, work: work.halo.rows.size),
+        ("BothSides.own_rows", lambda plan, work: plan.tree.source_order.size),
+        ("BothSides.idx", lambda plan, work: work.ptr.size - 1),
+        ("Csr.idx", lambda plan, work: plan.tree.n_boxes),
+        ("Octree.source_ptr", lambda plan, work: work.source_order.size + 1),
+    ],
+)
+def test_bounds_are_exact(plans, field, beyond):
+    """One past the last is refused, in the last entry as well."""
+    plan = plans["clustered"]
+    path, array = one_of_each(plan)[field]
+    work = plan
+    for step in path[:-1]:
+        work = getattr(work, step) if isinstance(step, str) else work[step]
+    for place in (0, array.size - 1):
+        with pytest.raises(Unfit):
+            check.check(changed(plan, path, with_entry(array, place, beyond(plan, work))), True)
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_every_number_is_looked_at(plans, name):
+    plan, places = plans[name], one_of_each(plans[name])
+    numbers = {owner: found for owner, found in places.items() if not isinstance(found[1], np.ndarray)}
+    assert len(numbers) == 16
+    del numbers["Domain.scale"]  # is compared with the caller's points, which are not part of a plan
+    for owner, (path, number) in numbers.items():
+        news = (
+            [type(number)(new) for new in (10**6, -7, 2**70)]
+            if not isinstance(number, tuple)
+            else WRONG_SHARDS
+        )
+        for new in news:
+            if new == number:
+                continue
+            with pytest.raises(Unfit):
+                check.check(changed(plan, path, new), name == "clustered")
+                pytest.fail(f"{owner} = {new} at {path}")
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_every_dtype_and_shape_is_looked_at(plans, name):
+    plan, places = plans[name], one_of_each(plans[name])
+    for owner, (path, array) in places.items():
+        if not isinstance(array, np.ndarray):
+            continue
+        other = np.float32 if array.dtype.kind == "f" else np.uint64
+        for new in (
+            array.astype(other),
+            array[:-1].copy(),
+            array[None],
+            np.empty((0,) * array.ndim, array.dtype),
+        ):
+            with pytest.raises(Unfit):
+                check.check(changed(plan, path, new), name == "clustered")
+                pytest.fail(f"{owner} {new.dtype} {new.shape} at {path}")
+
+
+def test_two_threads_never_write_one_row(plans):
+    """Targets of one block in another: every index is in range."""
+    plan = plans["clustered"]
+    for field in ("m2m", "m2l"):
+        works = [
+            ((level, number), getattr(shard, field))
+            for level, shards in enumerate(plan.far)
+            for number, shard in enumerate(shards)
+            if getattr(shard, field) is not None
+        ]
+        (level, number), work = max(works, key=lambda found: found[1].target.size)
+        path = ("far", level, number, field)
+        codes = np.vstack([work.code_ptr, np.full_like(work.code_ptr[:1], work.target.size)])
+        with pytest.raises(Unfit, match="code_ptr has other blocks"):
+            check.check(changed(plan, (*path, "code_ptr"), codes), True)
+    row = np.flatnonzero((work.target_child >= 0).ravel())
+    twice = with_entry(work.target_child, row[0], work.target_child.ravel()[row[1]])
+    with pytest.raises(Unfit, match="target_child repeats itself"):
+        check.check(changed(plan, (*path, "target_child"), twice), True)
+
+
+# -- whole files
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """The bytes of a small plan with every operator, and what was in it."""
+    rng = np.random.default_rng(8674309)
+    points = np.concatenate([DISTRIBUTIONS["plummer"](900, rng), DISTRIBUTIONS["sphere"](600, rng) * 30])
+    path = tmp_path_factory.mktemp("original") / "plan.h5"
+    taskfmm.Fmm(points, order=2, leaf_size=9).save(path)
+    return path.read_bytes(), saved.load(path)
+
+
+@pytest.fixture
+def stored(original, tmp_path):
+    """A file of it that may be spoilt."""
+    content, found = original
+    path = tmp_path / "plan.h5"
+    path.write_bytes(content)
+    return path, found
+
+
+def refused(path, match):
+    with pytest.raises((InputError, StorageError), match=match) as found:
+        taskfmm.Fmm.load(path)
+    assert str(found.value).startswith(str(path))
+    return found.value
+
+
+def _operators(found, **changes):
+    (own,) = found.operators["potential"].by_level
+    m2l = {name: changes.pop(name) for name in ("rank", "start", "right", "left") if name in changes}
+    own = replace(own, **changes, m2l=replace(own.m2l, **m2l))
+    operators = replace(found.operators["potential"], by_level=(own,))
+    return dict(operators={"potential": operators, "gradient": operators})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda f: dict(kernel=replace(f.kernel, name="coulomb")),
+            "kernel 'coulomb' is not one of this version",
+        ),
+        (lambda f: dict(kernel=replace(f.kernel, factor=2.0)), "kernel 'laplace' is not one of this version"),
+        (lambda f: dict(eps=2.0), "eps is 2.0"),
+        (lambda f: dict(eps=float("nan")), "eps is nan"),
+        (lambda f: dict(order=99), "order is 99"),
+        (lambda f: dict(leaf_size=-3), "leaf_size is -3"),
+        (lambda f: dict(dtype="object"), "dtype is 'object'"),
+        (lambda f: dict(sources=with_entry(f.sources, 77, np.nan)), "sources are not finite"),
+        (lambda f: dict(sources=with_entry(f.sources, 77, 1e3)), "sources are not those of the tree"),
+        (lambda f: dict(sources=f.sources[:-1]), "sources and the tree differ in number"),
+        (lambda f: dict(sources=f.sources.T.copy()), "sources are not points"),
+        (lambda f: dict(targets=f.sources.copy()), "targets are sources, or are not"),
+        (lambda f: dict(plan=None), "the plan is missing"),
+        (lambda f: dict(operators={}), "operators: of other outputs"),
+        (lambda f: dict(accuracy={}), "accuracy: other outputs"),
+        (
+            lambda f: dict(accuracy={k: replace(a, order=4) for k, a in f.accuracy.items()}),
+            "of another accuracy",
+        ),
+        (
+            lambda f: dict(accuracy={k: replace(a, m2l_dtype="int8") for k, a in f.accuracy.items()}),
+            "accuracy of",
+        ),
+        (lambda f: _operators(f, rank=np.full(343, 2**40)), "ranks that M2L cannot have"),
+        (lambda f: _operators(f, start=np.arange(344)), "M2L factors begin elsewhere"),
+        (lambda f: _operators(f, right=np.zeros(7), left=np.zeros(7)), "M2L factors of another size"),
+        (lambda f: _operators(f, left=np.zeros(7)), "left has shape"),
+        (lambda f: _operators(f, m2m=np.zeros((8, 5, 5))), "has shape"),
+        (lambda f: _operators(f, upward_check=np.zeros((3, 7))), "has shape"),
+        (
+            lambda f: dict(plan=changed(f.plan, ("tree", "domain", "scale"), float("inf"))),
+            "no width or scale",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, ("tree", "domain", "lower"), np.full(3, np.nan))),
+            "corner is not finite",
+        ),
+        (lambda f: dict(plan=changed(f.plan, ("near",), ())), "near: reads what is not there"),
+        (lambda f: dict(plan=changed(f.plan, ("far",), f.plan.far[:-1])), "far: has other levels"),
+        (lambda f: dict(plan=changed(f.plan, ("chunks",), f.plan.chunks[1:])), "chunks: gaps"),
+    ],
+)
+def test_contents_that_cannot_be(stored, change, message):
+    path, found = stored
+    saved.save(path, replace(found, **change(found)))
+    refused(path, message)
+
+
+def forge(path, change):
+    """Change the outline, as an object or as text, and make every digest right again."""
+    content = path.read_bytes()
+    facts = json.loads(content.partition(b"\n")[0])
+    place, size, _ = facts["outline"]
+    outline = json.loads(content[place : place + size])
+    text = change(outline)
+    text = text if isinstance(text, bytes) else json.dumps(outline).encode()
+    facts |= {"outline": [place, len(text), hashlib.sha256(text).hexdigest()], "size": place + len(text)}
+    path.write_bytes(file._front(json.dumps(facts).encode()) + content[file.FRONT : place] + text)
+
+
+def _table(name, column, value):
+    return lambda outline: outline["datasets"][name].__setitem__(column, value)
+
+
+def _value(**values):
+    return lambda outline: outline["values"].update(values)
+
+
+def _same_place(outline):
+    outline["datasets"]["tree/parent"][1] = outline["datasets"]["tree/child_ptr"][1]
+
+
+HALO = {
+    "is": "Halo",
+    "level": 3,
+    "shards": [0],
+    "ptr": {"array": ["keys", 0, [1]]},
+    "rows": {"array": ["keys", 0, [1]]},
+}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (_table("sources", 2, 2**62), "beyond the file's"),
+        (_table("sources", 2, 10**400), "a dataset of 1000"),
+        (_table("sources", 2, -5), "beyond the file's"),
+        (_table("sources", 2, 2.5), "a dataset of 'float64', 2.5 elements"),
+        (_table("sources", 2, True), "a dataset of 'float64', True elements"),
+        (_table("sources", 1, -64), "beyond the file's"),
+        (_table("sources", 1, 0), "beyond the file's"),
+        (_table("sources", 1, 4099), "beyond the file's"),
+        (_table("sources", 1, "4096"), "at byte '4096'"),
+        (_table("sources", 0, "object"), "a dataset of 'object'"),
+        (_table("sources", 0, ["float64"]), "a dataset of"),
+        (_table("sources", 3, 1), "the checksum of sources is wrong"),
+        (_same_place, "datasets overlap"),
+        (lambda outline: outline["datasets"]["sources"].pop(), "is damaged"),
+        (lambda outline: outline["datasets"].pop("sources"), "sources"),
+        (lambda outline: outline["values"].pop("tree"), "tree is missing"),
+        (_value(eps={"is": "Path"}), "eps: 'Path'"),
+        (_value(eps={"is": "__import__"}), "eps: '__import__'"),
+        (_value(eps={"is": ["Halo"]}), "eps: unhashable"),
+        (_value(eps={"is": "Halo"}), "a Halo of other fields"),
+        (_value(eps=HALO | {"more": 1}), "a Halo of other fields"),
+        (_value(eps=HALO | {"level": 3.0}), "Halo.level is of another type"),
+        (_value(eps=HALO | {"ptr": 3}), "Halo.ptr is of another type"),
+        (_value(eps=HALO | {"shards": [[1]]}), "Halo.shards is of another type"),
+        (_value(eps=HALO), "eps is missing or of another type"),
+        (_value(eps="1e-6"), "eps is missing or of another type"),
+        (_value(eps={}), "eps: 'is'"),
+        (_value(eps={"pairs": [[{"array": ["keys", 0, [1]]}, 1]]}), "eps: unhashable"),
+        (_value(eps={"pairs": [[1]]}), "eps: not enough values"),
+        (_value(sources={"array": ["sources", 0, [2**40, 2**40]]}), "beyond the end of sources"),
+        (_value(sources={"array": ["sources", -1, [3]]}), "an array at -1"),
+        (_value(sources={"array": ["sources", 0, [-3]]}), "of shape"),
+        (_value(sources={"array": ["sources", 0, [1] * 40]}), "of shape"),
+        (_value(sources={"array": ["sources", 0, [1.5]]}), "of shape"),
+        (_value(sources={"array": ["nowhere", 0, [1]]}), "nowhere"),
+        (lambda outline: outline.update(values=3), "is damaged"),
+        (lambda outline: outline.update(datasets=[]), "is damaged"),
+        (lambda outline: b"[" * 500_000, "is damaged"),
+        (lambda outline: b'{"a":' * 100_000, "is damaged"),
+        (lambda outline: b"[" + b"[]," * 150_000 + b"[]]", "is damaged"),
+        (lambda outline: b"1" * 300_000, "is damaged"),
+        (lambda outline: b"\xff\xfe\x00", "is damaged"),
+        (lambda outline: b"NaN", "is damaged"),
+        (lambda outline: b" " * 5_000_000, "an outline of 5000000 bytes"),
+    ],
+)
+def test_outlines_that_cannot_be(stored, change, message):
+    """Refused for what they say, with little memory: what a file declares is worth nothing until it is there."""
+    path, _ = stored
+    forge(path, change)
+    tracemalloc.start()
+    try:
+        refused(path, message)
+        assert tracemalloc.get_traced_memory()[1] < 6e7
+    finally:
+        tracemalloc.stop()
+
+
+def test_nests_without_end(stored):
+    path, _ = stored
+    nest: list = []
+    for _ in range(60):
+        nest = [nest]
+    forge(path, _value(eps=nest))
+    refused(path, "eps: is nested too deep")
+
+
+def test_first_lines_that_cannot_be(stored):
+    path, _ = stored
+    content = path.read_bytes()
+    facts = json.loads(content.partition(b"\n")[0])
+    for changes in (
+        {"outline": [0, 10, ""]},
+        {"outline": [-4096, 10, ""]},
+        {"outline": [4096, 2**60, ""]},
+        {"outline": [2**60, 10, ""]},
+        {"outline": [4096, 10]},
+        {"outline": None},
+        {"outline": [4096.0, 10, ""]},
+        {"size": 2**60},
+        {"size": None},
+    ):
+        path.write_bytes(file._front(json.dumps(facts | changes).encode()) + content[file.FRONT :])
+        refused(path, "is damaged")
+    for name in ("format", "outline", "size", "taskfmm"):
+        rest = {key: value for key, value in facts.items() if key != name}
+        path.write_bytes(file._front(json.dumps(rest).encode()) + content[file.FRONT :])
+        refused(path, "is damaged")
+    for line in (b'{"kind": "taskfmm plan"', b'{"kind": "taskfmm plan", "format": ' + b"[" * 3000):
+        path.write_bytes(file._front(line) + content[file.FRONT :])
+        refused(path, "is damaged")
+
+
+def test_what_is_mostly_holes_costs_nothing(tmp_path):
+    """A file that is long on paper only."""
+    path = tmp_path / "plan.h5"
+    facts = {"kind": file.KIND, "format": file.FORMAT, "taskfmm": taskfmm.__version__, "byteorder": "little"}
+    facts |= {"size": 2**43, "outline": [4096, 2**39, "0" * 64]}
+    with open(path, "wb") as raw:
+        raw.write(file._front(json.dumps(facts).encode()))
+        raw.truncate(2**43)
+    tracemalloc.start()
+    try:
+        refused(path, "plan.h5: ")
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
