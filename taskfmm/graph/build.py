@@ -11,8 +11,9 @@ from dask.task_spec import TaskRef
 
 from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
-from taskfmm.graph.spec import Graph, add, pieces, sequence
+from taskfmm.graph.spec import Graph, add, add_aside, pieces, sequence
 from taskfmm.operators.accuracy import Accuracy
+from taskfmm.passes.result import exponent
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import FarShard, Halo
 
@@ -64,7 +65,13 @@ class GraphBuilder:
     def evaluate(self, charges: Any) -> Graph:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
-        self.charges = self._add("charges", 0, 0, tasks.charges, order, pieces(charges, self.graph))
+        parts = pieces(charges, self.graph)
+        self.exponent: Any  # an integer, or the reference to a task that finds it
+        if isinstance(charges, np.ndarray):
+            self.exponent = exponent(charges)
+        else:
+            self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, parts)
+        self.charges = self._add("charges", 0, 0, tasks.charges, order, parts, self.exponent)
         # The order of insertion is the order of the passes; the near field depends on the charges alone.
         for shards in reversed(self.plan.far):
             for shard in shards:
@@ -85,7 +92,7 @@ class GraphBuilder:
             values = sequence([*(self.far[key] for key in chunk.far), *(self.near[n] for n in chunk.near)])
             key = (name, i) if output == "potential" else (name, i, 0)
             own = self.shelf.reference(f"chunk/{i}")
-            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, dtype)
+            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, self.exponent, dtype)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 
     def _add(self, operator: str, level: int, shard: int, function: Any, *args: Any) -> TaskRef:
