@@ -105,15 +105,30 @@ class GraphBuilder:
         function, work = getattr(tasks, operator), self._work(shard, operator)
         return self._add(operator, shard.level, shard.number, function, shard.level, work, *args)
 
-    def _read(self, expansions: dict[tuple[int, int], TaskRef], halo: Halo) -> Any:
-        return sequence([expansions[halo.level, s] for s in halo.shards])
+    def _multipoles(self, halo: Halo) -> Any:
+        return sequence([self.multipoles[halo.level, s] for s in halo.shards])
+
+    def _local(self, level: int, number: int) -> TaskRef:
+        """Locals of a shard: zero if nothing has reached it, as when all its boxes are near all others."""
+        at = (level, number)
+        if at not in self.locals:
+            args = (
+                level,
+                None,
+                self.plan.far[level][number].n_boxes,
+                sequence([]),
+                sequence([]),
+                *self.names,
+            )
+            self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
+        return self.locals[at]
 
     def _upward(self, shard: FarShard) -> None:
         own: TaskRef | None = None
         if shard.p2m:
             own = self._far_task("p2m", shard, self.charges, *self.names)
         if shard.m2m:
-            children = self._read(self.multipoles, shard.m2m.halo)
+            children = self._multipoles(shard.m2m.halo)
             own = self._far_task("m2m", shard, own, children, *self.names)
         if own is not None:
             self.multipoles[shard.level, shard.number] = own
@@ -122,13 +137,14 @@ class GraphBuilder:
         at = (shard.level, shard.number)
         parts = []
         if shard.m2l:
-            halo = self._read(self.multipoles, shard.m2l.halo)
+            halo = self._multipoles(shard.m2l.halo)
             parts.append(self._far_task("m2l", shard, halo, *self.names))
         if shard.p2l:
             parts.append(self._far_task("p2l", shard, self.charges, *self.names))
         if parts or shard.l2l:
             work = self._work(shard, "l2l") if shard.l2l else None
-            parents = self._read(self.locals, shard.l2l.halo) if shard.l2l else sequence([])
+            above = shard.l2l.halo if shard.l2l else None
+            parents = sequence([self._local(above.level, s) for s in above.shards] if above else [])
             args = (shard.level, work, shard.n_boxes, parents, sequence(parts), *self.names)
             self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
         if shard.l2p:
@@ -137,9 +153,9 @@ class GraphBuilder:
     def _leaves(self, shard: FarShard, at: tuple[int, int]) -> None:
         from_m2p: TaskRef | None = None
         if shard.m2p:
-            halo = self._read(self.multipoles, shard.m2p.halo)
+            halo = self._multipoles(shard.m2p.halo)
             from_m2p = self._far_task("m2p", shard, halo, *self.names, self.output)
-        self.far[at] = self._far_task("l2p", shard, self.locals[at], from_m2p, *self.names, self.output)
+        self.far[at] = self._far_task("l2p", shard, self._local(*at), from_m2p, *self.names, self.output)
 
 
 def build(
