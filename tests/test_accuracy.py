@@ -81,8 +81,8 @@ def assert_kept_or_refused(name, eps, n, leaf_size, dtype=np.float64) -> int:
 
 @pytest.mark.parametrize("i, name", list(enumerate(DISTRIBUTIONS)))
 def test_eps_is_kept_or_refused(i, name):
-    """A sample of the nightly sweep: each distribution at another eps."""
-    assert_kept_or_refused(name, 10.0 ** (-2 - i % 11), 1500, 40)
+    """A sample of the nightly sweep: each distribution at another eps, of those whose operators are made quickly."""
+    assert_kept_or_refused(name, 10.0 ** (-2 - i % 5), 1500, 40)
 
 
 def test_below_the_floor_there_is_no_result():

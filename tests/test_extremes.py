@@ -201,9 +201,11 @@ def test_many_coincident_points_take_no_pairs(n, relation):
     others = rng.random((1000, 3))
     middle = np.tile([0.3, 0.4, 0.5], (n, 1))
     x, q = np.concatenate([middle, others]), rng.uniform(-1, 1, n + 1000)
-    targets = {"same": None, "given": x.copy(), "elsewhere": np.concatenate([middle + 1e-14, others])}[
-        relation
-    ]
+    targets = {
+        "same": None,
+        "given": x.copy(),
+        "elsewhere": np.concatenate([middle + [0, 0, 1e-14], others]),
+    }[relation]
     fmm = taskfmm.Fmm(x, targets, eps=EPS, leaf_size=40)
     tree, u = fmm.plan.tree, fmm.plan.lists.u
     (crowded,) = np.flatnonzero(tree.is_leaf & (np.diff(tree.source_ptr)[:, 0] >= n))
