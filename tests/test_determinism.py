@@ -66,9 +66,6 @@ if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
 """
 
-FEW = ("plummer",)
-ALL = tuple(DISTRIBUTIONS)
-
 
 @pytest.fixture
 def run(tmp_path):
@@ -85,18 +82,18 @@ def run(tmp_path):
 
 def test_more_threads_than_cores(run):
     """Some of the nightly test."""
-    run(FEW, "same", "threads", 3)
+    run(("plummer",), "same", "threads", 3)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("relation", ["same", "separate"])
-@pytest.mark.parametrize("what", ["threads", "workers"])
-def test_any_number_of_threads(run, what, relation):
-    """1 to 4 Dask threads x 1 to 4 Numba threads, or 1 to 4 workers of one or two threads, on every distribution."""
-    run(ALL, relation, what, 4)
+def test_any_number_of_threads(run, relation):
+    """1 to 4 Dask threads x 1 to 4 Numba threads, on every distribution."""
+    run(DISTRIBUTIONS, relation, "threads", 4)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("what", ["processes", "cluster"])
-def test_any_number_of_processes(run, what):
-    run(("plummer", "sphere"), "separate", what, 4)
+@pytest.mark.parametrize("what", ["workers", "processes", "cluster"])
+def test_any_number_of_workers(run, what):
+    """1 to 4 workers, in this process of one or two threads each, or processes, of Dask alone or distributed."""
+    run(("plummer", "two_clusters"), "separate", what, 4)

@@ -204,7 +204,7 @@ def test_many_coincident_points_take_no_pairs(n, relation):
     targets = {
         "same": None,
         "given": x.copy(),
-        "elsewhere": np.concatenate([middle + [0, 0, 1e-14], others]),
+        "elsewhere": np.concatenate([middle + np.array([0, 0, 1e-14]), others]),
     }[relation]
     fmm = taskfmm.Fmm(x, targets, eps=EPS, leaf_size=40)
     tree, u = fmm.plan.tree, fmm.plan.lists.u
