@@ -277,6 +277,9 @@ if __name__ == "__main__":
     how, n, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if how == "cluster":
         from distributed import Client
+        # distributed remembers what it did, up to a length: a short one, or its filling up would be a leak
+        names = ("log-length", "low-level-log-length", "events-log-length")
+        dask.config.set({f"distributed.admin.{name}": 50 for name in names})
         with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None):
             main(how, n, rounds)
     else:
