@@ -10,7 +10,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.geometry.domain import enclose
 from taskfmm.kernels import KERNELS, gather_loops
-from taskfmm.passes.result import components, in_units
+from taskfmm.passes.result import components, exponent, in_units, normalized
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
@@ -70,12 +70,14 @@ def direct(
 
     mode = "gradient" if "gradient" in wanted else "potential"
     values = np.zeros((facts.n_components(mode), len(at_targets)))
-    scale = 1.0
+    scale, power = 1.0, exponent(q)
     if len(at_sources) and len(at_targets):
         scale = enclose(at_sources, at_targets).scale
         y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
-        _sum(name, mode, y, x, q[None, :], values)
-    found = {output: in_units(values[components(facts, output)], facts, output, scale) for output in wanted}
+        _sum(name, mode, y, x, normalized(q, power)[None, :], values)
+    found = {
+        output: in_units(values[components(facts, output)], facts, output, scale, power) for output in wanted
+    }
     return found["potential"] if outputs is None else found
 
 

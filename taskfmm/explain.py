@@ -48,6 +48,7 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, 
         for level, at in enumerate(levels)
     ]
     n_leaves = int(leaf.sum())
+    found["fullest_leaf"] = tree.fullest
     found["points_per_leaf"] = len(fmm.sources) / n_leaves
     found["list_sizes"] = {
         "u": lists.u.idx.size / n_leaves,
@@ -87,6 +88,7 @@ def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
     lines += [
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
+        *_crowded(found),
         f"plan            {format_bytes(found['plan_bytes'])}",
         "",
         f"{'level':>5} {'boxes':>9} {'leaves':>9} {'shards':>7} {'near shards':>12}",
@@ -96,6 +98,15 @@ def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
         for row in found["levels"]
     ]
     return "\n".join([*lines, "", *_forecast(found["forecast"])])
+
+
+def _crowded(found: dict[str, Any]) -> list[str]:
+    if found["fullest_leaf"] <= found["leaf_size"]:
+        return []
+    return [
+        f"fullest leaf    {found['fullest_leaf']:,} points, more than the leaf size of {found['leaf_size']:,}: "
+        "they coincide, or nearly so"
+    ]
 
 
 def _forecast(found: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import AccuracyError, InputError
+from taskfmm.geometry import morton
 from taskfmm.graph import build as graph_build
 from taskfmm.graph import reference
 from taskfmm.graph.forecast import Forecast, forecast
@@ -26,6 +27,7 @@ from taskfmm.passes import result, serial
 from taskfmm.plan import plan as planner
 from taskfmm.plan import saved, tune
 from taskfmm.runtime import cluster, layout, memory
+from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
@@ -33,6 +35,12 @@ from taskfmm.version import __version__
 
 FEW_POINTS = 300_000
 """Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
+
+
+CROWDED = (
+    "%d points share a leaf, and leaf_size is %d: they coincide, or lie too close together for boxes of the deepest "
+    "level, %d. Unless all of them coincide, the near field among them takes time as the square of their number"
+)
 
 
 class Fmm:
@@ -54,7 +62,9 @@ class Fmm:
     order : int, optional
         Points per edge of the equivalent surfaces; overrides what ``eps`` chooses.
     leaf_size : int, optional
-        Most sources, and most targets, in a leaf; chosen for speed if left out.
+        Most sources, and most targets, in a leaf; chosen for speed if left out. Boxes are at most 42 levels deep,
+        2e-13 of the width of the cloud: points closer together than that, or in the same place, share a leaf
+        however many they are. `explain` tells how many, and the log once.
     dtype : float64 or float32
         Of the results. The work is done in float64 wherever eps needs it.
     memory_limit : int or str, optional
@@ -73,6 +83,10 @@ class Fmm:
     Notes
     -----
     The kernel-independent FMM of Ying, Biros and Zorin, J. Comput. Phys. 196 (2004) 591-626.
+
+    Coordinates and charges may have any size that a float64 has. Two points closer than 1e-37 of the width of the
+    cloud count as one, so that the pair adds nothing. A charge less than 1e-300 of the largest may count as zero.
+    A result too large for ``dtype`` is infinite, with NumPy's warning, and one too small is subnormal or zero.
 
     Examples
     --------
@@ -122,7 +136,12 @@ class Fmm:
             threads = threads if len(self.sources) + len(self.targets) > FEW_POINTS else 1
             self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
             tree = octree.build(*points, self.leaf_size, domain, threads)
-            return planner.build(tree, lists.build(tree, threads), operators)
+            if tree.fullest > self.leaf_size:
+                say_once(CROWDED, tree.fullest, self.leaf_size, morton.MAX_LEVEL)
+            found = lists.build(tree, threads)
+            if not self.kernel.counts_itself:
+                found = planner.without_coincident(tree, found)
+            return planner.build(tree, found, operators)
 
     def accuracy(self, output: str) -> Accuracy:
         """What was chosen to reach eps for "potential", or for "gradient", which needs more.
@@ -412,9 +431,11 @@ class Fmm:
         if plan is None:
             return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
         with budget() as threads:
-            sorted_charges = np.asarray(q, np.float64)[plan.tree.source_order][None, :]
+            q = np.asarray(q, np.float64)
+            exponent = result.exponent(q)
+            sorted_charges = result.normalized(q[plan.tree.source_order], exponent)[None, :]
             values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
-            return result.gather(plan, values, self.kernel, wanted, self.dtype)
+            return result.gather(plan, values, self.kernel, wanted, self.dtype, exponent)
 
     def error_estimate(self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None) -> float:
         """The relative l2 error of a potential, measured against the direct sum at random targets.

@@ -76,6 +76,12 @@ missing entry of a list gives more."""
 FLOAT32_ERROR = 1e-6
 """What rounding a result to float32 may add to its relative error: half of 1.2e-7 and some cancellation."""
 
+GRID_GRADIENT = 12.0
+"""Error of a gradient on a small grid of points, charges of random sign, in units of eps. Here eps is not kept: no
+two points are close, so gradients are an order of magnitude smaller than in the random clouds of the calibration,
+their errors are not. Twelve is the measured 9 for leaves of one point; 2.7 is the worst for the leaves chosen. A
+handful of points in leaves of one are a case of it."""
+
 FAR_GRADIENT = 10.0
 """Error of a gradient far from all sources, in units of eps times the potential over the width of the cloud: the
 potential errs by eps over about a tenth of that width, the size of a leaf."""

@@ -11,7 +11,7 @@ from boxes import l2_error
 import taskfmm
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
-from taskfmm.testing import DISTRIBUTIONS, charges
+from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, charges
 
 CLOUDS = ("uniform", "sphere", "plummer", "two_clusters")
 KINDS = ("positive", "signed")
@@ -56,13 +56,60 @@ def test_high_accuracy_is_kept(name, kind):
     assert_contract(name, kind, 1e-9, n=8000, leaf_size=60)
 
 
+def assert_kept_or_refused(name, eps, n, leaf_size, dtype=np.float64) -> int:
+    """Every kind of charges and every output, on one plan; returns how many were refused for their floor."""
+    points, rng = cloud(name, n), np.random.default_rng(7368787)
+    rows = rng.choice(n, min(n, N_SAMPLES), replace=False)
+    refused = [output for output in OUTPUTS if eps < accuracy.floor(output, np.dtype(dtype))]
+    if "potential" in refused:
+        with pytest.raises(taskfmm.AccuracyError, match="the floor"):
+            taskfmm.Fmm(points, eps=eps, leaf_size=leaf_size, dtype=dtype)
+        return len(refused)
+    fmm = taskfmm.Fmm(points, eps=eps, leaf_size=leaf_size, dtype=dtype)
+    for kind in CHARGE_KINDS:
+        q = charges(kind, n, rng)
+        exact = taskfmm.direct(points, q, points[rows], outputs=OUTPUTS)
+        for output in OUTPUTS:
+            if output in refused:
+                with pytest.raises(taskfmm.AccuracyError, match="the floor"):
+                    fmm.evaluate(q, output)
+                continue
+            wrong = np.linalg.norm(fmm.evaluate(q, output)[output].compute()[rows] - exact[output])
+            assert wrong <= eps * np.linalg.norm(exact[output]), (kind, output)
+    return len(refused)
+
+
+@pytest.mark.parametrize("i, name", list(enumerate(DISTRIBUTIONS)))
+def test_eps_is_kept_or_refused(i, name):
+    """A sample of the nightly sweep: each distribution at another eps, of those whose operators are made quickly."""
+    assert_kept_or_refused(name, 10.0 ** (-2 - i % 5), 1500, 40)
+
+
+def test_below_the_floor_there_is_no_result():
+    for dtype, lowest in ((np.float64, 1e-13), (np.float32, 1e-7)):
+        for eps in np.geomspace(lowest, 1e-300, 7):
+            assert assert_kept_or_refused("uniform", eps, 100, None, dtype) == 2
+
+
 @pytest.mark.nightly
-@pytest.mark.parametrize("leaf_size", [30, None])
-@pytest.mark.parametrize("eps", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9])
-@pytest.mark.parametrize("kind", ["positive", "signed", "neutral"])
+@pytest.mark.parametrize("leaf_size", [40, None])
+@pytest.mark.parametrize("exponent", range(-2, -13, -1))
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_eps_is_kept_or_refused_everywhere(name, exponent, leaf_size):
+    assert_kept_or_refused(name, 10.0**exponent, 8000, leaf_size)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("exponent", [-2, -3, -4])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_eps_is_kept_in_float32_everywhere(name, exponent):
+    assert_kept_or_refused(name, 10.0**exponent, 8000, 40, np.float32)
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [name for name in DISTRIBUTIONS if name != "identical"])
-def test_eps_is_kept_everywhere(name, kind, eps, leaf_size):
-    assert_contract(name, kind, eps, leaf_size=leaf_size)
+def test_eps_is_kept_by_many(name):
+    assert_kept_or_refused(name, 1e-6, 60_000, None)
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-6])

@@ -53,6 +53,22 @@ def test_two_points():
     np.testing.assert_allclose(FOUR_PI * out["gradient"], [[0, 0, 0.75], [0, 0, -0.25]], rtol=1e-15)
 
 
+@pytest.mark.parametrize("leaf_size", [1, 2])
+def test_few_points_with_no_far_field(leaf_size):
+    """Boxes on the levels of the far field, and all of them near all others."""
+    rng = np.random.default_rng(1290113)
+    for n in range(3, 9):
+        for direction in (rng.random(3), np.eye(3)[0]):
+            x = 0.4 + 0.3 * rng.random((n, 1)) * direction
+            fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=leaf_size)
+            q = rng.uniform(-1, 1, n)
+            out, exact = computed(fmm, q), taskfmm.direct(x, q, outputs=OUTPUTS)
+            assert l2_error(out["potential"], exact["potential"]) <= 1e-3
+            assert l2_error(out["gradient"], exact["gradient"]) <= bounds.GRID_GRADIENT * 1e-3
+            assert fmm.forecast().seconds > 0
+            fmm.explain()
+
+
 @pytest.mark.parametrize("distance", [10.0, 1e3, 1e8])
 def test_targets_far_outside(distance):
     rng = np.random.default_rng(3454369)
@@ -126,6 +142,16 @@ def test_gradients_of_extreme_widths(width):
     assert l2_error(found * width * width, exact) <= 1e-6
 
 
+class Frame:
+    """As pandas, xarray and PyTorch hand their numbers over."""
+
+    def __init__(self, array):
+        self.values = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
 def forms(array: np.ndarray, tmp_path, name: str) -> dict:
     """The same small integers in every form that a caller may hand over."""
     padded = np.zeros((2 * array.shape[0], *array.shape[1:]))
@@ -146,6 +172,12 @@ def forms(array: np.ndarray, tmp_path, name: str) -> dict:
         "longdouble": array.astype(np.longdouble),
         "big endian": array.astype(">f8"),
         "memory map": np.load(tmp_path / f"{name}.npy", mmap_mode="r"),
+        "array-like": Frame(array),
+        "masked, but nothing is": np.ma.masked_less(array, -1.0),
+        "little endian single": array.astype("<f4"),
+        "reversed": np.ascontiguousarray(array[::-1])[::-1],
+        "read-only": np.frombuffer(array.tobytes()).reshape(array.shape),
+        "matrix of rows": list(array),
     }
 
 
@@ -153,7 +185,8 @@ def forms(array: np.ndarray, tmp_path, name: str) -> dict:
     "form",
     [
         "integers", "unsigned", "list", "tuple", "Fortran order", "strided", "float16", "float32", "longdouble",
-        "big endian", "memory map",
+        "big endian", "memory map", "array-like", "masked, but nothing is", "little endian single", "reversed",
+        "read-only", "matrix of rows",
     ],
 )  # fmt: skip
 def test_any_form_of_input_gives_the_same_bits(form, tmp_path):
@@ -221,6 +254,16 @@ X = np.random.default_rng(4454363).random((20, 3))
         (dict(sources=X + 1j), "real"),
         (dict(sources=X.astype(object)), "real"),
         (dict(sources=[["a", "b", "c"]]), "real"),
+        (dict(sources=X > 0.5), "real"),
+        (dict(sources=np.ma.masked_less(X, 0.5)), "masked"),
+        (dict(sources=X.astype("datetime64[s]")), "real"),
+        (dict(sources=X.view([("x", "f8"), ("y", "f8"), ("z", "f8")])), "real"),
+        (dict(sources=[[1, 2, 3], [4, 5]]), "not an array of numbers"),
+        (dict(sources={"x": X}), "real"),
+        (dict(sources=None), "real"),
+        (dict(sources=X, targets=[[1.0, 2.0, 10**400]]), "targets"),
+        (dict(sources=X.astype(np.longdouble) * np.longdouble("1e4000")), "sources row 0 is not finite"),
+        (dict(sources=X[None]), "expected"),
         (dict(sources=X, kernel="Laplase"), "did you mean 'laplace'"),
         (dict(sources=X, kernel="stokes"), "choose from laplace"),
         (dict(sources=X, kernel=7), "not known"),
@@ -229,6 +272,17 @@ X = np.random.default_rng(4454363).random((20, 3))
         (dict(sources=X, eps=2), "eps is 2"),
         (dict(sources=X, eps=float("nan")), "eps is nan"),
         (dict(sources=X, eps="small"), "eps is 'small'"),
+        (dict(sources=X, eps=None), "eps is None"),
+        (dict(sources=X, eps=float("inf")), "eps is inf"),
+        (dict(sources=X, eps=[1e-3, 1e-6]), "eps is"),
+        (dict(sources=X, eps=1e-300), "the floor"),
+        (dict(sources=X, eps=5e-324), "the floor"),
+        (dict(sources=X, kernel=None), "not known"),
+        (dict(sources=X, kernel=""), "not known"),
+        (dict(sources=X, kernel="laplace; import os"), "not known"),
+        (dict(sources=X, leaf_size=float("nan")), "leaf_size is nan"),
+        (dict(sources=X, leaf_size="many"), "leaf_size is"),
+        (dict(sources=X, leaf_size=True), "leaf_size is True"),
         (dict(sources=X, leaf_size=0), "leaf_size is 0"),
         (dict(sources=X, leaf_size=-3), "leaf_size is -3"),
         (dict(sources=X, leaf_size=2.5), "leaf_size is 2.5"),
@@ -239,7 +293,7 @@ X = np.random.default_rng(4454363).random((20, 3))
     ],
 )
 def test_bad_plans(arguments, message):
-    with pytest.raises(taskfmm.InputError, match=message):
+    with pytest.raises(taskfmm.TaskfmmError, match=message):
         taskfmm.Fmm(**arguments)
 
 
@@ -253,6 +307,13 @@ def test_bad_plans(arguments, message):
         (np.ones(20) * 1j, "real"),
         (["x"] * 20, "real"),
         (1.0, "charges has shape"),
+        (None, "real"),
+        (np.ones(20, bool), "real"),
+        (np.ones(20, object), "real"),
+        (np.ma.masked_equal(np.arange(20.0), 3), "masked"),
+        ([], "charges has 0 rows"),
+        (np.ones(20, np.longdouble) * np.longdouble("1e4000"), "charges row 0 is not finite"),
+        (iter([1.0] * 20), "real"),
     ],
 )
 def test_bad_charges(charges, message):

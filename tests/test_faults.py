@@ -164,8 +164,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["threads", "cluster"])
-def test_ctrl_c_ends_everything(how, tmp_path):
+def assert_ctrl_c_ends_everything(how, tmp_path, seconds):
     """Out soon, with no process and no file left behind."""
     script, files = tmp_path / "script.py", tmp_path / "files"
     script.write_text(COMPUTING)
@@ -181,7 +180,7 @@ def test_ctrl_c_ends_everything(how, tmp_path):
         try:
             assert running.stdout.readline() == "computing\n", running.stderr.read()
             with pytest.raises(subprocess.TimeoutExpired):
-                running.wait(1.5)
+                running.wait(seconds)
             family = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
             os.killpg(running.pid, signal.SIGINT)
             _, alive = psutil.wait_procs(family, timeout=20)
@@ -191,3 +190,20 @@ def test_ctrl_c_ends_everything(how, tmp_path):
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
     assert list(files.glob("*.h5")) == []
+
+
+@pytest.mark.parametrize("how", ["threads", "cluster"])
+def test_ctrl_c_ends_everything(how, tmp_path):
+    assert_ctrl_c_ends_everything(how, tmp_path, 1.5)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seconds", np.random.default_rng(3340219).uniform(0.02, 2.5, 15).round(3))
+def test_ctrl_c_at_any_time(seconds, tmp_path):
+    assert_ctrl_c_ends_everything("threads", tmp_path, seconds)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seconds", np.random.default_rng(3340223).uniform(0.02, 4.0, 4).round(3))
+def test_ctrl_c_at_any_time_on_a_cluster(seconds, tmp_path):
+    assert_ctrl_c_ends_everything("cluster", tmp_path, seconds)

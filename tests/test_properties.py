@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dask
 import numpy as np
-from bounds import EPS_PROPERTY, PROPERTY
+from bounds import EPS_PROPERTY, FMM_DIFFERENCE, PROPERTY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import Problem, problems
@@ -86,7 +87,7 @@ def test_scaling_by_powers_of_two_is_exact(problem, exponent):
 
 
 @few
-@given(problems(), st.integers(-30, 30))
+@given(problems(), st.integers(-900, 900))
 def test_charges_scale_exactly_by_powers_of_two(problem, exponent):
     fmm = solver(problem)
     found = fmm.serial(problem.charges * 2.0**exponent)
@@ -119,6 +120,38 @@ def test_splitting_a_charge(problem, part):
     found = solver(problem, sources=sources).serial(charges)
     expected = solver(problem).serial(problem.charges)
     assert_close(found, expected, size(problem), 10 * EPS_PROPERTY * EPS)
+
+
+@few
+@given(problems(), st.integers(1, 5))
+def test_a_batch_is_a_loop(problem, n_vectors):
+    """Evaluated lazily all together on one plan: the bits that each vector has alone, in any order."""
+    vectors = problem.rng.uniform(-1, 1, (n_vectors, len(problem.charges)))
+    together, one_by_one = solver(problem), solver(problem)
+    found = dask.compute(*(together.evaluate(q) for q in vectors), scheduler="synchronous")
+    for out, q in zip(found[::-1], vectors[::-1], strict=True):
+        alone = dask.compute(one_by_one.evaluate(q), scheduler="synchronous")[0]
+        for output in out:
+            np.testing.assert_array_equal(out[output], alone[output])
+
+
+@few
+@given(problems(names=("uniform", "sphere", "plummer", "ellipsoid", "coplanar"), relations=("same",)))
+def test_gradient_is_the_finite_difference_of_the_potential(problem):
+    """At targets of their own, away from all sources, central differences over a thousandth of the distance."""
+    width = np.ptp(problem.sources, axis=0).max()
+    away = problem.rng.standard_normal((20, 3))
+    middle = problem.sources.mean(axis=0)
+    where = middle + 1.6 * width * away / np.linalg.norm(away, axis=1, keepdims=True)
+    h = 1e-3 * width
+    steps = np.concatenate([np.zeros((1, 3)), h * np.eye(3), -h * np.eye(3)])
+    targets = (where[:, None, :] + steps).reshape(-1, 3)
+    fmm = solver(problem, order=None, eps=1e-9, targets=targets)
+    q = np.abs(problem.charges) + 0.1
+    phi = fmm.serial(q).reshape(20, 7)
+    slope = (phi[:, 1:4] - phi[:, 4:]) / (2 * h)
+    found = fmm.serial(q, "gradient").reshape(20, 7, 3)[:, 0]
+    assert np.linalg.norm(found - slope) <= FMM_DIFFERENCE * np.linalg.norm(slope)
 
 
 @few

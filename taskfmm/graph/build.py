@@ -11,9 +11,10 @@ from dask.task_spec import TaskRef
 
 from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
-from taskfmm.graph.spec import Graph, add, pieces, sequence
+from taskfmm.graph.spec import Graph, add, add_aside, pieces, sequence
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
+from taskfmm.passes.result import exponent
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import FarShard, Halo
 
@@ -79,7 +80,13 @@ class GraphBuilder:
     def evaluate(self, charges: Any) -> Graph:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
-        self.charges = self._add("charges", 0, 0, tasks.charges, order, pieces(charges, self.graph))
+        parts = pieces(charges, self.graph)
+        self.exponent: Any  # an integer, or the reference to a task that finds it
+        if isinstance(charges, np.ndarray):
+            self.exponent = exponent(charges)
+        else:
+            self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, parts)
+        self.charges = self._add("charges", 0, 0, tasks.charges, order, parts, self.exponent)
         # The order of insertion is the order of the passes; the near field depends on the charges alone.
         for shards in reversed(self.plan.far):
             for shard in shards:
@@ -100,7 +107,7 @@ class GraphBuilder:
             values = sequence([*(self.far[key] for key in chunk.far), *(self.near[n] for n in chunk.near)])
             key = (name, i) if output == "potential" else (name, i, 0)
             own = self.shelf.reference(f"chunk/{i}")
-            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, dtype)
+            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, self.exponent, dtype)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 
     def _add(self, operator: str, level: int, shard: int, function: Any, *args: Any) -> TaskRef:
@@ -113,15 +120,30 @@ class GraphBuilder:
         function, work = getattr(tasks, operator), self._work(shard, operator)
         return self._add(operator, shard.level, shard.number, function, shard.level, work, *args)
 
-    def _read(self, expansions: dict[tuple[int, int], TaskRef], halo: Halo) -> Any:
-        return sequence([expansions[halo.level, s] for s in halo.shards])
+    def _multipoles(self, halo: Halo) -> Any:
+        return sequence([self.multipoles[halo.level, s] for s in halo.shards])
+
+    def _local(self, level: int, number: int) -> TaskRef:
+        """Locals of a shard: zero if nothing has reached it, as when all its boxes are near all others."""
+        at = (level, number)
+        if at not in self.locals:
+            args = (
+                level,
+                None,
+                self.plan.far[level][number].n_boxes,
+                sequence([]),
+                sequence([]),
+                *self.names,
+            )
+            self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
+        return self.locals[at]
 
     def _upward(self, shard: FarShard) -> None:
         own: TaskRef | None = None
         if shard.p2m:
             own = self._far_task("p2m", shard, self.charges, *self.names)
         if shard.m2m:
-            children = self._read(self.multipoles, shard.m2m.halo)
+            children = self._multipoles(shard.m2m.halo)
             own = self._far_task("m2m", shard, own, children, *self.names)
         if own is not None:
             self.multipoles[shard.level, shard.number] = own
@@ -130,13 +152,14 @@ class GraphBuilder:
         at = (shard.level, shard.number)
         parts = []
         if shard.m2l:
-            halo = self._read(self.multipoles, shard.m2l.halo)
+            halo = self._multipoles(shard.m2l.halo)
             parts.append(self._far_task("m2l", shard, halo, *self.names))
         if shard.p2l:
             parts.append(self._far_task("p2l", shard, self.charges, *self.names))
         if parts or shard.l2l:
             work = self._work(shard, "l2l") if shard.l2l else None
-            parents = self._read(self.locals, shard.l2l.halo) if shard.l2l else sequence([])
+            above = shard.l2l.halo if shard.l2l else None
+            parents = sequence([self._local(above.level, s) for s in above.shards] if above else [])
             args = (shard.level, work, shard.n_boxes, parents, sequence(parts), *self.names)
             self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
         if shard.l2p:
@@ -145,9 +168,9 @@ class GraphBuilder:
     def _leaves(self, shard: FarShard, at: tuple[int, int]) -> None:
         from_m2p: TaskRef | None = None
         if shard.m2p:
-            halo = self._read(self.multipoles, shard.m2p.halo)
+            halo = self._multipoles(shard.m2p.halo)
             from_m2p = self._far_task("m2p", shard, halo, *self.names, self.output)
-        self.far[at] = self._far_task("l2p", shard, self.locals[at], from_m2p, *self.names, self.output)
+        self.far[at] = self._far_task("l2p", shard, self._local(*at), from_m2p, *self.names, self.output)
 
 
 def build(

@@ -44,6 +44,12 @@ def add(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any) -> T
     return TaskRef(key)
 
 
+def add_aside(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any) -> TaskRef:
+    """As `add`, for a task of no operator: nobody is told how it ran."""
+    graph[key] = Task(key, function, *args)
+    return TaskRef(key)
+
+
 def sequence(references: Iterable[TaskRef]) -> List:
     """Many references as one argument; Dask would not see them inside a plain list."""
     return List(*references)

@@ -30,11 +30,20 @@ def _at(kernel: str, accuracy: Accuracy, level: int) -> Expansions:
     return (found if isinstance(found, Operators) else load(kernel, found)).at(level)
 
 
-def charges(order: np.ndarray, pieces: Arrays) -> np.ndarray:
-    """The caller's charges, in one or many pieces, checked and sorted: [1, n]."""
+def exponent(pieces: Arrays) -> int:
+    """The exponent of charges that are known only now."""
+    return result.exponent(_whole(pieces))
+
+
+def charges(order: np.ndarray, pieces: Arrays, exponent: int) -> np.ndarray:
+    """The caller's charges, in one or many pieces, checked, sorted and normalized: [1, n]."""
+    values = validate.finite_charges(_whole(pieces))[fetch(order)]
+    return result.normalized(values, exponent)[None, :]
+
+
+def _whole(pieces: Arrays) -> np.ndarray:
     found = [np.asarray(fetch(piece), np.float64) for piece in pieces]
-    values = np.concatenate(found) if len(found) > 1 else found[0]
-    return validate.finite_charges(values)[fetch(order)][None, :]
+    return np.concatenate(found) if len(found) > 1 else found[0]
 
 
 def p2m(
@@ -104,6 +113,6 @@ def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str) ->
 
 
 def collect(
-    chunk: Chunk, values: Arrays, kernel: str, output: str, scale: float, dtype: np.dtype
+    chunk: Chunk, values: Arrays, kernel: str, output: str, scale: float, exponent: int, dtype: np.dtype
 ) -> np.ndarray:
-    return result.collect(fetch(chunk), values, KERNELS[kernel], output, scale, dtype)
+    return result.collect(fetch(chunk), values, KERNELS[kernel], output, scale, exponent, dtype)

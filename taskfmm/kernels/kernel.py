@@ -15,6 +15,7 @@ class Kernel:
     n_charge : numbers a source carries
     n_potential : numbers a target receives
     fixed_order : the order at which the kernel is exact, or None
+    counts_itself : whether a pair at zero distance adds something
     """
 
     name: str
@@ -23,6 +24,7 @@ class Kernel:
     n_charge: int = 1
     n_potential: int = 1
     fixed_order: int | None = None
+    counts_itself: bool = False
 
     def n_components(self, output: str) -> int:
         """Rows of a result: the potential, then (for output "gradient") its x, y, z derivatives."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from taskfmm.jit import jit
 from taskfmm.kernels.kernel import Kernel
 
-KERNEL = Kernel(name="one", factor=1.0, degree=0, fixed_order=1)
+KERNEL = Kernel(name="one", factor=1.0, degree=0, fixed_order=1, counts_itself=True)
 
 
 @jit

@@ -16,8 +16,12 @@ def directory() -> Path:
     OSError
         There is no home directory, and nothing else was chosen: the working directory is never used instead.
     """
-    chosen = os.environ.get("TASKFMM_CACHE_DIR")
-    found = Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("taskfmm"))
+    if chosen := os.environ.get("TASKFMM_CACHE_DIR"):
+        return Path(chosen).absolute()
+    try:
+        found = Path(platformdirs.user_cache_dir("taskfmm"))
+    except RuntimeError:  # of platformdirs; older ones give a path that begins with a tilde
+        found = Path()
     if not found.is_absolute():
         raise OSError("there is no home directory: set TASKFMM_CACHE_DIR")
     return found

@@ -1,7 +1,8 @@
-"""The last step: add up what reached each target, in the caller's order and units."""
+"""The caller's units: charges by a power of two on the way in, sums in the caller's order on the way out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,12 +25,26 @@ def components(kernel: Kernel, output: str) -> slice:
     return slice(kernel.n_potential, None) if output == "gradient" else slice(kernel.n_potential)
 
 
-def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float) -> np.ndarray:
+def exponent(charges: np.ndarray) -> int:
+    """The power of two just above the largest magnitude; 0 if there is none, or one that is not finite.
+
+    Passes get charges divided by it, see `normalized`. What they form on the way then stays within float64, and
+    within float32 where M2L runs in that, whether charges are 1e-300 or 1e300.
+    """
+    largest = max(charges.max(initial=0.0), -charges.min(initial=0.0))
+    return int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
+
+
+def normalized(charges: np.ndarray, exponent: int) -> np.ndarray:
+    """The charges over ``2**exponent``: exact, but for what is 1e-308 of the largest."""
+    return np.ldexp(charges, -exponent) if exponent else charges
+
+
+def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, exponent: int = 0) -> np.ndarray:
     """Scaled components [n_components, n] of one output in the caller's units: [n], or [n, 3] for a gradient."""
-    # degree of the kernel, one less for its derivative; step by step, as scale may be 1e150
-    found = rows * kernel.factor
-    for _ in range((output == "gradient") - (kernel.degree or 0)):
-        found *= scale
+    # degree of the kernel, one less for its derivative; all powers of two at once, as one alone may be 1e300
+    powers = exponent + ((output == "gradient") - (kernel.degree or 0)) * (math.frexp(scale)[1] - 1)
+    found = np.ldexp(rows * kernel.factor, powers)
     return found.T.copy() if len(rows) > 1 else found[0]
 
 
@@ -39,12 +54,14 @@ def collect(
     kernel: Kernel,
     output: str,
     scale: float,
+    exponent: int,
     dtype: np.dtype,
 ) -> np.ndarray:
     """The rows of a chunk of one output, in the caller's order and units.
 
     values : results of L2P and near field, in the order of ``parts(chunk)``
     scale : of the domain
+    exponent : of the charges
 
     Returns
     -------
@@ -55,7 +72,7 @@ def collect(
     out = np.zeros((n_rows, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
         _scatter(part.columns, part.rows, array[wanted], out)
-    return in_units(out, kernel, output, scale).astype(dtype, copy=False)
+    return in_units(out, kernel, output, scale, exponent).astype(dtype, copy=False)
 
 
 def parts(chunk: Chunk) -> list[Part]:
@@ -64,13 +81,13 @@ def parts(chunk: Chunk) -> list[Part]:
 
 
 def gather(
-    plan: Plan, values: Sequence[np.ndarray], kernel: Kernel, output: str, dtype: np.dtype
+    plan: Plan, values: Sequence[np.ndarray], kernel: Kernel, output: str, dtype: np.dtype, exponent: int = 0
 ) -> np.ndarray:
-    """The whole of one output from the values of `taskfmm.passes.serial`."""
+    """The whole of one output from the values of `taskfmm.passes.serial`, and the exponent of its charges."""
     works = [(s.level, s.number) for shards in plan.far for s in shards if s.l2p]
     at = dict(zip([*works, *range(len(plan.near))], values, strict=True))
     pieces = []
     for chunk in plan.chunks:
         pulled = [at[key] for key in (*chunk.far, *chunk.near)]
-        pieces.append(collect(chunk, pulled, kernel, output, plan.tree.domain.scale, dtype))
+        pieces.append(collect(chunk, pulled, kernel, output, plan.tree.domain.scale, exponent, dtype))
     return np.concatenate(pieces)

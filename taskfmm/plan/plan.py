@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
-from taskfmm.plan.runs import list_runs
+from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
 from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
 from taskfmm.tree.lists import Lists
@@ -21,6 +21,10 @@ CHUNK = 2**18
 
 MOST_CHUNKS = 16
 """A chunk reads from most shards, so their number is bounded."""
+
+
+CROWDED = 1000
+"""Sources of a leaf that are more than anyone would choose; whether they coincide is then looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,26 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
         _csr(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
         _csr(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
     )
+
+
+def without_coincident(tree: Octree, lists: Lists) -> Lists:
+    """Without the U entry of a leaf for itself, where all its many points are at one place and add nothing there.
+
+    Else a million points of unknown position, all set to zero, say, would take a trillion pairs.
+    """
+    rows = _rows(lists.u)
+    crowded = np.diff(tree.source_ptr, axis=1)[:, 0] > CROWDED
+    own = np.flatnonzero((rows == lists.u.idx) & crowded[rows])
+    if own.size == 0:
+        return lists
+    low, high = np.full((3, own.size), np.inf), np.full((3, own.size), -np.inf)
+    for points, ptr in ((tree.sources, tree.source_ptr), (tree.targets, tree.target_ptr)):
+        taken, first = take_runs(points, *ptr[rows[own]].T)
+        low = np.minimum(low, np.minimum.reduceat(taken, first[:-1], axis=1))
+        high = np.maximum(high, np.maximum.reduceat(taken, first[:-1], axis=1))
+    gone = own[(low == high).all(axis=0)]
+    u = _csr(np.delete(rows, gone), np.delete(lists.u.idx, gone), tree.n_boxes)
+    return replace(lists, u=u)
 
 
 def _chunks(

@@ -136,7 +136,7 @@ def shared_directory() -> Path | None:
     """Where a file can be read by whoever runs tasks now; None if no such place is known."""
     named = dask.config.get(SHARED_DIRECTORY, default=None)
     if named:
-        return Path(os.path.expandvars(named)).expanduser().absolute()
+        return Path(os.path.expanduser(os.path.expandvars(named))).absolute()
     client = active_client()
     if client is not None and not workers_are_here(client):
         return None

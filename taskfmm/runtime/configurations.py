@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -64,7 +65,7 @@ def find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text in names():
         return directory() / f"{text}.yaml"
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.is_file():
         return path
     raise InputError(

@@ -4,12 +4,14 @@ Whoever runs a task asks for its share. Under T Dask threads a task gets cores /
 the default threaded scheduler (the serial form of every loop runs), all of them under the synchronous one. A
 distributed worker was given its share of the cores as ``nthreads``, so its tasks get one each. The configuration
 ``taskfmm.numba-threads`` asks for another number, and gets what fits. BLAS gets one thread while any task runs.
+A forked process runs one Numba thread in each task, whatever is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -107,7 +109,7 @@ def numba_threads() -> int:
     tasks, each = _place()
     asked = settings.numba_threads()
     wanted = asked or each
-    if wanted == 1:
+    if wanted == 1 or _forked:
         return 1
     if tasks > 1 and layer == "workqueue":
         say_once(
@@ -258,6 +260,22 @@ def _controller() -> ThreadpoolController:
 
 
 _blas = _Blas()
+
+
+_forked = False
+"""Whether this process was forked off one that had loaded this module."""
+
+
+def _after_fork() -> None:
+    """In a forked child: OpenMP would end a process that enters it again, and Dask's pools are without threads."""
+    global _forked, _blas
+    _forked, _blas = True, _Blas()
+    threaded.default_pool = None
+    threaded.pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

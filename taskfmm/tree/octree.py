@@ -63,6 +63,13 @@ class Octree:
         """bool [n_boxes]"""
         return np.diff(self.child_ptr) == 0
 
+    @property
+    def fullest(self) -> int:
+        """Most sources, or most targets, of any leaf: more than the leaf size where the deepest level is reached."""
+        leaf = self.is_leaf
+        counts = (np.diff(ptr[leaf], axis=1) for ptr in (self.source_ptr, self.target_ptr))
+        return max(int(count.max(initial=0)) for count in counts)
+
 
 def build(
     sources: np.ndarray,

@@ -1,0 +1,254 @@
+"""Numbers at the ends of floating point and clouds that no box can part: an answer that is right, or one that is
+documented in `taskfmm.Fmm`, and in seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from bounds import GRID_GRADIENT, SUM_ROUNDING
+from boxes import FOUR_PI, l2_error
+
+import taskfmm
+
+OUTPUTS = ("potential", "gradient")
+EPS = 1e-6
+
+
+def computed(fmm, charges) -> dict[str, np.ndarray]:
+    return dask.compute(fmm.evaluate(charges, OUTPUTS), scheduler="threads")[0]
+
+
+def relative(found, expected) -> float:
+    """l2 error of numbers whose squares would be infinite or zero."""
+    scale = np.abs(expected).max()
+    return l2_error(found / scale, expected / scale)
+
+
+@pytest.fixture(scope="module")
+def ordinary():
+    rng = np.random.default_rng(61800743)
+    x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
+    fmm = taskfmm.Fmm(x, eps=EPS, leaf_size=20)
+    return fmm, q, computed(fmm, q), taskfmm.direct(x, q, outputs=OUTPUTS)
+
+
+@pytest.mark.parametrize("exponent", [-970, -300, -130, 130, 300, 990])
+def test_charges_of_any_size_give_the_same_digits(ordinary, exponent):
+    """1e-292 to 1e298, far beyond float32, in which M2L runs at this eps."""
+    fmm, q, expected, exact = ordinary
+    factor = 2.0**exponent
+    found = computed(fmm, q * factor)
+    lazy = computed(fmm, da.from_array(q * factor, chunks=700))
+    by_pairs = taskfmm.direct(fmm.sources, q * factor, outputs=OUTPUTS)
+    for output in OUTPUTS:
+        np.testing.assert_array_equal(found[output], expected[output] * factor)
+        np.testing.assert_array_equal(lazy[output], found[output])
+        np.testing.assert_array_equal(by_pairs[output], exact[output] * factor)
+    np.testing.assert_array_equal(fmm.serial(q * factor, "gradient"), found["gradient"])
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_charges_of_1e300(ordinary, size):
+    fmm, q, _, exact = ordinary
+    found = computed(fmm, q * size)
+    for output in OUTPUTS:
+        assert relative(found[output], exact[output] * size) <= EPS
+
+
+def test_charges_from_1e_300_to_1e300_at_once(ordinary):
+    """The large ones decide; the small ones do no harm."""
+    fmm, q, _, _ = ordinary
+    mixed = np.sign(q) * 10.0 ** np.random.default_rng(77301129).uniform(-300, 300, q.size)
+    found, exact = computed(fmm, mixed), taskfmm.direct(fmm.sources, mixed, outputs=OUTPUTS)
+    for output in OUTPUTS:
+        assert relative(found[output], exact[output]) <= EPS
+
+
+def test_subnormal_charges_and_the_largest(ordinary):
+    fmm, q, _, _ = ordinary
+    signs = np.sign(q)
+    tiny = computed(fmm, signs * 5e-324)["potential"]
+    np.testing.assert_array_equal(tiny, computed(fmm, signs)["potential"] * 5e-324)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        large = fmm.serial(signs * 2.0**1023)
+    assert np.isinf(large).any()
+    unit = fmm.serial(signs)
+    fits = np.abs(unit) < 1
+    np.testing.assert_array_equal(large[fits], unit[fits] * 2.0**1023)
+
+
+@pytest.mark.parametrize(
+    "width, charge", [(1e-150, 1e-300), (1e150, 1e300), (1e-150, 1e150), (1e150, 1e-150)]
+)
+def test_widths_and_charges_together(ordinary, width, charge):
+    """What goes beyond a float64 on the way need not end there."""
+    fmm, q, _, exact = ordinary
+    scaled = taskfmm.Fmm(fmm.sources * width, eps=EPS, leaf_size=20)
+    found = scaled.potential(q * charge).compute()
+    assert relative(found, exact["potential"] * (charge / width)) <= EPS
+    size = charge / width / width
+    if 0 < size < 1e300:
+        found = scaled.evaluate(q * charge, "gradient")["gradient"].compute()
+        assert relative(found, exact["gradient"] * size) <= EPS
+
+
+def test_a_cloud_from_1e_150_to_1e150():
+    """All that is closer to the middle than 1e-37 of the width is one point there."""
+    rng = np.random.default_rng(30103217)
+    radius = 10.0 ** rng.uniform(-150, 150, 3000)
+    direction = rng.standard_normal((3000, 3))
+    x = radius[:, None] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    q = rng.uniform(-1, 1, 3000)
+    for leaf_size in (1, 20, None):
+        found = computed(taskfmm.Fmm(x, eps=EPS, leaf_size=leaf_size), q)
+        exact = taskfmm.direct(x, q, outputs=OUTPUTS)
+        for output in OUTPUTS:
+            assert np.isfinite(found[output]).all()
+            assert relative(found[output], exact[output]) <= EPS
+    # the far points see the charge of all others in the middle
+    far, near = radius > 1e148, radius < 1e140
+    alone = taskfmm.direct(np.zeros((1, 3)), [q[near].sum()], x[far])
+    between = taskfmm.direct(x[~near], q[~near], x[far])
+    assert relative(found["potential"][far], alone + between) <= EPS
+
+
+@pytest.mark.parametrize("distance", [1e-300, 1e-150, 1e-20, 1e150, 1e300])
+@pytest.mark.parametrize("leaf_size", [1, None])
+def test_two_points_at_any_distance(distance, leaf_size):
+    fmm = taskfmm.Fmm([[0, 0, 0], [0, distance, 0]], leaf_size=leaf_size)
+    found = computed(fmm, [distance, 2 * distance])
+    np.testing.assert_allclose(FOUR_PI * found["potential"], [2, 1], rtol=SUM_ROUNDING)
+    slope = FOUR_PI * found["gradient"][:, 1] * distance
+    np.testing.assert_allclose(slope, [2, -1], rtol=SUM_ROUNDING)
+
+
+def test_two_points_a_subnormal_apart_are_one():
+    """Closer than 1e-37 of the smallest cube there is."""
+    found = computed(taskfmm.Fmm([[0, 0, 0], [0, 5e-324, 0]]), [1.0, 2.0])
+    np.testing.assert_array_equal(found["potential"], [0, 0])
+    np.testing.assert_array_equal(found["gradient"], np.zeros((2, 3)))
+
+
+def test_subnormal_coordinates_among_others():
+    rng = np.random.default_rng(84410033)
+    x, q = rng.random((1500, 3)), rng.uniform(-1, 1, 1500)
+    plain = x.copy()
+    x[::3, 0], plain[::3, 0] = 3e-310, 0.0
+    x[1::3, 1], plain[1::3, 1] = -0.0, 0.0
+    found, expected = (computed(taskfmm.Fmm(p, order=4, leaf_size=10), q) for p in (x, plain))
+    for output in OUTPUTS:
+        np.testing.assert_array_equal(found[output], expected[output])
+
+
+def test_negative_zeros_are_zeros():
+    """At the origin, and as charges."""
+    found = computed(taskfmm.Fmm([[0.0, 0.0, 0.0], [-0.0, -0.0, -0.0], [0, 0, 1.0]]), [-0.0, 3.0, 0.0])
+    np.testing.assert_allclose(FOUR_PI * found["potential"], [0, 0, 3.0], rtol=SUM_ROUNDING)
+
+
+@pytest.mark.parametrize("leaf_size", [1, 7, 100])
+def test_a_grid_on_all_faces(leaf_size):
+    """Every point on a corner of boxes; the last of each row on the upper face of the cube."""
+    side = np.arange(13) / 12
+    x = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    q = np.random.default_rng(92810047).uniform(-1, 1, len(x))
+    found = computed(taskfmm.Fmm(x, eps=EPS, leaf_size=leaf_size), q)
+    exact = taskfmm.direct(x, q, outputs=OUTPUTS)
+    assert l2_error(found["potential"], exact["potential"]) <= EPS
+    assert l2_error(found["gradient"], exact["gradient"]) <= GRID_GRADIENT * EPS
+
+
+def test_float32_results_beyond_its_range_are_infinite_or_zero(ordinary):
+    fmm, *_ = ordinary
+    single = taskfmm.Fmm(fmm.sources, eps=1e-3, leaf_size=20, dtype=np.float32)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert np.isinf(single.serial(np.full(2000, 3e38))).all()
+    assert (single.serial(np.full(2000, 1e-44)) > 0).all()
+
+
+# --- points that no box can part
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_what_shares_a_leaf_is_said(says, separate):
+    x = np.tile([[0.1, 0.2, 0.3], [1.0, 0.0, 0.0]], (60, 1))
+    fmm = taskfmm.Fmm(x, x[:90] if separate else None, leaf_size=20)
+    assert fmm.plan.tree.fullest == 60
+    assert "fullest leaf    60 points, more than the leaf size of 20" in fmm.explain()
+    taskfmm.Fmm(x, leaf_size=20)
+    (line,) = says()
+    assert "60 points share a leaf, and leaf_size is 20" in line
+    assert taskfmm.Fmm(x, leaf_size=60).plan.tree.fullest == 60
+
+
+def test_an_ordinary_tree_is_not_talked_about(says):
+    fmm = taskfmm.Fmm(np.random.default_rng(55113907).random((500, 3)), leaf_size=1)
+    assert "fullest" not in fmm.explain()
+    assert says() == []
+
+
+@pytest.mark.parametrize("n", [1500, pytest.param(60_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("relation", ["same", "given", "elsewhere"])
+def test_many_coincident_points_take_no_pairs(n, relation):
+    """The leaf itself is left out of its near field only where all its points, of both kinds, are at one place."""
+    rng = np.random.default_rng(19283077)
+    others = rng.random((1000, 3))
+    middle = np.tile([0.3, 0.4, 0.5], (n, 1))
+    x, q = np.concatenate([middle, others]), rng.uniform(-1, 1, n + 1000)
+    targets = {
+        "same": None,
+        "given": x.copy(),
+        "elsewhere": np.concatenate([middle + np.array([0, 0, 1e-14]), others]),
+    }[relation]
+    fmm = taskfmm.Fmm(x, targets, eps=EPS, leaf_size=40)
+    tree, u = fmm.plan.tree, fmm.plan.lists.u
+    (crowded,) = np.flatnonzero(tree.is_leaf & (np.diff(tree.source_ptr)[:, 0] >= n))
+    assert (crowded in u.row(crowded)) == (relation == "elsewhere")
+    assert crowded in u.idx  # for its neighbours
+    rows = np.concatenate([[0, n // 2], rng.integers(n, n + 1000, 300)])
+    exact = taskfmm.direct(x, q, fmm.targets[rows], outputs=OUTPUTS)
+    found = computed(fmm, q)
+    for output in OUTPUTS:
+        assert relative(found[output][rows], exact[output]) <= EPS
+
+
+def test_the_constant_kernel_counts_coincident_points():
+    found = taskfmm.Fmm(np.full((1500, 3), 0.7), kernel="one", leaf_size=5).potential(np.ones(1500)).compute()
+    np.testing.assert_array_equal(found, np.full(1500, 1500.0))
+
+
+SLOWEST = """
+import sys, time
+import numpy as np, dask, taskfmm
+n, what = int(float(sys.argv[1])), sys.argv[2]
+x = np.full((n, 3), 0.625)
+if what == "but one":
+    x[n // 3] = 0.0
+if what == "half":
+    x[n // 2 :] = np.random.default_rng(10223).random((n - n // 2, 3))
+def go(x):
+    return dask.compute(taskfmm.Fmm(x).evaluate(np.ones(len(x))))[0]
+go(np.concatenate([x[:1], np.random.default_rng(10229).random((2000, 3))]))
+start = time.perf_counter(), time.process_time()
+found = go(x)
+assert all(np.isfinite(values).all() for values in found.values())
+print(time.perf_counter() - start[0], time.process_time() - start[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "n, what",
+    [(1e5, "all"), *(pytest.param(1e6, what, marks=pytest.mark.nightly) for what in ("all", "but one"))],
+)
+def test_a_million_points_in_one_place_take_seconds(n, what):
+    """A limit that only a quadratic time breaks: a trillion pairs."""
+    command = [sys.executable, "-c", SLOWEST, str(n), what]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[1]) < 60
