@@ -181,7 +181,7 @@ def _schemas() -> list[dict[str, Any]]:
         files.append(Path(spec.submodule_search_locations[0]) / f"{package}-schema.yaml")
     own = {"properties": UNLISTED_TYPES}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thousands of lines: the one in C if it is there
-    return [own, *(yaml.load(file.read_bytes(), loader) for file in files if file.is_file())]
+    return [own, *(loader(file.read_bytes()).get_single_data() for file in files if file.is_file())]
 
 
 def _keys_of(schema: Mapping[str, Any]) -> dict[str, Any]:
