@@ -2,9 +2,9 @@
 
 For every order and every cut (``scale * 10**(1 - order)``, of the basis and of the M2L cores alike: a coarser cut
 of the cores is cheaper, but errs by it where all targets are far from all sources) evaluate potential and gradient
-in several clouds and keep the largest relative l2 error of each. M2L runs in float64 here: its rounding in float32
-has a limit of its own in taskfmm/operators/accuracy.py. Plans are made once; only the operators change from row to
-row.
+in several clouds and keep the largest relative l2 error of each; the same, apart, on regular grids. M2L runs in
+float64 here: its rounding in float32 has a limit of its own in taskfmm/operators/accuracy.py. Plans are made once;
+only the operators change from row to row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from taskfmm.operators.levels import Operators
 from taskfmm.passes import result, serial
 
 OUTPUTS = ("potential", "gradient")
-COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", *OUTPUTS)
+GRID_OUTPUTS = tuple(f"grid_{output}" for output in OUTPUTS)
+COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", *OUTPUTS, *GRID_OUTPUTS)
 TABLE = Path(accuracy.__file__).with_name("calibration.csv")
 CLOUDS = {
     "uniform": 20_000,
@@ -41,6 +42,13 @@ CLOUDS = {
 }
 """Points of each cloud. Charges are of random sign but in "positive", a cube; "far" is a cube with its targets ten
 widths away, where nothing but the far field counts (its gradient is left out: see `taskfmm.Fmm.evaluate`)."""
+
+GRIDS = ((13, False), (13, True), (20, False), (20, True), (24, False), (30, False))
+"""Points along an edge, and whether the last ones lie on the far faces of the cube."""
+
+GRID_LEAVES = ((8, 64), (9, 128), (11, 256), (16, 512))
+"""Up to which order, leaf size: about what is chosen for speed. Leaves of a few points, which a caller may ask for,
+err more on a grid (see `taskfmm.Fmm`)."""
 
 PLAN_ORDER = 5
 LEAF_SIZE = 30
@@ -80,7 +88,27 @@ def cloud(name: str, n: int, n_check: int, rng: np.random.Generator) -> Cloud:
     points = testing.DISTRIBUTIONS.get(name, testing.uniform)(n, rng)
     charges = testing.charges("positive" if name == "positive" else "signed", n, rng)
     targets = rng.random((n // 3, 3)) + 10.0 if name == "far" else None
-    fmm = taskfmm.Fmm(points, targets, order=PLAN_ORDER, leaf_size=LEAF_SIZE)
+    return _cloud(name, points, targets, charges, LEAF_SIZE, n_check, rng)
+
+
+def grid(edge: int, closed: bool, leaf_size: int, n_check: int, rng: np.random.Generator) -> Cloud:
+    """The same for a regular grid of ``edge ** 3`` points."""
+    side = np.arange(edge) / (edge - closed)
+    points = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    charges = testing.charges("signed", len(points), rng)
+    return _cloud(f"grid of {edge}", points, None, charges, leaf_size, n_check, rng)
+
+
+def _cloud(
+    name: str,
+    points: np.ndarray,
+    targets: np.ndarray | None,
+    charges: np.ndarray,
+    leaf_size: int,
+    n_check: int,
+    rng: np.random.Generator,
+) -> Cloud:
+    fmm = taskfmm.Fmm(points, targets, order=PLAN_ORDER, leaf_size=leaf_size)
     rows = rng.choice(len(fmm.targets), min(len(fmm.targets), n_check), replace=False)
     exact = taskfmm.direct(points, charges, fmm.targets[rows], outputs=OUTPUTS)
     return Cloud(name, fmm, charges, rows, {output: np.asarray(exact[output]) for output in OUTPUTS})
@@ -93,10 +121,11 @@ def choices(order: int) -> Iterator[Accuracy]:
         yield Accuracy(order, tol, tol)
 
 
-def measure(chosen: Accuracy, clouds: list[Cloud], threads: int) -> dict[str, Any]:
+def measure(chosen: Accuracy, clouds: list[Cloud], grids: list[Cloud], threads: int) -> dict[str, Any]:
     """A row of the table, and the errors by cloud under "clouds"."""
     built = expansions.build(clouds[0].fmm.kernel, chosen)
     by_cloud = {each.name: each.errors(Operators((built,)), threads) for each in clouds}
+    on_grids = [each.errors(Operators((built,)), threads) for each in grids]
     worst = {
         output: max(
             errors[output] for name, errors in by_cloud.items() if (name, output) != ("far", "gradient")
@@ -109,6 +138,7 @@ def measure(chosen: Accuracy, clouds: list[Cloud], threads: int) -> dict[str, An
         "m2l_tol": f"{chosen.m2l_tol:.3g}",
         "m2l_cost": f"{2.0 * built.rank * built.m2l.mean_rank:.1f}",
         **{output: f"{worst[output]:.3g}" for output in OUTPUTS},
+        **{f"grid_{output}": f"{max(errors[output] for errors in on_grids):.3g}" for output in OUTPUTS},
         "clouds": by_cloud,
     }
 
@@ -140,9 +170,11 @@ def main(
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for order in sorted(orders):
+            leaf_size = next(size for largest, size in GRID_LEAVES if order <= largest)
+            grids = [grid(*each, leaf_size, targets, rng) for each in GRIDS]
             for chosen in choices(order):
                 started = time.perf_counter()
-                row = measure(chosen, clouds, threads)
+                row = measure(chosen, clouds, grids, threads)
                 table.writerow(row)
                 file.flush()
                 each = "  ".join(f"{name} {found['potential']:.0e}" for name, found in row["clouds"].items())

@@ -165,8 +165,8 @@ OPERATORS = (
     Mutant(
         "margin-ignored",
         "operators/accuracy.py",
-        "if MARGIN * row.error[output] <= eps)",
-        "if row.error[output] <= eps)",
+        "if MARGIN * row.error[output] <= eps]",
+        "if row.error[output] <= eps]",
         "eps is not kept for charges at the worst places",
         ("accuracy",),
     ),

@@ -192,8 +192,13 @@ def test_choices_are_ordered(output):
     chosen, dtypes = [rows[cuts(choice)] for choice in choices], [choice.m2l_dtype for choice in choices]
     # half of eps is for one charge that outweighs all others, at the worst place of its box
     assert all(2.0 * row.error[output] < eps for row, eps in zip(chosen, ladder, strict=True))
-    for m2l_dtype in ("float32", "float64"):  # the dtype changes once, and with it what is dear
-        seconds = [r.seconds(m2l_dtype) for r, c in zip(chosen, dtypes, strict=True) if c == m2l_dtype]
+    on_grids = [row.grid_error[output] <= eps for row, eps in zip(chosen, ladder, strict=True)]
+    assert on_grids == sorted(on_grids, reverse=True)  # eps is kept on regular grids, too, down to some floor
+    assert min(eps for eps, kept in zip(ladder, on_grids, strict=True) if kept) < 1e-10
+    # the dtype changes once, and with it what is dear
+    kinds = [*zip(dtypes, on_grids, strict=True)]
+    for kind in set(kinds):
+        seconds = [row.seconds(kind[0]) for row, k in zip(chosen, kinds, strict=True) if k == kind]
         assert (np.diff(seconds) >= 0).all()
     assert chosen[-1].accuracy.order > chosen[0].accuracy.order
     with pytest.raises(taskfmm.AccuracyError):

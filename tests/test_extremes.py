@@ -152,7 +152,7 @@ def test_negative_zeros_are_zeros():
     np.testing.assert_allclose(FOUR_PI * found["potential"], [0, 0, 3.0], rtol=SUM_ROUNDING)
 
 
-@pytest.mark.parametrize("leaf_size", [1, 7, 100])
+@pytest.mark.parametrize("leaf_size", [1, 7, 100, None])
 def test_a_grid_on_all_faces(leaf_size):
     """Every point on a corner of boxes; the last of each row on the upper face of the cube."""
     side = np.arange(13) / 12
@@ -161,7 +161,8 @@ def test_a_grid_on_all_faces(leaf_size):
     found = computed(taskfmm.Fmm(x, eps=EPS, leaf_size=leaf_size), q)
     exact = taskfmm.direct(x, q, outputs=OUTPUTS)
     assert l2_error(found["potential"], exact["potential"]) <= EPS
-    assert l2_error(found["gradient"], exact["gradient"]) <= GRID_GRADIENT * EPS
+    few = leaf_size is not None and leaf_size < 50
+    assert l2_error(found["gradient"], exact["gradient"]) <= (GRID_GRADIENT if few else 1.0) * EPS
 
 
 def test_float32_results_beyond_its_range_are_infinite_or_zero(ordinary):
