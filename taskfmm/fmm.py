@@ -320,8 +320,8 @@ class Fmm:
         -----
         The error of a gradient is relative to gradients. Where every target is many widths of the cloud away from
         every source, a gradient is a small difference of large potentials, and may err by more than eps: at ten
-        widths by ten times. So it may where points form a regular grid, no two of them close, if eps is below 1e-10
-        or ``leaf_size`` was given and is below some 50.
+        widths by ten times. Hard, too, is a small regular grid, no two of whose points are close: its gradients may
+        err by twice eps at some eps below 1e-7, and by ten times where a ``leaf_size`` below some 50 is given.
 
         Examples
         --------

@@ -23,6 +23,10 @@ MARGIN = 2.1
 """How far below eps the error of the calibration must lie. A cloud of many charges averages over the places in a
 box; one charge that outweighs all others, at the worst place, errs twice as much."""
 
+GRID_MARGIN = 1.5
+"""The same for regular grids, of which the calibration holds a few sizes: others erred by up to 1.2 times as much,
+one by twice."""
+
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
@@ -113,7 +117,6 @@ def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int 
         )
     m2l_dtype = "float32" if eps >= FLOAT32_M2L else "float64"
     enough = [row for row in table() if MARGIN * row.error[output] <= eps]
-    # A grid has charges at the worst places already: no margin. Where no row is good enough for grids (a gradient
-    # below 1e-9), they err by more than eps; see the notes of `taskfmm.Fmm`.
-    enough = [row for row in enough if row.grid_error[output] <= eps] or enough
+    # Where no row is good enough for grids (a gradient below 1e-11) they err by more, as `Fmm.evaluate` says.
+    enough = [row for row in enough if GRID_MARGIN * row.grid_error[output] <= eps] or enough
     return replace(min(enough, key=lambda row: row.seconds(m2l_dtype)).accuracy, m2l_dtype=m2l_dtype)
