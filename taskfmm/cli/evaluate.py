@@ -31,11 +31,7 @@ def run(
     context: click.Context,
     input_path: str,
     output: str,
-    eps: float,
-    order: int | None,
-    leaf_size: int | None,
-    kernel: str,
-    memory_limit: str | None,
+    options: dict[str, Any],
     gradient: bool,
     check: bool,
     charges_batch: bool,
@@ -56,12 +52,11 @@ def run(
 
     io.check_output(output, input_path)
     if plan_path is None:
-        options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
         planner = from_options(**options)
     else:
         refuse_with_plan(context)
         io.check_output(output, plan_path)
-        planner = from_file(plan_path, memory_limit)
+        planner = from_file(plan_path, options["memory_limit"])
     names = ("potential", "gradient") if gradient else ("potential",)
     if charges_batch:
         from taskfmm.cli import batch
@@ -118,11 +113,7 @@ def _evaluate(
 def plan(
     input_path: str,
     output: str,
-    eps: float,
-    order: int | None,
-    leaf_size: int | None,
-    kernel: str,
-    memory_limit: str | None,
+    options: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Plan for the points of INPUT.h5 and write the plan, for `taskfmm run --plan` and `Fmm.load`.
@@ -132,7 +123,6 @@ def plan(
     from taskfmm import io
 
     io.check_output(output, input_path)
-    options = dict(kernel=kernel, eps=eps, order=order, leaf_size=leaf_size, memory_limit=memory_limit)
     planner = from_options(**options)
     data = io.read_points(input_path)
     started = time.perf_counter()
@@ -149,11 +139,7 @@ def plan(
 @with_plan_options
 def explain(
     input_path: str,
-    eps: float,
-    order: int | None,
-    leaf_size: int | None,
-    kernel: str,
-    memory_limit: str | None,
+    options: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
@@ -161,15 +147,7 @@ def explain(
 
     data = io.read(input_path)
     started = time.perf_counter()
-    fmm = taskfmm.Fmm(
-        data.sources,
-        targets=data.targets,
-        kernel=kernel,
-        eps=eps,
-        order=order,
-        leaf_size=leaf_size,
-        memory_limit=memory_limit,
-    )
+    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
     seconds = time.perf_counter() - started
     if as_json:
         found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": seconds}

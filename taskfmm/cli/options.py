@@ -21,11 +21,20 @@ plan_options = [
 ]
 
 
+DECIDE = ("eps", "order", "leaf_size", "kernel", "memory_limit")
+"""Those of the options that are keywords of `taskfmm.Fmm`."""
+
+
 def with_plan_options(command: Any) -> Any:
-    """The options that decide a plan, the same for every command that makes one."""
+    """The options that decide a plan, the same for every command that makes one; it gets them as ``options``."""
+
+    @wraps(command)
+    def run(*args: Any, **given: Any) -> Any:
+        return command(*args, options={name: given.pop(name) for name in DECIDE}, **given)
+
     for option in reversed(plan_options):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
 def refuse_with_plan(context: click.Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -23,11 +24,7 @@ from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
 @with_scheduler
 def profile(
     input_path: str,
-    eps: float,
-    order: int | None,
-    leaf_size: int | None,
-    kernel: str,
-    memory_limit: str | None,
+    options: dict[str, Any],
     as_json: bool,
     gradient: bool,
     levels: bool,
@@ -44,15 +41,7 @@ def profile(
     from taskfmm import io
 
     data = io.read(input_path)
-    fmm = taskfmm.Fmm(
-        data.sources,
-        targets=data.targets,
-        kernel=kernel,
-        eps=eps,
-        order=order,
-        leaf_size=leaf_size,
-        memory_limit=memory_limit,
-    )
+    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
     names = ("potential", "gradient") if gradient else ("potential",)
     dask.compute(fmm.evaluate(-data.charges, outputs=names))
     with taskfmm.profile() as found:
