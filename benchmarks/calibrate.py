@@ -1,4 +1,4 @@
-"""Write the table that turns eps into an order and cuts: taskfmm/operators/calibration.csv.
+"""Write the table that turns eps into an order and cuts, of a kernel: taskfmm/operators/calibration/<kernel>.csv.
 
 For every order and every cut (``scale * 10**(1 - order)``, of the basis and of the M2L cores alike: a coarser cut
 of the cores is cheaper, but errs by it where all targets are far from all sources) evaluate potential and gradient
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import taskfmm
 from taskfmm import testing
+from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, expansions
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
@@ -30,7 +31,7 @@ from taskfmm.passes import result, serial
 OUTPUTS = ("potential", "gradient")
 GRID_OUTPUTS = tuple(f"grid_{output}" for output in OUTPUTS)
 COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", *OUTPUTS, *GRID_OUTPUTS)
-TABLE = Path(accuracy.__file__).with_name("calibration.csv")
+TABLES = Path(accuracy.__file__).with_name("calibration")
 CLOUDS = {
     "uniform": 20_000,
     "sphere": 20_000,
@@ -46,7 +47,7 @@ widths away, where nothing but the far field counts (its gradient is left out: s
 GRIDS = ((13, False), (13, True), (20, False), (20, True), (24, False), (30, False))
 """Points along an edge, and whether the last ones lie on the far faces of the cube."""
 
-GRID_LEAVES = ((8, 64), (9, 128), (11, 256), (16, 512))
+GRID_LEAVES = ((8, 64), (9, 128), (12, 256), (16, 512))
 """Up to which order, leaf size: about what is chosen for speed. Leaves of a few points, which a caller may ask for,
 err more on a grid (see `taskfmm.Fmm`)."""
 
@@ -83,34 +84,37 @@ class Cloud:
         return found
 
 
-def cloud(name: str, n: int, n_check: int, rng: np.random.Generator) -> Cloud:
+def cloud(name: str, n: int, kernel: str, n_check: int, rng: np.random.Generator) -> Cloud:
     """Plan a cloud and sum directly at some of its points."""
     points = testing.DISTRIBUTIONS.get(name, testing.uniform)(n, rng)
     charges = testing.charges("positive" if name == "positive" else "signed", n, rng)
     targets = rng.random((n // 3, 3)) + 10.0 if name == "far" else None
-    return _cloud(name, points, targets, charges, LEAF_SIZE, n_check, rng)
+    return _cloud(name, points, targets, kernel, charges, LEAF_SIZE, n_check, rng)
 
 
-def grid(edge: int, closed: bool, leaf_size: int, n_check: int, rng: np.random.Generator) -> Cloud:
+def grid(
+    edge: int, closed: bool, kernel: str, leaf_size: int, n_check: int, rng: np.random.Generator
+) -> Cloud:
     """The same for a regular grid of ``edge ** 3`` points."""
     side = np.arange(edge) / (edge - closed)
     points = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
     charges = testing.charges("signed", len(points), rng)
-    return _cloud(f"grid of {edge}", points, None, charges, leaf_size, n_check, rng)
+    return _cloud(f"grid of {edge}", points, None, kernel, charges, leaf_size, n_check, rng)
 
 
 def _cloud(
     name: str,
     points: np.ndarray,
     targets: np.ndarray | None,
+    kernel: str,
     charges: np.ndarray,
     leaf_size: int,
     n_check: int,
     rng: np.random.Generator,
 ) -> Cloud:
-    fmm = taskfmm.Fmm(points, targets, order=PLAN_ORDER, leaf_size=leaf_size)
+    fmm = taskfmm.Fmm(points, targets, kernel, order=PLAN_ORDER, leaf_size=leaf_size)
     rows = rng.choice(len(fmm.targets), min(len(fmm.targets), n_check), replace=False)
-    exact = taskfmm.direct(points, charges, fmm.targets[rows], outputs=OUTPUTS)
+    exact = taskfmm.direct(points, charges, fmm.targets[rows], kernel, outputs=OUTPUTS)
     return Cloud(name, fmm, charges, rows, {output: np.asarray(exact[output]) for output in OUTPUTS})
 
 
@@ -144,6 +148,9 @@ def measure(chosen: Accuracy, clouds: list[Cloud], grids: list[Cloud], threads: 
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--kernel", type=click.Choice([k.name for k in KERNELS.values() if not k.fixed_order]), default="laplace"
+)
 @click.option("--order", "orders", type=click.IntRange(3, 16), multiple=True, default=tuple(range(3, 17)))
 @click.option("--cloud", "names", type=click.Choice(list(CLOUDS)), multiple=True, default=tuple(CLOUDS))
 @click.option("--scale", type=float, default=1.0, help="Of the number of points in each cloud.")
@@ -152,26 +159,33 @@ def measure(chosen: Accuracy, clouds: list[Cloud], grids: list[Cloud], threads: 
 )
 @click.option("--seed", type=int, default=20261)
 @click.option("--threads", type=click.IntRange(min=1), default=2)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=TABLE)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="[default: the table in the package]",
+)
 def main(
+    kernel: str,
     orders: tuple[int, ...],
     names: tuple[str, ...],
     scale: float,
     targets: int,
     seed: int,
     threads: int,
-    output: Path,
+    output: Path | None,
 ) -> None:
     """Measure errors for orders and cuts; write the table, row by row so that nothing is lost."""
+    output = output or TABLES / f"{kernel}.csv"
     rng = np.random.default_rng(seed)
-    clouds = [cloud(name, int(CLOUDS[name] * scale), targets, rng) for name in names]
+    clouds = [cloud(name, int(CLOUDS[name] * scale), kernel, targets, rng) for name in names]
     partial = output.with_suffix(".partial")
     with partial.open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for order in sorted(orders):
             leaf_size = next(size for largest, size in GRID_LEAVES if order <= largest)
-            grids = [grid(*each, leaf_size, targets, rng) for each in GRIDS]
+            grids = [grid(*each, kernel, leaf_size, targets, rng) for each in GRIDS]
             for chosen in choices(order):
                 started = time.perf_counter()
                 row = measure(chosen, clouds, grids, threads)

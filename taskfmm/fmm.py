@@ -31,6 +31,7 @@ from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
+from taskfmm.tree.closeness import closeness
 from taskfmm.version import __version__
 
 FEW_POINTS = 300_000
@@ -152,7 +153,8 @@ class Fmm:
             eps is below the floor of this output.
         """
         if output not in self._chosen:
-            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order)
+            close = closeness(self.plan.tree) if output == "gradient" and self.plan else 0.0
+            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order, close)
         return self._chosen[output]
 
     def operators(self, output: str) -> Operators:

@@ -1,8 +1,8 @@
 """From the requested eps to what the operators must be, by a table of measured errors.
 
-``calibration.csv`` beside this file is written by ``benchmarks/calibrate.py``: each row is a choice of order and
-cuts, with the largest relative l2 errors of potential and gradient over several distributions of charges of
-random sign, and over regular grids of points. `choose` takes the cheapest row that is good enough.
+``calibration/`` beside this file has a table for each kernel, written by ``benchmarks/calibrate.py``: each row is a
+choice of order and cuts, with the largest relative l2 errors of potential and gradient over several distributions of
+charges of random sign, and over regular grids of points. `choose` takes the cheapest row that is good enough.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ MARGIN = 2.1
 box; one charge that outweighs all others, at the worst place, errs twice as much."""
 
 GRID_MARGIN = 1.5
-"""The same for regular grids, of which the calibration holds a few sizes: others erred by up to 1.2 times as much,
-two, at small eps, by 1.7 and 2.0 times."""
+"""The same for regular grids, of which the calibration holds a few sizes: others erred by up to 1.2 times as much."""
+
+GRID_CLOSENESS = 3.0
+"""The largest `taskfmm.tree.closeness` of a grid. Where pairs of points are closer, gradients are larger by as much,
+and the far field errs less in comparison."""
 
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
@@ -73,9 +76,9 @@ class Calibration:
 
 
 @cache
-def table() -> tuple[Calibration, ...]:
-    """The calibration."""
-    with resources.files("taskfmm.operators").joinpath("calibration.csv").open() as file:
+def table(kernel: str = "laplace") -> tuple[Calibration, ...]:
+    """The calibration of a kernel."""
+    with resources.files("taskfmm.operators").joinpath("calibration", f"{kernel}.csv").open() as file:
         return tuple(
             Calibration(
                 Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"])),
@@ -93,14 +96,23 @@ def of_order(order: int) -> Accuracy:
     return Accuracy(order, tol, tol)
 
 
-def floor(output: str, dtype: np.dtype) -> float:
+def floor(output: str, dtype: np.dtype, kernel: str = "laplace") -> float:
     """The smallest eps that can be asked for."""
-    best = MARGIN * min(row.error[output] for row in table())
+    best = MARGIN * min(row.error[output] for row in table(kernel))
     return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
 
 
-def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int | None = None) -> Accuracy:
+def choose(
+    kernel: Kernel,
+    eps: float,
+    output: str,
+    dtype: np.dtype,
+    order: int | None = None,
+    closeness: float = 0.0,
+) -> Accuracy:
     """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
+
+    ``closeness`` of the points tells how far they are from a regular grid, for a gradient; 0 if it is not known.
 
     Raises
     ------
@@ -109,14 +121,17 @@ def choose(kernel: Kernel, eps: float, output: str, dtype: np.dtype, order: int 
     """
     if kernel.fixed_order or order:
         return of_order(kernel.fixed_order or order or 1)
-    lowest = floor(output, dtype)
+    lowest = floor(output, dtype, kernel.name)
     if eps < lowest:
         raise AccuracyError(
             f"eps is {eps:g}, the floor for a {output} in {dtype} is {lowest:.1e}: "
             "give an eps at or above it, or an order to get the best it can do"
         )
     m2l_dtype = "float32" if eps >= FLOAT32_M2L else "float64"
-    enough = [row for row in table() if MARGIN * row.error[output] <= eps]
+    enough = [row for row in table(kernel.name) if MARGIN * row.error[output] <= eps]
+    grid = GRID_MARGIN
+    if output == "gradient":
+        grid *= GRID_CLOSENESS / max(closeness, GRID_CLOSENESS)
     # Where no row is good enough for grids (a gradient below 1e-11) they err by more, as `Fmm.evaluate` says.
-    enough = [row for row in enough if GRID_MARGIN * row.grid_error[output] <= eps] or enough
+    enough = [row for row in enough if grid * row.grid_error[output] <= eps] or enough
     return replace(min(enough, key=lambda row: row.seconds(m2l_dtype)).accuracy, m2l_dtype=m2l_dtype)
