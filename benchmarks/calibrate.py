@@ -96,8 +96,7 @@ def grid(
     edge: int, closed: bool, kernel: str, leaf_size: int, n_check: int, rng: np.random.Generator
 ) -> Cloud:
     """The same for a regular grid of ``edge ** 3`` points."""
-    side = np.arange(edge) / (edge - closed)
-    points = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = testing.grid(edge, closed)
     charges = testing.charges("signed", len(points), rng)
     return _cloud(f"grid of {edge}", points, None, kernel, charges, leaf_size, n_check, rng)
 

@@ -92,6 +92,15 @@ def identical(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.repeat(rng.random((1, 3)), n, axis=0)
 
 
+def grid(edge: int, closed: bool = False) -> np.ndarray:
+    """A regular grid of ``edge**3`` points in the unit cube, up to its far faces if ``closed``.
+
+    No two points are close, so gradients are small, and hard.
+    """
+    side = np.arange(edge) / (edge - closed)
+    return np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
 DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     make.__name__: make
     for make in (

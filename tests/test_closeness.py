@@ -9,13 +9,9 @@ import taskfmm
 from taskfmm import testing
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
+from taskfmm.testing import grid
 from taskfmm.tree import octree
 from taskfmm.tree.closeness import FEW, closeness
-
-
-def grid(edge: int, closed: bool = False) -> np.ndarray:
-    side = np.arange(edge) / (edge - closed)
-    return np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def of(points: np.ndarray, leaf_size: int = 64) -> float:
