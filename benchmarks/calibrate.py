@@ -25,6 +25,7 @@ from taskfmm import testing
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, expansions
 from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.hardness import GRID_LEAVES
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import result, serial
 
@@ -46,10 +47,6 @@ widths away, where nothing but the far field counts (its gradient is left out: s
 
 GRIDS = ((13, False), (13, True), (20, False), (20, True), (24, False), (30, False))
 """Points along an edge, and whether the last ones lie on the far faces of the cube."""
-
-GRID_LEAVES = ((8, 64), (9, 128), (12, 256), (16, 512))
-"""Up to which order, leaf size: about what is chosen for speed. Leaves of a few points, which a caller may ask for,
-err more on a grid (see `taskfmm.Fmm`)."""
 
 PLAN_ORDER = 5
 LEAF_SIZE = 30

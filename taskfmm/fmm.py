@@ -31,7 +31,6 @@ from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import lists, octree
-from taskfmm.tree.closeness import closeness
 from taskfmm.version import __version__
 
 FEW_POINTS = 300_000
@@ -153,8 +152,8 @@ class Fmm:
             eps is below the floor of this output.
         """
         if output not in self._chosen:
-            close = closeness(self.plan.tree) if output == "gradient" and self.plan else 0.0
-            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order, close)
+            tree = self.plan.tree if output == "gradient" and self.plan else None
+            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order, tree)
         return self._chosen[output]
 
     def operators(self, output: str) -> Operators:
@@ -313,17 +312,17 @@ class Fmm:
         InputError
             As `potential`; also an unknown output.
         AccuracyError
-            A gradient was asked for, and eps is below its floor.
+            A gradient was asked for, and eps is below its floor at these points.
         MemoryLimitError
             More memory would be needed than ``memory_limit``, or the smallest worker of the active distributed
             client, allows.
 
         Notes
         -----
-        The error of a gradient is relative to gradients. Where every target is many widths of the cloud away from
-        every source, a gradient is a small difference of large potentials, and may err by more than eps: at ten
-        widths by ten times. Hard, too, is a small regular grid, no two of whose points are close: its gradients may
-        err by twice eps at some eps below 1e-7, and by ten times where a ``leaf_size`` below some 50 is given.
+        The error of a gradient is relative to gradients. They are hard where no two points are close, as on a
+        regular grid, and where all targets lie apart from all sources, as a gradient is a small difference of
+        large potentials then: `accuracy` takes this into account. Charges that cancel at a distance have a
+        potential there, and a gradient, which is small beside its parts; the error is relative to the parts.
 
         Examples
         --------

@@ -18,6 +18,8 @@ from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import Kernel
 from taskfmm.operators import rates
+from taskfmm.operators.hardness import hardness
+from taskfmm.tree.octree import Octree
 
 MARGIN = 2.1
 """How far below eps the error of the calibration must lie. A cloud of many charges averages over the places in a
@@ -25,10 +27,6 @@ box; one charge that outweighs all others, at the worst place, errs twice as muc
 
 GRID_MARGIN = 1.5
 """The same for regular grids, of which the calibration holds a few sizes: others erred by up to 1.2 times as much."""
-
-GRID_CLOSENESS = 3.0
-"""The largest `taskfmm.tree.closeness` of a grid. Where pairs of points are closer, gradients are larger by as much,
-and the far field errs less in comparison."""
 
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
@@ -96,10 +94,16 @@ def of_order(order: int) -> Accuracy:
     return Accuracy(order, tol, tol)
 
 
-def floor(output: str, dtype: np.dtype, kernel: str = "laplace") -> float:
-    """The smallest eps that can be asked for."""
-    best = MARGIN * min(row.error[output] for row in table(kernel))
+def floor(output: str, dtype: np.dtype, kernel: str = "laplace", hard: float = 0.0) -> float:
+    """The smallest eps that can be asked for; of a gradient, at points so hard, by default in random clouds."""
+    hard = hard if output == "gradient" else 1.0
+    best = min(_reach(row, output, hard) for row in table(kernel))
     return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
+
+
+def _reach(row: Calibration, output: str, hard: float) -> float:
+    """The smallest eps that a row keeps at points so hard (see `hardness`)."""
+    return max(MARGIN * row.error[output], GRID_MARGIN * hard * row.grid_error[output])
 
 
 def choose(
@@ -108,11 +112,11 @@ def choose(
     output: str,
     dtype: np.dtype,
     order: int | None = None,
-    closeness: float = 0.0,
+    tree: Octree | None = None,
 ) -> Accuracy:
     """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
 
-    ``closeness`` of the points tells how far they are from a regular grid, for a gradient; 0 if it is not known.
+    For a gradient ``tree`` tells how hard the points are; without one they count as a regular grid.
 
     Raises
     ------
@@ -121,17 +125,20 @@ def choose(
     """
     if kernel.fixed_order or order:
         return of_order(kernel.fixed_order or order or 1)
-    lowest = floor(output, dtype, kernel.name)
+    _refuse_below(floor(output, dtype, kernel.name), eps, f"a {output} in {dtype}")
+    m2l_dtype = "float32" if eps >= FLOAT32_M2L else "float64"
+    orders = {row.accuracy.order for row in table(kernel.name)}
+    known = tree if output == "gradient" else None
+    hard = dict.fromkeys(orders, 1.0) if known is None else hardness(known, orders)
+    reach = [(_reach(row, output, hard[row.accuracy.order]), row) for row in table(kernel.name)]
+    _refuse_below(min(smallest for smallest, _ in reach), eps, f"a {output} at these points")
+    enough = [row for smallest, row in reach if smallest <= eps]
+    return replace(min(enough, key=lambda row: row.seconds(m2l_dtype)).accuracy, m2l_dtype=m2l_dtype)
+
+
+def _refuse_below(lowest: float, eps: float, what: str) -> None:
     if eps < lowest:
         raise AccuracyError(
-            f"eps is {eps:g}, the floor for a {output} in {dtype} is {lowest:.1e}: "
+            f"eps is {eps:g}, the floor for {what} is {lowest:.1e}: "
             "give an eps at or above it, or an order to get the best it can do"
         )
-    m2l_dtype = "float32" if eps >= FLOAT32_M2L else "float64"
-    enough = [row for row in table(kernel.name) if MARGIN * row.error[output] <= eps]
-    grid = GRID_MARGIN
-    if output == "gradient":
-        grid *= GRID_CLOSENESS / max(closeness, GRID_CLOSENESS)
-    # Where no row is good enough for grids (a gradient below 1e-11) they err by more, as `Fmm.evaluate` says.
-    enough = [row for row in enough if grid * row.grid_error[output] <= eps] or enough
-    return replace(min(enough, key=lambda row: row.seconds(m2l_dtype)).accuracy, m2l_dtype=m2l_dtype)
