@@ -584,7 +584,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-charges",
-        "fmm.py",
+        "graph/evaluation.py",
         "if isinstance(charges, da.Array) else charges.data)",
         'if isinstance(charges, da.Array) else b"")',
         "two charge vectors computed together give the same potential",
@@ -592,7 +592,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-lazy-charges",
-        "fmm.py",
+        "graph/evaluation.py",
         "charges.name.encode() if isinstance",
         'b"" if isinstance',
         "two dask.arrays of charges computed together give the same potential",
@@ -600,9 +600,9 @@ AROUND = (
     ),
     Mutant(
         "gradient-at-the-order-of-potentials",
-        "fmm.py",
-        "            self.accuracy(mode),\n",
-        '            self.accuracy("potential"),\n',
+        "graph/evaluation.py",
+        "            self._planned.accuracy(mode),\n",
+        '            self._planned.accuracy("potential"),\n',
         "gradients are ten times worse than eps",
         ("accuracy",),
     ),
@@ -616,7 +616,7 @@ AROUND = (
     ),
     Mutant(
         "estimate-of-the-first-targets",
-        "fmm.py",
+        "direct_sum.py",
         "rng.choice(found.size, min(int(n_samples), found.size), replace=False)",
         "np.arange(min(int(n_samples), found.size))",
         "an error estimate that does not see most targets",
@@ -624,7 +624,7 @@ AROUND = (
     ),
     Mutant(
         "estimate-too-kind",
-        "fmm.py",
+        "direct_sum.py",
         "wrong = float(np.linalg.norm(found[rows] - exact))",
         "wrong = float(np.linalg.norm(found[rows] - exact)) / 2",
         "the error is twice what taskfmm says",

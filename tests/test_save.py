@@ -158,7 +158,7 @@ def test_operators_of_a_file_travel_to_workers(clustered, path, client, by_refer
 def test_without_a_file_the_accuracy_travels(clustered, path):
     """By value, operators would be sent with every task."""
     clustered.save(path)
-    shelf = taskfmm.Fmm.load(path)._works
+    shelf = taskfmm.Fmm.load(path)._evaluator.works
     reference = shelf.reference("operators/potential")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(shelf), "publish", lambda self: None)
