@@ -221,7 +221,7 @@ OPERATORS = (
     Mutant(
         "store-writes-in-place",
         "operators/store.py",
-        "files.write_whole(path(kernel, operators.accuracy), content)",
+        "disk.write_whole(path(kernel, operators.accuracy), content)",
         "path(kernel, operators.accuracy).write_bytes(content)",
         "a full disk destroys what was kept, and a first run fails where there is no cache directory yet",
         ("store_faults",),
@@ -648,7 +648,7 @@ AROUND = (
     ),
     Mutant(
         "input-overwritten",
-        "output.py",
+        "files/output.py",
         "and target.samefile(source):",
         "and target == source:",
         "taskfmm run in.h5 -o ./in.h5 destroys its input",
@@ -656,19 +656,19 @@ AROUND = (
     ),
     Mutant(
         "output-not-atomic",
-        "files.py",
+        "files/disk.py",
         "    except BaseException:\n        temporary.unlink(missing_ok=True)\n        raise",
         "    except BaseException:\n        os.replace(temporary, path)\n        raise",
         "a full disk destroys the results of yesterday",
-        ("io",),
+        ("files",),
     ),
     Mutant(
         "links-followed",
-        "reader.py",
+        "files/reader.py",
         "if not isinstance(link, h5py.HardLink):",
         "if isinstance(link, h5py.SoftLink):",
         "a file from a stranger reads other files",
-        ("io",),
+        ("files",),
     ),
     Mutant(
         "failure-exits-with-0",

@@ -10,9 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 import taskfmm
-from taskfmm import io
 from taskfmm.cli.planner import Planner
-from taskfmm.journal import Journal
+from taskfmm.files.charges import Batch
+from taskfmm.files.journal import Journal
+from taskfmm.files.output import OutputFile
 from taskfmm.runtime.blocks import each_block
 from taskfmm.runtime.progress import progress
 
@@ -30,7 +31,7 @@ def evaluate(
     was: the journal is refused unless input, settings, version and plan are the same.
     """
     settings = planner.settings
-    with io.Batch(input_path, planner.points) as data:
+    with Batch(input_path, planner.points) as data:
         started = time.perf_counter()
         fmm = planner.make(data)
         planned = time.perf_counter()
@@ -59,7 +60,7 @@ def evaluate(
                 first = journal.read(0, "potential")
                 report["error_estimate"] = float(fmm.error_estimate(data.vector(0), first, n_check))
             whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-            with io.OutputFile(output, whole) as file:
+            with OutputFile(output, whole) as file:
                 for vector, name, row, block in journal.blocks():
                     file.write(name, (vector, row), block)
                 file.attributes(settings)

@@ -48,14 +48,14 @@ def run(
 
     With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs /charges only.
     """
-    from taskfmm import io
+    from taskfmm.files.output import check_output
 
-    io.check_output(output, input_path)
+    check_output(output, input_path)
     if plan_path is None:
         planner = from_options(**options)
     else:
         refuse_with_plan(context)
-        io.check_output(output, plan_path)
+        check_output(output, plan_path)
         planner = from_file(plan_path, options["memory_limit"])
     names = ("potential", "gradient") if gradient else ("potential",)
     if charges_batch:
@@ -77,11 +77,12 @@ def _evaluate(
     """Plan, evaluate and write one vector, block by block; returns what there is to report."""
     import numpy as np
 
-    from taskfmm import io
+    from taskfmm.files import charges
+    from taskfmm.files.output import OutputFile
     from taskfmm.runtime.blocks import each_block
     from taskfmm.runtime.progress import progress
 
-    data = io.read(input_path, planner.points)
+    data = charges.read(input_path, planner.points)
     started = time.perf_counter()
     fmm = planner.make(data)
     planned = time.perf_counter()
@@ -89,7 +90,7 @@ def _evaluate(
     n_targets = len(arrays["potential"])
     report = {"n_sources": len(data.sources), "n_targets": n_targets, **planner.settings}
     checked = np.empty(n_targets if check else 0)
-    with io.OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
+    with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
         def write(name: str, first: int, block: np.ndarray) -> None:
             file.write(name, first, block)
@@ -120,11 +121,12 @@ def plan(
 
     Reads /sources (n, 3) and optionally /targets (m, 3).
     """
-    from taskfmm import io
+    from taskfmm.files.charges import read_points
+    from taskfmm.files.output import check_output
 
-    io.check_output(output, input_path)
+    check_output(output, input_path)
     planner = from_options(**options)
-    data = io.read_points(input_path)
+    data = read_points(input_path)
     started = time.perf_counter()
     fmm = planner.make(data)
     planned = time.perf_counter()
@@ -143,9 +145,9 @@ def explain(
     as_json: bool,
 ) -> None:
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
-    from taskfmm import io
+    from taskfmm.files.charges import read
 
-    data = io.read(input_path)
+    data = read(input_path)
     started = time.perf_counter()
     fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
     seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ import taskfmm
 class Planner:
     """Makes a plan of what an input file holds.
 
-    make : from `taskfmm.io.Charges` or `taskfmm.io.Batch`
+    make : from `taskfmm.files.charges.Charges` or `Batch`
     settings : to record with the results
     points : sources and targets where the plan is there already; input files need not hold them
     seconds : taken to load it

@@ -38,9 +38,9 @@ def profile(
     """
     import dask
 
-    from taskfmm import io
+    from taskfmm.files.charges import read
 
-    data = io.read(input_path)
+    data = read(input_path)
     fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
     names = ("potential", "gradient") if gradient else ("potential",)
     dask.compute(fmm.evaluate(-data.charges, outputs=names))
