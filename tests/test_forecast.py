@@ -24,7 +24,7 @@ from taskfmm.graph.schedule import Tasks, critical_path, simulate
 from taskfmm.operators.levels import load
 from taskfmm.operators.rates import DEFAULT
 from taskfmm.plan.cost import row_sums
-from taskfmm.runtime import layout
+from taskfmm.runtime import layout, threads
 from taskfmm.runtime.layout import Layout
 
 BOTH = ("potential", "gradient")
@@ -205,7 +205,8 @@ def test_nothing_is_foretold_without_points():
 
 
 def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
-    monkeypatch.setattr(layout, "n_cores", lambda: 8)
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(threads, "most_numba_threads", lambda: 8)
     with dask.config.set(scheduler="synchronous"):
         assert layout.current() == Layout("synchronous", 1, 1, 8)
     with dask.config.set(scheduler="threads", num_workers=2):
@@ -216,7 +217,7 @@ def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
         assert layout.current() == Layout("threads", 1, 5, 1)
     with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler=pool):
         assert layout.current() == Layout("threads", 1, 2, 4)
-    monkeypatch.setattr(layout, "concurrent_calls_are_safe", lambda: False)
+    monkeypatch.setattr(threads, "threading_layer", lambda: "workqueue")
     with dask.config.set(scheduler="threads", num_workers=2):
         assert layout.current().loop_threads == 1
 
