@@ -32,9 +32,8 @@ def evaluate(
     """
     settings = planner.settings
     with Batch(input_path, planner.points) as data:
-        started = time.perf_counter()
         fmm = planner.make(data)
-        planned = time.perf_counter()
+        started = time.perf_counter()
         run = {**settings, "input": data.digest, "outputs": names, "plan": _plan(fmm, names)}
         shapes = _shapes(fmm, names)
         with Journal(Path(f"{output}.part"), run, data.n_vectors, shapes) as journal:
@@ -47,14 +46,10 @@ def evaluate(
                         )
                     journal.finish(vector)
                     bar.update()
-            report: dict[str, Any] = {
-                "n_sources": len(data.sources),
-                "n_targets": len(fmm.targets),
+            report = planner.report(data) | {
                 "n_vectors": data.n_vectors,
                 "n_found": len(found),
-                **settings,
-                "plan_seconds": planner.seconds + planned - started,
-                "evaluation_seconds": time.perf_counter() - planned,
+                "evaluation_seconds": time.perf_counter() - started,
             }
             if n_check and data.n_vectors:
                 first = journal.read(0, "potential")

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-import taskfmm
 from taskfmm.cli.group import main
 from taskfmm.cli.options import input_file, refuse_with_plan, with_plan_options, with_scheduler
 from taskfmm.cli.planner import Planner, from_file, from_options
@@ -83,13 +82,10 @@ def _evaluate(
     from taskfmm.runtime.progress import progress
 
     data = charges.read(input_path, planner.points)
-    started = time.perf_counter()
     fmm = planner.make(data)
-    planned = time.perf_counter()
+    started = time.perf_counter()
     arrays = fmm.evaluate(data.charges, outputs=names)
-    n_targets = len(arrays["potential"])
-    report = {"n_sources": len(data.sources), "n_targets": n_targets, **planner.settings}
-    checked = np.empty(n_targets if check else 0)
+    checked = np.empty(len(arrays["potential"]) if check else 0)
     with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
         def write(name: str, first: int, block: np.ndarray) -> None:
@@ -99,8 +95,7 @@ def _evaluate(
 
         with progress():
             each_block(arrays, write)
-        report["plan_seconds"] = planner.seconds + planned - started
-        report["evaluation_seconds"] = time.perf_counter() - planned
+        report = planner.report(data) | {"evaluation_seconds": time.perf_counter() - started}
         if check:
             report["error_estimate"] = float(fmm.error_estimate(data.charges, checked, N_CHECK))
         file.attributes(planner.settings)
@@ -127,13 +122,11 @@ def plan(
     check_output(output, input_path)
     planner = from_options(**options)
     data = read_points(input_path)
-    started = time.perf_counter()
     fmm = planner.make(data)
-    planned = time.perf_counter()
+    started = time.perf_counter()
     fmm.save(output)
-    report = {"n_sources": len(data.sources), "n_targets": len(fmm.targets), **planner.settings}
-    seconds = {"plan_seconds": planned - started, "save_seconds": time.perf_counter() - planned}
-    _report({**report, **seconds, "output": output}, as_json)
+    seconds = time.perf_counter() - started
+    _report({**planner.report(data), "save_seconds": seconds, "output": output}, as_json)
 
 
 @main.command()
@@ -147,12 +140,10 @@ def explain(
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
     from taskfmm.files.charges import read
 
-    data = read(input_path)
-    started = time.perf_counter()
-    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
-    seconds = time.perf_counter() - started
+    planner = from_options(**options)
+    fmm = planner.make(read(input_path))
     if as_json:
-        found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": seconds}
+        found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": planner.seconds}
         click.echo(json.dumps(found))
     else:
         click.echo(f"{fmm}\n\n{fmm.explain()}")
