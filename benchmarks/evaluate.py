@@ -8,75 +8,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks import machine, peers
-
-THREAD_VARIABLES = (
-    "NUMBA_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
+from benchmarks import fresh, machine, peers
 
 COLUMNS = (
     f"{'code':<14}{'shape':<9}{'N':>9} {'eps':>7} {'thr':>3} {'out':>4} {'plan s':>8} {'eval s':>8} {'error':>8} "
     f"{'pair-eq':>8} {'by CPU':>7} {'Gpair/s':>7} {'B/point':>8} {'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
 )
-
-
-class Count(click.ParamType):
-    """A whole number that may be written as 1e6."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if number < 1 or number != int(number):
-            self.fail(f"{value!r} is not a whole number above 0", param, ctx)
-        return int(number)
-
-
-def environment(threads: int) -> dict[str, str]:
-    """The environment of a case that keeps to that many threads."""
-    found = dict(os.environ) | {name: str(threads) for name in THREAD_VARIABLES}
-    if threads == 1:
-        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        found["XLA_FLAGS"] = f"{found.get('XLA_FLAGS', '')} {flags}".strip()
-    return found
-
-
-def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Run a case in a fresh process; a failure becomes a result with the last line of its complaint."""
-    command = [sys.executable, "-m", "benchmarks.case"]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(case),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=environment(case["threads"]),
-            cwd=Path(__file__).parents[1],
-        )
-    except subprocess.TimeoutExpired:
-        return case | {"failed": f"no result after {timeout:g} s"}
-    if done.returncode:
-        complaint = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        reason = complaint[-1] if done.returncode > 0 else f"killed by signal {-done.returncode}"
-        return case | {"failed": reason, "stderr": done.stderr[-4000:]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def row(found: dict[str, Any]) -> str:
@@ -117,7 +60,7 @@ def operator_rows(results: list[dict[str, Any]]) -> list[str]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
-@click.option("--n", "sizes", type=Count(), multiple=True, default=(10**5, 10**6), help="Points.")
+@click.option("--n", "sizes", type=fresh.Count(), multiple=True, default=(10**5, 10**6), help="Points.")
 @click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9, 1e-12))
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
 @click.option("--gradient/--no-gradient", default=False, help="Also potential and gradient together.")
@@ -160,7 +103,7 @@ def main(
     for shape, n, eps, both, n_threads, code in combinations:
         case = {"code": code, "shape": shape, "n": n, "eps": eps, "threads": n_threads, "gradient": both}
         case |= {"order": order, "leaf_size": leaf_size, "repeats": repeats, "seed": seed}
-        found = run(case, timeout)
+        found = fresh.run("benchmarks.case", case, timeout)
         click.echo(row(found))
         report["cases"].append(found)
         output.write_text(json.dumps(report, indent=1))

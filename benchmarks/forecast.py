@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,7 @@ import click
 import dask
 import numpy as np
 
-from benchmarks import memory
-from benchmarks.evaluate import Count, environment
+from benchmarks import fresh, memory
 from taskfmm import bench
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
@@ -100,21 +98,8 @@ def _planned(sources: np.ndarray, eps: float) -> tuple[Fmm, float]:
 
 
 def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """A case in a fresh process; a failure becomes a result with the last line of its complaint."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.forecast", "--case", json.dumps(case)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=environment(case["threads"]),
-            cwd=Path(__file__).parents[1],
-        )
-    except subprocess.TimeoutExpired:
-        return case | {"failed": f"no result after {timeout:g} s"}
-    if done.returncode:
-        return case | {"failed": (done.stderr.strip().splitlines() or ["no word"])[-1]}
-    return case | json.loads(done.stdout.strip().splitlines()[-1])
+    """A case in a fresh process."""
+    return fresh.run("benchmarks.forecast", case, timeout)
 
 
 def row(found: dict[str, Any]) -> str:
@@ -161,7 +146,9 @@ def summary(results: list[dict[str, Any]]) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
-@click.option("--n", "sizes", type=Count(), multiple=True, default=(10**4, 10**5, 10**6), help="Points.")
+@click.option(
+    "--n", "sizes", type=fresh.Count(), multiple=True, default=(10**4, 10**5, 10**6), help="Points."
+)
 @click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9))
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
 @click.option("--potential-only", is_flag=True, help="Leave out potential and gradient together.")
@@ -171,7 +158,7 @@ def summary(results: list[dict[str, Any]]) -> str:
 @click.option("--seed", type=int, default=20240611, help="Of clouds and charges.")
 @click.option("--timeout", type=float, default=600.0, help="Seconds a case may take.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="forecast.json")
-@click.option("--case", hidden=True, help="One case, as JSON, in this process.")
+@click.option("--case", is_flag=True, hidden=True, help="One case, from standard input, in this process.")
 def main(
     shapes: tuple[str, ...],
     sizes: tuple[int, ...],
@@ -184,11 +171,11 @@ def main(
     seed: int,
     timeout: float,
     output: Path,
-    case: str | None,
+    case: bool,
 ) -> None:
     """Compare forecast and measurement for every combination of the options; writes JSON."""
-    if case is not None:
-        one = json.loads(case)
+    if case:
+        one = json.load(sys.stdin)
         click.echo("\n" + json.dumps(in_a_cluster(one) if one["cluster"] else in_threads(one)))
         return
     wanted = [("potential",)] + ([] if potential_only else [("potential", "gradient")])

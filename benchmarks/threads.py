@@ -21,7 +21,7 @@ import click
 import dask
 import numpy as np
 
-from benchmarks.evaluate import Count
+from benchmarks.fresh import Count
 from taskfmm import bench
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud

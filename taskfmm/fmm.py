@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from taskfmm import validate
-from taskfmm.direct_sum import direct
-from taskfmm.errors import AccuracyError, InputError
-from taskfmm.geometry import morton
-from taskfmm.graph import build as graph_build
-from taskfmm.graph import reference
-from taskfmm.graph.forecast import Forecast, forecast
-from taskfmm.graph.spec import Graph, lazy
-from taskfmm.kernels import KERNELS
-from taskfmm.operators.accuracy import Accuracy, choose
-from taskfmm.operators.levels import Operators, load
-from taskfmm.passes import result, serial
-from taskfmm.plan import plan as planner
-from taskfmm.plan import saved, tune
-from taskfmm.runtime import cluster, layout, memory
-from taskfmm.runtime.once import say_once
+from taskfmm.direct_sum import sampled_error
+from taskfmm.errors import InputError
+from taskfmm.graph.evaluation import Evaluator
+from taskfmm.graph.forecast import Forecast
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.levels import Operators
+from taskfmm.plan import saved
+from taskfmm.plan.planned import Planned
+from taskfmm.planning import from_points
+from taskfmm.runtime import memory
 from taskfmm.runtime.progress import announce_compilation
-from taskfmm.runtime.threads import budget
-from taskfmm.tree import lists, octree
-from taskfmm.version import __version__
-
-FEW_POINTS = 300_000
-"""Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
-
-
-CROWDED = (
-    "%d points share a leaf, and leaf_size is %d: they coincide, or lie too close together for boxes of the deepest "
-    "level, %d. Unless all of them coincide, the near field among them takes time as the square of their number"
-)
 
 
 class Fmm:
@@ -112,36 +92,17 @@ class Fmm:
         dtype: Any = np.float64,
         memory_limit: int | str | None = None,
     ) -> None:
-        self.kernel = KERNELS[validate.kernel(kernel, KERNELS)]
-        self.dtype = validate.dtype(dtype)
-        self.eps = validate.eps(eps)
-        self.order = validate.order(order)
-        self.memory_limit = memory.parse_limit(memory_limit)
-        memory.refuse_hopeless(self.memory_limit, sources, targets)
-        self._forecasts: dict[tuple[tuple[str, ...], layout.Layout], Forecast] = {}
-        self._chosen: dict[str, Accuracy] = {}
-        self._stored: dict[str, Operators] = {}
-        self.accuracy("potential")
-        self.sources = validate.points("sources", sources)
-        self.targets = self.sources if targets is None else validate.points("targets", targets)
-        self.leaf_size = validate.leaf_size(leaf_size)
-        announce_compilation()
-        self.plan = self._make_plan(targets is None) if len(self.sources) and len(self.targets) else None
-        self._digest = self._identify()
+        limit = memory.parse_limit(memory_limit)
+        self._hold(from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit), limit)
 
-    def _make_plan(self, self_targets: bool) -> planner.Plan:
-        with budget() as threads:
-            operators = self.operators("potential").at(0)
-            points = (self.sources, None if self_targets else self.targets)
-            threads = threads if len(self.sources) + len(self.targets) > FEW_POINTS else 1
-            self.leaf_size, domain = tune.choose(*points, operators, self.leaf_size, threads)
-            tree = octree.build(*points, self.leaf_size, domain, threads)
-            if tree.fullest > self.leaf_size:
-                say_once(CROWDED, tree.fullest, self.leaf_size, morton.MAX_LEVEL)
-            found = lists.build(tree, threads)
-            if not self.kernel.counts_itself:
-                found = planner.without_coincident(tree, found)
-            return planner.build(tree, found, operators)
+    def _hold(self, planned: Planned, memory_limit: int | None) -> None:
+        asked = planned.asked
+        self.kernel, self.dtype, self.eps, self.order = asked.kernel, asked.dtype, asked.eps, asked.order
+        self.leaf_size, self.plan = planned.leaf_size, planned.plan
+        self.sources, self.targets = planned.sources, planned.targets
+        self.memory_limit = memory_limit
+        self._planned = planned
+        self._evaluator = Evaluator(planned)
 
     def accuracy(self, output: str) -> Accuracy:
         """What was chosen to reach eps for "potential", or for "gradient", which needs more.
@@ -151,14 +112,11 @@ class Fmm:
         AccuracyError
             eps is below the floor of this output.
         """
-        if output not in self._chosen:
-            tree = self.plan.tree if output == "gradient" and self.plan else None
-            self._chosen[output] = choose(self.kernel, self.eps, output, self.dtype, self.order, tree)
-        return self._chosen[output]
+        return self._planned.accuracy(output)
 
     def operators(self, output: str) -> Operators:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine."""
-        return self._stored.get(output) or load(self.kernel.name, self.accuracy(output))
+        return self._planned.operators(output)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
@@ -183,23 +141,7 @@ class Fmm:
         >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
         True
         """
-        with suppress(AccuracyError):
-            self.accuracy("gradient")
-        saved.save(
-            path,
-            saved.Saved(
-                self.kernel,
-                self.eps,
-                self.order,
-                self.leaf_size,
-                self.dtype.name,
-                self.sources,
-                None if self.targets is self.sources else self.targets,
-                dict(self._chosen),
-                {output: self.operators(output) for output in self._chosen} if self.plan else {},
-                self.plan,
-            ),
-        )
+        saved.save(path, saved.Saved.of(self._planned))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Fmm:
@@ -227,41 +169,9 @@ class Fmm:
         """
         limit = memory.parse_limit(memory_limit)
         announce_compilation()
-        found = saved.load(path)
         fmm = cls.__new__(cls)
-        try:
-            fmm.kernel, fmm.dtype, fmm.eps = (
-                found.kernel,
-                validate.dtype(found.dtype),
-                validate.eps(found.eps),
-            )
-            fmm.order, fmm.leaf_size = validate.order(found.order), validate.leaf_size(found.leaf_size)
-            fmm.sources = validate.points("sources", found.sources)
-            fmm.targets = fmm.sources if found.targets is None else validate.points("targets", found.targets)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        fmm.memory_limit, fmm.plan, fmm._forecasts = limit, found.plan, {}
-        fmm._chosen, fmm._stored = dict(found.accuracy), dict(found.operators)
-        fmm._digest = fmm._identify()
+        fmm._hold(saved.load(path).planned(path), limit)
         return fmm
-
-    def _identify(self) -> str:
-        """Names the plan: what decides its results, the chosen leaves and cube among it."""
-        digest = hashlib.sha256()
-        cube = self.plan and self.plan.tree.domain.half_width
-        facts = (
-            __version__,
-            self.kernel.name,
-            self.dtype.str,
-            self.leaf_size,
-            cube,
-            self.accuracy("potential"),
-        )
-        digest.update(repr(facts).encode())
-        digest.update(self.sources.data)
-        if self.targets is not self.sources:
-            digest.update(self.targets.data)
-        return digest.hexdigest()[:24]
 
     def potential(self, charges: Any) -> da.Array:
         """The potential at every target, as a lazy array.
@@ -335,42 +245,7 @@ class Fmm:
         """
         wanted = validate.outputs(outputs)
         q = validate.charges(charges, len(self.sources), self.dtype)
-        if self.plan is None:
-            shapes = {"potential": (len(self.targets),), "gradient": (len(self.targets), 3)}
-            return {output: da.zeros(shapes[output], dtype=self.dtype) for output in wanted}
-        self._prepare(wanted)
-        graph, chunks = self._graph(self.plan, q, wanted)
-        return {
-            output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), self.dtype)
-            for output, (name, sizes) in chunks.items()
-        }
-
-    def _graph(
-        self, plan: planner.Plan, charges: Any, wanted: Sequence[str]
-    ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
-        mode = "gradient" if "gradient" in wanted else "potential"
-        return graph_build.build(
-            plan,
-            self._works,
-            self.kernel.name,
-            self.accuracy(mode),
-            charges,
-            wanted,
-            plan.tree.domain.scale,
-            self.dtype,
-            self._token(charges, mode),
-        )
-
-    @cached_property
-    def _works(self) -> reference.Shelf:
-        """What tasks refer to; shared by all evaluations, so that other processes read it once."""
-        assert self.plan is not None
-        return graph_build.works(self.plan, self._stored, self._chosen)
-
-    def _token(self, charges: Any, mode: str) -> str:
-        digest = hashlib.sha256(f"{self._digest} {mode} {self.accuracy(mode)}".encode())
-        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
-        return digest.hexdigest()[:24]
+        return self._evaluator.arrays(q, wanted, self.memory_limit)
 
     def forecast(self, outputs: Sequence[str] | str = ("potential",)) -> Forecast:
         """What one evaluation would take on the scheduler in use: its graph, seconds and memory.
@@ -397,47 +272,13 @@ class Fmm:
         >>> fmm.forecast().memory["peak"] < 2**31
         True
         """
-        wanted = validate.outputs(outputs)
-        if self.plan is None:
-            raise InputError("there are no sources or no targets: every output is zero, without any task")
-        at = layout.current()
-        if (wanted, at) not in self._forecasts:
-            operators = self.operators("gradient" if "gradient" in wanted else "potential")
-            graph, _ = self._graph(self.plan, np.zeros(len(self.sources)), wanted)
-            self._forecasts[wanted, at] = forecast(
-                self.plan, graph, operators, self.kernel, wanted, self.dtype, at
-            )
-        return self._forecasts[wanted, at].refreshed
-
-    def _prepare(self, wanted: tuple[str, ...]) -> None:
-        """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
-        client = cluster.active_client()
-        if client is not None:
-            reference.release()
-            cluster.prepare(client, lambda: self.forecast(wanted).work)
-        at = layout.current()
-        if self.memory_limit is not None:
-            found = self.forecast(wanted).memory
-            advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
-            memory.refuse(found, self.memory_limit, "memory_limit", advice)
-        if at.memory_limit:
-            found = self.forecast(wanted).memory
-            advice = "use more workers, or give them more memory"
-            memory.refuse(found, at.memory_limit, "the limit of the smallest worker", advice)
+        return self._evaluator.forecast(validate.outputs(outputs))
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
         q = validate.charges(charges, len(self.sources), self.dtype)
-        plan, operators = self.plan, self.operators(wanted)
-        if plan is None:
-            return np.zeros((len(self.targets), 3) if wanted == "gradient" else len(self.targets), self.dtype)
-        with budget() as threads:
-            q = np.asarray(q, np.float64)
-            exponent = result.exponent(q)
-            sorted_charges = result.normalized(q[plan.tree.source_order], exponent)[None, :]
-            values = serial.evaluate(plan, operators, self.kernel, sorted_charges, wanted, threads)
-            return result.gather(plan, values, self.kernel, wanted, self.dtype, exponent)
+        return self._evaluator.serial(q, wanted)
 
     def error_estimate(self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None) -> float:
         """The relative l2 error of a potential, measured against the direct sum at random targets.
@@ -467,11 +308,7 @@ class Fmm:
             raise InputError(
                 f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential"
             )
-        rng = np.random.default_rng(seed)
-        rows = rng.choice(found.size, min(int(n_samples), found.size), replace=False)
-        exact = np.asarray(direct(self.sources, np.asarray(charges), self.targets[rows], self.kernel.name))
-        wrong = float(np.linalg.norm(found[rows] - exact))
-        return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
+        return sampled_error(found, self.sources, charges, self.targets, self.kernel.name, n_samples, seed)
 
     def explain(self, outputs: Sequence[str] | str = ("potential",)) -> str:
         """What was planned, and what an evaluation of these outputs will take, as text.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 
@@ -107,3 +110,24 @@ def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
     """Few tasks, for schedulers that take milliseconds for each."""
     rng = np.random.default_rng(9274013)
     return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)
+
+
+@pytest.fixture
+def configuration_kept() -> Iterator[None]:
+    """Whatever a test does, Dask's configuration is afterwards what it was before."""
+    from taskfmm.runtime import configurations, schedulers
+
+    configurations.check({"jobqueue": {}, "kubernetes": {}}, "test")  # their defaults are registered
+    before = copy.deepcopy(dask.config.config)
+    yield
+    if schedulers._current is not None:
+        schedulers._current.close()
+    assert dask.config.config == before
+
+
+@pytest.fixture
+def written(tmp_path) -> Callable[..., list[str]]:
+    """Writes the matrix and the configuration of a batch; gives the arguments of the command."""
+    from batches import write
+
+    return partial(write, tmp_path)

@@ -83,7 +83,7 @@ def hdf5_files() -> list[bytes]:
 def hdf5(rng: random.Random) -> Iterator[Case]:
     """The reader of input files, of one vector and of many."""
     from taskfmm import errors
-    from taskfmm import io as files
+    from taskfmm.files import charges as files
 
     def read(path: Path) -> int:
         try:

@@ -245,7 +245,7 @@ OPERATORS = (
     Mutant(
         "store-writes-in-place",
         "operators/store.py",
-        "files.write_whole(path(kernel, operators.accuracy), content)",
+        "disk.write_whole(path(kernel, operators.accuracy), content)",
         "path(kernel, operators.accuracy).write_bytes(content)",
         "a full disk destroys what was kept, and a first run fails where there is no cache directory yet",
         ("store_faults",),
@@ -608,7 +608,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-charges",
-        "fmm.py",
+        "graph/evaluation.py",
         "if isinstance(charges, da.Array) else charges.data)",
         'if isinstance(charges, da.Array) else b"")',
         "two charge vectors computed together give the same potential",
@@ -616,7 +616,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-lazy-charges",
-        "fmm.py",
+        "graph/evaluation.py",
         "charges.name.encode() if isinstance",
         'b"" if isinstance',
         "two dask.arrays of charges computed together give the same potential",
@@ -624,9 +624,9 @@ AROUND = (
     ),
     Mutant(
         "gradient-at-the-order-of-potentials",
-        "fmm.py",
-        "            self.accuracy(mode),\n",
-        '            self.accuracy("potential"),\n',
+        "graph/evaluation.py",
+        "            self._planned.accuracy(mode),\n",
+        '            self._planned.accuracy("potential"),\n',
         "gradients are ten times worse than eps",
         ("accuracy",),
     ),
@@ -640,7 +640,7 @@ AROUND = (
     ),
     Mutant(
         "estimate-of-the-first-targets",
-        "fmm.py",
+        "direct_sum.py",
         "rng.choice(found.size, min(int(n_samples), found.size), replace=False)",
         "np.arange(min(int(n_samples), found.size))",
         "an error estimate that does not see most targets",
@@ -648,7 +648,7 @@ AROUND = (
     ),
     Mutant(
         "estimate-too-kind",
-        "fmm.py",
+        "direct_sum.py",
         "wrong = float(np.linalg.norm(found[rows] - exact))",
         "wrong = float(np.linalg.norm(found[rows] - exact)) / 2",
         "the error is twice what taskfmm says",
@@ -672,7 +672,7 @@ AROUND = (
     ),
     Mutant(
         "input-overwritten",
-        "output.py",
+        "files/output.py",
         "and target.samefile(source):",
         "and target == source:",
         "taskfmm run in.h5 -o ./in.h5 destroys its input",
@@ -680,19 +680,19 @@ AROUND = (
     ),
     Mutant(
         "output-not-atomic",
-        "files.py",
+        "files/disk.py",
         "    except BaseException:\n        temporary.unlink(missing_ok=True)\n        raise",
         "    except BaseException:\n        os.replace(temporary, path)\n        raise",
         "a full disk destroys the results of yesterday",
-        ("io",),
+        ("files",),
     ),
     Mutant(
         "links-followed",
-        "reader.py",
+        "files/reader.py",
         "if not isinstance(link, h5py.HardLink):",
         "if isinstance(link, h5py.SoftLink):",
         "a file from a stranger reads other files",
-        ("io",),
+        ("files",),
     ),
     Mutant(
         "failure-exits-with-0",

@@ -17,9 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 import taskfmm
-from taskfmm import io, journal
 from taskfmm.cli import main
 from taskfmm.errors import InputError
+from taskfmm.files import journal
+from taskfmm.files.charges import Batch
 
 RNG = np.random.default_rng(7718203)
 SOURCES = RNG.random((700, 3))
@@ -168,7 +169,7 @@ def test_no_vectors_and_no_targets(folder):
 
 
 def test_a_vector_that_changes_during_the_run(folder):
-    with io.Batch("in.h5") as batch:
+    with Batch("in.h5") as batch:
         batch.vector(1)
         batch._vectors[1] = b""
         with pytest.raises(InputError, match="changed while the file was in use"):

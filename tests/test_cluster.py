@@ -58,7 +58,7 @@ def test_worker_processes_give_the_serial_bits(client, directory, monkeypatch, s
                 found = fmm.evaluate(charges, output)[output].compute()
             np.testing.assert_array_equal(found, fmm.serial(charges, output))
     written = [path.stat().st_size for path in directory.iterdir()]
-    assert sum(size > fmm._works.n_bytes for size in written) == (not small)
+    assert sum(size > fmm._evaluator.works.n_bytes for size in written) == (not small)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_graph_is_small_and_nothing_warns(client, directory, large):
     """Dask warns of graphs above ten megabytes; ours has points and charges for a hundred."""
     fmm, q = large
     phi = fmm.potential(q)
-    assert fmm._works.n_bytes > 5e7
+    assert fmm._evaluator.works.n_bytes > 5e7
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         future = client.compute(phi[:10])

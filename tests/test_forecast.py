@@ -24,7 +24,7 @@ from taskfmm.graph.schedule import Tasks, critical_path, simulate
 from taskfmm.operators.levels import load
 from taskfmm.operators.rates import DEFAULT
 from taskfmm.plan.cost import row_sums
-from taskfmm.runtime import layout
+from taskfmm.runtime import layout, threads
 from taskfmm.runtime.layout import Layout
 
 BOTH = ("potential", "gradient")
@@ -41,7 +41,7 @@ def total(found, operator, name):
 
 @pytest.mark.parametrize("outputs", [("potential",), ("gradient",), BOTH])
 def test_every_task_is_counted_and_no_other(fmm, charges, outputs):
-    graph, _ = fmm._graph(fmm.plan, charges, outputs)
+    graph, _ = fmm._evaluator.graph(charges, outputs)
     assert {_bare(key) for key in graph} == set(counted(fmm, outputs)[0])
 
 
@@ -65,7 +65,7 @@ def test_counts_are_those_of_the_lists(fmm):
 def test_bytes_are_those_of_the_tasks(clustered, outputs):
     """Results to the byte; scratch by what NumPy and Numba allocate in a task."""
     fmm = taskfmm.Fmm(clustered.sources, order=6, leaf_size=30)  # tasks of ordinary size
-    graph, _ = fmm._graph(fmm.plan, np.ones(len(fmm.sources)), outputs)
+    graph, _ = fmm._evaluator.graph(np.ones(len(fmm.sources)), outputs)
     found, _ = counted(fmm, outputs)
     measured = {}
 
@@ -104,7 +104,7 @@ def test_bytes_are_those_of_the_tasks(clustered, outputs):
 
 def test_one_thread_runs_the_tasks_in_the_foretold_order(clustered):
     # Dask breaks ties by the names of tasks, and so by their token: that of a forecast belongs to zero charges
-    graph, chunks = clustered._graph(clustered.plan, np.zeros(len(clustered.sources)), ("potential",))
+    graph, chunks = clustered._evaluator.graph(np.zeros(len(clustered.sources)), ("potential",))
     name, sizes = chunks["potential"]
     ran = []
 
@@ -189,7 +189,7 @@ def test_facts_are_plain_data(fmm):
     assert json.loads(json.dumps(found))["forecast"]["outputs"] == list(BOTH)
     forecast = found["forecast"]
     assert forecast["tasks"] == sum(found["tasks"].values()) == len(fmm.forecast(BOTH).keys)
-    graph, _ = fmm._graph(fmm.plan, np.zeros(len(fmm.sources)), BOTH)
+    graph, _ = fmm._evaluator.graph(np.zeros(len(fmm.sources)), BOTH)
     assert forecast["edges"] == sum(len(task.dependencies) for task in graph.values())
     assert forecast["parallelism"] >= 1.0
     assert forecast["largest_task"]["bytes"] > 0
@@ -205,7 +205,8 @@ def test_nothing_is_foretold_without_points():
 
 
 def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
-    monkeypatch.setattr(layout, "n_cores", lambda: 8)
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(threads, "most_numba_threads", lambda: 8)
     with dask.config.set(scheduler="synchronous"):
         assert layout.current() == Layout("synchronous", 1, 1, 8)
     with dask.config.set(scheduler="threads", num_workers=2):
@@ -216,7 +217,7 @@ def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
         assert layout.current() == Layout("threads", 1, 5, 1)
     with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler=pool):
         assert layout.current() == Layout("threads", 1, 2, 4)
-    monkeypatch.setattr(layout, "concurrent_calls_are_safe", lambda: False)
+    monkeypatch.setattr(threads, "threading_layer", lambda: "workqueue")
     with dask.config.set(scheduler="threads", num_workers=2):
         assert layout.current().loop_threads == 1
 

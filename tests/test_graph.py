@@ -296,7 +296,7 @@ def test_tasks_refer_to_arrays_and_hold_none(clustered, charges_of):
     assert set(names.values()) == {1}
     holders = [key[0].split("-")[0] for key, found in refs.items() if any(r.name == "charges" for r in found)]
     assert holders == ["charges"]
-    assert {name for name in names if name != "charges"} == set(clustered._works.values)
+    assert {name for name in names if name != "charges"} == set(clustered._evaluator.works.values)
 
 
 def test_a_dask_array_in_several_chunks(fmm, charges, serial):

@@ -18,8 +18,9 @@ import pytest
 from h5py import h5d, h5p, h5s, h5t
 
 import taskfmm
-from taskfmm import io
 from taskfmm.errors import InputError
+from taskfmm.files import charges as io
+from taskfmm.files import input as reading
 
 RNG = np.random.default_rng(441907)
 SOURCES = RNG.random((50, 3))
@@ -87,7 +88,7 @@ def test_more_than_deflate_can_hold(path):
 def test_more_than_this_machine_holds(path, monkeypatch):
     with h5py.File(path, "a") as file:
         file["sources"] = SOURCES
-    monkeypatch.setattr(io, "memory", lambda: 1000)
+    monkeypatch.setattr(reading, "memory", lambda: 1000)
     assert "this machine has 1.0e+03" in refusal(path)
 
 
@@ -213,7 +214,8 @@ def bomb() -> bytes:
 
 MEASURE = """
 import resource, sys
-from taskfmm import errors, io
+from taskfmm import errors
+from taskfmm.files import charges as io
 def peak():
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 before = peak()
@@ -267,21 +269,21 @@ def test_places_that_are_no_files(tmp_path):
 def test_a_file_that_changes_while_it_is_read(path, monkeypatch):
     with h5py.File(path, "a") as file:
         file["sources"] = SOURCES
-    rows = io._Input._fill
+    rows = reading.InputFile._fill
 
     def fill_and_touch(*arguments):
         rows(*arguments)
         os.utime(path, (1, 1))
 
-    monkeypatch.setattr(io._Input, "_fill", fill_and_touch)
+    monkeypatch.setattr(reading.InputFile, "_fill", fill_and_touch)
     assert "changed while it was read" in refusal(path)
 
 
 def test_a_library_that_crashes_or_hangs_takes_only_its_own_process(path, monkeypatch, tmp_path):
     with h5py.File(path, "a") as file:
         file["sources"] = SOURCES
-    reader = (Path(io.__file__).parent / "reader.py").read_text()
-    monkeypatch.setattr(io, "__file__", str(tmp_path / "io.py"))
+    reader = (Path(reading.__file__).parent / "reader.py").read_text()
+    monkeypatch.setattr(reading, "__file__", str(tmp_path / "input.py"))
     for what, part in [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the HDF5 library ended (-11)"),
         ("SECONDS = 0.5\nold = contents\ndef contents(file):\n    while True: pass", "takes too long"),

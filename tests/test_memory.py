@@ -12,9 +12,9 @@ from distributed import Client
 import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError, MemoryLimitError, TaskfmmError
+from taskfmm.files.charges import write_cloud
 from taskfmm.generate import cloud
 from taskfmm.graph.effort import n_bytes
-from taskfmm.io import write_cloud
 from taskfmm.runtime import layout, memory
 
 MANY = 10**9

@@ -16,7 +16,7 @@ import pytest
 from conftest import others_can_read
 
 import taskfmm
-from taskfmm import files
+from taskfmm.files import disk
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, cache, expansions, rates, store
 
@@ -160,7 +160,7 @@ def test_a_disk_that_is_full(kept, operators, caplog, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "write_all", full)
+    monkeypatch.setattr(disk, "write_all", full)
     ask(operators, caplog, built=1, warned=1)
     assert os.listdir(kept.parent) == [kept.name]
     assert kept.read_bytes() == content

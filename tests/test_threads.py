@@ -71,6 +71,7 @@ def test_the_threaded_scheduler_shares_the_cores(four_cores, workers, numba_thre
     found = dask.compute(*(dask.delayed(share)(i) for i in range(8)), **how)
     expected = numba_threads if workers == 1 or threads.concurrent_calls_are_safe() else 1
     assert set(found) == {(workers, expected)}
+    assert threads.foretold(workers) == expected
 
 
 def test_an_own_pool_of_the_caller_counts(four_cores):

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.batches.matrix import Case
 from benchmarks.batches.scheduling import Config, for_case
-from benchmarks.evaluate import environment
+from benchmarks.fresh import environment
 
 ROOT = Path(__file__).parents[2]
 

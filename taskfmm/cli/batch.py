@@ -10,9 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 import taskfmm
-from taskfmm import io
 from taskfmm.cli.planner import Planner
-from taskfmm.journal import Journal
+from taskfmm.files.charges import Batch
+from taskfmm.files.journal import Journal
+from taskfmm.files.output import OutputFile
 from taskfmm.runtime.blocks import each_block
 from taskfmm.runtime.progress import progress
 
@@ -30,10 +31,9 @@ def evaluate(
     was: the journal is refused unless input, settings, version and plan are the same.
     """
     settings = planner.settings
-    with io.Batch(input_path, planner.points) as data:
-        started = time.perf_counter()
+    with Batch(input_path, planner.points) as data:
         fmm = planner.make(data)
-        planned = time.perf_counter()
+        started = time.perf_counter()
         run = {**settings, "input": data.digest, "outputs": names, "plan": _plan(fmm, names)}
         shapes = _shapes(fmm, names)
         with Journal(Path(f"{output}.part"), run, data.n_vectors, shapes) as journal:
@@ -46,20 +46,16 @@ def evaluate(
                         )
                     journal.finish(vector)
                     bar.update()
-            report: dict[str, Any] = {
-                "n_sources": len(data.sources),
-                "n_targets": len(fmm.targets),
+            report = planner.report(data) | {
                 "n_vectors": data.n_vectors,
                 "n_found": len(found),
-                **settings,
-                "plan_seconds": planner.seconds + planned - started,
-                "evaluation_seconds": time.perf_counter() - planned,
+                "evaluation_seconds": time.perf_counter() - started,
             }
             if n_check and data.n_vectors:
                 first = journal.read(0, "potential")
                 report["error_estimate"] = float(fmm.error_estimate(data.vector(0), first, n_check))
             whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-            with io.OutputFile(output, whole) as file:
+            with OutputFile(output, whole) as file:
                 for vector, name, row, block in journal.blocks():
                     file.write(name, (vector, row), block)
                 file.attributes(settings)

@@ -16,12 +16,13 @@ from taskfmm.cli.group import main
 @click.option("--charges", type=click.Choice(["signed", "positive"]), default="signed", show_default=True)
 def generate(shape: str, n: int, output: str, seed: int | None, charges: str) -> None:
     """Write a random cloud of charges, ready for `taskfmm run`."""
-    from taskfmm import io
+    from taskfmm.files.charges import write_cloud
+    from taskfmm.files.output import check_output
     from taskfmm.generate import cloud, new_seed
 
-    io.check_output(output)
+    check_output(output)
     seed = new_seed() if seed is None else seed
     sources, values = cloud(shape, n, signed=charges == "signed", seed=seed)
     settings = {"shape": shape, "seed": seed, "version": taskfmm.__version__}
-    io.write_cloud(output, sources, values, settings)
+    write_cloud(output, sources, values, settings)
     click.echo(f"wrote {n} points ({shape}, charges {charges}, seed {seed}) to {output}")

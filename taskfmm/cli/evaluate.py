@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-import taskfmm
 from taskfmm.cli.group import main
 from taskfmm.cli.options import input_file, refuse_with_plan, with_plan_options, with_scheduler
 from taskfmm.cli.planner import Planner, from_file, from_options
@@ -48,14 +47,14 @@ def run(
 
     With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs /charges only.
     """
-    from taskfmm import io
+    from taskfmm.files.output import check_output
 
-    io.check_output(output, input_path)
+    check_output(output, input_path)
     if plan_path is None:
         planner = from_options(**options)
     else:
         refuse_with_plan(context)
-        io.check_output(output, plan_path)
+        check_output(output, plan_path)
         planner = from_file(plan_path, options["memory_limit"])
     names = ("potential", "gradient") if gradient else ("potential",)
     if charges_batch:
@@ -77,19 +76,17 @@ def _evaluate(
     """Plan, evaluate and write one vector, block by block; returns what there is to report."""
     import numpy as np
 
-    from taskfmm import io
+    from taskfmm.files import charges
+    from taskfmm.files.output import OutputFile
     from taskfmm.runtime.blocks import each_block
     from taskfmm.runtime.progress import progress
 
-    data = io.read(input_path, planner.points)
-    started = time.perf_counter()
+    data = charges.read(input_path, planner.points)
     fmm = planner.make(data)
-    planned = time.perf_counter()
+    started = time.perf_counter()
     arrays = fmm.evaluate(data.charges, outputs=names)
-    n_targets = len(arrays["potential"])
-    report = {"n_sources": len(data.sources), "n_targets": n_targets, **planner.settings}
-    checked = np.empty(n_targets if check else 0)
-    with io.OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
+    checked = np.empty(len(arrays["potential"]) if check else 0)
+    with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
         def write(name: str, first: int, block: np.ndarray) -> None:
             file.write(name, first, block)
@@ -98,8 +95,7 @@ def _evaluate(
 
         with progress():
             each_block(arrays, write)
-        report["plan_seconds"] = planner.seconds + planned - started
-        report["evaluation_seconds"] = time.perf_counter() - planned
+        report = planner.report(data) | {"evaluation_seconds": time.perf_counter() - started}
         if check:
             report["error_estimate"] = float(fmm.error_estimate(data.charges, checked, N_CHECK))
         file.attributes(planner.settings)
@@ -120,18 +116,17 @@ def plan(
 
     Reads /sources (n, 3) and optionally /targets (m, 3).
     """
-    from taskfmm import io
+    from taskfmm.files.charges import read_points
+    from taskfmm.files.output import check_output
 
-    io.check_output(output, input_path)
+    check_output(output, input_path)
     planner = from_options(**options)
-    data = io.read_points(input_path)
-    started = time.perf_counter()
+    data = read_points(input_path)
     fmm = planner.make(data)
-    planned = time.perf_counter()
+    started = time.perf_counter()
     fmm.save(output)
-    report = {"n_sources": len(data.sources), "n_targets": len(fmm.targets), **planner.settings}
-    seconds = {"plan_seconds": planned - started, "save_seconds": time.perf_counter() - planned}
-    _report({**report, **seconds, "output": output}, as_json)
+    seconds = time.perf_counter() - started
+    _report({**planner.report(data), "save_seconds": seconds, "output": output}, as_json)
 
 
 @main.command()
@@ -143,14 +138,12 @@ def explain(
     as_json: bool,
 ) -> None:
     """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
-    from taskfmm import io
+    from taskfmm.files.charges import read
 
-    data = io.read(input_path)
-    started = time.perf_counter()
-    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
-    seconds = time.perf_counter() - started
+    planner = from_options(**options)
+    fmm = planner.make(read(input_path))
     if as_json:
-        found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": seconds}
+        found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": planner.seconds}
         click.echo(json.dumps(found))
     else:
         click.echo(f"{fmm}\n\n{fmm.explain()}")

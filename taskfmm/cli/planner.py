@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import taskfmm
 
 
-@dataclass(frozen=True)
 class Planner:
     """Makes a plan of what an input file holds.
 
-    make : from `taskfmm.io.Charges` or `taskfmm.io.Batch`
+    make : from `taskfmm.files.charges.Charges`, `Points` or `Batch`
     settings : to record with the results
     points : sources and targets where the plan is there already; input files need not hold them
-    seconds : taken to load it
+    seconds : taken so far, to load it or to make it
     """
 
-    make: Callable[[Any], taskfmm.Fmm]
-    settings: dict[str, Any]
-    points: Any = None
-    seconds: float = 0.0
+    def __init__(
+        self,
+        make: Callable[[Any], taskfmm.Fmm],
+        eps: float,
+        kernel: str,
+        points: Any = None,
+        seconds: float = 0.0,
+    ) -> None:
+        self._make = make
+        self.settings = {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
+        self.points = points
+        self.seconds = seconds
+
+    def make(self, data: Any) -> taskfmm.Fmm:
+        """The plan for these points."""
+        started = time.perf_counter()
+        fmm = self._make(data)
+        self.seconds += time.perf_counter() - started
+        return fmm
+
+    def report(self, data: Any) -> dict[str, Any]:
+        """What there is to say of every plan that was made."""
+        sizes = {
+            "n_sources": len(data.sources),
+            "n_targets": len(data.sources if data.targets is None else data.targets),
+        }
+        return {**sizes, **self.settings, "plan_seconds": self.seconds}
 
 
 def from_options(**options: Any) -> Planner:
     """Of the points in the input file."""
     return Planner(
         lambda data: taskfmm.Fmm(data.sources, targets=data.targets, **options),
-        _settings(options["eps"], options["kernel"]),
+        options["eps"],
+        options["kernel"],
     )
 
 
@@ -40,8 +62,4 @@ def from_file(path: str, memory_limit: str | None) -> Planner:
     fmm = taskfmm.Fmm.load(path, memory_limit=memory_limit)
     targets = None if fmm.targets is fmm.sources else fmm.targets
     seconds = time.perf_counter() - started
-    return Planner(lambda _: fmm, _settings(fmm.eps, fmm.kernel.name), (fmm.sources, targets), seconds)
-
-
-def _settings(eps: float, kernel: str) -> dict[str, Any]:
-    return {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
+    return Planner(lambda _: fmm, fmm.eps, fmm.kernel.name, (fmm.sources, targets), seconds)

@@ -10,6 +10,7 @@ import click
 import taskfmm
 from taskfmm.cli.group import main
 from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
+from taskfmm.cli.planner import from_options
 
 
 @main.command()
@@ -38,10 +39,10 @@ def profile(
     """
     import dask
 
-    from taskfmm import io
+    from taskfmm.files.charges import read
 
-    data = io.read(input_path)
-    fmm = taskfmm.Fmm(data.sources, targets=data.targets, **options)
+    data = read(input_path)
+    fmm = from_options(**options).make(data)
     names = ("potential", "gradient") if gradient else ("potential",)
     dask.compute(fmm.evaluate(-data.charges, outputs=names))
     with taskfmm.profile() as found:

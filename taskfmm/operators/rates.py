@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from taskfmm import files
+from taskfmm.files import disk
 from taskfmm.operators.cache import directory
 
 logger = logging.getLogger("taskfmm")
@@ -93,7 +93,7 @@ def current() -> Rates:
     if not is_kept():
         return DEFAULT
     try:
-        kept = json.loads(files.read_whole(path(), LARGEST))
+        kept = json.loads(disk.read_whole(path(), LARGEST))
         if kept["sha256"] != _digest(kept["rates"]):
             raise ValueError("changed since it was written")
         rates = Rates(**{field.name: float(kept["rates"][field.name]) for field in fields(Rates)})
@@ -117,7 +117,7 @@ def is_kept() -> bool:
 def keep(rates: Rates) -> Path:
     """Write this machine's rates; raises OSError where the cache cannot be written."""
     final, found = path(), asdict(rates)
-    files.write_whole(final, json.dumps({"rates": found, "sha256": _digest(found)}, indent=1).encode())
+    disk.write_whole(final, json.dumps({"rates": found, "sha256": _digest(found)}, indent=1).encode())
     current.cache_clear()
     return final
 

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from taskfmm import files
+from taskfmm.files import disk
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.cache import directory
@@ -78,7 +78,7 @@ def save(kernel: Kernel, operators: Expansions) -> None:
         file.attrs["identity"] = _identity(kernel, operators.accuracy)
     with image.getbuffer() as content:
         content[:FRONT] = _front(content[FRONT:])
-        files.write_whole(path(kernel, operators.accuracy), content)
+        disk.write_whole(path(kernel, operators.accuracy), content)
 
 
 def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
@@ -92,7 +92,7 @@ def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
         They are not there whole and unchanged.
     """
     source = path(kernel, accuracy)
-    content = memoryview(files.read_whole(source, LARGEST))
+    content = memoryview(disk.read_whole(source, LARGEST))
     if content[:FRONT] != _front(content[FRONT:]):
         raise OSError(f"{source}: cut short, or changed since it was written")
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import near as near_field
-from taskfmm.passes import source, target, transfer
+from taskfmm.passes import result, source, target, transfer
 from taskfmm.plan.plan import Plan
 
 
@@ -66,3 +66,20 @@ def evaluate(
                     )
                 values.append(far)
     return values + [near_field.near(work, charges, name, output, threads) for work in plan.near]
+
+
+def run(
+    plan: Plan,
+    operators: Operators,
+    kernel: Kernel,
+    charges: np.ndarray,
+    output: str,
+    dtype: np.dtype,
+    threads: int = 1,
+) -> np.ndarray:
+    """One output at every target; charges and result are in the caller's order and units."""
+    q = np.asarray(charges, np.float64)
+    power = result.exponent(q)
+    ranked = result.normalized(q[plan.tree.source_order], power)[None, :]
+    values = evaluate(plan, operators, kernel, ranked, output, threads)
+    return result.gather(plan, values, kernel, output, dtype, power)

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import files
 from taskfmm.errors import StorageError
+from taskfmm.files import disk
 from taskfmm.plan import hdf5
 from taskfmm.plan.outline import Maker, Outline, fits
 from taskfmm.version import __version__
@@ -86,8 +86,8 @@ def write(
     path = Path(path).absolute()
     outline = Outline(values, named)
     try:
-        files.refuse_odd(path)
-        with files.replacing(path, lasting) as descriptor:
+        disk.refuse_odd(path)
+        with disk.replacing(path, lasting) as descriptor:
             _write(descriptor, outline, attributes or {})
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -110,7 +110,7 @@ def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any]) -> 
         "size": os.fstat(descriptor).st_size,
         "outline": [place, len(text), hashlib.sha256(text).hexdigest()],
     }
-    files.write_all(descriptor, _front(json.dumps(facts).encode()))
+    disk.write_all(descriptor, _front(json.dumps(facts).encode()))
 
 
 def _front(line: bytes) -> bytes:
@@ -248,7 +248,7 @@ class PlanFile:
 
 def _mapped(path: Path) -> np.ndarray:
     """The bytes of a file, copied when they are written to; uint8."""
-    descriptor = files.open_regular(path)
+    descriptor = disk.open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
         if size <= FRONT:

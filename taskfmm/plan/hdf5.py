@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from taskfmm import files
+from taskfmm.files import disk
 
 BLOCK = 2**23
 """Bytes copied and written at a time."""
@@ -100,7 +100,7 @@ def _put(descriptor: int, file: Any, name: str, arrays: list[np.ndarray]) -> lis
     for block in _blocks(arrays):
         if block.size:
             block = np.ascontiguousarray(block)
-            files.write_all(descriptor, block.data, at)
+            disk.write_all(descriptor, block.data, at)
             crc = zlib.crc32(block.data, crc)
             at += block.nbytes
     return [arrays[0].dtype.name, place, (at - place) // arrays[0].itemsize, crc]

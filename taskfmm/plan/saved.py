@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
 from taskfmm.kernels import KERNELS, Kernel
@@ -20,6 +21,7 @@ from taskfmm.plan import file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
 from taskfmm.plan.plan import Plan
+from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
 from taskfmm.plan.work import Chunk, FarShard, PointsToPoints
 from taskfmm.tree.octree import Octree
@@ -39,7 +41,7 @@ EXPANSIONS = dict(
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What makes an `Fmm`, beside what follows from it.
+    """What was planned, as values that a file can hold.
 
     order, leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
@@ -58,6 +60,36 @@ class Saved:
     accuracy: dict[str, Accuracy]
     operators: dict[str, Operators]
     plan: Plan | None
+
+    @classmethod
+    def of(cls, planned: Planned) -> Saved:
+        """With the accuracy of every output that can be reached, and its operators."""
+        asked, reachable = planned.asked, planned.reachable()
+        return cls(
+            asked.kernel,
+            asked.eps,
+            asked.order,
+            planned.leaf_size,
+            asked.dtype.name,
+            planned.sources,
+            None if planned.targets is planned.sources else planned.targets,
+            reachable,
+            {output: planned.operators(output) for output in reachable} if planned.plan else {},
+            planned.plan,
+        )
+
+    def planned(self, path: str | os.PathLike[str]) -> Planned:
+        """Checked like what a caller gives; raises InputError, which names the file."""
+        try:
+            dtype, eps, order = validate.dtype(self.dtype), validate.eps(self.eps), validate.order(self.order)
+            leaf_size = validate.leaf_size(self.leaf_size)
+            sources = validate.points("sources", self.sources)
+            targets = sources if self.targets is None else validate.points("targets", self.targets)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        asked = Asked(self.kernel, dtype, eps, order)
+        own = dict(self.accuracy), dict(self.operators)
+        return Planned(asked, leaf_size, sources, targets, self.plan, *own)
 
 
 _SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "accuracy")

@@ -13,7 +13,7 @@ from dask.base import get_scheduler
 from dask.system import CPU_COUNT
 
 from taskfmm.runtime import cluster, settings
-from taskfmm.runtime.threads import concurrent_calls_are_safe, n_cores
+from taskfmm.runtime.threads import foretold, n_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,7 @@ def _plural(n: int, noun: str) -> str:
 
 def local_threads(threads: int) -> Layout:
     """Dask's threads in this process."""
-    safe = threads == 1 or concurrent_calls_are_safe()
-    return Layout("threads", 1, threads, _loop_threads(threads) if safe else 1)
-
-
-def _loop_threads(tasks: int) -> int:
-    """Numba threads of a task beside so many others, as the thread budget will have it."""
-    fits = max(1, n_cores() // tasks)
-    asked = settings.numba_threads() or fits
-    return min(asked, n_cores() if settings.oversubscribe() else fits)
+    return Layout("threads", 1, threads, foretold(threads))
 
 
 def current(client: Any = None) -> Layout:
@@ -72,12 +64,12 @@ def current(client: Any = None) -> Layout:
     if hasattr(getattr(get, "__self__", None), "scheduler_info"):
         return _of_client(get.__self__)
     if get is local.get_sync:
-        return Layout("synchronous", 1, 1, _loop_threads(1))
+        return Layout("synchronous", 1, 1, foretold(1))
     pool = dask.config.get("pool", None)
     wanted = dask.config.get("num_workers", None)
     if get is multiprocessing.get:
         wanted = wanted or CPU_COUNT
-        return Layout("processes", wanted, 1, _loop_threads(n_cores()))
+        return Layout("processes", wanted, 1, foretold())
     if isinstance(get, functools.partial):  # an executor as the scheduler
         return local_threads(int(get.args[1]))
     if get is None or get is threaded.get:

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from types import ModuleType
@@ -105,34 +105,44 @@ def numba_threads() -> int:
         The configuration asks for something that is no number of threads, or for a threading layer that cannot
         be had.
     """
+    return _granted(*_place(), say_once)
+
+
+def foretold(tasks: int = 0) -> int:
+    """What `numba_threads` will be in each of so many tasks at once; 0: they will not know how many they are."""
+    tasks = tasks or cores()
+    return _granted(tasks, max(1, cores() // tasks), say=lambda _: None)
+
+
+def _granted(tasks: int, each: int, say: Callable[[str], None]) -> int:
+    """Numba threads for a task beside so many, which gets ``each`` unasked; ``say`` hears why it may be fewer."""
     layer = threading_layer()
-    tasks, each = _place()
     asked = settings.numba_threads()
     wanted = asked or each
     if wanted == 1 or _forked:
         return 1
     if tasks > 1 and layer == "workqueue":
-        say_once(
+        say(
             "Numba's threading layer is workqueue, which cannot run loops of several tasks at once: loops run "
             "on one thread each. OpenMP or TBB would allow more"
         )
         return 1
     if wanted > each and not settings.oversubscribe():
-        wanted = _what_fits(wanted, tasks)
+        wanted = _what_fits(wanted, tasks, say)
     if asked and wanted > most_numba_threads():
-        say_once(
+        say(
             f"taskfmm.numba-threads asks for {wanted}, and this process was started with {most_numba_threads()} "
             "Numba threads: set NUMBA_NUM_THREADS (for workers in distributed.nanny.environ)"
         )
     return min(wanted, most_numba_threads())
 
 
-def _what_fits(wanted: int, tasks: int) -> int:
+def _what_fits(wanted: int, tasks: int, say: Callable[[str], None]) -> int:
     beside = _siblings(int(time.monotonic() / SIBLINGS_KEPT)) if _distributed() else 1
     fits = max(1, cores() // (tasks * beside))
     if wanted > fits:
         processes = f"{beside} worker processes x " if beside > 1 else ""
-        say_once(
+        say(
             f"{processes}{tasks} tasks at once x {wanted} Numba threads are more than {cores()} cores: "
             f"each loop takes {fits}. Lower taskfmm.numba-threads or the number of Dask threads"
         )

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import files
 from taskfmm.errors import InputError
-from taskfmm.output import take_room, unwritable
+from taskfmm.files import disk
+from taskfmm.files.output import take_room, unwritable
 
 PAGE = 4096
 """Bytes of the description."""
@@ -91,7 +91,7 @@ class Journal:
         rows = np.ascontiguousarray(block, self._shapes[name][1])
         place = self._place(vector, name) + first * math.prod(rows.shape[1:]) * rows.itemsize
         try:
-            files.write_all(self._descriptor, rows.reshape(-1).view(np.uint8).data, place)
+            disk.write_all(self._descriptor, rows.reshape(-1).view(np.uint8).data, place)
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -99,7 +99,7 @@ class Journal:
         """Mark a vector as finished, once its values are on the disk."""
         try:
             os.fsync(self._descriptor)
-            files.write_all(self._descriptor, self._digest(vector), PAGE + MARK * vector)
+            disk.write_all(self._descriptor, self._digest(vector), PAGE + MARK * vector)
             os.fsync(self._descriptor)
         except OSError as error:
             raise unwritable(self.path, error) from error
@@ -142,7 +142,7 @@ class Journal:
             # The description comes last: a file without one holds nothing yet.
             take_room(self._descriptor, self._first + self._n_vectors * self._vector)
             os.fsync(self._descriptor)
-            files.write_all(self._descriptor, mine)
+            disk.write_all(self._descriptor, mine)
         elif page != mine:
             raise InputError(f"{self.path}: {_difference(page, run)}: remove it, or give another output")
 

@@ -1,4 +1,4 @@
-"""A process of its own that reads one HDF5 file of a user; run by `taskfmm.io`, which writes to it and reads back.
+"""A process of its own that reads one HDF5 file of a user; `files/input.py` runs it, writes to it and reads back.
 
 The HDF5 library trusts what it reads. A damaged or hostile file can crash it, send it round in circles or have it
 inflate a megabyte to gigabytes. All of that happens to this process alone, which has little memory and time, loads

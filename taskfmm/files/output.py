@@ -15,8 +15,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from taskfmm import files
 from taskfmm.errors import InputError
+from taskfmm.files import disk
 
 CHUNK_ROWS = 2**15
 """Rows with a checksum of their own: a damaged file loses these, not all."""
@@ -79,7 +79,7 @@ class OutputFile:
     def __enter__(self) -> OutputFile:
         check_output(self.path)
         try:
-            self._descriptor = self._stack.enter_context(files.replacing(self.path))
+            self._descriptor = self._stack.enter_context(disk.replacing(self.path))
             room = sum(_room(shape, dtype) for shape, dtype in self._shapes.values())
             take_room(self._descriptor, room + 2**16)
         except OSError as error:
@@ -171,7 +171,7 @@ class _Sink(RawIOBase):
     def write(self, content: Any) -> int:
         if self.failed is None:
             try:
-                files.write_all(self._descriptor, content, self._place)
+                disk.write_all(self._descriptor, content, self._place)
             except OSError as error:
                 self.failed = error
         if self.failed is not None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import taskfmm
-from taskfmm import files, io, output
 from taskfmm.errors import InputError
+from taskfmm.files import charges, disk, output
+from taskfmm.files.output import OutputFile, check_output
 
 RNG = np.random.default_rng(518377)
 SOURCES = RNG.random((50, 3))
@@ -39,7 +40,7 @@ def refusal(call, *args) -> str:
 
 def test_sources_charges_and_targets(tmp_path):
     targets = RNG.random((8, 3)).astype(">f4")
-    found = io.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES, targets=targets))
+    found = charges.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES, targets=targets))
     np.testing.assert_array_equal(found.sources, SOURCES)
     np.testing.assert_array_equal(found.charges, CHARGES)
     np.testing.assert_array_equal(found.targets, targets)
@@ -47,7 +48,7 @@ def test_sources_charges_and_targets(tmp_path):
 
 
 def test_without_targets(tmp_path):
-    found = io.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES))
+    found = charges.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES))
     assert found.targets is None
 
 
@@ -71,19 +72,19 @@ def test_without_targets(tmp_path):
 )
 def test_refused_contents_name_the_file_and_the_dataset(tmp_path, datasets, part):
     path = write(tmp_path / "in.h5", **datasets)
-    text = refusal(io.read, path)
+    text = refusal(charges.read, path)
     assert text.startswith(f"{path}: ")
     assert part in text
 
 
 def test_files_that_are_not_hdf5(tmp_path):
-    assert "no such file" in refusal(io.read, tmp_path / "none.h5")
-    assert "not a regular file" in refusal(io.read, tmp_path)
+    assert "no such file" in refusal(charges.read, tmp_path / "none.h5")
+    assert "not a regular file" in refusal(charges.read, tmp_path)
     (tmp_path / "text.h5").write_text("sources")
-    assert "cannot be read as HDF5" in refusal(io.read, tmp_path / "text.h5")
+    assert "cannot be read as HDF5" in refusal(charges.read, tmp_path / "text.h5")
     whole = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    assert "cannot be read as HDF5" in refusal(io.read, tmp_path / "cut.h5")
+    assert "cannot be read as HDF5" in refusal(charges.read, tmp_path / "cut.h5")
 
 
 def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
@@ -91,35 +92,35 @@ def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
     path = write(tmp_path / "in.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file["sources"] = h5py.ExternalLink("other.h5", "/sources")
-    assert "a link to data elsewhere" in refusal(io.read, path)
+    assert "a link to data elsewhere" in refusal(charges.read, path)
 
     SOURCES.tofile(tmp_path / "raw")
     path = write(tmp_path / "raw.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file.create_dataset("sources", SOURCES.shape, "f8", external=[(str(tmp_path / "raw"), 0, 50 * 24)])
-    assert "stored in other files" in refusal(io.read, path)
+    assert "stored in other files" in refusal(charges.read, path)
 
     layout = h5py.VirtualLayout(SOURCES.shape, "f8")
     layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "sources", SOURCES.shape)
     path = write(tmp_path / "virtual.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file.create_virtual_dataset("sources", layout)
-    assert "stored in other files" in refusal(io.read, path)
+    assert "stored in other files" in refusal(charges.read, path)
 
 
 def test_flipped_bytes_are_noticed(tmp_path):
     path = tmp_path / "in.h5"
-    io.write_cloud(path, SOURCES, CHARGES, {})
+    charges.write_cloud(path, SOURCES, CHARGES, {})
     raw = bytearray(path.read_bytes())
     place = raw.index(SOURCES[20].tobytes())
     raw[place] ^= 1
     path.write_bytes(raw)
-    assert "damaged" in refusal(io.read, path)
+    assert "damaged" in refusal(charges.read, path)
 
 
 def test_an_output_reads_back_with_its_settings(tmp_path):
     path = tmp_path / "out.h5"
-    with io.OutputFile(path, {**SHAPES, "empty": ((0,), CHARGES.dtype)}) as output:
+    with OutputFile(path, {**SHAPES, "empty": ((0,), CHARGES.dtype)}) as output:
         output.write("potential", 0, CHARGES)
         output.attributes({"eps": 1e-6, "kernel": "laplace"})
         assert not path.exists()
@@ -140,7 +141,7 @@ def test_an_output_reads_back_with_its_settings(tmp_path):
 def test_a_failed_output_leaves_the_old_one(tmp_path, error):
     path = tmp_path / "out.h5"
     path.write_bytes(b"old")
-    with pytest.raises(error), io.OutputFile(path, SHAPES) as output:
+    with pytest.raises(error), OutputFile(path, SHAPES) as output:
         output.write("potential", 0, CHARGES)
         raise error
     assert path.read_bytes() == b"old"
@@ -153,10 +154,11 @@ def test_a_full_disk_leaves_the_old_output(tmp_path, limit):
     # In a process of its own: a library that writes past the limit may take the process down.
     code = f"""
 import resource, numpy as np
-from taskfmm import errors, io
+from taskfmm import errors
+from taskfmm.files.output import OutputFile
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
 try:
-    with io.OutputFile("out.h5", {{"potential": ((10_000,), np.dtype(float))}}) as output:
+    with OutputFile("out.h5", {{"potential": ((10_000,), np.dtype(float))}}) as output:
         output.write("potential", 0, np.ones(10_000))
 except errors.InputError as error:
     print(error)
@@ -175,8 +177,10 @@ def test_a_disk_that_fails_in_the_middle_leaves_the_old_output(tmp_path, after):
     """Room was taken, but the disk fails all the same: HDF5, which might crash or hang, must not hear of it."""
     code = f"""
 import numpy as np
-from taskfmm import errors, files, io
-write_all, calls = files.write_all, []
+from taskfmm import errors
+from taskfmm.files import disk
+from taskfmm.files.output import OutputFile
+write_all, calls = disk.write_all, []
 
 def failing(descriptor, content, place=0):
     calls.append(place)
@@ -184,9 +188,9 @@ def failing(descriptor, content, place=0):
         raise OSError(5, "Input/output error")
     write_all(descriptor, content, place)
 
-files.write_all = failing
+disk.write_all = failing
 try:
-    with io.OutputFile("out.h5", {{"gradient": ((400_000, 3), np.dtype(float))}}) as output:
+    with OutputFile("out.h5", {{"gradient": ((400_000, 3), np.dtype(float))}}) as output:
         for first in range(390_000, -1, -10_000):
             output.write("gradient", first, np.ones((10_000, 3)))
 except errors.InputError as error:
@@ -203,7 +207,7 @@ except errors.InputError as error:
 def test_after_a_failure_hdf5_reads_back_what_it_wrote(tmp_path, monkeypatch):
     """Its index of many chunks leaves its cache and comes back; zeros instead can send it round in circles."""
     sink = output._Sink(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT))
-    monkeypatch.setattr(files, "write_all", lambda *_: os.pwrite(-1, b"", 0))
+    monkeypatch.setattr(disk, "write_all", lambda *_: os.pwrite(-1, b"", 0))
     values = RNG.random(30_000)
     with h5py.File(sink, "w") as file:
         data = file.create_dataset("x", values.shape, "f8", chunks=(64,), fletcher32=True)
@@ -222,7 +226,7 @@ def test_room_on_the_disk_is_taken_before_anything_is_computed(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(InputError, match="No space left on device"), io.OutputFile(tmp_path / "o.h5", SHAPES):
+    with pytest.raises(InputError, match="No space left on device"), OutputFile(tmp_path / "o.h5", SHAPES):
         pytest.fail("was entered")
     assert os.listdir(tmp_path) == []
 
@@ -231,7 +235,7 @@ def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
     values = RNG.random((2, 70_001, 3))
     cuts = [0, 1, 9_999, 32_768, 40_000, 70_001]
     blocks = [(v, a, b) for v in (0, 1) for a, b in itertools.pairwise(cuts)]
-    with io.OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}) as output:
+    with OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}) as output:
         for i in RNG.permutation(len(blocks)):
             v, a, b = blocks[i]
             output.write("gradient", (v, a), values[v, a:b])
@@ -245,11 +249,11 @@ def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
 def test_an_output_is_not_held_in_memory(tmp_path):
     code = """
 import resource, numpy as np
-from taskfmm import files, io, output
-io.OutputFile("first.h5", {"x": ((9,), np.dtype(float))}).__enter__()
+from taskfmm.files.output import OutputFile
+OutputFile("first.h5", {"x": ((9,), np.dtype(float))}).__enter__()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 block = np.ones(100_000)
-with io.OutputFile("out.h5", {"potential": ((20_000_000,), np.dtype(float))}) as output:
+with OutputFile("out.h5", {"potential": ((20_000_000,), np.dtype(float))}) as output:
     for first in range(0, 20_000_000, 100_000):
         output.write("potential", first, block)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
@@ -265,7 +269,7 @@ def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), io.OutputFile(tmp_path / "out.h5", SHAPES) as output:
+    with pytest.raises(KeyboardInterrupt), OutputFile(tmp_path / "out.h5", SHAPES) as output:
         output.write("potential", 0, CHARGES)
     assert (tmp_path / "out.h5").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out.h5"]
@@ -274,11 +278,11 @@ def test_a_failed_move_leaves_the_old_output(tmp_path, monkeypatch):
 def test_outputs_refused_before_computing(tmp_path):
     source = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES)
     os.link(source, tmp_path / "same.h5")
-    assert "is the input file" in refusal(io.check_output, tmp_path / "same.h5", source)
-    assert "is a directory" in refusal(io.check_output, tmp_path)
-    assert "No such file or directory" in refusal(io.check_output, tmp_path / "none" / "out.h5")
-    assert "Not a directory" in refusal(io.check_output, source / "out.h5")
-    io.check_output(tmp_path / "out.h5", source)
+    assert "is the input file" in refusal(check_output, tmp_path / "same.h5", source)
+    assert "is a directory" in refusal(check_output, tmp_path)
+    assert "No such file or directory" in refusal(check_output, tmp_path / "none" / "out.h5")
+    assert "Not a directory" in refusal(check_output, source / "out.h5")
+    check_output(tmp_path / "out.h5", source)
     assert sorted(os.listdir(tmp_path)) == ["in.h5", "same.h5"]
 
 
@@ -287,5 +291,5 @@ def test_an_unwritable_directory(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
-    text = refusal(io.check_output, tmp_path / "out.h5")
+    text = refusal(check_output, tmp_path / "out.h5")
     assert f"{tmp_path}: Permission denied" in text

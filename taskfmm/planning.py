@@ -1,0 +1,49 @@
+"""From what a caller gives to what was planned: look at all of it, cheapest first, then plan within the budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskfmm import validate
+from taskfmm.geometry import morton
+from taskfmm.kernels import KERNELS
+from taskfmm.plan.planned import Asked, Planned, make
+from taskfmm.runtime import memory
+from taskfmm.runtime.once import say_once
+from taskfmm.runtime.progress import announce_compilation
+from taskfmm.runtime.threads import budget
+
+CROWDED = (
+    "%d points share a leaf, and leaf_size is %d: they coincide, or lie too close together for boxes of the deepest "
+    "level, %d. Unless all of them coincide, the near field among them takes time as the square of their number"
+)
+
+
+def from_points(
+    sources: Any,
+    targets: Any,
+    kernel: str,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    dtype: Any,
+    memory_limit: int | None,
+) -> Planned:
+    """Plan; parameters and errors are those of `taskfmm.Fmm`."""
+    asked = Asked(
+        KERNELS[validate.kernel(kernel, KERNELS)],
+        validate.dtype(dtype),
+        validate.eps(eps),
+        validate.order(order),
+    )
+    memory.refuse_hopeless(memory_limit, sources, targets)
+    accuracy = asked.accuracy("potential")
+    at_sources = validate.points("sources", sources)
+    at_targets = None if targets is None else validate.points("targets", targets)
+    most = validate.leaf_size(leaf_size)
+    announce_compilation()
+    with budget() as threads:
+        planned = make(asked, accuracy, at_sources, at_targets, most, threads)
+    if planned.crowded:
+        say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
+    return planned
