@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plans import changed, one_of_each, with_entry
+from plans import changed, leaves, one_of_each, with_entry
 
 import taskfmm
 from taskfmm.errors import InputError, StorageError
-from taskfmm.plan import check, file, saved
+from taskfmm.plan import check, copies, file, saved
 from taskfmm.plan.bounds import Unfit
 from taskfmm.testing import DISTRIBUTIONS
 
@@ -123,6 +123,44 @@ def test_every_dtype_and_shape_is_looked_at(plans, name):
                 pytest.fail(f"{owner} {new.dtype} {new.shape} at {path}")
 
 
+COPIES = {
+    *(f"PointsToSurfaces.{field}" for field in ("points", "hi", "lo")),
+    *(f"SurfacesToPoints.{field}" for field in ("targets", "hi", "lo", "box_hi", "box_lo")),
+    *(f"PointsToPoints.{field}" for field in ("points", "targets")),
+}
+"""Fields that hold again what the tree holds."""
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_every_copy_is_compared(plans, name, request):
+    """In every work of every shard, the last bit of one number; a NaN; and charges of other points."""
+    plan, fmm = plans[name], request.getfixturevalue(name)
+    rng = np.random.default_rng(86201)
+    copies.check(plan, fmm.sources, fmm.targets)
+    seen = set()
+    for path, field, array in leaves((plan.far, plan.near)):
+        if field not in COPIES:
+            continue
+        seen.add((field, path[-2]))
+        path = ("far" if path[0] == 0 else "near", *path[1:])
+        place = int(rng.integers(array.size))
+        for new in (np.nextafter(array.ravel()[place], np.inf), np.nan):
+            with pytest.raises(Unfit, match=r"are not|other targets"):
+                copies.check(changed(plan, path, with_entry(array, place, new)), fmm.sources, fmm.targets)
+                pytest.fail(f"{field}[{place}] = {new} at {path}")
+    works = {(field, work) for field, work in seen if isinstance(work, str)}
+    assert len(works) == 2 * 3 + 2 * 5  # P2M and P2L, M2P and L2P
+    assert {field for field, _ in seen} == COPIES
+    rows = [found for found in leaves(plan) if found[1].endswith(("charge_rows", "own_rows", "Part.rows"))]
+    for path, field, array in rows:
+        if array.size > 1:
+            swapped = with_entry(with_entry(array, 0, array[-1]), array.size - 1, array[0])
+            with pytest.raises(Unfit, match="are not"):
+                copies.check(changed(plan, path, swapped), fmm.sources, fmm.targets)
+                pytest.fail(field)
+    assert {field for _, field, _ in rows} >= {"PointsToSurfaces.charge_rows", "Part.rows"}
+
+
 def test_two_threads_never_write_one_row(plans):
     """Targets of one block in another: every index is in range."""
     plan = plans["clustered"]
@@ -164,6 +202,12 @@ def stored(original, tmp_path):
     path = tmp_path / "plan.h5"
     path.write_bytes(content)
     return path, found
+
+
+def moved(plan, field):
+    """Where an array is, and what it is with one number a thousandth larger."""
+    path, array = one_of_each(plan)[field]
+    return path, with_entry(array, 5, array.ravel()[5] * 1.001)
 
 
 def refused(path, match):
@@ -223,6 +267,18 @@ def _operators(found, **changes):
         (
             lambda f: dict(plan=changed(f.plan, ("tree", "domain", "lower"), np.full(3, np.nan))),
             "corner is not finite",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "PointsToSurfaces.points"))),
+            "far/.*: points are not those of the tree",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "PointsToPoints.targets"))),
+            "near/0: points are not those of the tree",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "SurfacesToPoints.targets"))),
+            "targets of a chunk are not the caller's|other targets than L2P",
         ),
         (lambda f: dict(plan=changed(f.plan, ("near",), ())), "near: reads what is not there"),
         (lambda f: dict(plan=changed(f.plan, ("far",), f.plan.far[:-1])), "far: has other levels"),

@@ -16,7 +16,7 @@ from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.m2l import LowRankM2L
-from taskfmm.plan import file
+from taskfmm.plan import copies, file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
 from taskfmm.plan.plan import Plan
@@ -26,9 +26,6 @@ from taskfmm.tree.octree import Octree
 
 NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
-
-BLOCK = 2**16
-"""Points compared at a time; they stay in the cache."""
 
 EXPANSIONS = dict(
     upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 s k",
@@ -151,21 +148,7 @@ def _check(saved: Saved) -> None:
             with at(f"operators of {output}"):
                 _operators(each, saved.accuracy[output])
     check(saved.plan, saved.targets is None)
-    tree = saved.plan.tree
-    _points("sources", saved.sources, tree.sources, tree.source_order, tree.domain.scale)
-    if saved.targets is not None:
-        _points("targets", saved.targets, tree.targets, tree.target_order, tree.domain.scale)
-
-
-def _points(name: str, points: np.ndarray, ranked: np.ndarray, order: np.ndarray, scale: float) -> None:
-    """The sorted points are the caller's."""
-    need(len(points) == order.size, f"{name} and the tree differ in number")
-    for first in range(0, order.size, BLOCK):
-        piece = slice(first, first + BLOCK)
-        need(
-            np.array_equal(points[order[piece]].T * scale, ranked[:, piece]),
-            f"{name} are not those of the tree",
-        )
+    copies.check(saved.plan, saved.sources, saved.sources if saved.targets is None else saved.targets)
 
 
 def _operators(found: Expansions, accuracy: Accuracy) -> None:
