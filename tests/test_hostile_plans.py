@@ -217,8 +217,13 @@ def refused(path, match):
     return found.value
 
 
-def _operators(found, **changes):
+def _own(found):
     (own,) = found.operators["potential"].by_level
+    return own
+
+
+def _operators(found, **changes):
+    own = _own(found)
     m2l = {name: changes.pop(name) for name in ("rank", "start", "right", "left") if name in changes}
     own = replace(own, **changes, m2l=replace(own.m2l, **m2l))
     operators = replace(found.operators["potential"], by_level=(own,))
@@ -258,6 +263,18 @@ def _operators(found, **changes):
         (lambda f: _operators(f, start=np.arange(344)), "M2L factors begin elsewhere"),
         (lambda f: _operators(f, right=np.zeros(7), left=np.zeros(7)), "M2L factors of another size"),
         (lambda f: _operators(f, left=np.zeros(7)), "left has shape"),
+        (
+            lambda f: _operators(f, left=_own(f).m2l.left * np.float32(np.inf)),
+            "left holds numbers that are not",
+        ),
+        (
+            lambda f: _operators(f, right=with_entry(_own(f).m2l.right, 3, np.nan)),
+            "right holds numbers that are not",
+        ),
+        (lambda f: _operators(f, m2m=with_entry(_own(f).m2m, 9, -1e5)), "m2m holds numbers that are not"),
+        (lambda f: _operators(f, check_to_multipole=_own(f).check_to_multipole * 1e300), "beyond 1e.16"),
+        (lambda f: _operators(f, upward_check=_own(f).upward_check * 1.5), "another outer surface"),
+        (lambda f: _operators(f, upward_equivalent=_own(f).upward_check), "another inner surface"),
         (lambda f: _operators(f, m2m=np.zeros((8, 5, 5))), "has shape"),
         (lambda f: _operators(f, upward_check=np.zeros((3, 7))), "has shape"),
         (

@@ -34,6 +34,14 @@ EXPANSIONS = dict(
 )  # fmt: skip
 
 
+LARGEST = dict(
+    check_to_multipole=1e16, multipole_to_density=1e16, check_to_local=1e16, local_to_density=1e16,
+    m2m=1e4, l2l=1e4, left=1e4, right=1e4,
+)  # fmt: skip
+"""Beyond what operators hold: inverses are cut where singular values are rounding, and what is applied once a level
+stays near one, or numbers would overflow in a deep tree."""
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What makes an `Fmm`, beside what follows from it.
@@ -156,6 +164,14 @@ def _operators(found: Expansions, accuracy: Accuracy) -> None:
     need(found.accuracy == accuracy, "of another accuracy")
     shapes(found, EXPANSIONS)
     need(found.upward_check.shape[1] == surface.n_points(accuracy.order), "of another order")
+    need(
+        np.array_equal(found.upward_check, surface.cube(accuracy.order, surface.OUTER)),
+        "another outer surface",
+    )
+    need(
+        np.array_equal(found.upward_equivalent, surface.cube(accuracy.order, surface.INNER)),
+        "another inner surface",
+    )
     dtype, rank, m2l = accuracy.m2l_dtype, found.rank, found.m2l
     assert isinstance(m2l, LowRankM2L)
     shapes(m2l, dict(rank="int64 343", start="int64 344", right=f"{dtype} n", left=f"{dtype} n"))
@@ -164,3 +180,9 @@ def _operators(found: Expansions, accuracy: Accuracy) -> None:
     )
     need((m2l.start == np.concatenate([[0], np.cumsum(m2l.rank)])).all(), "M2L factors begin elsewhere")
     need(m2l.right.size == m2l.start[-1] * rank, "M2L factors of another size")
+    for name, largest in LARGEST.items():
+        array = getattr(found if hasattr(found, name) else m2l, name)
+        fits = array.size == 0 or (
+            array.min() >= -largest and array.max() <= largest
+        )  # not if there is a NaN
+        need(fits, f"{name} holds numbers that are not finite, or beyond {largest:g}")
