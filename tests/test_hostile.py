@@ -348,7 +348,7 @@ def test_nothing_is_unpickled_or_evaluated():
                 assert called not in ("np.load", "numpy.load"), f"{file}:{node.lineno}"
 
 
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+ALIASES = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{c}: &{c} [{','.join(9 * [f'*{p}'])}]\n" for p, c in itertools.pairwise("abcdefghijkl")
 )
 
@@ -360,7 +360,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("n: " + "[" * 2000, "cannot be read as YAML: maximum recursion depth"),
         ("n: 2001-02-30", "cannot be read as YAML: day is out of range"),
         ("n: &a [*a]", "more than 10000 values"),
-        (BOMB, "more than 10000 values"),
+        (ALIASES, "more than 10000 values"),
         ("n: [1]\nn: [2]", "n stands twice"),
         ("- 1", "is not a YAML mapping"),
         ("n: !!python/name:os.system", "cannot be read as YAML"),
