@@ -1,4 +1,4 @@
-"""Fuzzers of all that reads what others wrote: ``python tests/fuzz.py hdf5|yaml|cli --seconds 600``.
+"""Fuzzers of all that reads what others wrote: ``python tests/fuzz.py hdf5|yaml|cli|plan --seconds 600``.
 
 Each case runs in a process of its own with bounded memory. A case fails when that process is ended by a signal, takes
 longer than ten seconds, or raises anything but the errors that are meant for users; its file is then kept.
@@ -22,14 +22,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 HANG = 10
 """Seconds of processor time; of the clock, on a busy machine, six times as many."""
 
 MEMORY = 4 << 30
-FINE, REFUSED, FAILED = 0, 1, 3
+FINE, REFUSED, OTHER, FAILED = 0, 1, 2, 3
+HARMLESS = {FINE: "fine", REFUSED: "refused", OTHER: "other numbers"}
+"""Other numbers than those of the file that was not changed: nothing can tell if they are meant."""
 
 Case = tuple[bytes, Callable[[Path], int]]
-"""What is kept if it fails, and what to do with the file of it; returns FINE or REFUSED."""
+"""What is kept if it fails, and what to do with the file of it; returns one of `HARMLESS`."""
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -58,7 +62,6 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 def hdf5_files() -> list[bytes]:
     """Small valid inputs in every layout and every version of the format."""
     import h5py
-    import numpy as np
 
     rng = np.random.default_rng(60917)
     arrays = {"sources": rng.random((60, 3)), "charges": rng.random(60), "targets": rng.random((9, 3))}
@@ -165,7 +168,6 @@ FILES = [
 def cli(rng: random.Random) -> Iterator[Case]:
     """Random command lines in a directory of good and bad files; kept as text."""
     import h5py
-    import numpy as np
 
     arrays = np.random.default_rng(90113)
     images = {}
@@ -226,6 +228,32 @@ def command_line(arguments: list[str], content: dict[str, bytes]) -> int:
     return FINE if result.exit_code == 0 else REFUSED
 
 
+def plan(rng: random.Random) -> Iterator[Case]:
+    """Saved plans: bytes, and contents behind checksums that are right."""
+    import forgeries
+
+    import taskfmm
+
+    def run(path: Path, expected: list[np.ndarray]) -> int:
+        try:
+            fmm = taskfmm.Fmm.load(path)
+        except taskfmm.TaskfmmError:
+            return REFUSED
+        found = forgeries.results(fmm)
+        assert all(np.isfinite(values).all() for values in found)
+        same = len(found) == len(expected) and all(map(np.array_equal, found, expected))
+        return FINE if same else OTHER
+
+    valid = forgeries.files()
+    while True:
+        content, expected = rng.choice(valid)
+        spoil = mutated if rng.random() < 0.2 else forgeries.forged
+        yield spoil(content, rng), lambda path, expected=expected: run(path, expected)
+
+
+TARGETS = {"hdf5": hdf5, "yaml": yaml, "cli": cli, "plan": plan}
+
+
 def outcome(case: Case, path: Path, log: Path) -> str:
     """Run one case in a child; says how it ended."""
     path.write_bytes(case[0])
@@ -246,19 +274,19 @@ def outcome(case: Case, path: Path, log: Path) -> str:
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
-    return {FINE: "fine", REFUSED: "refused"}.get(os.WEXITSTATUS(status), "failed")
+    return HARMLESS.get(os.WEXITSTATUS(status), "failed")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["hdf5", "yaml", "cli"])
+    parser.add_argument("what", choices=list(TARGETS))
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "taskfmm-fuzz")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     options.keep.mkdir(parents=True, exist_ok=True)
-    cases = {"hdf5": hdf5, "yaml": yaml, "cli": cli}[options.what](random.Random(seed))
+    cases = TARGETS[options.what](random.Random(seed))
     counts: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as folder:
@@ -268,14 +296,14 @@ def main() -> None:
             log.unlink(missing_ok=True)
             how = outcome(case, Path(folder) / "case.yaml", log)
             counts[how] += 1
-            if how not in ("fine", "refused"):
+            if how not in HARMLESS.values():
                 kept = options.keep / f"{options.what}-{seed}-{sum(counts.values())}"
                 kept.write_bytes(case[0])
                 print(f"{how}: {kept}", flush=True)
                 if log.exists():
                     kept.with_suffix(".log").write_text(log.read_text())
     print(f"{options.what}, seed {seed}: {dict(counts)}")
-    sys.exit(bool(set(counts) - {"fine", "refused"}))
+    sys.exit(bool(set(counts) - set(HARMLESS.values())))
 
 
 if __name__ == "__main__":

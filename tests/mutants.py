@@ -433,6 +433,14 @@ PLAN = (
         ("plan",),
     ),
     Mutant(
+        "copies-in-a-file-believed",
+        "plan/saved.py",
+        "    copies.check(",
+        "    len or copies.check(",
+        "a plan file with points that were moved loads, and gives wrong numbers",
+        ("hostile_plans",),
+    ),
+    Mutant(
         "worst-leaf-chosen",
         "plan/tune.py",
         "return min(cost, key=cost.__getitem__)",

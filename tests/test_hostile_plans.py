@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from plans import changed, one_of_each, with_entry
+from plans import changed, leaves, one_of_each, with_entry
 
 import taskfmm
 from taskfmm.errors import InputError, StorageError
-from taskfmm.plan import check, file, saved
+from taskfmm.plan import check, copies, file, saved
 from taskfmm.plan.bounds import Unfit
 from taskfmm.testing import DISTRIBUTIONS
 
@@ -123,6 +124,43 @@ def test_every_dtype_and_shape_is_looked_at(plans, name):
                 pytest.fail(f"{owner} {new.dtype} {new.shape} at {path}")
 
 
+COPIES = {
+    *(f"PointsToSurfaces.{field}" for field in ("points", "hi", "lo")),
+    *(f"SurfacesToPoints.{field}" for field in ("targets", "hi", "lo", "box_hi", "box_lo")),
+    *(f"PointsToPoints.{field}" for field in ("points", "targets")),
+}
+"""Fields that hold again what the tree holds."""
+
+
+@pytest.mark.parametrize("name", ["clustered", "separate"])
+def test_every_copy_is_compared(plans, name, request):
+    """In works of each operator, the last bit of one number; a NaN; and charges of other points."""
+    plan, fmm = plans[name], request.getfixturevalue(name)
+    rng = np.random.default_rng(86201)
+    copies.check(plan, fmm.sources, fmm.targets)
+    seen: Counter = Counter()
+    for path, field, array in leaves((plan.far, plan.near)):
+        kind = (field, path[-2] if path[0] == 0 else "near")
+        if field not in COPIES or seen[kind] == 3:
+            continue
+        seen[kind] += 1
+        path = ("far" if path[0] == 0 else "near", *path[1:])
+        place = int(rng.integers(array.size))
+        for new in (np.nextafter(array.ravel()[place], np.inf), np.nan):
+            with pytest.raises(Unfit, match=r"are not|other targets"):
+                copies.check(changed(plan, path, with_entry(array, place, new)), fmm.sources, fmm.targets)
+                pytest.fail(f"{field}[{place}] = {new} at {path}")
+    assert len(seen) == 2 * 3 + 2 * 5 + 2  # P2M and P2L, M2P and L2P, near
+    for path, field, array in leaves(plan):
+        if field.endswith(("charge_rows", "own_rows", "Part.rows")) and array.size > 1 and seen[field] < 3:
+            seen[field] += 1
+            swapped = with_entry(with_entry(array, 0, array[-1]), array.size - 1, array[0])
+            with pytest.raises(Unfit, match="are not"):
+                copies.check(changed(plan, path, swapped), fmm.sources, fmm.targets)
+                pytest.fail(field)
+    assert seen["PointsToSurfaces.charge_rows"] == seen["Part.rows"] == 3
+
+
 def test_two_threads_never_write_one_row(plans):
     """Targets of one block in another: every index is in range."""
     plan = plans["clustered"]
@@ -166,6 +204,12 @@ def stored(original, tmp_path):
     return path, found
 
 
+def moved(plan, field):
+    """Where an array is, and what it is with one number a thousandth larger."""
+    path, array = one_of_each(plan)[field]
+    return path, with_entry(array, 5, array.ravel()[5] * 1.001)
+
+
 def refused(path, match):
     with pytest.raises((InputError, StorageError), match=match) as found:
         taskfmm.Fmm.load(path)
@@ -173,8 +217,13 @@ def refused(path, match):
     return found.value
 
 
-def _operators(found, **changes):
+def _own(found):
     (own,) = found.operators["potential"].by_level
+    return own
+
+
+def _operators(found, **changes):
+    own = _own(found)
     m2l = {name: changes.pop(name) for name in ("rank", "start", "right", "left") if name in changes}
     own = replace(own, **changes, m2l=replace(own.m2l, **m2l))
     operators = replace(found.operators["potential"], by_level=(own,))
@@ -214,6 +263,18 @@ def _operators(found, **changes):
         (lambda f: _operators(f, start=np.arange(344)), "M2L factors begin elsewhere"),
         (lambda f: _operators(f, right=np.zeros(7), left=np.zeros(7)), "M2L factors of another size"),
         (lambda f: _operators(f, left=np.zeros(7)), "left has shape"),
+        (
+            lambda f: _operators(f, left=_own(f).m2l.left * np.float32(np.inf)),
+            "left holds numbers that are not",
+        ),
+        (
+            lambda f: _operators(f, right=with_entry(_own(f).m2l.right, 3, np.nan)),
+            "right holds numbers that are not",
+        ),
+        (lambda f: _operators(f, m2m=with_entry(_own(f).m2m, 9, -1e5)), "m2m holds numbers that are not"),
+        (lambda f: _operators(f, check_to_multipole=_own(f).check_to_multipole * 1e300), "beyond 1e.16"),
+        (lambda f: _operators(f, upward_check=_own(f).upward_check * 1.5), "another outer surface"),
+        (lambda f: _operators(f, upward_equivalent=_own(f).upward_check), "another inner surface"),
         (lambda f: _operators(f, m2m=np.zeros((8, 5, 5))), "has shape"),
         (lambda f: _operators(f, upward_check=np.zeros((3, 7))), "has shape"),
         (
@@ -223,6 +284,18 @@ def _operators(found, **changes):
         (
             lambda f: dict(plan=changed(f.plan, ("tree", "domain", "lower"), np.full(3, np.nan))),
             "corner is not finite",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "PointsToSurfaces.points"))),
+            "far/.*: points are not those of the tree",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "PointsToPoints.targets"))),
+            "near/0: points are not those of the tree",
+        ),
+        (
+            lambda f: dict(plan=changed(f.plan, *moved(f.plan, "SurfacesToPoints.targets"))),
+            "targets of a chunk are not the caller's|other targets than L2P",
         ),
         (lambda f: dict(plan=changed(f.plan, ("near",), ())), "near: reads what is not there"),
         (lambda f: dict(plan=changed(f.plan, ("far",), f.plan.far[:-1])), "far: has other levels"),

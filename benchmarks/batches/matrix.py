@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.generate import SHAPES
 from taskfmm.kernels import KERNELS
+from taskfmm.runtime import configurations
 
 OUTPUTS = ("potential", "gradient", "potential+gradient")
 REPEATS = 3
@@ -76,10 +75,7 @@ def read(path: Path) -> Matrix:
     >>> matrix.cases[0].distribution
     'cube'
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    content = configurations.read(path, "n: [1e4, 1e5]")
     try:
         return parse(content)
     except InputError as error:

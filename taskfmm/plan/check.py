@@ -1,7 +1,8 @@
 """Whether a plan that came from elsewhere can be run: compiled loops trust every index they are given.
 
 Dtypes and shapes first (`taskfmm.plan.bounds`); then every index is in range, every ptr ascends from where it should
-begin to where it should end, and no two threads write one row. Whether the numbers are right cannot be seen here.
+begin to where it should end, and no two threads write one row. Whether the numbers are right cannot be seen here;
+`taskfmm.plan.copies` compares those that a plan holds more than once.
 """
 
 from __future__ import annotations

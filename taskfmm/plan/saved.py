@@ -17,7 +17,7 @@ from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.m2l import LowRankM2L
-from taskfmm.plan import file
+from taskfmm.plan import copies, file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
 from taskfmm.plan.plan import Plan
@@ -29,14 +29,19 @@ from taskfmm.tree.octree import Octree
 NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
-BLOCK = 2**16
-"""Points compared at a time; they stay in the cache."""
-
 EXPANSIONS = dict(
     upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 s k",
     multipole_to_density="float64 k s", check_to_local="float64 s k", local_to_density="float64 k s",
     m2m="float64 8 k k", l2l="float64 8 k k",
 )  # fmt: skip
+
+
+LARGEST = dict(
+    check_to_multipole=1e16, multipole_to_density=1e16, check_to_local=1e16, local_to_density=1e16,
+    m2m=1e4, l2l=1e4, left=1e4, right=1e4,
+)  # fmt: skip
+"""Beyond what operators hold: inverses are cut where singular values are rounding, and what is applied once a level
+stays near one, or numbers would overflow in a deep tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,21 +188,7 @@ def _check(saved: Saved) -> None:
             with at(f"operators of {output}"):
                 _operators(each, saved.accuracy[output])
     check(saved.plan, saved.targets is None)
-    tree = saved.plan.tree
-    _points("sources", saved.sources, tree.sources, tree.source_order, tree.domain.scale)
-    if saved.targets is not None:
-        _points("targets", saved.targets, tree.targets, tree.target_order, tree.domain.scale)
-
-
-def _points(name: str, points: np.ndarray, ranked: np.ndarray, order: np.ndarray, scale: float) -> None:
-    """The sorted points are the caller's."""
-    need(len(points) == order.size, f"{name} and the tree differ in number")
-    for first in range(0, order.size, BLOCK):
-        piece = slice(first, first + BLOCK)
-        need(
-            np.array_equal(points[order[piece]].T * scale, ranked[:, piece]),
-            f"{name} are not those of the tree",
-        )
+    copies.check(saved.plan, saved.sources, saved.sources if saved.targets is None else saved.targets)
 
 
 def _operators(found: Expansions, accuracy: Accuracy) -> None:
@@ -205,6 +196,14 @@ def _operators(found: Expansions, accuracy: Accuracy) -> None:
     need(found.accuracy == accuracy, "of another accuracy")
     shapes(found, EXPANSIONS)
     need(found.upward_check.shape[1] == surface.n_points(accuracy.order), "of another order")
+    need(
+        np.array_equal(found.upward_check, surface.cube(accuracy.order, surface.OUTER)),
+        "another outer surface",
+    )
+    need(
+        np.array_equal(found.upward_equivalent, surface.cube(accuracy.order, surface.INNER)),
+        "another inner surface",
+    )
     dtype, rank, m2l = accuracy.m2l_dtype, found.rank, found.m2l
     assert isinstance(m2l, LowRankM2L)
     shapes(m2l, dict(rank="int64 343", start="int64 344", right=f"{dtype} n", left=f"{dtype} n"))
@@ -213,3 +212,9 @@ def _operators(found: Expansions, accuracy: Accuracy) -> None:
     )
     need((m2l.start == np.concatenate([[0], np.cumsum(m2l.rank)])).all(), "M2L factors begin elsewhere")
     need(m2l.right.size == m2l.start[-1] * rank, "M2L factors of another size")
+    for name, largest in LARGEST.items():
+        array = getattr(found if hasattr(found, name) else m2l, name)
+        fits = array.size == 0 or (
+            array.min() >= -largest and array.max() <= largest
+        )  # not if there is a NaN
+        need(fits, f"{name} holds numbers that are not finite, or beyond {largest:g}")

@@ -90,7 +90,7 @@ def load(name_or_path: str | Path) -> dict[str, Any]:
     'synchronous'
     """
     path = find(name_or_path)
-    found = _read(path)
+    found = read(path)
     check(found, str(path))
     return found
 
@@ -120,18 +120,30 @@ def leaves(configuration: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
             yield f"{prefix}{key}", value
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path, example: str = "scheduler: threads") -> dict[str, Any]:
+    """What a YAML file of keys and values says, whoever wrote it: nothing in it runs, and it cannot be endless.
+
+    example : a line that such a file may hold, for the error
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is no YAML mapping, is too large, or has a key twice.
+
+    Examples
+    --------
+    >>> read(find("synchronous"))["scheduler"]
+    'synchronous'
+    """
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
-            raise InputError(f"{path} has more than {LARGEST_FILE} bytes: not a scheduler configuration")
+            raise InputError(f"{path} has more than {LARGEST_FILE} bytes: too many for settings")
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise InputError(
-                f"{path} is not a YAML mapping: expected keys and values, such as 'scheduler: threads'"
-            )
+            raise InputError(f"{path} is not a YAML mapping: expected keys and values, such as '{example}'")
         _size(node, {}, path)
         found: dict[str, Any] = loader.construct_document(node)
     except InputError:
@@ -156,7 +168,7 @@ def _size(node: yaml.Node, known: dict[int, int], path: Path) -> int:
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_size(part, known, path) for part in node.value)
     if size > LARGEST_TREE:
-        raise InputError(f"{path} holds more than {LARGEST_TREE} values: not a scheduler configuration")
+        raise InputError(f"{path} holds more than {LARGEST_TREE} values: too many for settings")
     known[id(node)] = size
     return size
 
