@@ -43,7 +43,8 @@ CLOUDS = {
     "far": 6_000,
 }
 """Points of each cloud. Charges are of random sign but in "positive", a cube; "far" is a cube with its targets ten
-widths away, where nothing but the far field counts (its gradient is left out: see `taskfmm.Fmm.evaluate`)."""
+widths away, where nothing but the far field counts; its charges happen to sum to a quarter of what is usual, so the
+potential is small beside its parts. Its gradient is left out: `taskfmm.operators.hardness` sees to that."""
 
 GRIDS = ((13, False), (13, True), (20, False), (20, True), (24, False), (30, False))
 """Points along an edge, and whether the last ones lie on the far faces of the cube."""
