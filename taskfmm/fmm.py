@@ -231,8 +231,9 @@ class Fmm:
         -----
         The error of a gradient is relative to gradients. They are hard where no two points are close, as on a
         regular grid, and where all targets lie apart from all sources, as a gradient is a small difference of
-        large potentials then: `accuracy` takes this into account. Charges that cancel at a distance have a
-        potential there, and a gradient, which is small beside its parts; the error is relative to the parts.
+        large potentials then: `accuracy` takes this into account. Charges that cancel at a distance leave a
+        potential there, and a gradient, which is small beside its parts; errors are relative to the parts, eps of
+        them, and two at a thousand widths of the cloud.
 
         Examples
         --------
