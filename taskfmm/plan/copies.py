@@ -6,15 +6,20 @@ is in range; here the copies are compared with the original, bit for bit, so tha
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
+from operator import call
 
 import numpy as np
 
 from taskfmm.geometry.domain import box_centers
-from taskfmm.jit import jit
 from taskfmm.plan.bounds import at, need
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import FarShard, Halo, Part
+from taskfmm.plan.work import Chunk, FarShard, Halo, Part
+
+BLOCK = 2**16
+"""Points compared at a time; they stay in the cache."""
 
 
 def check(plan: Plan, sources: np.ndarray, targets: np.ndarray) -> None:
@@ -28,31 +33,47 @@ def check(plan: Plan, sources: np.ndarray, targets: np.ndarray) -> None:
     Unfit
         Naming the first copy that differs.
     """
-    tree, scale = plan.tree, plan.tree.domain.scale
     for name, points in {"sources": sources, "targets": targets}.items():
-        ranked, order = getattr(tree, name), getattr(tree, f"{name[:-1]}_order")
-        need(len(points) == order.size, f"{name} and the tree differ in number")
-        if name == "sources" or targets is not sources:
-            need(_ranked(bits(ranked), points, order, scale), f"{name} are not those of the tree")
-    for shard in chain.from_iterable(plan.far):
-        with at(f"far/{shard.level}/{shard.number}"):
-            _far(plan, shard)
-    for number, near in enumerate(plan.near):
-        with at(f"near/{number}"):
-            _sources(plan, near.points, near.charge_rows)
-            if near.both is not None:
-                _sources(plan, near.targets, near.both.own_rows)
-    for chunk in plan.chunks:
-        own = targets[chunk.begin : chunk.end]
-        for where, part in chunk.far.items():
-            l2p = plan.far[where[0]][where[1]].l2p
-            assert l2p is not None  # `taskfmm.plan.check` has refused that
-            _targets(l2p.targets, part, own, scale)
-        for number, part in chunk.near.items():
-            _targets(plan.near[number].targets, part, own, scale)
+        count = getattr(plan.tree, f"{name[:-1]}_order").size
+        need(len(points) == count, f"{name} and the tree differ in number")
+    place = np.empty(len(targets), np.int64)
+    place[plan.tree.target_order] = np.arange(len(targets))
+    jobs = [partial(_ranks, plan, "sources", sources)]
+    if targets is not sources:
+        jobs.append(partial(_ranks, plan, "targets", targets))
+    jobs += (partial(_far, plan, shard, place) for shard in chain(*plan.far))
+    jobs += (partial(_near, plan, number, place) for number in range(len(plan.near)))
+    with ThreadPoolExecutor(2) as pool:  # as many as compute the checksums
+        for _ in pool.map(call, jobs):
+            pass
 
 
-def _far(plan: Plan, shard: FarShard) -> None:
+def _ranks(plan: Plan, name: str, points: np.ndarray) -> None:
+    ranked, order = getattr(plan.tree, name), getattr(plan.tree, f"{name[:-1]}_order")
+    for first in range(0, order.size, BLOCK):
+        block = slice(first, first + BLOCK)
+        scaled = np.take(points, order[block], axis=0) * plan.tree.domain.scale
+        need(np.array_equal(bits(scaled), bits(ranked)[:, block].T), f"{name} are not those of the tree")
+
+
+def _near(plan: Plan, number: int, place: np.ndarray) -> None:
+    near = plan.near[number]
+    with at(f"near/{number}"):
+        _sources(plan, near.points, near.charge_rows)
+        if near.both is not None:
+            _sources(plan, near.targets, near.both.own_rows)
+        _targets(plan, near.targets, [(chunk, chunk.near.get(number)) for chunk in plan.chunks], place)
+
+
+def _far(plan: Plan, shard: FarShard, place: np.ndarray) -> None:
+    where = (shard.level, shard.number)
+    with at(f"far/{shard.level}/{shard.number}"):
+        _boxes_and_sources(plan, shard)
+        if shard.l2p is not None:
+            _targets(plan, shard.l2p.targets, [(chunk, chunk.far.get(where)) for chunk in plan.chunks], place)
+
+
+def _boxes_and_sources(plan: Plan, shard: FarShard) -> None:
     first = _first(plan, shard.level)[shard.number]
     for points in (shard.p2m, shard.p2l):
         if points is not None:
@@ -82,11 +103,15 @@ def _sources(plan: Plan, points: np.ndarray, rows: np.ndarray) -> None:
     need(_columns(bits(points), rows, bits(plan.tree.sources)), "points are not those of the tree")
 
 
-def _targets(targets: np.ndarray, part: Part, own: np.ndarray, scale: float) -> None:
-    need(
-        _gathered(bits(targets), part.columns, own, part.rows, scale),
-        "targets of a chunk are not the caller's",
-    )
+def _targets(
+    plan: Plan, targets: np.ndarray, parts: list[tuple[Chunk, Part | None]], place: np.ndarray
+) -> None:
+    """``place`` of the caller's rows in the tree; the chunks say which of them the targets are."""
+    rows = np.zeros(targets.shape[1], np.int64)
+    for chunk, part in parts:
+        if part is not None:
+            rows[part.columns] = np.take(place, chunk.begin + part.rows)
+    need(_columns(bits(targets), rows, bits(plan.tree.targets)), "targets are not those of the tree")
 
 
 def _centres(plan: Plan, level: int, boxes: np.ndarray, hi: np.ndarray, lo: np.ndarray) -> None:
@@ -96,7 +121,7 @@ def _centres(plan: Plan, level: int, boxes: np.ndarray, hi: np.ndarray, lo: np.n
 
 
 def bits(array: np.ndarray) -> np.ndarray:
-    """As integers, which are compared as they are; loops compiled for finite numbers find any NaN equal."""
+    """As integers, which are compared as they are: minus zero is not zero, and a NaN is itself."""
     return array.view(np.int64)
 
 
@@ -104,34 +129,6 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     return np.array_equal(bits(one), bits(other))
 
 
-@jit
-def _columns(copy, rows, whole):
+def _columns(copy: np.ndarray, rows: np.ndarray, whole: np.ndarray) -> bool:
     """Whether column i of the copy is column rows[i] of the whole."""
-    different = np.int64(0)
-    for i in range(rows.size):
-        row = rows[i]
-        for axis in range(3):
-            different |= copy[axis, i] ^ whole[axis, row]
-    return different == 0
-
-
-@jit
-def _ranked(ranked, points, order, scale):
-    """Whether column i of what is ranked is row order[i] of the points, scaled."""
-    different = np.int64(0)
-    for i in range(order.size):
-        row = order[i]
-        for axis in range(3):
-            different |= ranked[axis, i] ^ np.float64(points[row, axis] * scale).view(np.int64)
-    return different == 0
-
-
-@jit
-def _gathered(copy, columns, points, rows, scale):
-    """Whether column columns[i] of the copy is row rows[i] of the points, scaled."""
-    different = np.int64(0)
-    for i in range(columns.size):
-        column, row = columns[i], rows[i]
-        for axis in range(3):
-            different |= copy[axis, column] ^ np.float64(points[row, axis] * scale).view(np.int64)
-    return different == 0
+    return all(np.array_equal(np.take(whole[axis], rows), copy[axis]) for axis in range(3))
