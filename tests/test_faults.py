@@ -45,8 +45,13 @@ def mortal():
     import dask
 
     options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+    settings = {
+        "distributed.scheduler.allowed-failures": 20,
+        # a cluster gives up a worker that is away so long after it was first lost, also when it was back meanwhile
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 20}),
+        dask.config.set(settings),
         distributed.LocalCluster(**options) as cluster,
         distributed.Client(cluster) as client,
     ):
