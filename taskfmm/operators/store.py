@@ -92,11 +92,12 @@ def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
         They are not there whole and unchanged.
     """
     source = path(kernel, accuracy)
-    content = memoryview(disk.read_whole(source, LARGEST))
-    if content[:FRONT] != _front(content[FRONT:]):
-        raise OSError(f"{source}: cut short, or changed since it was written")
+    content = disk.read_whole(source, LARGEST)
+    with memoryview(content) as view:
+        if view[:FRONT] != _front(view[FRONT:]):
+            raise OSError(f"{source}: cut short, or changed since it was written")
     try:
-        with h5py.File(BytesIO(content), "r") as file:
+        with h5py.File(BytesIO(content), "r") as file:  # which shares bytes, and would copy a view of them
             if file.attrs["identity"] != _identity(kernel, accuracy):
                 raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
