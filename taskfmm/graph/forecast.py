@@ -136,7 +136,8 @@ class Forecast:
                 "process": memory.WORKER,
                 "plan": self._plan_on_a_worker(),
                 "operators": self.operator_bytes,
-                "live": live,
+                # a worker reads the file of its operators whole before it takes them out
+                "live": max(live, self.operator_bytes),
             }
         return parts | {"peak": sum(parts.values())}
 
