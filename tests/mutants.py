@@ -229,8 +229,8 @@ OPERATORS = (
     Mutant(
         "store-without-checksums",
         "operators/store.py",
-        "if content[:FRONT] != _front(content[FRONT:]):",
-        "if len(content) < FRONT:",
+        "if view[:FRONT] != _front(view[FRONT:]):",
+        "if len(view) < FRONT:",
         "a flipped bit on the disk gives wrong potentials from then on",
         ("store_faults",),
     ),
