@@ -56,7 +56,7 @@ def taskfmm_case(case: dict[str, Any]) -> dict[str, Any]:
         "peak_bytes": peak,
         "bytes_a_point": peak / n,
         **bench.pair_equivalents(found, rate, n),
-        "order": fmm.accuracy(outputs[-1]).order,
+        "order": fmm.accuracy(outputs[-1], charges).order,
         "leaf_size": fmm.leaf_size,
         "plan": facts(fmm),
     }

@@ -1,8 +1,8 @@
 """Is eps kept, and is nothing wasted? Errors of finished plans over everything that decides them.
 
 ``python -m benchmarks.contract -o contract.jsonl --plot contract.png``. For each eps (four a decade), distribution
-(regular grids are one more) and number of points a plan is made as a user would make it; charges of each kind are
-evaluated, potential and gradient on their own, and compared with the direct sum at random targets. A line for each
+(random, regular, and with other targets than the sources) and number of points a plan is made as a user would make it; charges of each kind are
+evaluated, potential and gradient on their own, one that outweighs all others among them, and compared with the direct sum at random targets. A line for each
 result goes to the output, and a run that was stopped goes on where it was. The order is random, so that a part is a
 fair sample of the whole.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,58 +31,93 @@ OUTPUTS = ("potential", "gradient")
 EXPONENTS = tuple(-2.0 - i / 4 for i in range(41))
 """Of eps: 1e-2 to 1e-12, four a decade."""
 
-SIZES = (1_000, 10_000, 100_000)
+SIZES = (1_000, 10_000, 100_000, 200_000)
 WASTE = 30.0
 """The median error may lie this far below eps: accuracy not asked for is speed lost."""
+
+SEPARATE = {"among": 0.0, "beside": 1.5, "far": 30.0}
+"""Other targets than the sources, a third as many, and how many widths of the cloud they are moved."""
+
+USUAL = ("signed", "equal")
+"""The kinds of charges whose seconds others are compared with."""
 
 Case = tuple[float, str, int]
 
 
-def grid(n: int, rng: np.random.Generator) -> np.ndarray:
-    """About ``n`` points, open or closed."""
-    return testing.grid(round(n ** (1 / 3)), bool(rng.integers(2)))
+def ring(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Debris around a star: thin, wide, and in the plane of the faces of boxes."""
+    angle, radius = 2 * np.pi * rng.random(n), 130 + 10 * rng.random(n)
+    return np.column_stack((radius * np.cos(angle), radius * np.sin(angle), rng.standard_normal(n)))
 
 
-CLOUDS = {**testing.DISTRIBUTIONS, "grid": grid}
+CLOUDS = {**testing.DISTRIBUTIONS, **testing.REGULAR, "ring": ring}
+NAMES = (*CLOUDS, *(f"{name} {where}" for name in ("uniform", "sphere") for where in SEPARATE))
 
 
-def cases(kernel: str, sizes: tuple[int, ...], seed: int) -> list[Case]:
+def cases(sizes: tuple[int, ...], names: tuple[str, ...], seed: int) -> list[Case]:
     """Every eps, distribution and size, in random order."""
-    found = [(e, name, n) for e in EXPONENTS for name in CLOUDS for n in sizes]
+    found = [(e, name, n) for e in EXPONENTS for name in names for n in sizes]
     return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+
+
+def problems(name: str, n: int, rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, np.ndarray]]:
+    """Kinds of charges, with sources, targets and charges: plain ones, and one that outweighs all others."""
+    cloud, _, where = name.partition(" ")
+    points = CLOUDS[cloud](n, rng)
+    targets = None
+    if where:
+        shift = SEPARATE[where] * np.ptp(points, axis=0).max()
+        targets = CLOUDS[cloud](n // 3, rng) + shift * np.array([1.0, 0.3, 0.1])
+    for kind in testing.CHARGE_KINDS:
+        yield kind, points, targets, testing.charges(kind, len(points), rng)
+    if cloud == "mesh":
+        yield "areas", points, targets, testing.mesh_areas(n)
+    if cloud == "plane_grid":
+        yield "image", points, targets, 1 + np.sin(points[:, 0] / 50) * np.cos(points[:, 1] / 30)
+    for place in testing.HEAVY_PLACES:
+        ratio = 10.0 ** rng.uniform(0, 12)
+        moved, q = testing.with_heavy(points, place, ratio, rng)
+        yield f"heavy {place}", moved, targets, q
 
 
 def measure(case: Case, kernel: str, n_check: int, seed: int) -> Iterator[dict[str, Any]]:
     """A row for each kind of charges and output; below the floor of an output, the error that says so."""
     exponent, name, n = case
-    rng = np.random.default_rng([seed, round(-4 * exponent), list(CLOUDS).index(name), n])
-    points = CLOUDS[name](n, rng)
+    rng = np.random.default_rng([seed, round(-4 * exponent), NAMES.index(name), n])
     eps = 10.0**exponent
-    row = {"kernel": kernel, "exponent": exponent, "distribution": name, "n": n}
-    try:
-        fmm = taskfmm.Fmm(points, kernel=kernel, eps=eps)
-    except AccuracyError as error:
-        yield {**row, "refused": str(error)}
-        return
-    rows = rng.choice(len(points), min(len(points), n_check), replace=False)
-    for kind in testing.CHARGE_KINDS:
-        q = testing.charges(kind, len(points), rng)
-        exact = taskfmm.direct(points, q, points[rows], kernel, outputs=OUTPUTS)
+    plan, planned = None, None
+    for kind, points, targets, q in problems(name, n, rng):
+        row = {"kernel": kernel, "exponent": exponent, "distribution": name, "n": n, "charges": kind}
+        try:
+            if planned is not points:
+                plan, planned = taskfmm.Fmm(points, targets, kernel=kernel, eps=eps), points
+        except AccuracyError as error:
+            yield {**row, "refused": str(error)}
+            continue
+        assert plan is not None
+        at = points if targets is None else targets
+        rows = rng.choice(len(at), min(len(at), n_check), replace=False)
+        exact = taskfmm.direct(points, q, at[rows], kernel, outputs=OUTPUTS)
         for output in OUTPUTS:
-            here = {**row, "charges": kind, "output": output}
+            here = {**row, "output": output, "leaf_size": plan.leaf_size, "far": has_far_field(plan)}
             try:
-                found = fmm.evaluate(q, output)[output].compute()[rows]
+                started = time.process_time()
+                found = plan.evaluate(q, output)[output].compute()[rows]
+                seconds = time.process_time() - started
             except AccuracyError as error:
                 yield {**here, "refused": str(error)}
                 continue
             size = float(np.linalg.norm(exact[output]))
             wrong = float(np.linalg.norm(found - np.asarray(exact[output])))
-            facts = {
-                "order": fmm.accuracy(output).order,
-                "leaf_size": fmm.leaf_size,
-                "far": has_far_field(fmm),
+            chosen = plan.accuracy(output, q)
+            yield {
+                **here,
+                "error": wrong / size if wrong else 0.0,
+                "seconds": round(seconds, 4),
+                "order": chosen.order,
+                "cut": chosen.m2l_tol,
+                "m2l_dtype": chosen.m2l_dtype,
             }
-            yield {**here, "error": wrong / size if wrong else 0.0, **facts}
 
 
 def has_far_field(fmm: taskfmm.Fmm) -> bool:
@@ -132,11 +168,30 @@ def by_size(rows: list[dict[str, Any]]) -> str:
             ratio = row["error"] / 10.0 ** row["exponent"]
             groups[row["output"], f"n = {row['n']:,}"].append(ratio)
             groups[row["output"], row["distribution"]].append(ratio)
+            groups[row["output"], f"charges {row['charges']}"].append(ratio)
     table = [
         [output, name, len(found), f"{max(found):.2f}", f"{1 / np.median(found):.1f}"]
         for (output, name), found in sorted(groups.items())
     ]
     return report.table(("output", "results", "count", "largest error / eps", "eps / median error"), table)
+
+
+def price(rows: list[dict[str, Any]]) -> str:
+    """What kinds of charges cost: seconds over those of the usual ones on the same plan, medians by kind."""
+    usual: dict[tuple, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.get("far") and row.get("charges") in USUAL and "seconds" in row:
+            usual[row["output"], row["exponent"], row["distribution"], row["n"]].append(row["seconds"])
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        of_usual = usual.get((row.get("output"), row["exponent"], row["distribution"], row["n"]))
+        if row.get("far") and "seconds" in row and of_usual and row["n"] >= 10_000:
+            found[row["output"], row["charges"]].append(row["seconds"] / min(of_usual))
+    table = [
+        [output, kind, len(ratios), f"{np.median(ratios):.2f}", f"{np.quantile(ratios, 0.9):.2f}"]
+        for (output, kind), ratios in sorted(found.items())
+    ]
+    return report.table(("output", "charges", "count", "median of seconds / usual", "9 of 10 below"), table)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -146,7 +201,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     for ax, output in zip(axes, OUTPUTS, strict=True):
         found = ratios(rows, output)
-        for color, n in zip(("C0", "C2", "C1"), sorted({row["n"] for row in rows}), strict=False):
+        for color, n in zip(("C0", "C2", "C1", "C4"), sorted({row["n"] for row in rows}), strict=False):
             dots = [r for r in rows if r.get("output") == output and r.get("far") and r["n"] == n]
             eps = [10.0 ** row["exponent"] for row in dots]
             ax.loglog(
@@ -168,6 +223,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--kernel", type=click.Choice([k for k in KERNELS if k != "one"]), default="laplace")
 @click.option("--size", "sizes", type=click.IntRange(min=2), multiple=True, default=SIZES, help="Points.")
+@click.option("--cloud", "names", type=click.Choice(NAMES), multiple=True, default=NAMES)
 @click.option("--targets", type=click.IntRange(min=1), default=400, help="Points where errors are measured.")
 @click.option("--part", type=click.FloatRange(0, 1), default=1.0, help="Of all cases; a random one.")
 @click.option("--seed", type=int, default=20267)
@@ -176,6 +232,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main(
     kernel: str,
     sizes: tuple[int, ...],
+    names: tuple[str, ...],
     targets: int,
     part: float,
     seed: int,
@@ -186,7 +243,7 @@ def main(
     rows = read(output)
     output.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = {(row["exponent"], row["distribution"], row["n"]) for row in rows if row["kernel"] == kernel}
-    chosen = cases(kernel, sizes, seed)
+    chosen = cases(sizes, names, seed)
     with output.open("a") as file:
         for case in tqdm(chosen[: math.ceil(part * len(chosen))], disable=None, unit="case"):
             if case not in done:
@@ -195,6 +252,7 @@ def main(
                 file.flush()
                 rows += found
     click.echo(by_size(rows))
+    click.echo(price(rows))
     click.echo(summary(rows))
     if picture:
         plot(rows, picture)

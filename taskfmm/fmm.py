@@ -50,6 +50,9 @@ class Fmm:
     memory_limit : int or str, optional
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
         refused, before planning if the number of points says so, else when an evaluation is asked for.
+    like : array_like, real, (n,), optional
+        Charges that those of a lazy array will resemble: as unequal, and with signs as random. Without, lazy charges
+        are taken for the worst that there are, which costs time; charges of a NumPy array are looked at themselves.
 
     Raises
     ------
@@ -91,9 +94,10 @@ class Fmm:
         leaf_size: int | None = None,
         dtype: Any = np.float64,
         memory_limit: int | str | None = None,
+        like: Any = None,
     ) -> None:
         limit = memory.parse_limit(memory_limit)
-        self._hold(from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit), limit)
+        self._hold(from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like), limit)
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked
@@ -104,19 +108,27 @@ class Fmm:
         self._planned = planned
         self._evaluator = Evaluator(planned)
 
-    def accuracy(self, output: str) -> Accuracy:
-        """What was chosen to reach eps for "potential", or for "gradient", which needs more.
+    def accuracy(self, output: str, charges: Any = None) -> Accuracy:
+        """What is chosen to reach eps for "potential", or for "gradient", which needs more.
+
+        Parameters
+        ----------
+        output : "potential" or "gradient"
+        charges : array_like or dask.array, real, (n_sources,), optional
+            Left out: charges that are all equal, or those that the plan was made ``like``.
 
         Raises
         ------
         AccuracyError
-            eps is below the floor of this output.
+            eps is below the floor of this output for these charges.
         """
-        return self._planned.accuracy(output)
+        (wanted,) = validate.outputs((output,))
+        q = None if charges is None else validate.charges(charges, len(self.sources), self.dtype)
+        return self._evaluator.accuracy(wanted, q)
 
     def operators(self, output: str) -> Operators:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine."""
-        return self._planned.operators(output)
+        return self._planned.operators(self.accuracy(output))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
@@ -141,7 +153,7 @@ class Fmm:
         >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
         True
         """
-        saved.save(path, saved.Saved.of(self._planned))
+        saved.save(path, saved.Saved.of(self._planned, self._evaluator.reachable()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Fmm:
@@ -229,11 +241,9 @@ class Fmm:
 
         Notes
         -----
-        The error of a gradient is relative to gradients. They are hard where no two points are close, as on a
-        regular grid, and where all targets lie apart from all sources, as a gradient is a small difference of
-        large potentials then: `accuracy` takes this into account. Charges that cancel at a distance leave a
-        potential there, and a gradient, which is small beside its parts; errors are relative to the parts, eps of
-        them, and two at a thousand widths of the cloud.
+        How accurate the far field must be follows from the charges, if they are a NumPy array: more where one outweighs
+        all others or gradients cancel, less where close pairs make gradients large. A dask.array is not looked at, and
+        gets what the worst charges need, or those of ``Fmm(..., like=charges)``; `accuracy` tells what is chosen.
 
         Examples
         --------

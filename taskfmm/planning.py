@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.kernels import KERNELS
+from taskfmm.operators.accuracy import Known
 from taskfmm.plan.planned import Asked, Planned, make
+from taskfmm.passes.share import look
 from taskfmm.runtime import memory
 from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation
@@ -28,6 +33,7 @@ def from_points(
     leaf_size: int | None,
     dtype: Any,
     memory_limit: int | None,
+    like: Any = None,
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
     asked = Asked(
@@ -37,13 +43,16 @@ def from_points(
         validate.order(order),
     )
     memory.refuse_hopeless(memory_limit, sources, targets)
-    accuracy = asked.accuracy("potential")
+    accuracy = asked.accuracy("potential", Known(many=True))
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     most = validate.leaf_size(leaf_size)
+    shown = None if like is None else validate.charges(np.asarray(like), len(at_sources))
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
+    if shown is not None and planned.plan is not None:
+        planned = replace(planned, like=look(planned.plan, asked.kernel, shown, "gradient"))
     if planned.crowded:
         say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned

@@ -101,6 +101,61 @@ def grid(edge: int, closed: bool = False) -> np.ndarray:
     return np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
+def cubic_grid(n: int, rng: np.random.Generator) -> np.ndarray:
+    """About ``n`` points on a regular grid, open or closed."""
+    return grid(max(1, round(n ** (1 / 3))), bool(rng.integers(2)) and n > 1)
+
+
+def plane_grid(n: int, rng: np.random.Generator) -> np.ndarray:
+    """About ``n`` points on a square grid, as the pixels of an image are; equal charges cancel in it."""
+    side = np.arange(max(1, round(n**0.5)), dtype=np.float64)
+    return np.stack(np.meshgrid(side, side, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def circle(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Equal steps along a circle."""
+    angle = 2 * np.pi * np.arange(n) / max(1, n)
+    return np.column_stack((np.cos(angle), np.sin(angle), np.zeros(n)))
+
+
+def line(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Equal steps along a line."""
+    return np.column_stack((np.arange(n, dtype=np.float64), np.zeros((n, 2))))
+
+
+def mesh(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Centroids of about ``n`` triangles that cover a sphere; `mesh_areas` are what they weigh."""
+    return _triangles(n).mean(axis=1)
+
+
+def mesh_areas(n: int) -> np.ndarray:
+    """Areas of the triangles of `mesh`, float64 [n_triangles]."""
+    a, b, c = _triangles(n).transpose(1, 0, 2)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _triangles(n: int) -> np.ndarray:
+    """The faces of an octahedron, each cut into k * k triangles and blown up to the sphere, float64 [8 k k, 3, 3]."""
+    k = max(1, round((n / 8) ** 0.5))
+    i, j = (found.ravel() for found in np.meshgrid(np.arange(k), np.arange(k), indexing="ij"))
+    up, down = i + j < k, i + j < k - 1
+    corners = np.concatenate(
+        [
+            np.stack([np.stack([i + a, j + b], axis=1)[chosen] for a, b in steps], axis=1)
+            for chosen, steps in ((up, ((0, 0), (1, 0), (0, 1))), (down, ((1, 0), (1, 1), (0, 1))))
+        ]
+    )
+    weight = np.concatenate([corners, k - corners.sum(axis=2, keepdims=True)], axis=2) / k
+    signs = np.array([[x, y, z] for x in (1, -1) for y in (1, -1) for z in (1, -1)])
+    faces = (signs[:, None, None, :] * weight).reshape(-1, 3, 3)
+    return faces / np.linalg.norm(faces, axis=2, keepdims=True)
+
+
+REGULAR: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    make.__name__: make for make in (cubic_grid, plane_grid, circle, line, mesh)
+}
+"""Clouds in which no two points are close and equal charges cancel, by name; about n points each."""
+
 DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     make.__name__: make
     for make in (
@@ -157,7 +212,7 @@ def sources_and_targets(
     raise ValueError(f"relation {relation!r} is not one of {', '.join(RELATIONS)}")
 
 
-CHARGE_KINDS = ("positive", "signed", "neutral")
+CHARGE_KINDS = ("positive", "signed", "neutral", "equal")
 
 
 def charges(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,8 +220,8 @@ def charges(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
 
     Parameters
     ----------
-    kind : {"positive", "signed", "neutral"}
-        Uniform in [0, 1); uniform in [-1, 1); or the latter less their mean, so that they sum to zero.
+    kind : {"positive", "signed", "neutral", "equal"}
+        Uniform in [0, 1); uniform in [-1, 1); or the latter less their mean, so that they sum to zero; or all one.
     n : int
     rng : numpy.random.Generator
 
@@ -176,9 +231,44 @@ def charges(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
     """
     if kind == "positive":
         return rng.random(n)
+    if kind == "equal":
+        return np.ones(n)
     signed = rng.uniform(-1, 1, n)
     if kind == "signed":
         return signed
     if kind == "neutral":
         return signed - signed.mean() if n else signed
     raise ValueError(f"charge kind {kind!r} is not one of {', '.join(CHARGE_KINDS)}")
+
+
+HEAVY_PLACES = ("in", "centre", "beside")
+
+
+def with_heavy(
+    points: np.ndarray, place: str, ratio: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One charge that outweighs all others.
+
+    Parameters
+    ----------
+    points : float64 [n, 3]
+    place : {"in", "centre", "beside"}
+        Where the first point goes: it stays; to the centre of the cloud; two thirds of a width away from it.
+    ratio : float
+        Of its charge to the others, whose signs are random.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    points : float64 [n, 3]; charges : float64 [n]
+    """
+    moved, low, high = points.copy(), points.min(axis=0), points.max(axis=0)
+    if place == "centre":
+        moved[0] = (low + high) / 2
+    elif place == "beside":
+        moved[0] = high + 2 / 3 * (high - low).max()
+    elif place != "in":
+        raise ValueError(f"place {place!r} is not one of {', '.join(HEAVY_PLACES)}")
+    q = rng.choice([-1.0, 1.0], len(points))
+    q[0] = ratio
+    return moved, q

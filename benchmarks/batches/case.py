@@ -120,7 +120,7 @@ def measure(case: Case, config: Config) -> dict[str, Any]:
         "peak_bytes": peak_bytes,
         "bytes_a_point": peak_bytes / case.n,
         "tasks": last.tasks,
-        "order": fmm.accuracy(outputs[-1]).order,
+        "order": fmm.accuracy(outputs[-1], charges).order,
         "leaf_size": fmm.leaf_size,
         **bench.pair_equivalents(found, rate, case.n),
     }

@@ -21,14 +21,10 @@ from taskfmm.plan.work import FarShard, Halo
 FAR_OPERATORS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p")
 
 
-def works(
-    plan: Plan,
-    operators: Mapping[str, Operators] | None = None,
-    accuracy: Mapping[str, Accuracy] | None = None,
-) -> Shelf:
+def works(plan: Plan, operators: Mapping[str, Operators] | None = None) -> Shelf:
     """All that tasks need of a plan, by name: what ``far/<level>/<shard>/<operator>`` and the like refer to.
 
-    operators : by output, where a plan brings its own; sent in the file only, else their accuracy stands for them
+    operators : those that a plan brings, by name; sent in the file only, else their accuracy stands for them
     """
     values: dict[str, Any] = {"source_order": plan.tree.source_order}
     for shard in chain.from_iterable(plan.far):
@@ -36,13 +32,15 @@ def works(
             values[_far(shard, operator)] = getattr(shard, operator)
     values |= {f"near/{number}": work for number, work in enumerate(plan.near)}
     values |= {f"chunk/{i}": chunk for i, chunk in enumerate(plan.chunks)}
-    values |= {_operators(output): found for output, found in (operators or {}).items()}
-    instead = {_operators(output): chosen for output, chosen in (accuracy or {}).items()}
+    brought = {operators_name(name): found for name, found in (operators or {}).items()}
+    values |= brought
+    instead = {name: found.at(0).accuracy for name, found in brought.items()}
     return Shelf({name: value for name, value in values.items() if value is not None}, instead)
 
 
-def _operators(output: str) -> str:
-    return f"operators/{output}"
+def operators_name(brought: str) -> str:
+    """The name in `works` of operators that a plan brings."""
+    return f"operators/{brought}"
 
 
 def _far(shard: FarShard, operator: str) -> str:
@@ -53,17 +51,17 @@ class GraphBuilder:
     """Builds the graph of one evaluation.
 
     shelf : the `works` of the plan
+    accuracy : of the operators, or a reference to them where the plan brings them
     token : names kernel, accuracy, geometry and charges; a key is ("<operator>-<token>", level, shard)
     output : "potential", or "gradient" for both
     """
 
     def __init__(
-        self, plan: Plan, shelf: Shelf, kernel: str, accuracy: Accuracy, output: str, token: str
+        self, plan: Plan, shelf: Shelf, kernel: str, accuracy: Accuracy | Reference, output: str, token: str
     ) -> None:
         self.plan = plan
         self.shelf = shelf
-        own = _operators(output)
-        self.names = (kernel, shelf.reference(own) if own in shelf.values else accuracy)
+        self.names = (kernel, accuracy)
         self.kernel = kernel
         self.output = output
         self.token = token
@@ -177,7 +175,7 @@ def build(
     plan: Plan,
     shelf: Shelf,
     kernel: str,
-    accuracy: Accuracy,
+    accuracy: Accuracy | Reference,
     charges: Any,
     outputs: Sequence[str],
     scale: float,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
-from taskfmm.errors import InputError
+from taskfmm.errors import AccuracyError, InputError
 from taskfmm.graph import build, reference
 from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
+from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
+from taskfmm.passes.share import look
 from taskfmm.plan.planned import Planned
 from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.threads import budget
@@ -27,7 +30,8 @@ class Evaluator:
     def __init__(self, planned: Planned) -> None:
         self._planned = planned
         self._digest = _identify(planned)
-        self._forecasts: dict[tuple[tuple[str, ...], layout.Layout], Forecast] = {}
+        self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout], Forecast] = {}
+        self._usual_known: dict[str, Known] = {}
 
     def arrays(
         self, charges: Any, outputs: tuple[str, ...], memory_limit: int | None = None
@@ -36,8 +40,9 @@ class Evaluator:
         dtype = self._planned.asked.dtype
         if self._planned.plan is None:
             return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
-        self._prepare(outputs, memory_limit)
-        graph, chunks = self.graph(charges, outputs)
+        accuracy = self.accuracy(_mode(outputs), charges)
+        self._prepare(outputs, accuracy, memory_limit)
+        graph, chunks = self.graph(charges, outputs, accuracy)
         return {
             output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), dtype)
             for output, (name, sizes) in chunks.items()
@@ -46,29 +51,64 @@ class Evaluator:
     def serial(self, charges: np.ndarray, output: str) -> np.ndarray:
         """One output by plain function calls in this thread, without a graph."""
         planned, asked = self._planned, self._planned.asked
-        operators = planned.operators(output)
         if planned.plan is None:
             return np.zeros(self._shape(output), asked.dtype)
+        operators = planned.operators(self.accuracy(output, charges))
         with budget() as threads:
             return serial.run(planned.plan, operators, asked.kernel, charges, output, asked.dtype, threads)
 
+    def accuracy(self, output: str, charges: Any = None) -> Accuracy:
+        """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
+
+        Lazy charges may be anything: a single one at the worst place, or equal ones, whose gradients may cancel. The
+        usual charges are those that the caller has shown, else equal ones. Raises AccuracyError.
+        """
+        planned, asked = self._planned, self._planned.asked
+        if planned.plan is None or asked.chosen:
+            return asked.accuracy(output, Known(many=True))
+        if charges is None:
+            return asked.accuracy(output, self._usual(output))
+        if not isinstance(charges, da.Array):
+            return asked.accuracy(output, look(planned.plan, asked.kernel, charges, output))
+        if planned.like is not None:
+            return asked.accuracy(output, planned.like)
+        return asked.accuracy(output, None, self._usual(output))
+
+    def reachable(self) -> dict[str, Accuracy]:
+        """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""
+        found = {}
+        for output in ("potential", "gradient"):
+            with suppress(AccuracyError):
+                found[output] = self.accuracy(output)
+        return found
+
+    def _usual(self, output: str) -> Known:
+        planned = self._planned
+        if planned.like is not None:
+            return planned.like
+        if output not in self._usual_known:
+            assert planned.plan is not None
+            equal = np.ones(len(planned.sources))
+            self._usual_known[output] = look(planned.plan, planned.asked.kernel, equal, output)
+        return self._usual_known[output]
+
     def graph(
-        self, charges: Any, outputs: Sequence[str]
+        self, charges: Any, outputs: Sequence[str], accuracy: Accuracy
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
         plan, asked = self._planned.plan, self._planned.asked
         assert plan is not None
-        mode = "gradient" if "gradient" in outputs else "potential"
+        own = self._planned.name_brought(accuracy)
         return build.build(
             plan,
             self.works,
             asked.kernel.name,
-            self._planned.accuracy(mode),
+            accuracy if own is None else self.works.reference(build.operators_name(own)),
             charges,
             outputs,
             plan.tree.domain.scale,
             asked.dtype,
-            self._token(charges, mode),
+            self._token(charges, accuracy, _mode(outputs)),
         )
 
     @cached_property
@@ -76,47 +116,54 @@ class Evaluator:
         """What tasks refer to; shared by all evaluations, so that other processes read it once."""
         planned = self._planned
         assert planned.plan is not None
-        return build.works(planned.plan, planned.brought, planned.chosen)
+        return build.works(planned.plan, planned.brought)
 
-    def _token(self, charges: Any, mode: str) -> str:
-        accuracy = self._planned.accuracy(mode)
+    def _token(self, charges: Any, accuracy: Accuracy, mode: str) -> str:
         digest = hashlib.sha256(f"{self._digest} {mode} {accuracy}".encode())
         digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
         return digest.hexdigest()[:24]
 
-    def forecast(self, outputs: tuple[str, ...]) -> Forecast:
-        """What one evaluation would take on the scheduler in use; raises InputError where there are no points."""
+    def forecast(self, outputs: tuple[str, ...], accuracy: Accuracy | None = None) -> Forecast:
+        """What one evaluation would take on the scheduler in use; raises InputError where there are no points.
+
+        accuracy : that of the usual charges, if left out
+        """
         planned, asked = self._planned, self._planned.asked
         if planned.plan is None:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
-        at = layout.current()
-        if (outputs, at) not in self._forecasts:
-            operators = planned.operators("gradient" if "gradient" in outputs else "potential")
-            graph, _ = self.graph(np.zeros(len(planned.sources)), outputs)
-            self._forecasts[outputs, at] = forecast(
-                planned.plan, graph, operators, asked.kernel, outputs, asked.dtype, at
+        accuracy = accuracy or self.accuracy(_mode(outputs))
+        case = (outputs, accuracy, layout.current())
+        if case not in self._forecasts:
+            graph, _ = self.graph(np.zeros(len(planned.sources)), outputs, accuracy)
+            self._forecasts[case] = forecast(
+                planned.plan, graph, planned.operators(accuracy), asked.kernel, outputs, asked.dtype, case[-1]
             )
-        return self._forecasts[outputs, at].refreshed
+        return self._forecasts[case].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
         n_targets = len(self._planned.targets)
         return (n_targets, 3) if output == "gradient" else (n_targets,)
 
-    def _prepare(self, outputs: tuple[str, ...], memory_limit: int | None) -> None:
+    def _prepare(self, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None) -> None:
         """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
         client = cluster.active_client()
         if client is not None:
             reference.release()
-            cluster.prepare(client, lambda: self.forecast(outputs).work)
+            cluster.prepare(client, lambda: self.forecast(outputs, accuracy).work)
         at = layout.current()
         if memory_limit is not None:
-            found = self.forecast(outputs).memory
+            found = self.forecast(outputs, accuracy).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)
         if at.memory_limit:
-            found = self.forecast(outputs).memory
+            found = self.forecast(outputs, accuracy).memory
             advice = "use more workers, or give them more memory"
             memory.refuse(found, at.memory_limit, "the limit of the smallest worker", advice)
+
+
+def _mode(outputs: Sequence[str]) -> str:
+    """What the passes compute: "potential", or "gradient" for both."""
+    return "gradient" if "gradient" in outputs else "potential"
 
 
 def _identify(planned: Planned) -> str:
@@ -129,7 +176,6 @@ def _identify(planned: Planned) -> str:
         planned.asked.dtype.str,
         planned.leaf_size,
         cube,
-        planned.accuracy("potential"),
     )
     digest.update(repr(facts).encode())
     digest.update(planned.sources.data)

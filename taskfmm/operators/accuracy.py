@@ -1,14 +1,15 @@
 """From the requested eps to what the operators must be, by a table of measured errors.
 
 ``calibration/`` beside this file has a table for each kernel, written by ``benchmarks/calibrate.py``: each row is a
-choice of order and cuts, with the largest relative l2 errors of potential and gradient over several distributions of
-charges of random sign, and over regular grids of points. `choose` takes the cheapest row that is good enough.
+choice of order and cuts with its `Yardstick`, the errors that one source at the worst place of a box makes. `choose`
+takes the cheapest row that is good enough for what is known of the charges.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
@@ -17,23 +18,25 @@ import numpy as np
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import Kernel
-from taskfmm.operators import rates
-from taskfmm.operators.hardness import hardness
-from taskfmm.tree.octree import Octree
+from taskfmm.operators.rates import DEFAULT
 
-MARGIN = 2.1
-"""How far below eps the error of the calibration must lie. A cloud of many charges averages over the places in a
-box; one charge that outweighs all others, at the worst place, errs twice as much."""
+MANY = 100
+"""Charges of one magnitude, or as many as weigh the same, whose errors average over the places in their boxes."""
 
-GRID_MARGIN = 1.5
-"""The same for regular grids, of which the calibration holds a few sizes: others erred by up to 1.2 times as much."""
+AVERAGE = 2.0
+"""Margin over the error at targets that fill the boxes, where it is a matter of many charges. The worst of twelve
+clouds then stayed below eps; below a margin of 1.5 some did not."""
+
+SHARE = 1.5
+"""Margin over the error of a gradient that follows from its `Share`: the largest ratio of true and estimated error was
+1.2 over 70 clouds, grids, lines, planes and heavy charges at three orders."""
 
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
-FLOAT32_M2L = 1e-6
-"""The smallest eps at which M2L may run in float32: with it the error of 1e6 charges of random sign in a cube, at
-order 8, went from 3.8e-7 to 4.6e-7."""
+NOISE = {"float64": 0.0, "float32": 3.5e-7}
+"""What M2L adds to the yardstick of any output by rounding in its dtype: the yardsticks of orders 8 to 12 in float32 less
+those in float64, in quadrature."""
 
 V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
@@ -56,36 +59,90 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """One row of the table: a choice, its cost (M2L multiply-adds for a pair), its errors by output.
+class Share:
+    """What an output of some charges is made of, each the l2 norm over all targets, in one unit.
 
-    error : in random clouds; grid_error : on regular grids, where no two points are close and gradients are small
+    total : the output itself, estimated from below
+    far : what comes through expansions, where charges have random signs; equal charges on lines and planes count more
+    smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf
     """
+
+    total: float
+    far: float
+    smooth: float = 0.0
+
+    def times(self, error: float, smooth: float) -> float:
+        """The error of the output, by the yardstick's errors."""
+        wrong = math.hypot(error * self.far, smooth * self.smooth)
+        if not wrong:
+            return 0.0
+        return wrong / self.total if self.total else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the charges of an evaluation.
+
+    many : no few of them outweigh all others, see `are_many`
+    potential : its share, where charges might cancel at the targets; else None
+    gradient : its share, where one is asked for; else None
+    """
+
+    many: bool
+    potential: Share | None = None
+    gradient: Share | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its `Yardstick`."""
 
     accuracy: Accuracy
     m2l_cost: float
-    error: dict[str, float]
-    grid_error: dict[str, float]
+    potential: float
+    gradient: float
+    filled: float
+    smooth: float
 
-    def seconds(self, m2l_dtype: str) -> float:
-        """Far-field seconds a point, roughly."""
-        leaves = 2.0 * n_points(self.accuracy.order) * rates.current().surface_pair
-        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rates.current().m2l_multiply_add(m2l_dtype)
+    @property
+    def seconds(self) -> float:
+        """Far-field seconds a point, roughly. By the default rates: no choice hangs on the machine."""
+        leaves = 2.0 * n_points(self.accuracy.order) * DEFAULT.surface_pair
+        rate = DEFAULT.m2l_multiply_add(self.accuracy.m2l_dtype)
+        return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
+
+    def reach(self, output: str, known: Known | None) -> float:
+        """The smallest eps that is kept for charges of which this is known; for any single charge if it is None."""
+        noise = NOISE[self.accuracy.m2l_dtype]
+        gradient = math.hypot(self.gradient, noise)
+        if known is None:
+            potential = math.hypot(self.potential, noise)
+            return potential if output == "potential" else max(potential, gradient)
+        potential = (
+            AVERAGE * math.hypot(self.filled, noise) if known.many else math.hypot(self.potential, noise)
+        )
+        if known.potential is not None:
+            potential = max(potential, known.potential.times(potential, 0.0))
+        if output == "potential" or known.gradient is None:
+            return potential
+        return max(potential, SHARE * known.gradient.times(gradient, self.smooth))
 
 
 @cache
-def table(kernel: str = "laplace") -> tuple[Calibration, ...]:
-    """The calibration of a kernel."""
+def table(kernel: str = "laplace") -> tuple[Row, ...]:
+    """The calibration of a kernel, each choice with M2L in float64 and in float32."""
     with resources.files("taskfmm.operators").joinpath("calibration", f"{kernel}.csv").open() as file:
-        return tuple(
-            Calibration(
-                Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"])),
-                float(row["m2l_cost"]),
-                {output: float(row[output]) for output in ("potential", "gradient")},
-                {output: float(row[f"grid_{output}"]) for output in ("potential", "gradient")},
-            )
-            for row in csv.DictReader(file)
+        rows = list(csv.DictReader(file))
+    errors = ("potential", "gradient", "filled", "smooth")
+    return tuple(
+        Row(
+            Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"]), dtype),
+            float(row["m2l_cost"]),
+            *(float(row[name]) for name in errors),
         )
+        for row in rows
+        for dtype in NOISE
+    )
 
 
 def of_order(order: int) -> Accuracy:
@@ -94,16 +151,23 @@ def of_order(order: int) -> Accuracy:
     return Accuracy(order, tol, tol)
 
 
-def floor(output: str, dtype: np.dtype, kernel: str = "laplace", hard: float = 0.0) -> float:
-    """The smallest eps that can be asked for; of a gradient, at points so hard, by default in random clouds."""
-    hard = hard if output == "gradient" else 1.0
-    best = min(_reach(row, output, hard) for row in table(kernel))
+def are_many(charges: np.ndarray) -> bool:
+    """Whether charges weigh as much as `MANY` or more of one magnitude: the square of the sum of their squares over the
+    sum of their fourth powers."""
+    squares = charges * charges
+    return bool(squares.sum() ** 2 >= MANY * (squares @ squares))
+
+
+def floor(
+    output: str, dtype: np.dtype, kernel: str = "laplace", cases: tuple[Known | None, ...] = (None,)
+) -> float:
+    """The smallest eps that can be asked for, for charges of all of these cases."""
+    best = min(_reach(row, output, cases) for row in table(kernel))
     return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
 
 
-def _reach(row: Calibration, output: str, hard: float) -> float:
-    """The smallest eps that a row keeps at points so hard (see `hardness`)."""
-    return max(MARGIN * row.error[output], GRID_MARGIN * hard * row.grid_error[output])
+def _reach(row: Row, output: str, cases: tuple[Known | None, ...]) -> float:
+    return max(row.reach(output, known) for known in cases)
 
 
 def choose(
@@ -112,11 +176,11 @@ def choose(
     output: str,
     dtype: np.dtype,
     order: int | None = None,
-    tree: Octree | None = None,
+    cases: tuple[Known | None, ...] = (None,),
 ) -> Accuracy:
     """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
 
-    For a gradient ``tree`` tells how hard the points are; without one they count as a regular grid.
+    cases : what is known of the charges, or several things that they may be; None stands for any single charge
 
     Raises
     ------
@@ -125,20 +189,12 @@ def choose(
     """
     if kernel.fixed_order or order:
         return of_order(kernel.fixed_order or order or 1)
-    _refuse_below(floor(output, dtype, kernel.name), eps, f"a {output} in {dtype}")
-    m2l_dtype = "float32" if eps >= FLOAT32_M2L else "float64"
-    orders = {row.accuracy.order for row in table(kernel.name)}
-    known = tree if output == "gradient" else None
-    hard = dict.fromkeys(orders, 1.0) if known is None else hardness(known, orders)
-    reach = [(_reach(row, output, hard[row.accuracy.order]), row) for row in table(kernel.name)]
-    _refuse_below(min(smallest for smallest, _ in reach), eps, f"a {output} at these points")
-    enough = [row for smallest, row in reach if smallest <= eps]
-    return replace(min(enough, key=lambda row: row.seconds(m2l_dtype)).accuracy, m2l_dtype=m2l_dtype)
-
-
-def _refuse_below(lowest: float, eps: float, what: str) -> None:
+    lowest = floor(output, dtype, kernel.name, cases)
     if eps < lowest:
+        whose = "any charges" if None in cases else "these charges"
         raise AccuracyError(
-            f"eps is {eps:g}, the floor for {what} is {lowest:.1e}: "
+            f"eps is {eps:g}, the floor for a {output} of {whose} in {dtype} is {lowest:.1e}: "
             "give an eps at or above it, or an order to get the best it can do"
         )
+    enough = [row for row in table(kernel.name) if _reach(row, output, cases) <= eps]
+    return min(enough, key=lambda row: row.seconds).accuracy

@@ -34,6 +34,15 @@ class LowRankM2L:
     right: np.ndarray
     left: np.ndarray
 
+    def factors(self, code: int) -> tuple[np.ndarray, np.ndarray]:
+        """Right and left factor of a code, [k, rank] and [rank, k]."""
+        first, last = self.start[code : code + 2]
+        k = self.right.size // self.start[-1]
+        return (
+            self.right[first * k : last * k].reshape(k, last - first),
+            self.left[first * k : last * k].reshape(last - first, k),
+        )
+
     @property
     def mean_rank(self) -> float:
         return float(self.rank[symmetry.is_far()].mean())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from taskfmm.errors import AccuracyError
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy, choose
+from taskfmm.operators.accuracy import Accuracy, Known, choose
 from taskfmm.operators.levels import Operators, load
 from taskfmm.plan import plan as planner
 from taskfmm.plan import tune
@@ -33,12 +31,14 @@ class Asked:
     eps: float
     order: int | None
 
-    def accuracy(self, output: str, tree: octree.Octree | None = None) -> Accuracy:
-        """What reaches eps for an output; raises AccuracyError where eps is below its floor.
+    @property
+    def chosen(self) -> bool:
+        """Whether the accuracy is the same for all charges."""
+        return bool(self.order or self.kernel.fixed_order)
 
-        tree : of the points, which tells how hard their gradients are; they are taken for a regular grid without it
-        """
-        return choose(self.kernel, self.eps, output, self.dtype, self.order, tree)
+    def accuracy(self, output: str, *cases: Known | None) -> Accuracy:
+        """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor."""
+        return choose(self.kernel, self.eps, output, self.dtype, self.order, cases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Planned:
     leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; one array where the targets are the sources
     plan : None where there are no sources or no targets
-    chosen : accuracy by output, so far; kept, as the rates of the machine, which help to choose, may change
-    brought : operators by output, where they came with the plan; else they are those of this machine
+    like : what is known of lazy charges, or None
+    brought : operators that came with the plan, by a name of theirs; all others are those of this machine
     """
 
     asked: Asked
@@ -57,25 +57,17 @@ class Planned:
     sources: np.ndarray
     targets: np.ndarray
     plan: Plan | None
-    chosen: dict[str, Accuracy]
+    like: Known | None = None
     brought: dict[str, Operators] = field(default_factory=dict)
 
-    def accuracy(self, output: str) -> Accuracy:
-        """Of "potential", or of "gradient"; raises AccuracyError where eps is below its floor."""
-        if output not in self.chosen:
-            tree = self.plan.tree if output == "gradient" and self.plan else None
-            self.chosen[output] = self.asked.accuracy(output, tree)
-        return self.chosen[output]
+    def operators(self, accuracy: Accuracy) -> Operators:
+        """The matrices of an accuracy."""
+        name = self.name_brought(accuracy)
+        return self.brought[name] if name else load(self.asked.kernel.name, accuracy)
 
-    def operators(self, output: str) -> Operators:
-        """The matrices of `accuracy`."""
-        return self.brought.get(output) or load(self.asked.kernel.name, self.accuracy(output))
-
-    def reachable(self) -> dict[str, Accuracy]:
-        """Accuracy by output, of those outputs whose floor is not above eps."""
-        with suppress(AccuracyError):
-            self.accuracy("gradient")
-        return dict(self.chosen)
+    def name_brought(self, accuracy: Accuracy) -> str | None:
+        """The name of those that came with the plan, if they are of this accuracy."""
+        return next((name for name, found in self.brought.items() if found.at(0).accuracy == accuracy), None)
 
     @property
     def crowded(self) -> int:
@@ -99,9 +91,9 @@ def make(
     targets : None where they are the sources
     leaf_size : None where the estimated cost decides
     """
-    at, chosen = (sources if targets is None else targets), {"potential": accuracy}
+    at = sources if targets is None else targets
     if not (len(sources) and len(at)):
-        return Planned(asked, leaf_size, sources, at, None, chosen)
+        return Planned(asked, leaf_size, sources, at, None)
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
@@ -109,4 +101,4 @@ def make(
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
         found = planner.without_coincident(tree, found)
-    return Planned(asked, leaf_size, sources, at, planner.build(tree, found, operators), chosen)
+    return Planned(asked, leaf_size, sources, at, planner.build(tree, found, operators))

@@ -13,7 +13,7 @@ from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
 from taskfmm.kernels import KERNELS, Kernel
 from taskfmm.operators import symmetry
-from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.m2l import LowRankM2L
@@ -50,7 +50,8 @@ class Saved:
 
     order, leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
-    accuracy : by output, those that can be reached
+    like : what is known of lazy charges, or None
+    accuracy : by output, those that can be reached, of the usual charges
     operators : of each accuracy; none without a plan
     plan : None where there are no sources or no targets
     """
@@ -62,14 +63,15 @@ class Saved:
     dtype: str
     sources: np.ndarray
     targets: np.ndarray | None
+    like: Known | None
     accuracy: dict[str, Accuracy]
     operators: dict[str, Operators]
     plan: Plan | None
 
     @classmethod
-    def of(cls, planned: Planned) -> Saved:
-        """With the accuracy of every output that can be reached, and its operators."""
-        asked, reachable = planned.asked, planned.reachable()
+    def of(cls, planned: Planned, accuracy: dict[str, Accuracy]) -> Saved:
+        """With the operators of these accuracies."""
+        asked = planned.asked
         return cls(
             asked.kernel,
             asked.eps,
@@ -78,8 +80,9 @@ class Saved:
             asked.dtype.name,
             planned.sources,
             None if planned.targets is planned.sources else planned.targets,
-            reachable,
-            {output: planned.operators(output) for output in reachable} if planned.plan else {},
+            planned.like,
+            accuracy,
+            {output: planned.operators(chosen) for output, chosen in accuracy.items()} if planned.plan else {},
             planned.plan,
         )
 
@@ -93,11 +96,10 @@ class Saved:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         asked = Asked(self.kernel, dtype, eps, order)
-        own = dict(self.accuracy), dict(self.operators)
-        return Planned(asked, leaf_size, sources, targets, self.plan, *own)
+        return Planned(asked, leaf_size, sources, targets, self.plan, self.like, dict(self.operators))
 
 
-_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "accuracy")
+_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like", "accuracy")
 
 _PLAN = {
     "tree": Octree,

@@ -1,0 +1,140 @@
+"""How much of an output of given charges comes through expansions: what an error there weighs.
+
+Expansions err relative to what goes through them. Where close pairs make gradients large that is a small part; where
+one charge outweighs all others it is all there is; and where gradients cancel, as within a line or a plane of equal
+charges, or potentials far away from charges of both signs, it is more than what is left of them. So three sums over all
+targets are formed, in a pass over the boxes and a sample of the targets: about a hundredth of an evaluation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taskfmm.csr import Csr
+from taskfmm.geometry.domain import box_centers
+from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators.accuracy import Known, Share, are_many
+from taskfmm.passes.result import components, exponent, normalized
+from taskfmm.passes.share_loops import WINDOW, close_pairs, descend, sum_boxes
+from taskfmm.plan.plan import Plan
+
+SAMPLE = (64, 512)
+"""Fewest and most targets at which an output is summed, and of how many it is one."""
+
+ONE_IN = 32
+
+RARE = 0.02
+"""The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
+stand for thousands."""
+
+HEAVIEST = 8
+"""Charges in whose neighbourhood an output may be larger than at any target of the sample."""
+
+
+def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
+    """What there is to know of charges for an output.
+
+    charges : float [n_sources], in the caller's order and units
+    output : "potential", or "gradient" for both
+    """
+    q = normalized(np.asarray(charges, np.float64), exponent(charges))
+    many = are_many(q)
+    apart = plan.tree.targets is not plan.tree.sources
+    if not apart and output == "potential":
+        return Known(many)
+    found = _Outputs(plan, kernel, q[plan.tree.source_order])
+    return Known(
+        many,
+        potential=found.share("potential") if apart else None,
+        gradient=found.share("gradient") if output == "gradient" else None,
+    )
+
+
+class _Outputs:
+    """Sums over all targets of the outputs of some charges.
+
+    charges : float64 [n_sources], sorted, between -1 and 1
+    total, squares, together, source : of the charges of each box, see `sum_boxes`
+    target : float64 [3, n_boxes], where its targets are in the mean
+    """
+
+    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray) -> None:
+        tree = plan.tree
+        self.plan, self.kernel, self.charges = plan, kernel, charges
+        center = box_centers(tree.domain, tree.level, tree.anchor)[0]
+        self.total, self.squares, self.together, self.source = sum_boxes(
+            tree.child_ptr, tree.source_ptr, tree.sources, charges, center
+        )
+        even = np.ones(tree.targets.shape[1])
+        self.target = sum_boxes(tree.child_ptr, tree.target_ptr, tree.targets, even, center)[3]
+
+    def share(self, output: str) -> Share:
+        tree, lists, degree = self.plan.tree, self.plan.lists, self.kernel.degree or 0
+        derivative = int(output == "gradient")
+        far, field = descend(
+            tree.parent,
+            *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
+            *(self.target, self.source, self.total, self.squares, self.together),
+            degree,
+            derivative,
+        )
+        leaf = np.flatnonzero(tree.is_leaf)
+        n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
+        half_width = np.ldexp(tree.domain.half_width, -tree.level[leaf].astype(np.int32))
+        smooth = derivative * n_targets @ (field[leaf] / half_width) ** 2
+        squares = self._sampled(output)
+        if derivative:
+            squares = max(squares, self._close_pairs(leaf, degree - derivative))
+        return Share(*(float(np.sqrt(square)) for square in (squares, n_targets @ far[leaf], smooth)))
+
+    def _close_pairs(self, leaves: np.ndarray, degree: int) -> float:
+        tree = self.plan.tree
+        points = (tree.sources, self.charges, tree.targets)
+        return float(close_pairs(*points, leaves, tree.source_ptr, tree.target_ptr, degree))
+
+    def _sampled(self, output: str) -> float:
+        """Sum over the targets of an output squared, from below: by a sample, and by where the largest may be."""
+        n = self.plan.tree.targets.shape[1]
+        size = int(np.clip(n // ONE_IN, *SAMPLE))
+        if n <= size:
+            return float(self._at(np.arange(n), output).sum())
+        rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
+        kept = np.sort(self._at(rows, output))[: round((1.0 - RARE) * size)]
+        return float(max(kept.mean() * n, self._at(self._exposed(), output).sum()))
+
+    def _exposed(self) -> np.ndarray:
+        """Targets at the ends of the cloud and, where they are the sources, next to the largest charges."""
+        tree = self.plan.tree
+        ends = np.concatenate([tree.targets.argmin(axis=1), tree.targets.argmax(axis=1)])
+        if tree.targets is not tree.sources:
+            return np.unique(ends)
+        heaviest = np.argsort(np.abs(self.charges))[-HEAVIEST:]
+        around = heaviest[:, None] + np.arange(-WINDOW, WINDOW + 1)
+        return np.unique(np.concatenate([ends, np.clip(around.ravel(), 0, self.charges.size - 1)]))
+
+    def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as points."""
+        tree, lists = self.plan.tree, self.plan.lists
+        leaves = np.flatnonzero(tree.is_leaf)
+        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
+        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
+        values = np.zeros((self.kernel.n_components(output), rows.size))
+        targets, own = np.ascontiguousarray(tree.targets[:, rows]), np.arange(rows.size + 1)
+        add = gather_loops(self.kernel.name, output).points_to_points
+        ptr, near = _entries(lists.u, at)
+        begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
+        add(own, targets, ptr, begin, end, tree.sources, self.charges[None], values)
+        reached = (lists.w, lists.v, lists.x)
+        while (at > 0).any():
+            for csr in reached:
+                ptr, far = _entries(csr, at)
+                add(own, targets, ptr, far, far + 1, self.source, self.total[None], values)
+            at, reached = np.maximum(tree.parent[at], 0), (lists.v, lists.x)
+        return (values[components(self.kernel, output)] ** 2).sum(axis=0)
+
+
+def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of some boxes, one after the other, int64 [n + 1] and int64."""
+    first, count = csr.ptr[rows], csr.ptr[rows + 1] - csr.ptr[rows]
+    ptr = np.concatenate([[0], np.cumsum(count)])
+    return ptr, csr.idx[np.arange(ptr[-1]) + np.repeat(first - ptr[:-1], count)].astype(np.int64)

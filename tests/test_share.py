@@ -1,0 +1,124 @@
+"""How much of an output comes through expansions, and that errors follow from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from boxes import l2_error
+
+import taskfmm
+from taskfmm import testing
+from taskfmm.kernels import KERNELS
+from taskfmm.operators import accuracy
+from taskfmm.operators.accuracy import SHARE, Known, Share, are_many
+from taskfmm.passes.share import look
+from taskfmm.testing import charges, with_heavy
+
+LAPLACE = KERNELS["laplace"]
+N = 4000
+ORDER = 4
+ROW = next(row for row in accuracy.table() if row.accuracy == accuracy.Accuracy(ORDER, 3e-4, 3e-4))
+
+
+def clouds():
+    rng = np.random.default_rng(5051)
+    for name in ("uniform", "sphere", "coplanar", "box_faces", "plummer", "two_clusters"):
+        points = testing.DISTRIBUTIONS[name](N, rng)
+        for kind in ("signed", "equal"):
+            yield f"{name} {kind}", points, None, charges(kind, N, rng)
+        for place in testing.HEAVY_PLACES:
+            yield f"{name} heavy {place}", *with_separate(with_heavy(points, place, 1e9, rng))
+    for name, make in testing.REGULAR.items():
+        points = make(N, rng)
+        for kind in ("signed", "equal"):
+            yield f"{name} {kind}", points, None, charges(kind, len(points), rng)
+    for widths in (0.0, 1.5, 30.0, 300.0):
+        points, targets = rng.random((N, 3)), rng.random((N // 3, 3)) + widths * np.array([1, 0.3, 0.1])
+        for kind in ("signed", "neutral", "equal"):
+            yield f"{widths} widths apart {kind}", points, targets, charges(kind, N, rng)
+
+
+def with_separate(problem):
+    points, q = problem
+    return points, None, q
+
+
+CLOUDS = {name: rest for name, *rest in clouds()}
+
+
+@pytest.fixture(scope="module")
+def built():
+    return taskfmm.operators.levels.load("laplace", ROW.accuracy)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_errors_follow_from_the_share(name, monkeypatch):
+    points, targets, q = CLOUDS[name]
+    fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
+    monkeypatch.setattr(accuracy, "of_order", lambda order: ROW.accuracy)
+    exact = taskfmm.direct(points, q, targets, outputs=("potential", "gradient"))
+    known = look(fmm.plan, LAPLACE, q, "gradient")
+    found = fmm.serial(q, "gradient")
+    assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(ROW.gradient, ROW.smooth)
+    if targets is not None:
+        bound = ROW.potential * max(1.0, known.potential.times(1.0, 0.0))
+        assert l2_error(fmm.serial(q, "potential"), exact["potential"]) <= bound
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_the_size_of_a_gradient_is_estimated_from_below(name):
+    """Too much by a factor of two at most, where charges cancel, and not too little by far: that would make it dear."""
+    points, targets, q = CLOUDS[name]
+    fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
+    exact = taskfmm.direct(points, q, targets, outputs=("gradient",))["gradient"]
+    unit = fmm.plan.tree.domain.scale ** 2 * 2.0 ** np.frexp(np.abs(q).max())[1] / (4 * np.pi)
+    found = look(fmm.plan, LAPLACE, q, "gradient").gradient.total * unit
+    assert 0.02 * np.linalg.norm(exact) <= found <= 2.0 * np.linalg.norm(exact)
+
+
+def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
+    def part(name):
+        points, targets, q = CLOUDS[name]
+        fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
+        share = look(fmm.plan, LAPLACE, q, "gradient").gradient
+        return share.far / share.total
+
+    assert part("sphere signed") < part("uniform signed") < 0.2
+    assert part("plane_grid equal") > 0.3
+    assert part("uniform heavy beside") == pytest.approx(1.0, rel=0.1)
+    assert part("30.0 widths apart neutral") > 2
+
+
+def test_what_are_many():
+    assert are_many(np.ones(100))
+    assert not are_many(np.ones(99))
+    assert not are_many(np.r_[1e6, np.ones(10_000)])
+    assert are_many(np.r_[np.zeros(1000), np.full(500, -1e-3)])
+    assert are_many(np.zeros(5))
+
+
+@pytest.mark.parametrize("scale, charge", [(1e-150, 1.0), (1e150, 1e-300), (1.0, 1e300)])
+def test_it_has_no_unit(scale, charge):
+    points, _, q = CLOUDS["plummer signed"]
+    plain, other = (
+        look(taskfmm.Fmm(s * points, order=ORDER, leaf_size=40).plan, LAPLACE, c * q, "gradient").gradient
+        for s, c in ((1.0, 1.0), (scale, charge))
+    )
+    assert other.times(1.0, 1.0) == pytest.approx(plain.times(1.0, 1.0), rel=0.3)  # leaves may fall otherwise
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 300])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_few_points_coincident_points_and_no_charges(n, value):
+    rng = np.random.default_rng(n)
+    for points in (rng.random((n, 3)), np.repeat(rng.random((1, 3)), n, axis=0)):
+        plan = taskfmm.Fmm(points, order=ORDER, leaf_size=2).plan
+        share = look(plan, LAPLACE, np.full(n, value), "gradient").gradient
+        assert np.isfinite([share.total, share.far, share.smooth]).all()
+        assert share.times(1.0, 1.0) == 0.0 or value
+
+
+def test_without_a_far_field_nothing_errs():
+    assert Share(0.0, 0.0).times(1.0, 1.0) == 0.0
+    assert Share(0.0, 1.0).times(1.0, 1.0) == np.inf
+    assert ROW.reach("gradient", Known(True, gradient=Share(1.0, 0.0))) == ROW.reach("potential", Known(True))

@@ -1,0 +1,107 @@
+"""The yardstick: what one source does through the real operators, and the table made of it."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from boxes import from_surface, l2_error, one_transfer, onto_surface
+from bounds import TABLE_DIGITS
+
+from taskfmm.kernels import KERNELS
+from taskfmm.operators import accuracy, expansions, symmetry, yardstick
+from taskfmm.operators.accuracy import NOISE, Accuracy
+from taskfmm.operators.matrix import value_matrix
+from taskfmm.passes import source, target, transfer
+
+LAPLACE = KERNELS["laplace"]
+
+
+def operators(order: int, cut: float, dtype: str = "float64"):
+    return expansions.build(LAPLACE, Accuracy(order, cut, cut, dtype))
+
+
+def measured(order: int, cut: float, dtype: str = "float64") -> yardstick.Yardstick:
+    return yardstick.measure(LAPLACE, operators(order, cut, dtype))
+
+
+def shipped(order: int, cut: float) -> accuracy.Row:
+    (row,) = (
+        row
+        for row in accuracy.table()
+        if (row.accuracy.order, row.accuracy.m2l_tol, row.accuracy.m2l_dtype) == (order, cut, "float64")
+    )
+    return row
+
+
+@pytest.mark.parametrize("order, cut", [(3, 0.01), (4, 3e-4), (6, 1e-5)])
+def test_the_table_holds_the_yardstick(order, cut):
+    row, found = shipped(order, cut), measured(order, cut)
+    built = operators(order, cut)
+    assert row.potential == pytest.approx(found.worst["potential"], rel=TABLE_DIGITS)
+    assert row.gradient == pytest.approx(found.worst["gradient"], rel=TABLE_DIGITS)
+    assert row.filled == pytest.approx(found.filled, rel=TABLE_DIGITS)
+    assert row.smooth == pytest.approx(found.smooth, rel=TABLE_DIGITS)
+    assert row.m2l_cost == pytest.approx(2 * built.rank * built.m2l.mean_rank, rel=TABLE_DIGITS)
+
+
+def through_the_passes(built, place: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Errors of one source at a place of the unit box by the functions that an evaluation runs, over all V boxes."""
+    found, exact = [], []
+    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), "laplace", built)
+    for offset in symmetry.offsets()[symmetry.is_far()]:
+        center = 2.0 * offset
+        local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
+        at = center[:, None] + targets
+        found.append(target.l2p(from_surface(center, 1.0, at, center), [local], "laplace", built, "gradient"))
+        exact.append(value_matrix(LAPLACE, at, place[:, None])[..., 0])
+    found, exact = np.concatenate(found, axis=1), np.concatenate(exact, axis=1)
+    return {"potential": l2_error(found[0], exact[0]), "gradient": l2_error(found[1:], exact[1:])}
+
+
+@pytest.mark.parametrize("seed", [41, 42])
+def test_no_source_errs_more_through_the_passes(seed):
+    rng = np.random.default_rng(seed)
+    built, row = operators(4, 3e-4), shipped(4, 3e-4)
+    place = rng.uniform(-1, 1, 3)
+    errors = through_the_passes(built, place, rng.uniform(-1, 1, (3, 30)))
+    assert errors["potential"] <= row.filled
+    assert errors["potential"] <= row.potential
+    assert errors["gradient"] <= row.gradient
+
+
+def test_the_worst_place_through_the_passes_is_that_of_the_yardstick():
+    built, chain = operators(4, 3e-4), []
+    for line in yardstick.TARGETS:
+        for place in yardstick._Chain(LAPLACE, built, yardstick._grid(line)).sources.T:
+            chain.append(through_the_passes(built, place, yardstick._grid(line)))
+    row = shipped(4, 3e-4)
+    for output in ("potential", "gradient"):
+        worst = max(errors[output] for errors in chain)
+        assert 0.5 * getattr(row, output) <= worst <= (1 + TABLE_DIGITS) * getattr(row, output)
+
+
+def test_rounding_of_m2l_adds_its_noise_in_quadrature():
+    for order, cut in ((6, 1e-5), (7, 3e-7)):
+        exact, rounded = measured(order, cut), measured(order, cut, "float32")
+        for output in yardstick.OUTPUTS:
+            assert rounded.worst[output] <= np.hypot(exact.worst[output], NOISE["float32"])
+
+
+def test_a_smooth_field_errs_alike_in_leaves_of_any_depth(monkeypatch):
+    found = []
+    for deep in (10, 12, 14):
+        monkeypatch.setattr(yardstick, "DEEP", deep)
+        found.append(measured(4, 3e-4).smooth)
+    assert max(found) <= 2 * min(found)
+
+
+def test_errors_fall_along_the_table():
+    """Within an order a finer cut never errs more than slightly, and each order reaches further than two before."""
+    with (yardstick_table := accuracy.resources.files("taskfmm.operators").joinpath("calibration/laplace.csv")).open() as f:
+        orders = sorted({int(row["order"]) for row in csv.DictReader(f)})
+    assert yardstick_table.is_file()
+    for output in ("potential", "gradient", "filled", "smooth"):
+        best = [min(getattr(r, output) for r in accuracy.table() if r.accuracy.order == p) for p in orders]
+        assert all(after < before for before, after in zip(best, best[2:], strict=False))
