@@ -11,8 +11,8 @@ from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Known
-from taskfmm.plan.planned import Asked, Planned, make
 from taskfmm.passes.share import look
+from taskfmm.plan.planned import Asked, Planned, make
 from taskfmm.runtime import memory
 from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation

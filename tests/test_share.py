@@ -71,7 +71,7 @@ def test_the_size_of_a_gradient_is_estimated_from_below(name):
     points, targets, q = CLOUDS[name]
     fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
     exact = taskfmm.direct(points, q, targets, outputs=("gradient",))["gradient"]
-    unit = fmm.plan.tree.domain.scale ** 2 * 2.0 ** np.frexp(np.abs(q).max())[1] / (4 * np.pi)
+    unit = fmm.plan.tree.domain.scale**2 * 2.0 ** np.frexp(np.abs(q).max())[1] / (4 * np.pi)
     found = look(fmm.plan, LAPLACE, q, "gradient").gradient.total * unit
     assert 0.02 * np.linalg.norm(exact) <= found <= 2.0 * np.linalg.norm(exact)
 

@@ -1,9 +1,8 @@
 """How far operators err: what one source at the worst place of a box does to targets that see it through expansions.
 
-A source is put at the corners, edges, faces and centre of a box and goes through the real chain: P2M, M2M, M2L to
-every box of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The
-targets stand at the corners, edges, faces and centre of the boxes that receive. The error is the relative l2 error
-over all targets of one source, and the yardstick is that of the worst source. No cloud of points is needed, so it
+A source is put at corners, edges, faces and inside of a box and goes through the real chain: P2M, M2M, M2L to every box
+of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The error is the
+relative l2 error over all targets of one source, and the yardstick is that of the worst source. No cloud of points is needed, so it
 serves every kernel, output and level alike.
 """
 
@@ -23,18 +22,17 @@ from taskfmm.operators.matrix import value_matrix
 OUTPUTS = ("potential", "gradient")
 
 DEEP = 12
-"""Levels below M2L at which the error of a gradient no longer depends on the distance, only on the width of the leaf."""
+"""So many levels below M2L the error of a gradient depends no longer on the distance, but on the width of the leaf."""
 
 PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
 
-TARGETS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
-"""Coordinates of targets, two grids: surfaces of odd order have a point at the middle, where others have none, and
-their errors are largest elsewhere. Most of a grid lies on faces, as points on a plane or a line through the middle of
-a cloud do."""
+CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
+"""Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order have a
+point at the middle, where others have none, and their errors are largest elsewhere."""
 
 FILLING = (-0.75, -0.25, 0.25, 0.75)
-"""The same for targets that fill a box."""
+"""Coordinates of targets that fill a box, or its faces."""
 
 OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
@@ -44,24 +42,37 @@ OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 class Yardstick:
     """Errors of one set of operators.
 
-    worst : relative l2 error by output, of the worst source at targets on faces, edges and corners
-    filled : the same for the potential at targets that fill the boxes
-    smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the half-width
-        of the leaf: each L2L keeps it while the leaf, and with it the field's true change, becomes smaller
+    potential : relative l2 error of the worst source, at targets on edges and corners
+    gradient : the same of the gradient at targets on faces: those on edges err more, but no cloud has most of its
+        points there
+    filled : of the potential at targets that fill the boxes
+    smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
+        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
     """
 
-    worst: dict[str, float]
+    potential: float
+    gradient: float
     filled: float
     smooth: float
 
 
 def measure(kernel: Kernel, operators: Expansions) -> Yardstick:
     """The yardstick of the operators of a kernel, for the unit box."""
-    filling, *chains = (_Chain(kernel, operators, _grid(line)) for line in (FILLING, *TARGETS))
-    ways = [way for chain in chains for way in chain.ways()]
-    worst = {output: max(errors[output] for errors in ways) for output in OUTPUTS}
-    filled = max(errors["potential"] for errors in filling.ways())
-    return Yardstick(worst, filled, max(chain.smooth() for chain in chains))
+    corners = [_Chain(kernel, operators, _grid(line)) for line in CORNERS]
+    faces = _Chain(kernel, operators, _faces(FILLING))
+    filling = _Chain(kernel, operators, _grid(FILLING))
+    return Yardstick(
+        max(way["potential"] for chain in corners for way in chain.ways()),
+        max(way["gradient"] for way in faces.ways()),
+        max(way["potential"] for way in filling.ways()),
+        max(chain.smooth() for chain in corners),
+    )
+
+
+def _faces(line: tuple[float, ...]) -> np.ndarray:
+    """Points on the faces of a box, float64 [3, n]."""
+    points = _grid((-1.0, *line, 1.0))
+    return points[:, (np.abs(points) == 1.0).sum(axis=0) == 1]
 
 
 def _grid(line: tuple[float, ...]) -> np.ndarray:
@@ -137,7 +148,9 @@ class _Chain:
             local = local @ self.operators.l2l[octant]
             half *= 0.5
             shift += 2.0 * half * surface.octant_centers()[octant]
-        exact = value_matrix(self.kernel, 2.0 * offset[:, None] + shift[:, None] + half * self.targets, self.sources)
+        exact = value_matrix(
+            self.kernel, 2.0 * offset[:, None] + shift[:, None] + half * self.targets, self.sources
+        )
         wrong = (self._at_targets(local, half) - exact)[self.kernel.n_potential :]
         size = np.linalg.norm(exact[: self.kernel.n_potential], axis=(0, 1)) / half
         return float((np.linalg.norm(wrong, axis=(0, 1)) / size).max())
@@ -151,7 +164,7 @@ class _Chain:
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
     def _at_targets(self, local: np.ndarray, half: float) -> np.ndarray:
-        """Values [n_components, n_targets, n_sources] in units of the parent, from locals of boxes of this half-width."""
+        """Values [n_components, n_targets, n_sources] in the parent's units, by locals of boxes of this half-width."""
         found = (local @ self.l2p).transpose(0, 2, 1)
         degree, first = self.kernel.degree or 0, self.kernel.n_potential
         found[:first] *= half**degree
@@ -165,13 +178,13 @@ class _Errors:
     def __init__(self, kernel: Kernel) -> None:
         first = kernel.n_potential
         self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
-        self.wrong = dict.fromkeys(OUTPUTS, 0.0)
-        self.size = dict.fromkeys(OUTPUTS, 0.0)
+        self.wrong = {output: np.zeros(1) for output in OUTPUTS}
+        self.size = {output: np.zeros(1) for output in OUTPUTS}
 
     def add(self, found: np.ndarray, exact: np.ndarray) -> None:
         for output, rows in self.rows.items():
-            self.wrong[output] += ((found[rows] - exact[rows]) ** 2).sum(axis=(0, 1))
-            self.size[output] += (exact[rows] ** 2).sum(axis=(0, 1))
+            self.wrong[output] = self.wrong[output] + ((found[rows] - exact[rows]) ** 2).sum(axis=(0, 1))
+            self.size[output] = self.size[output] + (exact[rows] ** 2).sum(axis=(0, 1))
 
     def worst(self) -> dict[str, float]:
         return {name: float(np.sqrt((self.wrong[name] / self.size[name]).max())) for name in OUTPUTS}

@@ -124,12 +124,12 @@ class _Outputs:
         ptr, near = _entries(lists.u, at)
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
         add(own, targets, ptr, begin, end, tree.sources, self.charges[None], values)
-        reached = (lists.w, lists.v, lists.x)
+        reached = [lists.w, lists.v, lists.x]
         while (at > 0).any():
             for csr in reached:
                 ptr, far = _entries(csr, at)
                 add(own, targets, ptr, far, far + 1, self.source, self.total[None], values)
-            at, reached = np.maximum(tree.parent[at], 0), (lists.v, lists.x)
+            at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[components(self.kernel, output)] ** 2).sum(axis=0)
 
 

@@ -63,7 +63,22 @@ def sum_boxes(child_ptr, ptr, points, charges, center):
 
 
 @jit
-def descend(parent, v_ptr, v_idx, x_ptr, x_idx, w_ptr, w_idx, target, source, total, squares, together, degree, derivative):
+def descend(
+    parent,
+    v_ptr,
+    v_idx,
+    x_ptr,
+    x_idx,
+    w_ptr,
+    w_idx,
+    target,
+    source,
+    total,
+    squares,
+    together,
+    degree,
+    derivative,
+):
     """What reaches a box through its lists and those of its ancestors.
 
     Returns

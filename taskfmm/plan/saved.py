@@ -82,7 +82,9 @@ class Saved:
             None if planned.targets is planned.sources else planned.targets,
             planned.like,
             accuracy,
-            {output: planned.operators(chosen) for output, chosen in accuracy.items()} if planned.plan else {},
+            {output: planned.operators(chosen) for output, chosen in accuracy.items()}
+            if planned.plan
+            else {},
             planned.plan,
         )
 
