@@ -45,6 +45,14 @@ GEOMETRY = (
         ("domain",),
     ),
     Mutant(
+        "box-centre-summed-first",
+        "geometry/domain.py",
+        "return (x - hi) + (x_lo - lo)",
+        "return x - (hi + (lo - x_lo))",
+        "clouds far from the origin get wrong numbers",
+        ("domain", "extremes"),
+    ),
+    Mutant(
         "morton-axes-swapped",
         "geometry/morton.py",
         "hi = (spread(x >> _WORD) << _TWO) | (spread(y >> _WORD) << _ONE)",

@@ -38,6 +38,27 @@ def ordinary():
     return fmm, q, computed(fmm, q), taskfmm.direct(x, q, outputs=OUTPUTS)
 
 
+@pytest.mark.parametrize("axes", [[0], [1, 2], [0, 1, 2]])
+@pytest.mark.parametrize("offset", [1e8, 4e12, -5e12, 1e14, -1e15, 1e100, 1e300])
+@pytest.mark.parametrize("leaf_size", [30, None])
+def test_clouds_far_from_the_origin(offset, axes, leaf_size):
+    """There coordinates are a lattice, at 1e15 with 8 places along an axis; the direct sum is exact for them. The
+    gradient is compared with that of the same lattice at the origin: coarse lattices are a matter of its own."""
+    rng = np.random.default_rng(41290087)
+    x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
+    x[::2, 0] += 1e3
+    axes = axes[:2] if abs(offset) >= 1e100 else axes  # points that differ in something
+    x[:, axes] += offset
+    near = x.copy()
+    near[:, axes] -= offset
+    for eps in (1e-3, 1e-9):
+        found, at_origin = (computed(taskfmm.Fmm(p, eps=eps, leaf_size=leaf_size), q) for p in (x, near))
+        exact = taskfmm.direct(x, q, outputs=OUTPUTS)
+        assert relative(found["potential"], exact["potential"]) <= eps
+        allowed = max(eps, 2 * relative(at_origin["gradient"], exact["gradient"]))
+        assert relative(found["gradient"], exact["gradient"]) <= allowed
+
+
 @pytest.mark.parametrize("exponent", [-970, -300, -130, 130, 300, 990])
 def test_charges_of_any_size_give_the_same_digits(ordinary, exponent):
     """1e-292 to 1e298, far beyond float32, in which M2L runs at this eps."""
