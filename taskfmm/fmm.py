@@ -64,9 +64,10 @@ class Fmm:
     -----
     The kernel-independent FMM of Ying, Biros and Zorin, J. Comput. Phys. 196 (2004) 591-626.
 
-    Coordinates and charges may have any size that a float64 has. Two points closer than 1e-37 of the width of the
-    cloud count as one, so that the pair adds nothing. A charge less than 1e-300 of the largest may count as zero.
-    A result too large for ``dtype`` is infinite, with NumPy's warning, and one too small is subnormal or zero.
+    Coordinates and charges may have any size that a float64 has. A source and a target in different places must be
+    at least 1e-37 of the width of the cloud apart, else they are refused: the loops cannot tell them apart. A
+    charge less than 1e-300 of the largest may count as zero. A result too large for ``dtype`` is infinite, with
+    NumPy's warning, and one too small is subnormal or zero.
 
     Examples
     --------

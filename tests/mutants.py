@@ -53,6 +53,22 @@ GEOMETRY = (
         ("domain", "extremes"),
     ),
     Mutant(
+        "close-pairs-in-one-cell-only",
+        "geometry/resolution.py",
+        "distance_upper_bound=1.5",
+        "distance_upper_bound=0.5",
+        "some clouds with points that count as one are not refused",
+        ("resolution",),
+    ),
+    Mutant(
+        "far-rows-believed",
+        "plan/planned.py",
+        "        refuse_unresolved(sources, targets, domain.scale)\n",
+        "        pass\n",
+        "one row of 3e38 makes every potential zero, without a word",
+        ("extremes",),
+    ),
+    Mutant(
         "morton-axes-swapped",
         "geometry/morton.py",
         "hi = (spread(x >> _WORD) << _TWO) | (spread(y >> _WORD) << _ONE)",

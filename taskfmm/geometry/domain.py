@@ -16,7 +16,7 @@ SLACK = 2.0**-30
 SMALLEST_WIDTH = 2.0**-900
 """Width below which the cube is not shrunk further; beyond it ``scale`` itself would overflow."""
 
-LARGEST_OFFSET = 2.0**890
+LARGEST_OFFSET = 2.0**960
 """Most that a coordinate may exceed the width of the cube, so that scaled coordinates stay finite."""
 
 HALF_WIDTH_BITS = 9

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from taskfmm.errors import AccuracyError
+from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, choose
 from taskfmm.operators.levels import Operators, load
@@ -105,6 +106,8 @@ def make(
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
+    if not asked.kernel.counts_itself:
+        refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(sources, targets, leaf_size, domain, threads)
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
