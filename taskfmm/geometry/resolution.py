@@ -113,7 +113,7 @@ def _distinct(points: np.ndarray, limit: float) -> np.ndarray:
 
 def _cells(points: np.ndarray, scale: float) -> np.ndarray:
     """Whole numbers that differ by at most one where scaled coordinates differ by less than `RESOLVED`."""
-    # all coordinates of an axis are the same if they are so large: floats lie further apart there than the cube is wide
+    # where coordinates are larger, those of an axis are all the same: floats lie further apart than the cube is wide
     return np.floor(np.clip(points * scale, -LARGEST, LARGEST) / RESOLVED)
 
 
