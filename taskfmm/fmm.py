@@ -49,7 +49,7 @@ class Fmm:
         Of the results. The work is done in float64 wherever eps needs it.
     memory_limit : int or str, optional
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
-        refused, before planning if the number of points says so, else when an evaluation is asked for.
+        refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
 
     Raises
     ------

@@ -69,6 +69,14 @@ GEOMETRY = (
         ("extremes",),
     ),
     Mutant(
+        "making-operators-not-counted",
+        "runtime/memory.py",
+        '"making operators": peak}',
+        '"making operators": 0}',
+        "a process is killed while it makes operators for which it has no room",
+        ("memory",),
+    ),
+    Mutant(
         "morton-axes-swapped",
         "geometry/morton.py",
         "hi = (spread(x >> _WORD) << _TWO) | (spread(y >> _WORD) << _ONE)",

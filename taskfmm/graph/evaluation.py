@@ -110,6 +110,9 @@ class Evaluator:
             cluster.prepare(client, lambda: self.forecast(outputs).work)
         at = layout.current()
         if memory_limit is not None:
+            output = "gradient" if "gradient" in outputs else "potential"
+            advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"
+            memory.refuse_making(memory_limit, output, self._planned.least_to_load(output)[1], advice)
             found = self.forecast(outputs).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)

@@ -11,7 +11,7 @@ from taskfmm.errors import AccuracyError
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, choose
-from taskfmm.operators.levels import Operators, load
+from taskfmm.operators.levels import Operators, least_to_load, load
 from taskfmm.plan import plan as planner
 from taskfmm.plan import tune
 from taskfmm.plan.plan import Plan
@@ -71,6 +71,11 @@ class Planned:
     def operators(self, output: str) -> Operators:
         """The matrices of `accuracy`."""
         return self.brought.get(output) or load(self.asked.kernel.name, self.accuracy(output))
+
+    def least_to_load(self, output: str) -> tuple[int, int]:
+        """Bytes that `operators` will add to this process, at least, and at its peak."""
+        brought = output in self.brought
+        return (0, 0) if brought else least_to_load(self.asked.kernel.name, self.accuracy(output))
 
     def reachable(self) -> dict[str, Accuracy]:
         """Accuracy by output, of those outputs whose floor is not above eps."""
