@@ -49,7 +49,7 @@ class Fmm:
         Of the results. The work is done in float64 wherever eps needs it.
     memory_limit : int or str, optional
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
-        refused, before planning if the number of points says so, else when an evaluation is asked for.
+        refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
     like : array_like, real, (n,), optional
         Charges that those of a lazy array will resemble: as unequal, and with signs as random. Without, lazy charges
         are taken for the worst that there are, which costs time; charges of a NumPy array are looked at themselves.
@@ -67,9 +67,10 @@ class Fmm:
     -----
     The kernel-independent FMM of Ying, Biros and Zorin, J. Comput. Phys. 196 (2004) 591-626.
 
-    Coordinates and charges may have any size that a float64 has. Two points closer than 1e-37 of the width of the
-    cloud count as one, so that the pair adds nothing. A charge less than 1e-300 of the largest may count as zero.
-    A result too large for ``dtype`` is infinite, with NumPy's warning, and one too small is subnormal or zero.
+    Coordinates and charges may have any size that a float64 has. A source and a target in different places must be
+    at least 1e-37 of the width of the cloud apart, else they are refused: the loops cannot tell them apart. A
+    charge less than 1e-300 of the largest may count as zero. A result too large for ``dtype`` is infinite, with
+    NumPy's warning, and one too small is subnormal or zero.
 
     Examples
     --------

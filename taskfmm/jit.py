@@ -41,15 +41,25 @@ def jit(body: Callable[..., Any]) -> Any:
     return _compiled(_named(body, "alone"))
 
 
-def _compiled(body: Callable[..., Any], **options: Any) -> Any:
+def jit_in_order(body: Callable[..., Any]) -> Any:
+    """As `jit`, for arithmetic that is wrong in another order.
+
+    Fast math may turn ``(x - hi) - lo`` into ``x - (hi + lo)``, which loses ``lo``. The instructions of this
+    function keep their order, also where it is inlined into one with fast math.
+    """
+    return _compiled(_named(body, "alone"), fastmath=False)
+
+
+def _compiled(body: Callable[..., Any], **changed: Any) -> Any:
     """A dispatcher, with a disk cache if Numba finds a place for one; without, every process compiles again."""
+    options = OPTIONS | changed
     try:
-        return numba.njit(**OPTIONS, **options)(body)
+        return numba.njit(**options)(body)
     except RuntimeError as error:
         if "no locator" not in str(error):
             raise
         _say_once(f"compiled kernels cannot be kept, set NUMBA_CACHE_DIR to a directory of yours: {error}")
-        return numba.njit(**OPTIONS | {"cache": False}, **options)(body)
+        return numba.njit(**options | {"cache": False})(body)
 
 
 _said = False

@@ -11,9 +11,11 @@ from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Known
+from taskfmm.operators.levels import least_to_load
+from taskfmm.operators.size import least_bytes
 from taskfmm.passes.share import look
 from taskfmm.plan.planned import Asked, Planned, make
-from taskfmm.runtime import memory
+from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
 from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
@@ -42,8 +44,10 @@ def from_points(
         validate.eps(eps),
         validate.order(order),
     )
-    memory.refuse_hopeless(memory_limit, sources, targets)
     accuracy = asked.accuracy("potential", Known(many=True))
+    at = layout.current()
+    worker = (at.workers, at.memory_limit, least_bytes(accuracy)) if at.memory_limit else None
+    memory.refuse_hopeless(memory_limit, sources, targets, least_to_load(asked.kernel.name, accuracy), worker)
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     most = validate.leaf_size(leaf_size)

@@ -6,8 +6,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, Domain, box_centers, box_half_width, enclose
+from taskfmm.geometry.domain import (
+    HALF_WIDTH_BITS,
+    SIZE,
+    Domain,
+    box_centers,
+    box_half_width,
+    enclose,
+    enlarge,
+    from_center,
+)
 from taskfmm.testing import DISTRIBUTIONS
 
 NONE = np.empty((0, 3))
@@ -32,6 +43,44 @@ def test_every_point_is_inside(name, width, offset):
     points = (DISTRIBUTIONS[name](500, np.random.default_rng(90210)) + offset) * width
     assert_valid(enclose(points, NONE), points)
     assert_valid(enclose(NONE, points), points)
+
+
+ANY = st.floats(-1.7e308, 1.7e308)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(
+    st.lists(ANY, min_size=3, max_size=3),
+    st.floats(0, 1e300),
+    st.integers(1, 2**32),
+    st.sampled_from([1.2, 1.5]),
+)
+def test_every_point_is_inside_at_any_offset(offset, width, seed, factor):
+    """Also where only a few numbers lie between the faces of the cube; axes are moved by different amounts."""
+    points = np.random.default_rng(seed).random((20, 3)) * width + np.array(offset)
+    domain = enclose(points[:5], points[5:])
+    assert_valid(domain, points)
+    larger = enlarge(domain, factor)
+    away = points * larger.scale - larger.lower
+    assert larger.scale == domain.scale
+    assert larger.half_width >= domain.half_width * factor
+    assert (away >= 0).all() and (away < 2 * larger.half_width).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8, -5e12, 1e15, 3e15])
+def test_places_in_boxes_are_exact_at_any_offset(offset):
+    """Compiled, with all the freedom that the compiler has elsewhere: a point seen from the centre of its box."""
+    points = np.random.default_rng(60711).random((40, 3)) + offset
+    domain = enclose(points, NONE)
+    scaled = points.T * domain.scale
+    level = 9
+    anchor = np.int64((scaled.T - domain.lower) // (2 * box_half_width(domain, level)))
+    hi, lo = box_centers(domain, level, anchor)
+    for axis in range(3):
+        for i in range(40):
+            exact = Fraction(scaled[axis, i]) - Fraction(hi[axis, i]) - Fraction(lo[axis, i])
+            found = from_center(scaled[axis, i], 0.0, hi[axis, i], lo[axis, i])
+            assert abs(found - exact) <= 2.0**-50 * box_half_width(domain, level)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e-300, 5e-324, 1e8, -1e8, 1e300])

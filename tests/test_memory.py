@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +16,14 @@ from click.testing import CliRunner
 from distributed import Client
 
 import taskfmm
+from taskfmm import planning
 from taskfmm.cli import main
 from taskfmm.errors import InputError, MemoryLimitError, TaskfmmError
 from taskfmm.files.charges import write_cloud
 from taskfmm.generate import cloud
 from taskfmm.graph.effort import n_bytes
+from taskfmm.kernels import KERNELS
+from taskfmm.operators import accuracy, expansions, levels, size, store
 from taskfmm.runtime import layout, memory
 
 MANY = 10**9
@@ -57,6 +66,71 @@ def test_what_is_said_before_planning_is_less_than_what_a_plan_takes(cube):
     assert least < n_bytes(apart.plan) + apart.forecast().schedule.peak[0]
 
 
+def no_operators(*_):
+    raise AssertionError("operators were built")
+
+
+@pytest.fixture
+def cold(monkeypatch, tmp_path):
+    """No operators in memory or on disk, and none may be built from now on."""
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(expansions, "build", no_operators)
+    levels._load.cache_clear()
+    gc.collect()
+
+
+@pytest.mark.parametrize("order", [4, 6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
+    chosen = replace(accuracy.of_order(order), m2l_dtype=dtype)
+    found = n_bytes(levels.load("laplace", chosen))
+    assert 0.5 * found < size.least_bytes(chosen) <= found
+
+
+def test_building_and_keeping_operators_takes_no_more_than_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
+    kernel = KERNELS["laplace"]
+    expansions.build(kernel, accuracy.of_order(3))  # compiled
+    tracemalloc.start()
+    try:
+        found = expansions.build(kernel, accuracy.of_order(6))
+        building = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        store.save(kernel, found)
+        keeping = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert building <= 1.5 * n_bytes(found)
+    assert keeping <= size.BUILDING * n_bytes(found)
+
+
+def test_operators_that_cannot_be_made_within_the_limit_are_not_begun(cold):
+    limit = memory.resident() + 300 * 2**20
+    with pytest.raises(MemoryLimitError, match=r"operators of the potential need .* or more .*: give .*eps"):
+        taskfmm.Fmm(np.random.default_rng(4).random((100, 3)), order=15, memory_limit=limit)
+
+
+def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_path):
+    fmm = taskfmm.Fmm(cube, eps=1e-9)
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(expansions, "build", no_operators)
+    levels._load.cache_clear()
+    gc.collect()
+    fmm.memory_limit = memory.resident() + 64 * 2**20
+    with pytest.raises(MemoryLimitError, match=r"operators of the gradient need .*making operators"):
+        fmm.evaluate(np.ones(len(cube)))
+
+
+def test_operators_in_memory_are_not_counted_again():
+    chosen = accuracy.of_order(5)
+    held = levels.load("laplace", chosen)
+    assert levels.least_to_load("laplace", chosen) == (0, 0)
+    levels._load.cache_clear()
+    del held
+    gc.collect()
+    assert min(levels.least_to_load("laplace", chosen)) > 0
+
+
 def test_an_evaluation_is_refused_with_the_numbers(cube):
     fmm = taskfmm.Fmm(cube, memory_limit="64GiB")
     charges = np.ones(len(cube))
@@ -89,6 +163,41 @@ def test_the_limit_of_the_smallest_worker_counts(cube):
     with Client(n_workers=1, memory_limit=0, **options):
         assert layout.current().memory_limit == 0
         fmm.potential(charges)
+
+
+def test_what_no_worker_can_hold_is_refused_before_planning(cube, monkeypatch):
+    monkeypatch.setattr(planning, "make", no_operators)
+    options = dict(processes=False, threads_per_worker=1, dashboard_address=":0")
+    with (
+        Client(n_workers=2, memory_limit="150MiB", **options),
+        pytest.raises(
+            MemoryLimitError, match=r"20,000 points need .* smallest worker is 150.00 MiB: use more"
+        ),
+    ):
+        taskfmm.Fmm(cube)
+
+
+def test_what_is_said_of_workers_before_planning_is_less_than_what_is_promised(cube):
+    fmm = taskfmm.Fmm(cube, eps=1e-2)
+    with Client(n_workers=2, processes=False, threads_per_worker=1, dashboard_address=":0"):
+        promised = fmm.forecast().memory
+        layout_now = layout.current()
+    chosen = fmm.accuracy("potential")
+    limit = promised["peak"]
+    said = (layout_now.workers, limit, size.least_bytes(chosen))
+    memory.refuse_hopeless(None, fmm.sources, None, (0, 0), said)
+
+
+def test_workers_are_promised_the_building_of_operators_that_are_not_kept(cube, monkeypatch, tmp_path):
+    fmm = taskfmm.Fmm(cube, eps=1e-9)
+    with Client(n_workers=1, processes=False, threads_per_worker=1, dashboard_address=":0"):
+        fmm.forecast()
+        kept = fmm.forecast().operator_peak
+        monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
+        other = taskfmm.Fmm(cube, eps=1e-9)
+        assert other.forecast().operator_peak == pytest.approx(kept * size.BUILDING / size.READING)
+        memories = other.forecast().memory
+    assert memories["live"] >= other.forecast().operator_bytes * (size.BUILDING - 1)
 
 
 def test_an_asynchronous_client_is_not_waited_for(cube):
@@ -132,3 +241,29 @@ def test_the_peak_keeps_the_promise(shape, cluster):
     found = forecast.run(case | {"seed": 11, "cluster": cluster, "warm": False, "repeats": 1}, 600)
     ratio = found["peak"] / found["forecast"]["memory"]["peak"]
     assert 1 / 1.5 <= ratio <= 1.25
+
+
+TIGHT = """
+import resource, sys
+import numpy as np, taskfmm
+fmm = taskfmm.Fmm(np.random.default_rng(3).random((2000, 3)), eps=float(sys.argv[1]), memory_limit=sys.argv[2])
+fmm.potential(np.ones(2000)).compute()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "eps, too_little, enough", [("1e-12", "1GiB", "1.5GiB"), ("1e-10", "450MiB", "1GiB")]
+)
+def test_a_process_that_makes_its_operators_stays_within_the_limit(eps, too_little, enough, tmp_path):
+    environment = dict(os.environ, TASKFMM_CACHE_DIR=str(tmp_path))
+    refused, done = (
+        subprocess.run(
+            [sys.executable, "-c", TIGHT, eps, limit], capture_output=True, text=True, env=environment
+        )
+        for limit in (too_little, enough)
+    )
+    assert refused.returncode == 1 and "making operators" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= memory.parse_limit(enough)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from taskfmm.jit import jit_in_order
+
 SLACK = 2.0**-30
 """Relative widening of the cube, so that the largest coordinate lies inside and not on the upper face."""
 
 SMALLEST_WIDTH = 2.0**-900
 """Width below which the cube is not shrunk further; beyond it ``scale`` itself would overflow."""
 
-LARGEST_OFFSET = 2.0**400
+LARGEST_OFFSET = 2.0**960
 """Most that a coordinate may exceed the width of the cube, so that scaled coordinates stay finite."""
 
 HALF_WIDTH_BITS = 9
@@ -105,8 +107,8 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     Returns
     -------
     hi, lo : float64 [3, n]
-        ``hi + lo`` is the exact centre, and ``hi`` is that sum rounded. Subtract ``hi`` first, then ``lo``:
-        the position of a point relative to its box is then accurate at any depth and any offset.
+        ``hi + lo`` is the exact centre, and ``hi`` is that sum rounded. `from_center` gives the position of a
+        point relative to its box, accurate at any depth and any offset.
     """
     # (2 * anchor + 1) has at most 43 bits and half_width 9, so this product is exact.
     step = np.ldexp(domain.half_width, -np.asarray(level, dtype=np.int32))
@@ -116,6 +118,12 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     back = hi - lower
     lo = (lower - (hi - back)) + (offset - back)
     return np.ascontiguousarray(hi), np.ascontiguousarray(lo)
+
+
+@jit_in_order
+def from_center(x, x_lo, hi, lo):
+    """One coordinate of a point, ``x_lo`` 0, or of a box centre, seen from the centre ``hi + lo`` of a box."""
+    return (x - hi) + (x_lo - lo)
 
 
 def enlarge(domain: Domain, factor: float) -> Domain:

@@ -152,6 +152,9 @@ class Evaluator:
             cluster.prepare(client, lambda: self.forecast(outputs, accuracy).work)
         at = layout.current()
         if memory_limit is not None:
+            advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"
+            peak = self._planned.least_to_load(accuracy)[1]
+            memory.refuse_making(memory_limit, _mode(outputs), peak, advice)
             found = self.forecast(outputs, accuracy).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)

@@ -16,7 +16,7 @@ from taskfmm.graph.schedule import Schedule, Tasks, critical_path, simulate
 from taskfmm.graph.spec import Graph
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators import rates
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import Operators, peak_over_size
 from taskfmm.operators.rates import Rates
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime import memory
@@ -42,6 +42,7 @@ class Forecast:
 
     keys : of the tasks, without the token; efforts : what each does; tasks : the graph by the same numbers
     path : the tasks of the critical path; prologue : seconds before the first task
+    operator_peak : bytes that a worker takes while it reads or builds its operators
     """
 
     layout: Layout
@@ -55,6 +56,7 @@ class Forecast:
     epilogue: float
     plan_bytes: int
     operator_bytes: int
+    operator_peak: int
     charge_bytes: int
     result_bytes: int
     n_chunks: int
@@ -136,8 +138,8 @@ class Forecast:
                 "process": memory.WORKER,
                 "plan": self._plan_on_a_worker(),
                 "operators": self.operator_bytes,
-                # a worker reads the file of its operators whole before it takes them out
-                "live": max(live, self.operator_bytes),
+                # a worker makes its operators before it does anything else
+                "live": max(live, self.operator_peak - self.operator_bytes),
             }
         return parts | {"peak": sum(parts.values())}
 
@@ -210,6 +212,7 @@ def forecast(
         epilogue=joined,
         plan_bytes=n_bytes(plan),
         operator_bytes=n_bytes(operators),
+        operator_peak=int(peak_over_size(kernel.name, operators.at(0).accuracy) * n_bytes(operators)),
         charge_bytes=n_sources * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),

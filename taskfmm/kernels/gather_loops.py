@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import prange
 
+from taskfmm.geometry.domain import from_center
 from taskfmm.jit import jit, loop, wide_vectors
 
 if TYPE_CHECKING:
@@ -131,12 +132,12 @@ def surfaces_to_points(
         unit = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
         for axis in range(3):
             for i in range(unit.shape[1]):
-                x = (targets[axis, target_ptr[row] + i] - hi[axis, row]) - lo[axis, row]
+                x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
                 unit[axis, i] = x * inverse_width
         for entry in range(ptr[row], ptr[row + 1]):
             box = idx[entry]
             for axis in range(3):
-                shift = (box_hi[axis, box] - hi[axis, row]) + (box_lo[axis, box] - lo[axis, row])
+                shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
                 for s in range(n):
                     packed[axis, s] = shift * inverse_width + ratio * surface[axis, s]
             for i in range(unit.shape[1]):

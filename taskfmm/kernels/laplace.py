@@ -15,7 +15,7 @@ KERNEL = Kernel(name="laplace", factor=1.0 / (4.0 * np.pi), degree=-1)
 
 NORMAL = np.float32(2.0**-126)
 """The smallest squared distance whose root can be seeded. Scaled coordinates (see `taskfmm.geometry.domain`) put
-it at 1e-37 of the width of the cube: a pair closer than that counts as one point."""
+it at 1e-37 of the width of the cube: clouds with a closer pair are refused (`taskfmm.geometry.resolution`)."""
 
 
 @jit

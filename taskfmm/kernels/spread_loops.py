@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import prange
 
+from taskfmm.geometry.domain import from_center
 from taskfmm.jit import loop, wide_vectors
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, 
         wide_vectors()
         for entry in range(ptr[row], ptr[row + 1]):
             for j in range(begin[entry], end[entry]):
-                x = ((points[0, j] - hi[0, row]) - lo[0, row]) * inverse_width
-                y = ((points[1, j] - hi[1, row]) - lo[1, row]) * inverse_width
-                z = ((points[2, j] - hi[2, row]) - lo[2, row]) * inverse_width
+                x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * inverse_width
+                y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * inverse_width
+                z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * inverse_width
                 spread(x, y, z, charges, j, sx, sy, sz, out[row])
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import expansions, store
+from taskfmm.operators import expansions, size, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Operators:
     """One set of matrices for a homogeneous kernel, whose levels differ by a factor only; else one for each level.
 
@@ -28,10 +29,28 @@ class Operators:
         return self.by_level[level if len(self.by_level) > 1 else 0]
 
 
+_in_memory: WeakValueDictionary[tuple[str, Accuracy], Operators] = WeakValueDictionary()
+
+
 @lru_cache(maxsize=8)
 def _load(kernel: str, accuracy: Accuracy) -> Operators:
     facts = KERNELS[kernel]
-    return Operators((store.kept(facts, accuracy, lambda: expansions.build(facts, accuracy)),))
+    found = Operators((store.kept(facts, accuracy, lambda: expansions.build(facts, accuracy)),))
+    _in_memory[kernel, accuracy] = found
+    return found
+
+
+def peak_over_size(kernel: str, accuracy: Accuracy) -> float:
+    """What reading or building operators takes at its peak in a process without them, in units of their size."""
+    return size.READING if store.is_kept(KERNELS[kernel], accuracy) else size.BUILDING
+
+
+def least_to_load(kernel: str, accuracy: Accuracy) -> tuple[int, int]:
+    """Bytes that `load` will add to this process, at least, and at its peak; none if operators are in memory."""
+    if (kernel, accuracy) in _in_memory:
+        return 0, 0
+    least = size.least_bytes(accuracy)
+    return least, int(peak_over_size(kernel, accuracy) * least)
 
 
 def load(kernel: str, accuracy: Accuracy) -> Operators:

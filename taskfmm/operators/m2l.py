@@ -60,21 +60,32 @@ def compress(
     code, rotation = symmetry.representatives()
     far = symmetry.is_far()
     offset = symmetry.offsets()
-    cores = {}
+    cores, cut = {}, 0.0
     for c in np.unique(code[far]):
         full = kernel_matrix(kernel, inner + 2.0 * offset[c][:, None], inner)
-        cores[c] = scipy.linalg.svd(local.T @ full @ multipole, lapack_driver="gesdd")
-    cut = tol * max(core[1][0] for core in cores.values())
-    turns = [symmetry.permutation(inner, g) for g in symmetry.rotations()]
-    turn_source = [multipole.T @ multipole[perm] for perm in turns]
-    turn_target = turn_source if local is multipole else [local.T @ local[perm] for perm in turns]
+        u, s, vt = scipy.linalg.svd(local.T @ full @ multipole, lapack_driver="gesdd")
+        cut = max(cut, tol * s[0])
+        r = _kept(s, cut)  # no fewer than are left when the cut of all cores is known
+        cores[c] = u[:, :r].copy(order="F"), s, vt[:r].copy(order="F")
 
     rank = np.zeros(symmetry.N_OFFSETS, np.int64)
-    right, left = [], []
     for c in np.flatnonzero(far):
-        u, s, vt = cores[code[c]]
-        rank[c] = r = max(1, int((s > cut).sum()))
-        left.append((turn_target[rotation[c]] @ (u[:, :r] * s[:r])).T.ravel())
-        right.append((turn_source[rotation[c]] @ vt[:r].T).ravel())
+        rank[c] = _kept(cores[code[c]][1], cut)
     start = np.concatenate([[0], np.cumsum(rank)])
-    return LowRankM2L(rank, start, np.concatenate(right).astype(dtype), np.concatenate(left).astype(dtype))
+    k = multipole.shape[1]
+    right, left = np.empty(start[-1] * k, dtype), np.empty(start[-1] * k, dtype)
+    for g, turn in enumerate(symmetry.rotations()):
+        perm = symmetry.permutation(inner, turn)
+        turn_source = multipole.T @ multipole[perm]
+        turn_target = turn_source if local is multipole else local.T @ local[perm]
+        for c in np.flatnonzero(far & (rotation == g)):
+            (u, s, vt), r = cores[code[c]], rank[c]
+            here = slice(start[c] * k, start[c + 1] * k)
+            left[here] = (turn_target @ (u[:, :r] * s[:r])).T.ravel()
+            right[here] = (turn_source @ vt[:r].T).ravel()
+    return LowRankM2L(rank, start, right, left)
+
+
+def _kept(values: np.ndarray, cut: float) -> int:
+    """How many singular values are kept, at least one."""
+    return max(1, int((values > cut).sum()))

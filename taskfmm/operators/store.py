@@ -69,6 +69,14 @@ def path(kernel: Kernel, accuracy: Accuracy) -> Path:
     return directory() / f"{kernel.name}-{accuracy.order}-{digest}.h5"
 
 
+def is_kept(kernel: Kernel, accuracy: Accuracy) -> bool:
+    """Whether there is a file of these operators; it may turn out to be unusable."""
+    try:
+        return path(kernel, accuracy).exists()
+    except OSError:
+        return False
+
+
 def save(kernel: Kernel, operators: Expansions) -> None:
     """Write operators into the cache; raises OSError where that cannot be done."""
     image = BytesIO()

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known, choose
-from taskfmm.operators.levels import Operators, load
+from taskfmm.operators.levels import Operators, least_to_load, load
 from taskfmm.plan import plan as planner
 from taskfmm.plan import tune
 from taskfmm.plan.plan import Plan
@@ -69,6 +70,10 @@ class Planned:
         """The name of those that came with the plan, if they are of this accuracy."""
         return next((name for name, found in self.brought.items() if found.at(0).accuracy == accuracy), None)
 
+    def least_to_load(self, accuracy: Accuracy) -> tuple[int, int]:
+        """Bytes that `operators` will add to this process, at least, and at its peak."""
+        return (0, 0) if self.name_brought(accuracy) else least_to_load(self.asked.kernel.name, accuracy)
+
     @property
     def crowded(self) -> int:
         """Points of the fullest leaf, if they are more than a leaf should have: no box divides them; else 0."""
@@ -97,6 +102,8 @@ def make(
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
+    if not asked.kernel.counts_itself:
+        refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(sources, targets, leaf_size, domain, threads)
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:

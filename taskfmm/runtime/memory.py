@@ -51,25 +51,64 @@ def parse_limit(value: Any) -> int | None:
     return int(found)
 
 
-def refuse_hopeless(limit: int | None, sources: Any, targets: Any) -> None:
-    """Before anything is copied or planned: refuse what cannot fit by its number of points alone.
+def refuse_hopeless(
+    limit: int | None,
+    sources: Any,
+    targets: Any,
+    operators: tuple[int, int],
+    worker: tuple[int, int, int] | None = None,
+) -> None:
+    """Before anything is copied or planned: refuse what cannot fit by number of points and accuracy alone.
+
+    limit : of this process
+    operators : bytes that they will add to this process at least, and while they are made
+    worker : how many workers there are, the limit of the smallest, bytes of operators there; None without workers
 
     Raises
     ------
     MemoryLimitError
     """
-    if limit is None:
-        return
     n, copied = _rows(sources)
     m, more = _rows(targets)
     plan = SELF * n if targets is None else SOURCE * n + TARGET * m
-    copies = COORDINATES * (copied + more)
-    parts = {"process": resident(), "copies of the points": copies, "plan and one evaluation, at least": plan}
-    if sum(parts.values()) > limit:
-        count = f"{n:,} points" if targets is None else f"{n:,} sources and {m:,} targets"
+    count = f"{n:,} points" if targets is None else f"{n:,} sources and {m:,} targets"
+    if not plan:
+        return
+    if limit is not None:
+        size, peak = operators
+        refuse_making(limit, "potential", peak, "give a larger eps, a lower order or a higher memory_limit")
+        parts = {
+            "process": resident(),
+            "copies of the points": COORDINATES * (copied + more),
+            "plan and one evaluation, at least": plan,
+            "operators": size,
+        }
+        _refuse_at_least(parts, limit, count, "memory_limit", "give fewer points or a higher memory_limit")
+    if worker is not None:
+        workers, its_limit, size = worker
+        # it reads its operators, which takes twice their size, before anything else is there
+        parts = {
+            "process": WORKER,
+            "operators": size,
+            "plan and evaluation, at least": max(plan // workers, size),
+        }
+        whose = "the limit of the smallest worker"
+        _refuse_at_least(parts, its_limit, count, whose, "use more workers, or give them more memory")
+
+
+def refuse_making(limit: int, output: str, peak: int, advice: str) -> None:
+    """Before operators are made: refuse what does not fit; ``peak`` is what they add while they are made, or 0."""
+    if peak:
+        parts = {"process": resident(), "making operators": peak}
+        _refuse_at_least(parts, limit, f"operators of the {output}", "memory_limit", advice)
+
+
+def _refuse_at_least(parts: dict[str, int], limit: int, what: str, whose: str, advice: str) -> None:
+    needed = sum(parts.values())
+    if needed > limit:
         raise MemoryLimitError(
-            f"{count} need {format_bytes(sum(parts.values()))} or more ({_listed(parts)}), memory_limit is "
-            f"{format_bytes(limit)}: give fewer points or a higher memory_limit"
+            f"{what} need {format_bytes(needed)} or more ({_listed(parts)}), {whose} is "
+            f"{format_bytes(limit)}: {advice}"
         )
 
 
