@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskfmm import validate
+from taskfmm import foreign, validate
 from taskfmm.geometry import morton
-from taskfmm.kernels import KERNELS
+from taskfmm.kernels import KERNELS, OFFERED
 from taskfmm.plan.planned import Asked, Planned, make
 from taskfmm.runtime import memory
 from taskfmm.runtime.once import say_once
@@ -31,7 +31,7 @@ def from_points(
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
     asked = Asked(
-        KERNELS[validate.kernel(kernel, KERNELS)],
+        KERNELS[validate.kernel(kernel, KERNELS, OFFERED)],
         validate.dtype(dtype),
         validate.eps(eps),
         validate.order(order),
@@ -40,6 +40,7 @@ def from_points(
     accuracy = asked.accuracy("potential")
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
+    foreign.same_unit(sources, targets)
     most = validate.leaf_size(leaf_size)
     announce_compilation()
     with budget() as threads:

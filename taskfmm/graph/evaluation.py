@@ -92,14 +92,14 @@ class Evaluator:
         at = layout.current()
         if (outputs, at) not in self._forecasts:
             operators = planned.operators("gradient" if "gradient" in outputs else "potential")
-            graph, _ = self.graph(np.zeros(len(planned.sources)), outputs)
+            graph, _ = self.graph(np.zeros(planned.n_sources), outputs)
             self._forecasts[outputs, at] = forecast(
                 planned.plan, graph, operators, asked.kernel, outputs, asked.dtype, at
             )
         return self._forecasts[outputs, at].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
-        n_targets = len(self._planned.targets)
+        n_targets = self._planned.n_targets
         return (n_targets, 3) if output == "gradient" else (n_targets,)
 
     def _prepare(self, outputs: tuple[str, ...], memory_limit: int | None) -> None:
@@ -122,17 +122,21 @@ class Evaluator:
 def _identify(planned: Planned) -> str:
     """Names the plan: what decides its results, the chosen leaves and cube among it."""
     digest = hashlib.sha256()
-    cube = planned.plan and planned.plan.tree.domain.half_width
+    tree = planned.plan and planned.plan.tree
     facts = (
         __version__,
         planned.asked.kernel.name,
         planned.asked.dtype.str,
         planned.leaf_size,
-        cube,
+        tree and (tree.domain.half_width, tree.domain.scale),
         planned.accuracy("potential"),
     )
     digest.update(repr(facts).encode())
-    digest.update(planned.sources.data)
-    if planned.targets is not planned.sources:
-        digest.update(planned.targets.data)
+    if tree:
+        for array in (
+            tree.sources,
+            tree.source_order,
+            *(() if planned.same else (tree.targets, tree.target_order)),
+        ):
+            digest.update(array.data)
     return digest.hexdigest()[:24]

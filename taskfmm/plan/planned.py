@@ -46,19 +46,47 @@ class Planned:
     """Everything that an evaluation needs beside the charges.
 
     leaf_size : as given, or as chosen
-    sources, targets : float64 [n, 3], in the caller's order and units; one array where the targets are the sources
     plan : None where there are no sources or no targets
     chosen : accuracy by output, so far; kept, as the rates of the machine, which help to choose, may change
     brought : operators by output, where they came with the plan; else they are those of this machine
+    points : sources and targets, float64 [n, 3], one array where they are the same; None where only the tree has them
     """
 
     asked: Asked
     leaf_size: int | None
-    sources: np.ndarray
-    targets: np.ndarray
     plan: Plan | None
     chosen: dict[str, Accuracy]
     brought: dict[str, Operators] = field(default_factory=dict)
+    points: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def sources(self) -> np.ndarray:
+        """float64 [n, 3], in the caller's order and units.
+
+        Only the tree keeps points: the caller may change his own, and a second copy would be a tenth of the plan's
+        memory. Nothing is rounded on the way back, since the tree scales by a power of two; what would be lost is
+        smaller than 1e-300 of the cloud's width.
+        """
+        return self.points[0] if self.points else _tree(self).original("source")
+
+    @property
+    def targets(self) -> np.ndarray:
+        """As `sources`."""
+        return self.points[1] if self.points else _tree(self).original("target")
+
+    @property
+    def same(self) -> bool:
+        """Whether the targets are the sources."""
+        sources, targets = self.points or (_tree(self).sources, _tree(self).targets)
+        return targets is sources
+
+    @property
+    def n_sources(self) -> int:
+        return len(self.points[0]) if self.points else _tree(self).source_order.size
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.points[1]) if self.points else _tree(self).target_order.size
 
     def accuracy(self, output: str) -> Accuracy:
         """Of "potential", or of "gradient"; raises AccuracyError where eps is below its floor."""
@@ -85,6 +113,11 @@ class Planned:
         return self.plan.tree.fullest
 
 
+def _tree(planned: Planned) -> octree.Octree:
+    assert planned.plan is not None
+    return planned.plan.tree
+
+
 def make(
     asked: Asked,
     accuracy: Accuracy,
@@ -101,7 +134,10 @@ def make(
     """
     at, chosen = (sources if targets is None else targets), {"potential": accuracy}
     if not (len(sources) and len(at)):
-        return Planned(asked, leaf_size, sources, at, None, chosen)
+        sources = sources.copy()
+        return Planned(
+            asked, leaf_size, None, chosen, points=(sources, sources if targets is None else at.copy())
+        )
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
@@ -109,4 +145,4 @@ def make(
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
         found = planner.without_coincident(tree, found)
-    return Planned(asked, leaf_size, sources, at, planner.build(tree, found, operators), chosen)
+    return Planned(asked, leaf_size, planner.build(tree, found, operators), chosen)
