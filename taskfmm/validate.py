@@ -100,19 +100,13 @@ def lasting_charges(array: Any, n_sources: int, dtype: Any = np.float64) -> Any:
 
 
 def chunks(found: Sequence[Any], declared: Sequence[int], kind: str, dtype: Any) -> np.ndarray:
-    """The chunks of lazy charges in one piece, each checked against what its dask.array declared.
+    """The chunks of lazy charges in one piece, of the plan's dtype, each checked against what was declared of it.
 
     Parameters
     ----------
     found : sequence of array
-    declared : sequence of int, the length of each
-    kind : str, the declared dtype
+    declared, kind : the length of each, and the dtype
     dtype : float64 or float32
-        The plan's dtype.
-
-    Returns
-    -------
-    dtype [n_sources]
 
     Raises
     ------
