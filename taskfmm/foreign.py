@@ -85,10 +85,9 @@ def _gathered(name: str, lazy: Any) -> Any:
     """A dask.array in memory; while it is put together its chunks are there as well."""
     n_bytes = lazy.nbytes * (1 if lazy.npartitions == 1 else 2)
     there = psutil.virtual_memory().total
-    text = (
-        f"{name} has {lazy.shape[0]:,} rows, which take {n_bytes / 1e9:,.1f} GB to gather, this machine has "
-    )
-    text += f"{there / 1e9:,.1f} GB: give fewer points"
+    n_rows = (*lazy.shape, 1)[0]
+    need = f"{name} has {n_rows:,} rows, which take {n_bytes / 1e9:,.1f} GB to gather"
+    text = f"{need}, this machine has {there / 1e9:,.1f} GB: give fewer points"
     if n_bytes > there:
         raise MemoryLimitError(text)
     try:

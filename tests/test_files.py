@@ -47,11 +47,14 @@ def test_sources_charges_and_targets(tmp_path):
     assert found.targets.dtype == np.float64
 
 
-@pytest.mark.parametrize("save", [np.save, lambda path, a: np.savetxt(path, a, delimiter=",")])
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".txt"])
 @pytest.mark.parametrize("name", ["points", "with 'quotes' and \"more\""])
-def test_a_table_of_another_kind_is_converted_as_the_error_says(tmp_path, save, name):
-    path = tmp_path / (name + (".npy" if save is np.save else ".csv"))
-    save(path, np.column_stack((SOURCES, CHARGES)))
+def test_a_table_of_another_kind_is_converted_as_the_error_says(tmp_path, suffix, name):
+    path, table = tmp_path / (name + suffix), np.column_stack((SOURCES, CHARGES))
+    if suffix == ".npy":
+        np.save(path, table)
+    else:
+        np.savetxt(path, table, delimiter="," if suffix == ".csv" else " ")
     text = refusal(charges.read, path)
     assert f"{path}: is a {path.suffix} file, expected HDF5: convert it" in text
     exec(text.partition(", by ")[2])

@@ -244,6 +244,11 @@ def test_memory_that_runs_out_while_gathering():
         taskfmm.Fmm(lazy)
 
 
+def test_a_lazy_number_is_no_points():
+    with pytest.raises(taskfmm.InputError, match=r"sources has shape \(\)"):
+        taskfmm.Fmm(da.from_array(np.array(4.0)))
+
+
 def test_lazy_points_of_unknown_length():
     lazy = da.from_array(X, chunks=(15, 3))
     unknown = lazy[lazy[:, 0] >= 0]

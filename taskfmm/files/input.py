@@ -25,8 +25,12 @@ SLAB = 2**26
 
 DAMAGED = "cannot be read as HDF5, the file is damaged or of another kind"
 
-READ = {".npy": "numpy.load({path!r})", ".csv": "numpy.loadtxt({path!r}, delimiter=',')"}
-"""How files of other kinds that are often given, known by their names, are read."""
+READ = {
+    ".npy": ("", "numpy.load({path!r})"),
+    ".csv": (" without a header", "numpy.loadtxt({path!r}, delimiter=',')"),
+    ".txt": (" without a header", "numpy.loadtxt({path!r})"),
+}
+"""How files of other kinds that are often given, known by their names, are read, and in which form they must be."""
 
 PlannedPoints = tuple[np.ndarray, np.ndarray | None]
 """Sources and targets of a plan that is there already; targets None where they are the sources."""
@@ -213,10 +217,11 @@ class InputFile:
         path = Path(self.path)
         if path.suffix.lower() not in READ:
             return None
-        table = READ[path.suffix.lower()].format(path=str(path))
+        form, table = READ[path.suffix.lower()]
         return (
-            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z and charge, by "
-            f"import h5py, numpy; a = {table}; f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
+            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z and charge{form}, by "
+            f"import h5py, numpy; a = {table.format(path=str(path))}; "
+            f"f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
             "f['sources'] = a[:, :3]; f['charges'] = a[:, 3]; f.close()"
         )
 
