@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import validate
+from taskfmm import foreign, validate
 from taskfmm.geometry.domain import enclose
 from taskfmm.geometry.resolution import refuse_unresolved
-from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.kernels import KERNELS, OFFERED, gather_loops
 from taskfmm.passes.result import components, exponent, in_units, normalized
 from taskfmm.runtime.threads import budget
 
@@ -54,7 +54,7 @@ def direct(
     Raises
     ------
     InputError
-        Shapes, dtypes or lengths that do not fit, values that are not finite, an unknown kernel or output; a source
+        Shapes, dtypes, lengths or units that do not fit, values that are not finite, an unknown kernel or output; a source
         and a target apart by less than 1e-37 of the width of the cloud, but not in one place.
 
     Examples
@@ -63,11 +63,12 @@ def direct(
     >>> 4 * np.pi * taskfmm.direct([[0, 0, 0]], [1.0], targets=[[0, 0, 2]])
     array([0.5])
     """
-    name = validate.kernel(kernel, KERNELS)
+    name = validate.kernel(kernel, KERNELS, OFFERED)
     facts = KERNELS[name]
     at_sources = validate.points("sources", sources)
     at_targets = at_sources if targets is None else validate.points("targets", targets)
-    q = validate.charges(np.asarray(charges), len(at_sources))
+    foreign.same_unit(sources, targets)
+    q = validate.charges(charges, len(at_sources))
     wanted = ("potential",) if outputs is None else validate.outputs(outputs)
 
     mode = "gradient" if "gradient" in wanted else "potential"
@@ -91,15 +92,17 @@ def sampled_error(
     charges: Any,
     targets: np.ndarray,
     kernel: str,
+    output: str,
     n_samples: int,
     seed: int | None,
 ) -> float:
-    """The relative l2 error of a potential at targets drawn at random, 0 if it is as zero as the sum there."""
+    """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there."""
     rng = np.random.default_rng(seed)
-    rows = rng.choice(found.size, min(int(n_samples), found.size), replace=False)
-    exact = np.asarray(direct(sources, np.asarray(charges), targets[rows], kernel))
-    wrong = float(np.linalg.norm(found[rows] - exact))
-    return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
+    rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
+    exact = direct(sources, charges, targets[rows], kernel, output)[output]
+    wrong, size = np.linalg.norm(found[rows] - exact), np.linalg.norm(exact)
+    with np.errstate(divide="ignore"):
+        return float(wrong / size) if wrong else 0.0
 
 
 def _sum(

@@ -27,8 +27,8 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, 
         "eps": fmm.eps,
         "dtype": str(fmm.dtype),
         "leaf_size": fmm.leaf_size,
-        "n_sources": len(fmm.sources),
-        "n_targets": len(fmm.targets),
+        "n_sources": fmm.n_sources,
+        "n_targets": fmm.n_targets,
         "operators": {output: _operators(fmm, output) for output in ("potential", "gradient")},
     }
     plan = fmm.plan
@@ -49,7 +49,7 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, 
     ]
     n_leaves = int(leaf.sum())
     found["fullest_leaf"] = tree.fullest
-    found["points_per_leaf"] = len(fmm.sources) / n_leaves
+    found["points_per_leaf"] = fmm.n_sources / n_leaves
     found["list_sizes"] = {
         "u": lists.u.idx.size / n_leaves,
         "v": lists.v.idx.size / tree.n_boxes,
@@ -143,9 +143,8 @@ def _seconds(value: float) -> str:
 def html(fmm: Fmm) -> str:
     """What a notebook shows of a plan."""
     chosen = fmm.accuracy("potential")
-    same = fmm.targets is fmm.sources
     rows = {
-        "points": f"{len(fmm.sources):,}" + ("" if same else f" sources, {len(fmm.targets):,} targets"),
+        "points": f"{fmm.n_sources:,}" + (f" sources, {fmm.n_targets:,} targets" if fmm.separate else ""),
         "kernel": fmm.kernel.name,
         "eps": f"{fmm.eps:g}",
         "order": f"{chosen.order}",

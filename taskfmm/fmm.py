@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -11,7 +12,6 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.direct_sum import sampled_error
-from taskfmm.errors import InputError
 from taskfmm.graph.evaluation import Evaluator
 from taskfmm.graph.forecast import Forecast
 from taskfmm.operators.accuracy import Accuracy
@@ -32,9 +32,10 @@ class Fmm:
     Parameters
     ----------
     sources : array_like, real, (n, 3)
-        Positions, in the caller's unit of length.
+        Positions, in the caller's unit of length. They may change afterwards: the plan has its own.
     targets : array_like, real, (m, 3), optional
-        Where to evaluate; the sources, if left out. A pair at zero distance adds nothing.
+        Where to evaluate; the sources, if left out. A pair at zero distance adds nothing. Of arrays that carry a
+        unit, as those of astropy, unyt, pint and xarray may, sources and targets must carry the same one.
     kernel : str
         "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length.
     eps : float
@@ -104,10 +105,20 @@ class Fmm:
         asked = planned.asked
         self.kernel, self.dtype, self.eps, self.order = asked.kernel, asked.dtype, asked.eps, asked.order
         self.leaf_size, self.plan = planned.leaf_size, planned.plan
-        self.sources, self.targets = planned.sources, planned.targets
+        self.n_sources, self.n_targets, self.separate = planned.n_sources, planned.n_targets, not planned.same
         self.memory_limit = memory_limit
         self._planned = planned
         self._evaluator = Evaluator(planned)
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """The plan's own sources, float64 [n, 3], as they were given; found when first asked for, and then kept."""
+        return _read_only(self._planned.sources)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """As `sources`, and the same array where the targets are the sources."""
+        return _read_only(self._planned.targets) if self.separate else self.sources
 
     def accuracy(self, output: str, charges: Any = None) -> Accuracy:
         """What is chosen to reach eps for "potential", or for "gradient", which needs more.
@@ -124,7 +135,7 @@ class Fmm:
             eps is below the floor of this output for these charges.
         """
         (wanted,) = validate.outputs((output,))
-        q = None if charges is None else validate.charges(charges, len(self.sources), self.dtype)
+        q = None if charges is None else validate.charges(charges, self.n_sources, self.dtype)
         return self._evaluator.accuracy(wanted, q)
 
     def operators(self, output: str) -> Operators:
@@ -192,7 +203,7 @@ class Fmm:
         Parameters
         ----------
         charges : array_like or dask.array, real, (n_sources,)
-            In the caller's order of the sources.
+            In the caller's order of the sources; copied, but for a dask.array, which stays lazy.
 
         Returns
         -------
@@ -202,7 +213,8 @@ class Fmm:
         Raises
         ------
         InputError
-            A length or dtype that does not fit, or a value that is not finite (at ``compute`` for a dask.array).
+            A length or dtype that does not fit, or a value that is not finite. Of a dask.array the declared shape
+            and dtype are looked at now, each chunk at ``compute``.
 
         Examples
         --------
@@ -256,7 +268,7 @@ class Fmm:
                [ 0.  ,  0.  , -0.25]])
         """
         wanted = validate.outputs(outputs)
-        q = validate.charges(charges, len(self.sources), self.dtype)
+        q = validate.lasting_charges(charges, self.n_sources, self.dtype)
         return self._evaluator.arrays(q, wanted, self.memory_limit)
 
     def forecast(self, outputs: Sequence[str] | str = ("potential",)) -> Forecast:
@@ -289,38 +301,56 @@ class Fmm:
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
         """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
         (wanted,) = validate.outputs((output,))
-        q = validate.charges(charges, len(self.sources), self.dtype)
+        q = validate.charges(charges, self.n_sources, self.dtype)
         return self._evaluator.serial(q, wanted)
 
-    def error_estimate(self, charges: Any, phi: Any, n_samples: int = 1000, seed: int | None = None) -> float:
-        """The relative l2 error of a potential, measured against the direct sum at random targets.
+    def error_estimate(
+        self,
+        charges: Any,
+        values: Any,
+        n_samples: int = 1000,
+        seed: int | None = None,
+        output: str = "potential",
+    ) -> float:
+        """The relative l2 error of a result, measured against the direct sum at random targets.
 
         Parameters
         ----------
         charges : array_like or dask.array, real, (n_sources,)
-        phi : array_like or dask.array, (n_targets,)
-            What `potential` gave for these charges; computed here if it is lazy.
+        values : array_like or dask.array, (n_targets,), of a gradient (n_targets, 3)
+            What `evaluate` gave for these charges; computed here if it is lazy.
         n_samples : int
             Targets drawn without replacement; all of them if there are fewer.
         seed : int, optional
             Of the draw.
+        output : "potential" or "gradient"
+            What the values are.
 
         Returns
         -------
         float
-            ``|phi - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets.
+            ``|values - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets.
 
         Raises
         ------
         InputError
-            Lengths that do not fit.
+            Shapes or dtypes that do not fit, charges that are not finite, an unknown output, no samples.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> fmm = taskfmm.Fmm(np.random.default_rng(104729).random((500, 3)))
+        >>> gradient = fmm.evaluate(np.ones(500), "gradient")["gradient"]
+        >>> fmm.error_estimate(np.ones(500), gradient, output="gradient") < 1e-6
+        True
         """
-        found = np.asarray(phi, np.float64)
-        if found.shape != (len(self.targets),):
-            raise InputError(
-                f"phi has shape {found.shape}, expected ({len(self.targets)},): give a potential"
-            )
-        return sampled_error(found, self.sources, charges, self.targets, self.kernel.name, n_samples, seed)
+        (of,) = validate.outputs((output,))
+        most = validate.n_samples(n_samples)
+        q = validate.charges(charges, self.n_sources)
+        found = validate.values(values, self.n_targets, of)
+        sources = self._planned.sources
+        targets = self._planned.targets if self.separate else sources
+        return sampled_error(found, sources, q, targets, self.kernel.name, of, most, seed)
 
     def explain(self, outputs: Sequence[str] | str = ("potential",)) -> str:
         """What was planned, and what an evaluation of these outputs will take, as text.
@@ -365,9 +395,15 @@ class Fmm:
         return html(self)
 
     def __repr__(self) -> str:
-        targets = "the sources" if self.targets is self.sources else f"{len(self.targets):,} targets"
+        targets = f"{self.n_targets:,} targets" if self.separate else "the sources"
         chosen = self.accuracy("potential")
         return (
-            f"<taskfmm.Fmm: {len(self.sources):,} sources, {targets}, kernel {self.kernel.name}, "
+            f"<taskfmm.Fmm: {self.n_sources:,} sources, {targets}, kernel {self.kernel.name}, "
             f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"
         )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

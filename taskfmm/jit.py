@@ -20,7 +20,12 @@ logger = logging.getLogger("taskfmm")
 OPTIONS: dict[str, Any] = dict(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
-@intrinsic
+def _hint(body: Callable[..., Any]) -> Any:
+    """Decorator for an intrinsic; with NUMBA_DISABLE_JIT the loops are plain Python, and a hint is nothing."""
+    return (lambda: None) if numba.config.DISABLE_JIT else intrinsic(body)
+
+
+@_hint
 def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
     """Let LLVM use 512-bit vectors in the function that calls this, where the processor has them.
 
@@ -85,6 +90,11 @@ class Loop:
     def __init__(self, body: Callable[..., Any]) -> None:
         self.serial = _compiled(_named(body, "serial"))
         self.parallel = _compiled(_named(body, "parallel"), parallel=True)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the serial form has run in this process; with NUMBA_DISABLE_JIT nothing is left to compile."""
+        return bool(getattr(self.serial, "signatures", True))
 
     def __call__(self, *args: Any, threads: int = 1) -> Any:
         if threads == 1:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import validate
+from taskfmm import foreign, validate
 from taskfmm.geometry import morton
-from taskfmm.kernels import KERNELS
+from taskfmm.kernels import KERNELS, OFFERED
 from taskfmm.operators.accuracy import Known
 from taskfmm.operators.levels import least_to_load
 from taskfmm.operators.size import least_bytes
@@ -39,7 +39,7 @@ def from_points(
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
     asked = Asked(
-        KERNELS[validate.kernel(kernel, KERNELS)],
+        KERNELS[validate.kernel(kernel, KERNELS, OFFERED)],
         validate.dtype(dtype),
         validate.eps(eps),
         validate.order(order),
@@ -50,6 +50,7 @@ def from_points(
     memory.refuse_hopeless(memory_limit, sources, targets, least_to_load(asked.kernel.name, accuracy), worker)
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
+    foreign.same_unit(sources, targets)
     most = validate.leaf_size(leaf_size)
     shown = None if like is None else validate.charges(np.asarray(like), len(at_sources))
     announce_compilation()

@@ -1,7 +1,7 @@
 """The boundary: what a caller hands over becomes what the numerics trust, or one clear error.
 
 Nothing here changes its argument. Arrays come back read-only and, where the caller's array already has the
-right form, without a copy.
+right form, without a copy; only `lasting_charges` are copied always.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from taskfmm import foreign
 from taskfmm.errors import InputError
 
 MIN_ORDER = 2
@@ -36,7 +37,7 @@ def points(name: str, array: Any) -> np.ndarray:
     name : str
         What the caller calls the argument, for the messages.
     array : array_like, real, (n, 3)
-        Any memory order, byte order and width. An empty list is no points.
+        Any memory order, byte order and width; a dask.array is gathered. An empty list is no points.
 
     Returns
     -------
@@ -47,8 +48,10 @@ def points(name: str, array: Any) -> np.ndarray:
     ------
     InputError
         Another shape, a dtype that is not real, masked entries, or a coordinate that is NaN or infinite.
+    MemoryLimitError
+        A dask.array that does not fit into memory.
     """
-    found = _as_array(name, array)
+    found = foreign.numpy_array(name, array)
     if found.shape == (0,):
         found = found.reshape(0, 3)
     real_dtype(name, found.dtype)
@@ -56,12 +59,13 @@ def points(name: str, array: Any) -> np.ndarray:
     return _finite(name, found, np.dtype(np.float64))
 
 
-def charges(array: Any, n_sources: int, dtype: Any = np.float64) -> Any:
-    """Check charges against the sources they belong to.
+def charges(array: Any, n_sources: int, dtype: Any = np.float64) -> np.ndarray:
+    """Check charges against the sources they belong to, to be used before the caller goes on.
 
     Parameters
     ----------
     array : array_like or dask.array, real, (n_sources,)
+        A dask.array is gathered.
     n_sources : int
     dtype : float64 or float32
         The plan's dtype.
@@ -69,21 +73,61 @@ def charges(array: Any, n_sources: int, dtype: Any = np.float64) -> Any:
     Returns
     -------
     dtype [n_sources]
-        Read-only. A Dask array stays lazy: its shape and dtype are checked here, its values by
-        `finite_charges` inside the first task that sees them.
+        Read-only; shares memory with ``array`` where nothing had to change.
+
+    Raises
+    ------
+    InputError
+        Another length, a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
-    dtype = np.dtype(dtype)
-    lazy = hasattr(array, "__dask_graph__") and hasattr(array, "shape")
-    found = array if lazy else _as_array("charges", array)
-    real_dtype("charges", found.dtype)
-    charge_shape(found.shape, n_sources)
-    return found.astype(dtype) if lazy else _finite("charges", found, dtype)
+    return _finite("charges", _charges(array, n_sources), np.dtype(dtype))
 
 
-def finite_charges(values: np.ndarray, first_row: int = 0) -> np.ndarray:
-    """Return ``values`` if every one is finite; for a chunk, ``first_row`` is its place in the whole."""
-    _check_finite("charges", values, first_row)
-    return values
+def lasting_charges(array: Any, n_sources: int, dtype: Any = np.float64) -> Any:
+    """As `charges`, for a result that is computed later, when the caller may have changed the array.
+
+    Returns
+    -------
+    dtype [n_sources], a copy; or the dask.array
+        Of a dask.array the declared shape and dtype are checked here, its chunks by `chunks` when they are known.
+    """
+    lazy = foreign.dask_array("charges", array)
+    if lazy is None:
+        return _finite("charges", _charges(array, n_sources), np.dtype(dtype), copy=True)
+    real_dtype("charges", lazy.dtype)
+    charge_shape(lazy.shape, n_sources)
+    return lazy
+
+
+def chunks(found: Sequence[Any], declared: Sequence[int], kind: str, dtype: Any) -> np.ndarray:
+    """The chunks of lazy charges in one piece, of the plan's dtype, each checked against what was declared of it.
+
+    Parameters
+    ----------
+    found : sequence of array
+    declared, kind : the length of each, and the dtype
+    dtype : float64 or float32
+
+    Raises
+    ------
+    InputError
+        A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
+    """
+    ptr = np.cumsum([0, *declared])
+    whole = np.empty(ptr[-1], dtype)
+    for number, (chunk, length) in enumerate(zip(found, declared, strict=True)):
+        name = f"chunk {number} of charges"
+        array = foreign.numpy_array(name, chunk)
+        if array.shape != (length,) or array.dtype.kind not in "iuf":
+            raise InputError(
+                f"{name} was declared as {kind} of shape ({length},) and came as {array.dtype} of shape "
+                f"{array.shape}: make the dask.array with the shape and dtype that its chunks have"
+            )
+        part = whole[ptr[number] : ptr[number + 1]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[:] = array
+        _check_finite("charges", part, int(ptr[number]), f", in chunk {number}")
+    return whole
 
 
 def point_shape(name: str, shape: tuple[int, ...]) -> None:
@@ -98,14 +142,14 @@ def point_shape(name: str, shape: tuple[int, ...]) -> None:
     raise InputError(f"{problem}: give one row x, y, z for each point")
 
 
-def charge_shape(shape: tuple[int, ...], n_sources: int) -> None:
-    """Refuse a shape that is not (n_sources,)."""
+def charge_shape(shape: tuple[int, ...], n_sources: int, flat: str = "charges.ravel()") -> None:
+    """Refuse a shape that is not (n_sources,); ``flat`` is how to make one axis of two."""
     if shape == (n_sources,):
         return
     if any(math.isnan(extent) for extent in shape):
         raise InputError("charges has an unknown length: call its compute_chunk_sizes() first")
     if len(shape) == 2 and 1 in shape and max(shape) == n_sources:
-        raise InputError(f"charges has shape {shape}, expected ({n_sources},): did you mean charges.ravel()?")
+        raise InputError(f"charges has shape {shape}, expected ({n_sources},): did you mean {flat}?")
     if len(shape) != 1:
         raise InputError(
             f"charges has shape {shape}, expected ({n_sources},): give one charge for each source"
@@ -159,9 +203,30 @@ def leaf_size(value: Any) -> int | None:
     return min(number, MAX_LEAF_SIZE)
 
 
-def kernel(name: Any, known: Iterable[str]) -> str:
-    """Check a kernel's name against the known ones."""
-    return _known("kernel", name, sorted(known))
+def n_samples(value: Any) -> int:
+    """Check how many targets an estimate looks at."""
+    number = _integer(value)
+    if number is None or number < 1:
+        raise InputError(f"n_samples is {value!r}, expected an integer of at least 1: leave it out for 1000")
+    return number
+
+
+def values(array: Any, n_targets: int, output: str) -> np.ndarray:
+    """Check the values of an output, float64 [n_targets] or [n_targets, 3]; they need not be finite."""
+    found = foreign.numpy_array("values", array)
+    real_dtype("values", found.dtype)
+    expected = (n_targets, 3) if output == "gradient" else (n_targets,)
+    if found.shape != expected:
+        raise InputError(
+            f"values has shape {found.shape}, expected {expected}: give a {output}, or another output="
+        )
+    return found.astype(np.float64, copy=False)
+
+
+def kernel(name: Any, known: Iterable[str], offered: Iterable[str] | None = None) -> str:
+    """Check a kernel's name against the known ones; errors speak of those ``offered``, by default all."""
+    known = sorted(known)
+    return str(name) if name in known else _known("kernel", name, sorted(offered or known))
 
 
 def outputs(names: Any, known: Sequence[str] = OUTPUTS) -> tuple[str, ...]:
@@ -184,26 +249,25 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _as_array(name: str, array: Any) -> np.ndarray:
-    if np.ma.is_masked(array):
-        raise InputError(f"{name} has masked entries: drop those rows or fill them")
-    try:
-        return np.asarray(array)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name} is not an array of numbers: {error}") from error
+def _charges(array: Any, n_sources: int) -> np.ndarray:
+    found = foreign.numpy_array("charges", array)
+    real_dtype("charges", found.dtype)
+    plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
+    charge_shape(found.shape, n_sources, "charges.ravel()" if plain else "np.asarray(charges).ravel()")
+    return found
 
 
-def _finite(name: str, found: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _finite(name: str, found: np.ndarray, dtype: np.dtype, copy: bool = False) -> np.ndarray:
     """Convert and check; always read-only, so that compiled loops see one type whatever came in."""
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.require(found, dtype, ["C", "A"])
+        converted = np.array(found, dtype, order="C") if copy else np.require(found, dtype, ["C", "A"])
     _check_finite(name, converted, 0)
     result = converted.view()
     result.flags.writeable = False
     return result
 
 
-def _check_finite(name: str, values: np.ndarray, first_row: int) -> None:
+def _check_finite(name: str, values: np.ndarray, first_row: int, where: str = "") -> None:
     finite = np.isfinite(values)
     if finite.all():
         return
@@ -211,7 +275,7 @@ def _check_finite(name: str, values: np.ndarray, first_row: int) -> None:
     row = int(np.argmax(bad))
     n_bad = int(np.count_nonzero(bad))
     more = "" if n_bad == 1 else f" ({n_bad} such rows)"
-    raise InputError(f"{name} row {first_row + row} is not finite: {values[row]}{more}")
+    raise InputError(f"{name} row {first_row + row} is not finite: {values[row]}{more}{where}")
 
 
 def _integer(value: Any) -> int | None:

@@ -47,9 +47,10 @@ class FakeFmm:
         }
         return {name: known[name] for name in outputs}
 
-    def error_estimate(self, charges, phi, n_samples):
-        assert isinstance(phi, np.ndarray)
-        return 3.5e-7
+    def error_estimate(self, charges, values, n_samples, output):
+        assert isinstance(values, np.ndarray)
+        assert values.shape == ((self.n, 3) if output == "gradient" else (self.n,))
+        return 3.5e-7 if output == "potential" else 8e-7
 
 
 @pytest.fixture
@@ -90,10 +91,14 @@ def test_run_with_targets_gradient_check_and_json(fake):
     report = json.loads(call("run", "in.h5", "-o", "out.h5", "--gradient", "--check", "--json").output)
     assert fake.made["targets"].shape == (4, 3)
     assert report["n_targets"] == 4
-    assert report["error_estimate"] == 3.5e-7
+    assert (report["error_estimate"], report["error_estimate_gradient"]) == (3.5e-7, 8e-7)
     assert report["evaluation_seconds"] > 0
     with h5py.File("out.h5") as file:
         np.testing.assert_array_equal(file["gradient"][()], np.full((4, 3), 380.0))
+    text = call("run", "in.h5", "-o", "out.h5", "--gradient", "--check").output
+    assert "error        3.50e-07 (potential," in text
+    assert "error        8.00e-07 (gradient," in text
+    assert "gradient" not in call("run", "in.h5", "-o", "out.h5", "--check").output
 
 
 def test_errors_take_one_line_and_lose_nothing(fake):

@@ -98,12 +98,73 @@ def test_evaluate_takes_a_name_or_names(clustered):
     assert list(clustered.evaluate(q, ["gradient", "potential", "gradient"])) == ["gradient", "potential"]
 
 
-def test_charges_may_change_after_the_call(clustered):
-    """A lazy result keeps the charges it was asked for, or the caller's array is never looked at again."""
-    q = np.ones(len(clustered.sources))
-    phi = clustered.potential(q)
-    expected = phi.compute()
-    np.testing.assert_array_equal(expected, clustered.serial(np.ones_like(q)))
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_charges_may_change_after_the_call(dtype):
+    """As in a loop that fills one buffer again and again, and computes all results at the end."""
+    fmm = taskfmm.Fmm(np.random.default_rng(2750159).random((300, 3)), order=3, leaf_size=50, dtype=dtype)
+    buffer = np.empty(300, dtype)
+    lazy = []
+    for k in range(3):
+        buffer[:] = k + 1
+        lazy.append(fmm.potential(buffer))
+    for k, phi in enumerate(dask.compute(*lazy)):
+        np.testing.assert_array_equal(phi, fmm.serial(np.full(300, k + 1.0)))
+
+
+@pytest.mark.parametrize("n_targets", [None, 200])
+def test_points_may_change_after_planning(n_targets, tmp_path):
+    """As they do in a simulation: the plan goes on with those it was made for, in all that it does."""
+    rng = np.random.default_rng(2750161)
+    x, q = rng.random((300, 3)) - 0.5, rng.uniform(-1, 1, 300)
+    t = None if n_targets is None else rng.random((n_targets, 3))
+    before = x.copy(), (x if t is None else t).copy()
+    fmm = taskfmm.Fmm(x, t, eps=1e-6, leaf_size=20)
+    phi = fmm.potential(q).compute()
+    for points in (x, t):
+        if points is not None:
+            points[:] = rng.random(points.shape)
+    for points, old in zip((fmm.sources, fmm.targets), before, strict=True):
+        np.testing.assert_array_equal(points, old)
+        with pytest.raises(ValueError, match="read-only"):
+            points[0] = 0.0
+    assert fmm.error_estimate(q, phi) <= 1e-6
+    np.testing.assert_array_equal(fmm.potential(q).compute(), phi)
+    fmm.save(tmp_path / "plan.h5")
+    again = taskfmm.Fmm.load(tmp_path / "plan.h5")
+    np.testing.assert_array_equal(again.sources, before[0])
+    np.testing.assert_array_equal(again.potential(q).compute(), phi)
+
+
+def test_points_without_a_plan_may_change_too():
+    x = np.ones((5, 3))
+    for fmm in (taskfmm.Fmm(x, []), taskfmm.Fmm([], x)):
+        x[:] = 7.0
+        np.testing.assert_array_equal(fmm.sources if fmm.n_sources else fmm.targets, np.ones((5, 3)))
+        x[:] = 1.0
+
+
+@pytest.mark.parametrize("width", [1e-150, 0.1, 3.0, 1e150])
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e8])
+def test_points_come_back_bit_for_bit(width, offset):
+    x = (np.random.default_rng(2750173).standard_normal((100, 3)) + offset) * width
+    x[0], x[1] = 0.0, -0.0
+    found = taskfmm.Fmm(x).sources
+    np.testing.assert_array_equal(found.view(np.int64), x.view(np.int64))
+
+
+def test_plans_of_one_shape_and_two_sizes_are_told_apart():
+    """Their trees are the same, but for the scale."""
+    x, q = np.random.default_rng(2750183).random((200, 3)), np.ones(200)
+    small, large = (taskfmm.Fmm(x * width, order=3, leaf_size=50).potential(q) for width in (1, 2))
+    assert small.name != large.name
+    one, other = dask.compute(small, large)
+    np.testing.assert_array_equal(one, 2 * other)
+
+
+def test_plans_of_one_cloud_in_two_orders_are_told_apart():
+    x, q = np.random.default_rng(2750191).random((200, 3)), np.arange(200.0)
+    one, other = (taskfmm.Fmm(points, order=3, leaf_size=50).potential(q) for points in (x, x[::-1]))
+    assert one.name != other.name
 
 
 def test_error_estimate_measures_the_error(clustered):
@@ -117,8 +178,50 @@ def test_error_estimate_measures_the_error(clustered):
     estimate = clustered.error_estimate(q, lazy, n_samples=10**9)
     phi = lazy.compute()
     np.testing.assert_allclose(estimate, np.linalg.norm(phi - exact) / np.linalg.norm(exact), rtol=1e-6)
-    with pytest.raises(taskfmm.InputError, match="phi has shape"):
+    with pytest.raises(taskfmm.InputError, match="values has shape"):
         clustered.error_estimate(q, phi[:-1])
+
+
+def test_error_estimate_of_a_gradient(separate):
+    rng = np.random.default_rng(2750207)
+    q = rng.uniform(-1, 1, separate.n_sources)
+    exact = taskfmm.direct(separate.sources, q, separate.targets, outputs="gradient")["gradient"]
+    for factor in (1.0, 1 + 1e-3, 1 - 0.25):
+        found = separate.error_estimate(q, exact * factor, n_samples=500, seed=2750221, output="gradient")
+        np.testing.assert_allclose(found, abs(factor - 1), rtol=1e-9, atol=1e-13)
+    found = separate.error_estimate(q, exact[:, ::-1], output="gradient")
+    assert found > 0.1
+    lazy = separate.evaluate(q, "gradient")["gradient"]
+    assert separate.error_estimate(q, lazy, output="gradient") < 1e-2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(n_samples=0), "n_samples is 0, expected an integer of at least 1"),
+        (dict(n_samples=-1), "n_samples is -1"),
+        (dict(n_samples=10.0), "n_samples is 10.0"),
+        (dict(n_samples=True), "n_samples is True"),
+        (dict(output="gradient"), r"values has shape \(20,\), expected \(20, 3\): give a gradient"),
+        (dict(output="gradiant"), "did you mean 'gradient'"),
+        (dict(values=np.ones((20, 3))), r"expected \(20,\): give a potential"),
+        (dict(values=np.ones(20) * 1j), "values has dtype complex128"),
+        (dict(values=np.ma.masked_equal(np.arange(20.0), 3)), "values has masked entries"),
+        (dict(charges=np.ones(19)), "charges has 19 rows"),
+        (dict(charges=np.full(20, np.nan)), "charges row 0 is not finite"),
+        (dict(charges=np.ma.masked_equal(np.arange(20.0), 3)), "charges has masked entries"),
+    ],
+)
+def test_error_estimates_that_cannot_be_meant(arguments, message):
+    fmm = taskfmm.Fmm(np.random.default_rng(2750233).random((20, 3)))
+    with pytest.raises(taskfmm.InputError, match=message):
+        fmm.error_estimate(**dict(charges=np.ones(20), values=np.ones(20)) | arguments)
+
+
+def test_error_estimate_beside_zero():
+    """Something where there should be nothing is infinitely wrong."""
+    fmm = taskfmm.Fmm(np.random.default_rng(2750243).random((20, 3)))
+    assert fmm.error_estimate(np.zeros(20), np.ones(20)) == np.inf
 
 
 def test_error_estimate_looks_everywhere(clustered):

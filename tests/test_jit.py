@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
 
+import taskfmm
 from taskfmm.jit import OPTIONS, Loop, loop
 from taskfmm.kernels import gather_loops
 
@@ -75,6 +81,46 @@ def test_forms_release_the_interpreter():
 def test_a_wrong_call_raises():
     with pytest.raises(numba.core.errors.TypingError):
         _square(1.0, np.zeros(3))
+
+
+PLAIN = """
+import sys
+import dask, numpy as np, taskfmm
+from click.testing import CliRunner
+from taskfmm.cli import main
+
+rng = np.random.default_rng(90007)
+x = np.concatenate([rng.random((60, 3)), 0.01 * rng.random((30, 3))])
+q = rng.uniform(-1, 1, 90)
+both = ("potential", "gradient")
+for kernel, targets in (("laplace", None), ("laplace", rng.random((50, 3))), ("one", None)):
+    fmm = taskfmm.Fmm(x, targets, kernel=kernel, eps=1e-3, leaf_size=6)
+    exact = taskfmm.direct(x, q, targets, kernel=kernel, outputs=both)
+    for how in (dict(scheduler="synchronous"), dict(scheduler="threads", num_workers=2)):
+        (found,) = dask.compute(fmm.evaluate(q), **how)
+        for output in both:
+            wrong = np.linalg.norm(found[output] - exact[output])
+            assert wrong <= 1e-3 * np.linalg.norm(exact[output]), (kernel, output, wrong)
+        assert np.array_equal(fmm.serial(q, "gradient"), found["gradient"])
+fmm.save("plan.h5")
+assert np.array_equal(taskfmm.Fmm.load("plan.h5").serial(q), fmm.serial(q))
+for command in (
+    "generate cube -n 90 -o in.h5",
+    "run in.h5 -o out.h5 --gradient --check --eps 1e-3 --leaf-size 6",
+    "explain in.h5 --eps 1e-3",
+    "profile in.h5 --eps 1e-3",
+):
+    done = CliRunner().invoke(main, command.split())
+    assert done.exit_code == 0, (command, done.output, done.exception)
+"""
+
+
+def test_everything_runs_without_compilation(tmp_path):
+    """People debug with it. Every warning is an error, as an integer that is too small overflows with one only."""
+    environment = dict(os.environ, NUMBA_DISABLE_JIT="1", PYTHONPATH=str(Path(taskfmm.__file__).parents[1]))
+    command = [sys.executable, "-W", "error", "-c", PLAIN]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
 
 
 def test_where_numba_finds_no_place_for_its_cache(monkeypatch, caplog):

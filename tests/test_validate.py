@@ -125,9 +125,14 @@ def test_charges_of_another_length():
     )
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of NumPy, for its matrix
 @pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
-def test_charges_as_a_column_or_row(shape):
-    assert message(validate.charges, np.ones(shape), 6).endswith("did you mean charges.ravel()?")
+@pytest.mark.parametrize("form", [np.asarray, np.asmatrix, np.ndarray.tolist])
+def test_charges_as_a_column_or_row(shape, form):
+    """What the error proposes is done, and works: a matrix stays one when it is flattened."""
+    charges = form(np.ones(shape))
+    advice = message(validate.charges, charges, 6).rpartition("did you mean ")[2].rstrip("?")
+    assert validate.charges(eval(advice), 6).shape == (6,)
 
 
 def test_charges_that_are_not_finite():
@@ -139,15 +144,20 @@ def test_charges_that_are_not_finite():
 def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
     da = pytest.importorskip("dask.array")
     values = np.array([1.0, 2.0, np.nan, 4.0])
-    lazy = validate.charges(da.from_array(values, chunks=2), 4, np.float32)
+    lazy = validate.lasting_charges(da.from_array(values, chunks=2), 4, np.float32)
     assert isinstance(lazy, da.Array)
-    assert lazy.dtype == np.float32
-    assert "3 rows" in message(validate.charges, da.ones(3), 4)
-    assert "dtype complex128" in message(validate.charges, da.ones(4, dtype=complex), 4)
+    assert "3 rows" in message(validate.lasting_charges, da.ones(3), 4)
+    assert "dtype complex128" in message(validate.lasting_charges, da.ones(4, dtype=complex), 4)
     unknown = da.ones(4)[da.ones(4) > 0]
-    assert "compute_chunk_sizes()" in message(validate.charges, unknown, 4)
-    assert message(validate.finite_charges, values[2:], 2) == "charges row 2 is not finite: nan"
-    assert validate.finite_charges(values[:2]) is not None
+    assert "compute_chunk_sizes()" in message(validate.lasting_charges, unknown, 4)
+    chunks = [values[:2], values[2:]]
+    assert message(validate.chunks, chunks, (2, 2), "float64", np.float64) == (
+        "charges row 2 is not finite: nan, in chunk 1"
+    )
+    chunks[1] = [3, 4]
+    found = validate.chunks(chunks, (2, 2), "float64", np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("value", [0, 1, -1e-6, 2.0, np.nan, np.inf, "1e-6", None, True, 1j, 10**400])
@@ -186,6 +196,11 @@ def test_the_nearest_kernel_is_offered(name):
 @pytest.mark.parametrize("name", ["zzz", 3, None])
 def test_without_a_near_kernel_all_are_listed(name):
     assert message(validate.kernel, name, {"one", "laplace"}).endswith("choose from laplace, one")
+
+
+def test_a_kernel_that_is_not_offered_is_not_spoken_of():
+    assert message(validate.kernel, "on", {"one", "laplace"}, ("laplace",)).endswith("choose from laplace")
+    assert validate.kernel("one", {"one", "laplace"}, ("laplace",)) == "one"
 
 
 def test_kernel_accepted():

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 import taskfmm
-from taskfmm.cli.planner import Planner
+from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.charges import Batch
 from taskfmm.files.journal import Journal
 from taskfmm.files.output import OutputFile
@@ -52,8 +52,8 @@ def evaluate(
                 "evaluation_seconds": time.perf_counter() - started,
             }
             if n_check and data.n_vectors:
-                first = journal.read(0, "potential")
-                report["error_estimate"] = float(fmm.error_estimate(data.vector(0), first, n_check))
+                first = {name: journal.read(0, name) for name in names}
+                report |= error_estimates(fmm, data.vector(0), first, n_check)
             whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
             with OutputFile(output, whole) as file:
                 for vector, name, row, block in journal.blocks():
@@ -64,7 +64,7 @@ def evaluate(
 
 
 def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
-    m = len(fmm.targets)
+    m = fmm.n_targets
     return {name: ((m, 3) if name == "gradient" else (m,), fmm.dtype) for name in names}
 
 

@@ -10,7 +10,7 @@ import click
 
 from taskfmm.cli.group import main
 from taskfmm.cli.options import input_file, refuse_with_plan, with_plan_options, with_scheduler
-from taskfmm.cli.planner import Planner, from_file, from_options
+from taskfmm.cli.planner import Planner, error_estimates, from_file, from_options
 
 N_CHECK = 1000
 """Random targets of the error estimate: enough to pin a relative l2 error to a few per cent."""
@@ -21,7 +21,9 @@ N_CHECK = 1000
 @with_plan_options
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
 @click.option("--gradient", is_flag=True, help="Also write /gradient.")
-@click.option("--check/--no-check", default=False, help="Compare with the direct sum at random targets.")
+@click.option(
+    "--check/--no-check", default=False, help="Compare each output with the direct sum at random targets."
+)
 @click.option("--charges-batch", is_flag=True, help="/charges is (k, n): evaluate every row of it.")
 @click.option("--plan", "plan_path", type=click.Path(), metavar="PLAN.h5", help="What `taskfmm plan` wrote.")
 @with_scheduler
@@ -85,19 +87,19 @@ def _evaluate(
     fmm = planner.make(data)
     started = time.perf_counter()
     arrays = fmm.evaluate(data.charges, outputs=names)
-    checked = np.empty(len(arrays["potential"]) if check else 0)
+    checked = {name: np.empty(array.shape, array.dtype) for name, array in arrays.items() if check}
     with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
         def write(name: str, first: int, block: np.ndarray) -> None:
             file.write(name, first, block)
-            if check and name == "potential":
-                checked[first : first + len(block)] = block
+            if check:
+                checked[name][first : first + len(block)] = block
 
         with progress():
             each_block(arrays, write)
         report = planner.report(data) | {"evaluation_seconds": time.perf_counter() - started}
         if check:
-            report["error_estimate"] = float(fmm.error_estimate(data.charges, checked, N_CHECK))
+            report |= error_estimates(fmm, data.charges, checked, N_CHECK)
         file.attributes(planner.settings)
     return report
 
@@ -161,6 +163,8 @@ def _report(report: dict[str, Any], as_json: bool) -> None:
     click.echo(f"plan         {report['plan_seconds']:.2f} s")
     if "evaluation_seconds" in report:
         click.echo(f"evaluation   {report['evaluation_seconds']:.2f} s")
-    if "error_estimate" in report:
-        click.echo(f"error        {report['error_estimate']:.2e} (relative l2, {N_CHECK} random targets)")
+    for name, value in report.items():
+        if name.startswith("error_estimate"):
+            output = "gradient" if name.endswith("gradient") else "potential"
+            click.echo(f"error        {value:.2e} ({output}, relative l2, {N_CHECK} random targets)")
     click.echo(f"written to   {report['output']}")

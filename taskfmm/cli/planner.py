@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import taskfmm
@@ -47,6 +47,18 @@ class Planner:
         return {**sizes, **self.settings, "plan_seconds": self.seconds}
 
 
+def error_estimates(
+    fmm: taskfmm.Fmm, charges: Any, found: Mapping[str, Any], n_samples: int
+) -> dict[str, float]:
+    """To report of each output: ``error_estimate`` of a potential, ``error_estimate_gradient`` of a gradient."""
+    return {
+        "error_estimate" + ("_gradient" if output == "gradient" else ""): float(
+            fmm.error_estimate(charges, values, n_samples, output=output)
+        )
+        for output, values in found.items()
+    }
+
+
 def from_options(**options: Any) -> Planner:
     """Of the points in the input file."""
     return Planner(
@@ -60,6 +72,6 @@ def from_file(path: str, memory_limit: str | None) -> Planner:
     """Of a plan file."""
     started = time.perf_counter()
     fmm = taskfmm.Fmm.load(path, memory_limit=memory_limit)
-    targets = None if fmm.targets is fmm.sources else fmm.targets
+    targets = fmm.targets if fmm.separate else None
     seconds = time.perf_counter() - started
     return Planner(lambda _: fmm, fmm.eps, fmm.kernel.name, (fmm.sources, targets), seconds)

@@ -25,6 +25,13 @@ SLAB = 2**26
 
 DAMAGED = "cannot be read as HDF5, the file is damaged or of another kind"
 
+READ = {
+    ".npy": ("", "numpy.load({path!r})"),
+    ".csv": (" without a header", "numpy.loadtxt({path!r}, delimiter=',')"),
+    ".txt": (" without a header", "numpy.loadtxt({path!r})"),
+}
+"""How files of other kinds that are often given, known by their names, are read, and in which form they must be."""
+
 PlannedPoints = tuple[np.ndarray, np.ndarray | None]
 """Sources and targets of a plan that is there already; targets None where they are the sources."""
 
@@ -200,8 +207,23 @@ class InputFile:
         if "refused" in answer:
             raise InputError(f"{self.path}: {answer['refused']}")
         if "damaged" in answer:
-            raise InputError(f"{self.path}: {DAMAGED}: {answer['damaged'][:200]}")
+            raise InputError(
+                f"{self.path}: {self._how_to_convert() or DAMAGED + ': ' + answer['damaged'][:200]}"
+            )
         return answer
+
+    def _how_to_convert(self) -> str | None:
+        """What to do with a file of another kind, as Python that can be run; None where it is none that is known."""
+        path = Path(self.path)
+        if path.suffix.lower() not in READ:
+            return None
+        form, table = READ[path.suffix.lower()]
+        return (
+            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z and charge{form}, by "
+            f"import h5py, numpy; a = {table.format(path=str(path))}; "
+            f"f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
+            "f['sources'] = a[:, :3]; f['charges'] = a[:, 3]; f.close()"
+        )
 
     def _ended(self) -> None:
         code = self._process.wait()

@@ -52,18 +52,27 @@ class GraphBuilder:
 
     shelf : the `works` of the plan
     accuracy : of the operators, or a reference to them where the plan brings them
+    dtype : of charges and results
     token : names kernel, accuracy, geometry and charges; a key is ("<operator>-<token>", level, shard)
     output : "potential", or "gradient" for both
     """
 
     def __init__(
-        self, plan: Plan, shelf: Shelf, kernel: str, accuracy: Accuracy | Reference, output: str, token: str
+        self,
+        plan: Plan,
+        shelf: Shelf,
+        kernel: str,
+        accuracy: Accuracy | Reference,
+        output: str,
+        dtype: np.dtype,
+        token: str,
     ) -> None:
         self.plan = plan
         self.shelf = shelf
         self.names = (kernel, accuracy)
         self.kernel = kernel
         self.output = output
+        self.dtype = dtype
         self.token = token
         self.graph: Graph = {}
         self.multipoles: dict[tuple[int, int], TaskRef] = {}
@@ -78,13 +87,14 @@ class GraphBuilder:
     def evaluate(self, charges: Any) -> Graph:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
-        parts = pieces(charges, self.graph)
+        parts, declared = pieces(charges, self.graph)
+        given = (parts, declared, self.dtype)
         self.exponent: Any  # an integer, or the reference to a task that finds it
         if isinstance(charges, np.ndarray):
             self.exponent = exponent(charges)
         else:
-            self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, parts)
-        self.charges = self._add("charges", 0, 0, tasks.charges, order, parts, self.exponent)
+            self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, *given)
+        self.charges = self._add("charges", 0, 0, tasks.charges, order, *given, self.exponent)
         # The order of insertion is the order of the passes; the near field depends on the charges alone.
         for shards in reversed(self.plan.far):
             for shard in shards:
@@ -98,14 +108,15 @@ class GraphBuilder:
             self.near.append(self._add("near", *at, tasks.near, own, self.charges, self.kernel, self.output))
         return self.graph
 
-    def collect(self, output: str, scale: float, dtype: np.dtype) -> tuple[str, tuple[int, ...]]:
+    def collect(self, output: str, scale: float) -> tuple[str, tuple[int, ...]]:
         """Tasks that put one output into the caller's order; returns its name and its chunk sizes."""
         name = self.name(output)
         for i, chunk in enumerate(self.plan.chunks):
             values = sequence([*(self.far[key] for key in chunk.far), *(self.near[n] for n in chunk.near)])
             key = (name, i) if output == "potential" else (name, i, 0)
             own = self.shelf.reference(f"chunk/{i}")
-            add(self.graph, key, tasks.collect, own, values, self.kernel, output, scale, self.exponent, dtype)
+            how = (self.kernel, output, scale, self.exponent, self.dtype)
+            add(self.graph, key, tasks.collect, own, values, *how)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 
     def _add(self, operator: str, level: int, shard: int, function: Any, *args: Any) -> TaskRef:
@@ -184,7 +195,7 @@ def build(
 ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
     """The graph of an evaluation, and for each output its name and chunk sizes."""
     builder = GraphBuilder(
-        plan, shelf, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", token
+        plan, shelf, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", dtype, token
     )
     builder.evaluate(charges)
-    return builder.graph, {output: builder.collect(output, scale, dtype) for output in outputs}
+    return builder.graph, {output: builder.collect(output, scale) for output in outputs}

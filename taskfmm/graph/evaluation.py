@@ -88,7 +88,7 @@ class Evaluator:
             return planned.like
         if output not in self._usual_known:
             assert planned.plan is not None
-            equal = np.ones(len(planned.sources))
+            equal = np.ones(planned.n_sources)
             self._usual_known[output] = look(planned.plan, planned.asked.kernel, equal, output)
         return self._usual_known[output]
 
@@ -134,14 +134,14 @@ class Evaluator:
         accuracy = accuracy or self.accuracy(_mode(outputs))
         case = (outputs, accuracy, layout.current())
         if case not in self._forecasts:
-            graph, _ = self.graph(np.zeros(len(planned.sources)), outputs, accuracy)
+            graph, _ = self.graph(np.zeros(planned.n_sources), outputs, accuracy)
             self._forecasts[case] = forecast(
                 planned.plan, graph, planned.operators(accuracy), asked.kernel, outputs, asked.dtype, case[-1]
             )
         return self._forecasts[case].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
-        n_targets = len(self._planned.targets)
+        n_targets = self._planned.n_targets
         return (n_targets, 3) if output == "gradient" else (n_targets,)
 
     def _prepare(self, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None) -> None:
@@ -172,16 +172,20 @@ def _mode(outputs: Sequence[str]) -> str:
 def _identify(planned: Planned) -> str:
     """Names the plan: what decides its results, the chosen leaves and cube among it."""
     digest = hashlib.sha256()
-    cube = planned.plan and planned.plan.tree.domain.half_width
+    tree = planned.plan and planned.plan.tree
     facts = (
         __version__,
         planned.asked.kernel.name,
         planned.asked.dtype.str,
         planned.leaf_size,
-        cube,
+        tree and (tree.domain.half_width, tree.domain.scale),
     )
     digest.update(repr(facts).encode())
-    digest.update(planned.sources.data)
-    if planned.targets is not planned.sources:
-        digest.update(planned.targets.data)
+    if tree:
+        for array in (
+            tree.sources,
+            tree.source_order,
+            *(() if planned.same else (tree.targets, tree.target_order)),
+        ):
+            digest.update(array.data)
     return digest.hexdigest()[:24]

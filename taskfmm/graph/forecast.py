@@ -222,7 +222,7 @@ def forecast(
 
 def _is_compiled(kernel: Kernel, mode: str) -> bool:
     """Whether an evaluation ran in this process before."""
-    return bool(gather_loops(kernel.name, mode).surfaces_to_points.serial.signatures)
+    return gather_loops(kernel.name, mode).surfaces_to_points.compiled
 
 
 def _bare(key: Any) -> Key | None:

@@ -14,6 +14,7 @@ from taskfmm.graph.reference import Shelf
 from taskfmm.runtime import recording
 
 Graph = dict[Any, Any]
+Declared = tuple[tuple[int, ...], str]
 
 
 class OperatorTask(Task):
@@ -55,12 +56,16 @@ def sequence(references: Iterable[TaskRef]) -> List:
     return List(*references)
 
 
-def pieces(array: Any, graph: Graph) -> List:
-    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or a `Reference`."""
+def pieces(array: Any, graph: Graph) -> tuple[List, Declared | None]:
+    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or a `Reference`.
+
+    With chunks goes what the array declares of them: their lengths and dtype.
+    """
     if not isinstance(array, da.Array):
-        return List(Shelf({"charges": array}).reference("charges"))
+        return List(Shelf({"charges": array}).reference("charges")), None
     graph.update(array.__dask_graph__())
-    return List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
+    chunks = List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
+    return chunks, (tuple(map(int, array.chunks[0])), str(array.dtype))
 
 
 def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np.dtype) -> da.Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.graph.reference import fetch
+from taskfmm.graph.spec import Declared
 from taskfmm.kernels import KERNELS
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
@@ -30,20 +31,23 @@ def _at(kernel: str, accuracy: Accuracy, level: int) -> Expansions:
     return (found if isinstance(found, Operators) else load(kernel, found)).at(level)
 
 
-def exponent(pieces: Arrays) -> int:
+def exponent(pieces: Arrays, declared: Declared | None, dtype: np.dtype) -> int:
     """The exponent of charges that are known only now."""
-    return result.exponent(_whole(pieces))
+    return result.exponent(_whole(pieces, declared, dtype))
 
 
-def charges(order: np.ndarray, pieces: Arrays, exponent: int) -> np.ndarray:
-    """The caller's charges, in one or many pieces, checked, sorted and normalized: [1, n]."""
-    values = validate.finite_charges(_whole(pieces))[fetch(order)]
+def charges(
+    order: np.ndarray, pieces: Arrays, declared: Declared | None, dtype: np.dtype, exponent: int
+) -> np.ndarray:
+    """The caller's charges, sorted and normalized: [1, n]."""
+    values = _whole(pieces, declared, dtype)[fetch(order)]
     return result.normalized(values, exponent)[None, :]
 
 
-def _whole(pieces: Arrays) -> np.ndarray:
-    found = [np.asarray(fetch(piece), np.float64) for piece in pieces]
-    return np.concatenate(found) if len(found) > 1 else found[0]
+def _whole(pieces: Arrays, declared: Declared | None, dtype: np.dtype) -> np.ndarray:
+    """One array that was checked when it was given, or chunks, which are checked now that they are there."""
+    found = fetch(pieces[0]) if declared is None else validate.chunks(pieces, *declared, dtype)
+    return np.asarray(found, np.float64)
 
 
 def p2m(

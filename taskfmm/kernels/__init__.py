@@ -18,4 +18,7 @@ MODULES = {"laplace": laplace, "one": one}
 
 KERNELS: dict[str, Kernel] = {name: module.KERNEL for name, module in MODULES.items()}
 
-__all__ = ["KERNELS", "MODULES", "Kernel", "gather_loops", "spread_loops"]
+OFFERED = tuple(name for name in KERNELS if name != "one")
+"""Those that errors speak of; "one" is no user's, it proves that every source reaches every target."""
+
+__all__ = ["KERNELS", "MODULES", "OFFERED", "Kernel", "gather_loops", "spread_loops"]

@@ -47,19 +47,47 @@ class Planned:
     """Everything that an evaluation needs beside the charges.
 
     leaf_size : as given, or as chosen
-    sources, targets : float64 [n, 3], in the caller's order and units; one array where the targets are the sources
     plan : None where there are no sources or no targets
     like : what is known of lazy charges, or None
     brought : operators that came with the plan, by a name of theirs; all others are those of this machine
+    points : sources and targets, float64 [n, 3], one array where they are the same; None where only the tree has them
     """
 
     asked: Asked
     leaf_size: int | None
-    sources: np.ndarray
-    targets: np.ndarray
     plan: Plan | None
     like: Known | None = None
     brought: dict[str, Operators] = field(default_factory=dict)
+    points: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def sources(self) -> np.ndarray:
+        """float64 [n, 3], in the caller's order and units.
+
+        Only the tree keeps points: the caller may change his own, and a second copy would be a tenth of the plan's
+        memory. Nothing is rounded on the way back, since the tree scales by a power of two; what would be lost is
+        smaller than 1e-300 of the cloud's width.
+        """
+        return self.points[0] if self.points else _tree(self).original("source")
+
+    @property
+    def targets(self) -> np.ndarray:
+        """As `sources`."""
+        return self.points[1] if self.points else _tree(self).original("target")
+
+    @property
+    def same(self) -> bool:
+        """Whether the targets are the sources."""
+        sources, targets = self.points or (_tree(self).sources, _tree(self).targets)
+        return targets is sources
+
+    @property
+    def n_sources(self) -> int:
+        return len(self.points[0]) if self.points else _tree(self).source_order.size
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.points[1]) if self.points else _tree(self).target_order.size
 
     def operators(self, accuracy: Accuracy) -> Operators:
         """The matrices of an accuracy."""
@@ -82,6 +110,11 @@ class Planned:
         return self.plan.tree.fullest
 
 
+def _tree(planned: Planned) -> octree.Octree:
+    assert planned.plan is not None
+    return planned.plan.tree
+
+
 def make(
     asked: Asked,
     accuracy: Accuracy,
@@ -98,7 +131,10 @@ def make(
     """
     at = sources if targets is None else targets
     if not (len(sources) and len(at)):
-        return Planned(asked, leaf_size, sources, at, None)
+        sources = sources.copy()
+        return Planned(
+            asked, leaf_size, None, points=(sources, sources if targets is None else at.copy())
+        )
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
@@ -108,4 +144,4 @@ def make(
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
         found = planner.without_coincident(tree, found)
-    return Planned(asked, leaf_size, sources, at, planner.build(tree, found, operators))
+    return Planned(asked, leaf_size, planner.build(tree, found, operators))

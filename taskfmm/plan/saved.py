@@ -79,7 +79,7 @@ class Saved:
             planned.leaf_size,
             asked.dtype.name,
             planned.sources,
-            None if planned.targets is planned.sources else planned.targets,
+            None if planned.same else planned.targets,
             planned.like,
             accuracy,
             {output: planned.operators(chosen) for output, chosen in accuracy.items()}
@@ -93,12 +93,11 @@ class Saved:
         try:
             dtype, eps, order = validate.dtype(self.dtype), validate.eps(self.eps), validate.order(self.order)
             leaf_size = validate.leaf_size(self.leaf_size)
-            sources = validate.points("sources", self.sources)
-            targets = sources if self.targets is None else validate.points("targets", self.targets)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         asked = Asked(self.kernel, dtype, eps, order)
-        return Planned(asked, leaf_size, sources, targets, self.plan, self.like, dict(self.operators))
+        points = self.sources, self.sources if self.targets is None else self.targets
+        return Planned(asked, leaf_size, self.plan, self.like, dict(self.operators), points)
 
 
 _SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like", "accuracy")

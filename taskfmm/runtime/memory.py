@@ -117,7 +117,10 @@ def _rows(array: Any) -> tuple[int, int]:
     if isinstance(array, np.ndarray):
         ready = array.dtype == np.float64 and array.flags.c_contiguous and array.flags.aligned
         return (len(array), 0 if ready else len(array)) if array.ndim == 2 else (0, 0)
-    n = len(array) if hasattr(array, "__len__") else 0
+    try:
+        n = len(array)
+    except (TypeError, ValueError):  # no array, or a lazy one of unknown length
+        n = 0
     return n, n
 
 

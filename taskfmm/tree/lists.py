@@ -137,7 +137,7 @@ def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
         colleague = colleagues[parent, slot]
         for child in range(child_ptr[colleague], child_ptr[colleague + 1]):
             box[n] = child
-            relation[n] = 8 * slot + octant[child]
+            relation[n] = 8 * np.int64(slot) + octant[child]
             n += 1
     return n
 

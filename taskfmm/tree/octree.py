@@ -63,6 +63,14 @@ class Octree:
         """bool [n_boxes]"""
         return np.diff(self.child_ptr) == 0
 
+    def original(self, name: str) -> np.ndarray:
+        """The points as they were given, float64 [n, 3]: ``name`` is "source" or "target"."""
+        points, order = getattr(self, f"{name}s"), getattr(self, f"{name}_order")
+        out = np.empty((order.size, 3))
+        out[order] = points.T
+        out /= self.domain.scale
+        return out
+
     @property
     def fullest(self) -> int:
         """Most sources, or most targets, of any leaf: more than the leaf size where the deepest level is reached."""
