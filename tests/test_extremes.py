@@ -42,21 +42,17 @@ def ordinary():
 @pytest.mark.parametrize("offset", [1e8, 4e12, -5e12, 1e14, -1e15, 1e100, 1e300])
 @pytest.mark.parametrize("leaf_size", [30, None])
 def test_clouds_far_from_the_origin(offset, axes, leaf_size):
-    """There coordinates are a lattice, at 1e15 with 8 places along an axis; the direct sum is exact for them. The
-    gradient is compared with that of the same lattice at the origin: coarse lattices are a matter of its own."""
+    """There coordinates are a lattice, at 1e15 with 8 places along an axis; the direct sum is exact for them."""
     rng = np.random.default_rng(41290087)
     x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
     x[::2, 0] += 1e3
     axes = axes[:2] if abs(offset) >= 1e100 else axes  # points that differ in something
     x[:, axes] += offset
-    near = x.copy()
-    near[:, axes] -= offset
-    for eps in (1e-3, 1e-9):
-        found, at_origin = (computed(taskfmm.Fmm(p, eps=eps, leaf_size=leaf_size), q) for p in (x, near))
-        exact = taskfmm.direct(x, q, outputs=OUTPUTS)
+    exact = taskfmm.direct(x, q, outputs=OUTPUTS)
+    for eps in (1e-3, 1e-8):
+        found = computed(taskfmm.Fmm(x, eps=eps, leaf_size=leaf_size), q)
         assert relative(found["potential"], exact["potential"]) <= eps
-        allowed = max(eps, 2 * relative(at_origin["gradient"], exact["gradient"]))
-        assert relative(found["gradient"], exact["gradient"]) <= allowed
+        assert relative(found["gradient"], exact["gradient"]) <= eps
 
 
 @pytest.mark.parametrize("exponent", [-970, -300, -130, 130, 300, 990])
@@ -65,11 +61,11 @@ def test_charges_of_any_size_give_the_same_digits(ordinary, exponent):
     fmm, q, expected, exact = ordinary
     factor = 2.0**exponent
     found = computed(fmm, q * factor)
-    lazy = computed(fmm, da.from_array(q * factor, chunks=700))
+    lazy, lazily = (computed(fmm, da.from_array(each, chunks=700)) for each in (q * factor, q))
     by_pairs = taskfmm.direct(fmm.sources, q * factor, outputs=OUTPUTS)
     for output in OUTPUTS:
         np.testing.assert_array_equal(found[output], expected[output] * factor)
-        np.testing.assert_array_equal(lazy[output], found[output])
+        np.testing.assert_array_equal(lazy[output], lazily[output] * factor)
         np.testing.assert_array_equal(by_pairs[output], exact[output] * factor)
     np.testing.assert_array_equal(fmm.serial(q * factor, "gradient"), found["gradient"])
 

@@ -54,7 +54,7 @@ class _Outputs:
     """Sums over all targets of the outputs of some charges.
 
     charges : float64 [n_sources], sorted, between -1 and 1
-    total, squares, together, source : of the charges of each box, see `sum_boxes`
+    weight, place, squares, together : of the charges of each box, see `sum_boxes`
     target : float64 [3, n_boxes], where its targets are in the mean
     """
 
@@ -62,11 +62,13 @@ class _Outputs:
         tree = plan.tree
         self.plan, self.kernel, self.charges = plan, kernel, charges
         center = box_centers(tree.domain, tree.level, tree.anchor)[0]
-        self.total, self.squares, self.together, self.source = sum_boxes(
-            tree.child_ptr, tree.source_ptr, tree.sources, charges, center
+        self.weight, self.place, self.squares, self.together = sum_boxes(
+            tree.child_ptr, tree.source_ptr, tree.sources, charges, center, tree.domain.lower
         )
         even = np.ones(tree.targets.shape[1])
-        self.target = sum_boxes(tree.child_ptr, tree.target_ptr, tree.targets, even, center)[3]
+        self.target = sum_boxes(
+            tree.child_ptr, tree.target_ptr, tree.targets, even, center, tree.domain.lower
+        )[1][0]
 
     def share(self, output: str) -> Share:
         tree, lists, degree = self.plan.tree, self.plan.lists, self.kernel.degree or 0
@@ -74,7 +76,7 @@ class _Outputs:
         far, field = descend(
             tree.parent,
             *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
-            *(self.target, self.source, self.total, self.squares, self.together),
+            *(self.target, self.weight, self.place, self.squares, self.together),
             degree,
             derivative,
         )
@@ -113,7 +115,7 @@ class _Outputs:
         return np.unique(np.concatenate([ends, np.clip(around.ravel(), 0, self.charges.size - 1)]))
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as points."""
+        """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
         leaves = np.flatnonzero(tree.is_leaf)
         leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
@@ -124,11 +126,13 @@ class _Outputs:
         ptr, near = _entries(lists.u, at)
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
         add(own, targets, ptr, begin, end, tree.sources, self.charges[None], values)
+        targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
         reached = [lists.w, lists.v, lists.x]
         while (at > 0).any():
             for csr in reached:
                 ptr, far = _entries(csr, at)
-                add(own, targets, ptr, far, far + 1, self.source, self.total[None], values)
+                for sign, weight, place in zip((1.0, -1.0), self.weight, self.place, strict=True):
+                    add(own, targets, ptr, far, far + 1, place, sign * weight[None], values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[components(self.kernel, output)] ** 2).sum(axis=0)
 

@@ -18,48 +18,59 @@ CHANCE = 2.0
 
 
 @jit
-def sum_boxes(child_ptr, ptr, points, charges, center):
+def sum_boxes(child_ptr, ptr, points, charges, center, lower):
     """Sums over the points of every box, children before parents.
 
     Returns
     -------
-    total : sum of the charges
-    squares : sum of their squares; charges that fill a box evenly, or have random signs, err as its root
-    together : how far the sums in the eight octants are from equal, beyond what chance does. Equal charges on a line or
-        a plane err together, in this proportion, and so do all boxes that they pass through.
-    place : float64 [3, n_boxes], mean position, weighted by magnitude
+    weight : float64 [2, n_boxes], sums of the positive charges and of the magnitudes of the negative ones
+    place : float64 [2, 3, n_boxes], where these are in the mean, measured from ``lower``, so that nothing is lost far
+        from the origin; the centre of the box if there are none
+    squares : sum of the squares of the charges; those that fill a box evenly, or have random signs, err as its root
+    together : how far the sums in the eight octants are from equal, beyond what chance does. Equal charges on a line
+        or a plane err together, in this proportion, and so do all boxes that they pass through.
     """
     n = child_ptr.size - 1
-    total, squares, together, weight = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    place = np.zeros((3, n))
+    weight, place = np.zeros((2, n)), np.zeros((2, 3, n))
+    squares, together = np.zeros(n), np.zeros(n)
     octants = np.zeros(8)
     for b in range(n - 1, -1, -1):
         octants[:] = 0.0
         first, last = child_ptr[b], child_ptr[b + 1]
         for c in range(first, last):
-            octants[c - first] = total[c]
+            octants[c - first] = weight[0, c] - weight[1, c]
             squares[b] += squares[c]
-            weight[b] += weight[c]
-            for axis in range(3):
-                place[axis, b] += place[axis, c]
+            for sign in range(2):
+                weight[sign, b] += weight[sign, c]
+                for axis in range(3):
+                    place[sign, axis, b] += place[sign, axis, c]
         if first == last:
             for j in range(ptr[b, 0], ptr[b, 1]):
-                octant = 0
+                octant, sign, size = 0, int(charges[j] < 0.0), abs(charges[j])
                 for axis in range(3):
-                    octant = 2 * octant + (points[axis, j] > center[axis, b])
-                    place[axis, b] += abs(charges[j]) * (points[axis, j] - center[axis, b])
+                    octant = 2 * octant + int(points[axis, j] > center[axis, b])
+                    place[sign, axis, b] += size * (points[axis, j] - lower[axis])
                 octants[octant] += charges[j]
-                squares[b] += charges[j] ** 2
-                weight[b] += abs(charges[j])
-            for axis in range(3):
-                place[axis, b] += weight[b] * center[axis, b]
-        total[b] = octants.sum()
-        uneven = (octants**2).sum() - total[b] ** 2 / 8.0
+                squares[b] += size * size
+                weight[sign, b] += size
+        uneven = (octants**2).sum() - octants.sum() ** 2 / 8.0
         together[b] = np.sqrt(max(0.0, uneven - CHANCE * squares[b]))
     for b in range(n):
-        for axis in range(3):
-            place[axis, b] = place[axis, b] / weight[b] if weight[b] > 0.0 else center[axis, b]
-    return total, squares, together, place
+        for sign in range(2):
+            for axis in range(3):
+                if weight[sign, b] > 0.0:
+                    place[sign, axis, b] /= weight[sign, b]
+                else:
+                    place[sign, axis, b] = center[axis, b] - lower[axis]
+    return weight, place, squares, together
+
+
+@jit
+def _distance(target, place, b, a):
+    r2 = 0.0
+    for axis in range(3):
+        r2 += (target[axis, b] - place[axis, a]) ** 2
+    return np.sqrt(r2)
 
 
 @jit
@@ -72,8 +83,8 @@ def descend(
     w_ptr,
     w_idx,
     target,
-    source,
-    total,
+    weight,
+    place,
     squares,
     together,
     degree,
@@ -81,9 +92,11 @@ def descend(
 ):
     """What reaches a box through its lists and those of its ancestors.
 
+    target : float64 [3, n_boxes], where the targets of a box are in the mean; others as from `sum_boxes`
+
     Returns
     -------
-    far : square of what their charges do to a derivative of the kernel, 0 or 1; those that err together are added first
+    far : square of what their charges do to a derivative, 0 or 1, of the kernel; those that err together add up first
     field : their potential
     """
     n = parent.size
@@ -96,15 +109,13 @@ def descend(
         for ptr, idx in ((v_ptr, v_idx), (x_ptr, x_idx), (w_ptr, w_idx)):
             for e in range(ptr[b], ptr[b + 1]):
                 a = idx[e]
-                r2 = 0.0
-                for axis in range(3):
-                    r2 += (target[axis, b] - source[axis, a]) ** 2
-                if r2 > 0.0:
-                    r = np.sqrt(r2)
-                    size = r ** (degree - derivative)
-                    far[b] += squares[a] * size**2
-                    line[b] += together[a] * size
-                    field[b] += total[a] * r**degree
+                plus, minus = _distance(target, place[0], b, a), _distance(target, place[1], b, a)
+                if plus == 0.0 or minus == 0.0:
+                    continue
+                size = (plus if weight[0, a] > weight[1, a] else minus) ** (degree - derivative)
+                far[b] += squares[a] * size**2
+                line[b] += together[a] * size
+                field[b] += weight[0, a] * plus**degree - weight[1, a] * minus**degree
     return far + line**2, field
 
 

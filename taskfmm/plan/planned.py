@@ -132,9 +132,7 @@ def make(
     at = sources if targets is None else targets
     if not (len(sources) and len(at)):
         sources = sources.copy()
-        return Planned(
-            asked, leaf_size, None, points=(sources, sources if targets is None else at.copy())
-        )
+        return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
