@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry import surface
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.tree.octree import Octree
@@ -15,9 +16,40 @@ SHORTEST, LONGEST = 4e-3, 100e-3
 SHARDS = 48
 """Between the bounds, the whole evaluation is cut into about this many equal pieces."""
 
+TASKS = 4
+"""Tasks of a level with expansions, one after the other: P2M or M2M, M2L, L2L, L2P."""
+
+TOP_LEVEL = 2
+"""The first level at which two boxes can be far from each other; expansions start there."""
+
 FEWEST_BOXES = 512
 """Boxes of a far-field shard, as far as a level has them: M2L reads all its cores, up to hundreds of megabytes, for
 each shard, and its matrix products need rows (at order 16 shards of 80 boxes took three times as long)."""
+
+
+def task(seconds: float) -> float:
+    """What a shard should cost, of so many seconds altogether."""
+    return float(np.clip(seconds / SHARDS, SHORTEST, LONGEST))
+
+
+def direct(n_sources: int, n_targets: int, same: bool) -> float:
+    """Seconds of the sum over all pairs; ``same`` if the targets are the sources, so that distances serve both."""
+    rate = rates.current()
+    pair = rate.near_two / 2.0 if same else rate.near_one
+    return pair * n_sources * n_targets + rate.gathered * (n_sources + n_targets)
+
+
+def least(n_sources: int, n_targets: int, order: int) -> float:
+    """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides."""
+    rate = rates.current()
+    to_surfaces = rate.surface_pair * surface.n_points(order) * (n_sources + n_targets)
+    return to_surfaces + tasks(TOP_LEVEL + 1)
+
+
+def tasks(n_levels: int) -> float:
+    """Seconds of the tasks of a far field besides what they do, where one has to wait for the other."""
+    rate = rates.current()
+    return TASKS * max(0, n_levels - TOP_LEVEL) * (rate.call + rate.task)
 
 
 def row_sums(csr: Csr, values: np.ndarray) -> np.ndarray:

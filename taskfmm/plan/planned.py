@@ -11,8 +11,8 @@ from taskfmm.errors import AccuracyError
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, choose
 from taskfmm.operators.levels import Operators, load
+from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
-from taskfmm.plan import tune
 from taskfmm.plan.plan import Plan
 from taskfmm.tree import lists, octree
 
@@ -45,7 +45,7 @@ class Asked:
 class Planned:
     """Everything that an evaluation needs beside the charges.
 
-    leaf_size : as given, or as chosen
+    leaf_size : as given, or as chosen; None where all pairs are summed, as that costs least
     sources, targets : float64 [n, 3], in the caller's order and units; one array where the targets are the sources
     plan : None where there are no sources or no targets
     chosen : accuracy by output, so far; kept, as the rates of the machine, which help to choose, may change
@@ -68,7 +68,9 @@ class Planned:
         return self.chosen[output]
 
     def operators(self, output: str) -> Operators:
-        """The matrices of `accuracy`."""
+        """The matrices of `accuracy`; none of any level where nothing is approximated."""
+        if self.plan is not None and self.plan.is_direct:
+            return Operators(())
         return self.brought.get(output) or load(self.asked.kernel.name, self.accuracy(output))
 
     def reachable(self) -> dict[str, Accuracy]:
@@ -103,8 +105,13 @@ def make(
     if not (len(sources) and len(at)):
         return Planned(asked, leaf_size, sources, at, None, chosen)
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
+    size = len(sources), len(at)
+    if leaf_size is None and cost.direct(*size, targets is None) < cost.least(*size, accuracy.order):
+        return Planned(asked, None, sources, at, planner.sum_directly(sources, targets), chosen)
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
+    if leaf_size is None:
+        return Planned(asked, None, sources, at, planner.sum_directly(sources, targets), chosen)
     tree = octree.build(sources, targets, leaf_size, domain, threads)
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:

@@ -51,7 +51,7 @@ class Saved:
     order, leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
     accuracy : by output, those that can be reached
-    operators : of each accuracy; none without a plan
+    operators : of each accuracy; none where nothing is approximated
     plan : None where there are no sources or no targets
     """
 
@@ -79,7 +79,9 @@ class Saved:
             planned.sources,
             None if planned.targets is planned.sources else planned.targets,
             reachable,
-            {output: planned.operators(output) for output in reachable} if planned.plan else {},
+            {output: planned.operators(output) for output in reachable}
+            if _approximates(planned.plan)
+            else {},
             planned.plan,
         )
 
@@ -95,6 +97,10 @@ class Saved:
         asked = Asked(self.kernel, dtype, eps, order)
         own = dict(self.accuracy), dict(self.operators)
         return Planned(asked, leaf_size, sources, targets, self.plan, *own)
+
+
+def _approximates(plan: Plan | None) -> bool:
+    return plan is not None and not plan.is_direct
 
 
 _SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "accuracy")
@@ -180,7 +186,8 @@ def _check(saved: Saved) -> None:
         empty = len(saved.sources) == 0 or (saved.targets is not None and len(saved.targets) == 0)
         need(empty and not saved.operators, "the plan is missing")
         return
-    need(saved.operators.keys() == saved.accuracy.keys(), "operators: of other outputs")
+    needed = saved.accuracy.keys() if _approximates(saved.plan) else set()
+    need(saved.operators.keys() == needed, "operators: of other outputs")
     levels = (1,) if saved.kernel.degree is not None else (1, len(saved.plan.far))
     for output, operators in saved.operators.items():
         need(len(operators.by_level) in levels, f"operators of {output}: of other levels")

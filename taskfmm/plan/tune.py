@@ -1,4 +1,4 @@
-"""Choose the size of leaves, and of the root cube, by what they would cost.
+"""Choose the size of leaves, and of the root cube, by what they would cost; or no tree, where all pairs cost less.
 
 The costs of a few candidates are estimated on a random sample of the points. Leaves shrink with the sample, so
 its tree has the shape of the whole one: the numbers of boxes and list entries are those of the whole, and pairs
@@ -18,6 +18,7 @@ from taskfmm.geometry.domain import Domain, enclose, enlarge
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
+from taskfmm.plan.plan import without_coincident
 from taskfmm.tree import lists, octree
 
 SAMPLE = 25_000
@@ -39,7 +40,7 @@ def choose(
     operators: Expansions,
     leaf_size: int | None = None,
     threads: int = 1,
-) -> tuple[int, Domain]:
+) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
     Parameters
@@ -52,7 +53,7 @@ def choose(
 
     Returns
     -------
-    leaf_size : int
+    leaf_size : int, or None where the sum over all pairs takes less than any tree
     domain : Domain
     """
     domain = enclose(sources, sources[:0] if targets is None else targets)
@@ -65,16 +66,22 @@ def choose(
     others = None if targets is None else _thin(targets, every, rng)
 
     @cache
-    def seconds(size: int, factor: float) -> float:
+    def seconds(size: int, factor: float, apart: bool = False) -> float:
         shrunk = round(size / every)
         tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
-        return estimate(tree, lists.build(tree, threads=threads), operators, every)
+        found = lists.build(tree, threads=threads)
+        if apart:
+            found = without_coincident(tree, found)
+        return estimate(tree, found, operators, every) + cost.tasks(tree.n_levels)
 
     best = _descend(_guess(operators), lambda size: seconds(size, 1.0))
     tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS}
     size, factor = min(tried, key=tried.__getitem__)
     if seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
+    all_pairs = cost.direct(len(sources), len(sources if targets is None else targets), targets is None)
+    if all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):
+        return None, domain
     return size, enlarge(domain, factor)
 
 
