@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, Any]:
     """Numbers about a plan and one evaluation.
 
-    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if
-    pairs are summed, without boxes and operators; under "forecast" the graph, expected seconds and memory, see `taskfmm.graph.forecast.Forecast.facts`. Without points
-    there are no boxes and no forecast.
+    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if all
+    pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
+    `taskfmm.graph.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
     """
     found: dict[str, Any] = {
         "kernel": fmm.kernel.name,

@@ -149,10 +149,13 @@ def _of_one_box(tree: Octree) -> Plan:
     return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks)
 
 
-def _bounds(tree: Octree, level: int, far_cost: np.ndarray, task: float) -> np.ndarray:
+def _bounds(
+    tree: Octree, level: int, far_cost: np.ndarray, m2l: np.ndarray, operators: Expansions, task: float
+) -> np.ndarray:
     """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
     first, last = tree.level_ptr[level : level + 2]
-    inner = first + cost.cut(far_cost[first:last], task, cost.FEWEST_BOXES)[:-1]
+    fewest = cost.fewest_boxes(far_cost[first:last], m2l[first:last], operators)
+    inner = first + cost.cut(far_cost[first:last], task, fewest)[:-1]
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
@@ -166,7 +169,11 @@ def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     task = cost.task(far_cost.sum() + near_cost.sum())
 
     level_ptr = tree.level_ptr
-    bounds = {level: _bounds(tree, level, far_cost, task) for level in range(TOP_LEVEL, tree.n_levels)}
+    m2l = cost.transfers(np.diff(interactions.v.ptr), operators)
+    bounds = {
+        level: _bounds(tree, level, far_cost, m2l, operators, task)
+        for level in range(TOP_LEVEL, tree.n_levels)
+    }
     builder = ShardBuilder(tree, interactions, bounds)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
