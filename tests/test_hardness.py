@@ -154,7 +154,9 @@ def test_gradients_keep_eps_on_the_hardest_grid(leaf_size, eps):
 )
 @pytest.mark.parametrize("kind", ["positive", "signed"])
 def test_gradients_keep_eps_where_targets_are_apart(widths, eps, kind, monkeypatch):
-    monkeypatch.setattr(cost, "direct", lambda *_: np.inf)  # so few pairs would be summed directly
+    # a tree, as for more points: so few would be summed directly
+    monkeypatch.setattr(cost, "direct", lambda *_: 1e9)
+    monkeypatch.setattr(cost, "tasks", lambda *_: 0.0)
     rng = np.random.default_rng(471_100)
     sources, targets = rng.random((4000, 3)), rng.random((1500, 3)) + np.array([widths, 0.3, 0.1])
     q = testing.charges(kind, 4000, rng)
