@@ -234,7 +234,7 @@ def text(found: dict[str, Any]) -> str:
     """What `case` found, to read."""
     lines = [
         f"{found['n']:,} points ({found['shape']}, random-sign charges, seed {found['seed']}), eps {found['eps']:g}, "
-        f"order {found['order']}, leaf size {found['leaf_size']}",
+        f"order {found['order']}, leaf size {found['leaf_size'] or 'none: direct sum'}",
         "",
         f"plan              {found['plan_seconds']:8.3f} s",
     ]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, Any]:
     """Numbers about a plan and one evaluation.
 
-    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; under
-    "forecast" the graph, expected seconds and memory, see `taskfmm.graph.forecast.Forecast.facts`. Without points
-    there are no boxes and no forecast.
+    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if all
+    pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
+    `taskfmm.graph.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
     """
     found: dict[str, Any] = {
         "kernel": fmm.kernel.name,
@@ -56,6 +56,7 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, 
         "w": lists.w.idx.size / n_leaves,
         "x": lists.x.idx.size / tree.n_boxes,
     }
+    found["direct_sum"] = plan.is_direct
     found["plan_bytes"] = n_bytes(plan)
     found["forecast"] = fmm.forecast(outputs).facts()
     found["tasks"] = {name: row["tasks"] for name, row in found["forecast"]["operators"].items()}
@@ -67,29 +68,29 @@ def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
         chosen = fmm.accuracy(output)
     except AccuracyError:
         return None
-    rank = fmm.operators(output).at(0).rank if output == "potential" else None
+    needed = output == "potential" and fmm.plan is not None and not fmm.plan.is_direct
+    rank = fmm.operators(output).at(0).rank if needed else None
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 
 def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
     """The facts as text."""
     found = facts(fmm, outputs)
-    chosen = found["operators"]["potential"]
-    gradient = found["operators"]["gradient"]
+    if "levels" not in found:
+        nothing = "nothing to do: there are no sources or no targets, every output is zero"
+        return "\n".join([repr(fmm), nothing])
+    method = _direct(found) if found["direct_sum"] else _approximated(found["operators"])
+    plan = f"plan            {format_bytes(found['plan_bytes'])}"
+    if found["leaf_size"] is None:
+        return "\n".join([repr(fmm), method, plan, "", *_forecast(found["forecast"])])
+    sizes = found["list_sizes"]
     lines = [
         repr(fmm),
-        f"operators       order {chosen['order']}, {chosen['rank']} numbers an expansion, "
-        f"M2L in {chosen['m2l_dtype']}; "
-        + (f"order {gradient['order']} with a gradient" if gradient else "no gradient to this eps"),
-    ]
-    if "levels" not in found:
-        return "\n".join([*lines, "nothing to do: there are no sources or no targets, every output is zero"])
-    sizes = found["list_sizes"]
-    lines += [
+        method,
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
         *_crowded(found),
-        f"plan            {format_bytes(found['plan_bytes'])}",
+        plan,
         "",
         f"{'level':>5} {'boxes':>9} {'leaves':>9} {'shards':>7} {'near shards':>12}",
     ]
@@ -98,6 +99,25 @@ def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
         for row in found["levels"]
     ]
     return "\n".join([*lines, "", *_forecast(found["forecast"])])
+
+
+def _approximated(operators: dict[str, Any]) -> str:
+    chosen, gradient = operators["potential"], operators["gradient"]
+    return (
+        f"operators       order {chosen['order']}, {chosen['rank']} numbers an expansion, "
+        f"M2L in {chosen['m2l_dtype']}; "
+        + (f"order {gradient['order']} with a gradient" if gradient else "no gradient to this eps")
+    )
+
+
+def _direct(found: dict[str, Any]) -> str:
+    pairs = f"{found['n_sources']:,} x {found['n_targets']:,} pairs"
+    why = (
+        "they cost less than any tree"
+        if found["leaf_size"] is None
+        else "leaves this large leave no far field"
+    )
+    return f"direct sum      over all {pairs}, exact and without operators: {why}"
 
 
 def _crowded(found: dict[str, Any]) -> list[str]:
@@ -153,7 +173,7 @@ def html(fmm: Fmm) -> str:
     if fmm.plan is not None:
         tree, found = fmm.plan.tree, fmm.forecast()
         rows |= {
-            "leaf size": f"{fmm.leaf_size:,}",
+            "leaf size": "none: direct sum" if fmm.leaf_size is None else f"{fmm.leaf_size:,}",
             "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
             "tasks": f"{len(found.keys):,}",
             "expected": f"{_seconds(found.seconds)} a potential, on {found.layout}",

@@ -43,7 +43,8 @@ class Fmm:
     order : int, optional
         Points per edge of the equivalent surfaces; overrides what ``eps`` chooses.
     leaf_size : int, optional
-        Most sources, and most targets, in a leaf; chosen for speed if left out. Boxes are at most 42 levels deep,
+        Most sources, and most targets, in a leaf; chosen for speed if left out, and None where the sum over all pairs
+        costs less than any tree, so that it is taken: it is exact. Boxes are at most 42 levels deep,
         2e-13 of the width of the cloud: points closer together than that, or in the same place, share a leaf
         however many they are. `explain` tells how many, and the log once.
     dtype : float64 or float32
@@ -139,7 +140,10 @@ class Fmm:
         return self._evaluator.accuracy(wanted, q)
 
     def operators(self, output: str) -> Operators:
-        """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine."""
+        """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
+
+        None of any level for a direct sum.
+        """
         return self._planned.operators(self.accuracy(output))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -396,10 +400,12 @@ class Fmm:
 
     def __repr__(self) -> str:
         targets = f"{self.n_targets:,} targets" if self.separate else "the sources"
-        chosen = self.accuracy("potential")
+        method = "direct sum"
+        if self.plan is None or self.leaf_size is not None:
+            method = f"order {self.accuracy('potential').order}, leaf size {self.leaf_size}"
         return (
             f"<taskfmm.Fmm: {self.n_sources:,} sources, {targets}, kernel {self.kernel.name}, "
-            f"eps {self.eps:g}, order {chosen.order}, leaf size {self.leaf_size}, {self.dtype}>"
+            f"eps {self.eps:g}, {method}, {self.dtype}>"
         )
 
 

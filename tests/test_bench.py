@@ -82,13 +82,13 @@ def test_new_charges_are_new_and_alike():
 
 
 def test_command():
-    arguments = ["bench", "-n", "2000", "--eps", "1e-3", "--shape", "sphere", "--seed", "5"]
+    arguments = ["bench", "-n", "6000", "--eps", "1e-3", "--shape", "sphere", "--seed", "5"]
     shown = CliRunner().invoke(main, arguments)
     assert shown.exit_code == 0, shown.output
-    for word in ("plan", "on 1 thread", "pair-equivalents", "Gpairs/s", "near"):
+    for word in ("plan", "on 1 thread", "pair-equivalents", "Gpairs/s", "near", "m2l"):
         assert word in shown.output
     found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)
-    assert (found["shape"], found["n"], found["eps"], found["seed"]) == ("sphere", 2000, 1e-3, 5)
+    assert (found["shape"], found["n"], found["eps"], found["seed"]) == ("sphere", 6000, 1e-3, 5)
     assert [run["threads"] for run in found["runs"]] == sorted({1, n_cores()})
     assert found["pair_equivalents"] > 0
     assert found["runs"][0]["errors"]["potential"] < 1e-3

@@ -203,11 +203,11 @@ sys.exit(f"imported {slow}" if slow else 0)
 @pytest.mark.skipif(importlib.util.find_spec("taskfmm.fmm") is None, reason="without the method")
 def test_end_to_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    call("generate", "sphere", "-n", 3000, "-o", "in.h5")
+    call("generate", "sphere", "-n", 12_000, "-o", "in.h5")
     report = json.loads(call("run", "in.h5", "-o", "out.h5", "--gradient", "--check", "--json").output)
     assert report["error_estimate"] <= 1e-6
     with h5py.File("in.h5") as given, h5py.File("out.h5") as out:
         exact = taskfmm.direct(given["sources"][()], given["charges"][()])
         error = np.linalg.norm(out["potential"][()] - exact) / np.linalg.norm(exact)
         assert error <= 1e-6
-        assert out["gradient"].shape == (3000, 3)
+        assert out["gradient"].shape == (12_000, 3)

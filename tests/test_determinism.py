@@ -33,21 +33,21 @@ def ways(name, most):
         for t in range(1, most + 1):
             yield dict(scheduler="threads", num_workers=t), k
 
-def main(names, relation, what, most):
+def main(names, relation, what, most, leaf_size):
     cost.SHORTEST, cost.LONGEST, cost.FEWEST_BOXES, plan.CHUNK = 1e-4, 1e-3, 16, 1000
     reference.SMALL = 0
     for name in names.split(","):
         rng = np.random.default_rng(90377023)
         sources, targets = sources_and_targets(name, relation, 2500, rng)
         q = rng.uniform(-1, 1, len(sources))
-        fmm = taskfmm.Fmm(sources, targets, eps=1e-4, leaf_size=25)
+        fmm = taskfmm.Fmm(sources, targets, eps=1e-4, leaf_size=leaf_size)
         expected = digests(fmm, q, 1, scheduler="synchronous")
         def check(asked=None, **how):
             assert digests(fmm, q, asked, **how) == expected, (name, asked, how)
         if what == "threads":
             for how, k in ways(name, most):
                 check(k, **how)
-            again = taskfmm.Fmm(sources, targets, eps=1e-4, leaf_size=25)
+            again = taskfmm.Fmm(sources, targets, eps=1e-4, leaf_size=leaf_size)
             assert digests(again, q, most, scheduler="threads") == expected
         elif what == "processes":
             for t in range(1, most + 1):
@@ -63,17 +63,17 @@ def main(names, relation, what, most):
                             check(2)
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 """
 
 
 @pytest.fixture
 def run(tmp_path):
-    def go(names, relation, what, most):
+    def go(names, relation, what, most, leaf_size=25):
         script = tmp_path / "script.py"
         script.write_text(RUN)
         environment = dict(os.environ, NUMBA_NUM_THREADS="4")
-        command = [sys.executable, str(script), ",".join(names), relation, what, str(most)]
+        command = [sys.executable, str(script), ",".join(names), relation, what, str(most), str(leaf_size)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
 
@@ -83,6 +83,12 @@ def run(tmp_path):
 def test_more_threads_than_cores(run):
     """Some of the nightly test."""
     run(("plummer",), "same", "threads", 3)
+
+
+@pytest.mark.parametrize("relation", ["same", "separate"])
+def test_more_threads_than_cores_on_the_direct_sum(run, relation):
+    """Targets in several tiles of a task and in several tasks."""
+    run(("plummer",), relation, "threads", 3, leaf_size=10**6)
 
 
 @pytest.mark.nightly

@@ -37,7 +37,7 @@ def main():
     for name in ("synchronous", "threads", "hybrid"):
         with taskfmm.use(name):
             dask.compute(fmm.evaluate(q))
-    single = taskfmm.Fmm(x, x[:7] + 2.0, eps=1e-3, dtype=np.float32)
+    single = taskfmm.Fmm(x, x[:7] + 2.0, eps=1e-3, leaf_size=100, dtype=np.float32)
     single.potential(q).compute(scheduler="threads")
     if "cluster" in sys.argv:
         with taskfmm.use("local-cluster", taskfmm__cluster__n_workers=1):

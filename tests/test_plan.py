@@ -12,7 +12,8 @@ from taskfmm.csr import Csr
 from taskfmm.operators import accuracy, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, runs
-from taskfmm.plan.shards import TOP_LEVEL, halo_of
+from taskfmm.plan.cost import TOP_LEVEL
+from taskfmm.plan.shards import halo_of
 from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
 from taskfmm.tree import lists, octree
 

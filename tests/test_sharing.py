@@ -246,7 +246,7 @@ import dask, numpy as np, psutil, taskfmm
 def main(how, n, rounds):
     rng = np.random.default_rng(50021179)
     x, q = rng.random((n, 3)), rng.uniform(-1, 1, (rounds, n))
-    fmm = taskfmm.Fmm(x, eps=1e-3)
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=128)
     process = psutil.Process()
 
     def evaluate(i):
@@ -255,7 +255,7 @@ def main(how, n, rounds):
                 dask.compute(fmm.evaluate(q[i]))
             prof.totals()
         elif how == "plans":
-            dask.compute(taskfmm.Fmm(x + i, eps=1e-3).evaluate(q[i]))
+            dask.compute(taskfmm.Fmm(x + i, eps=1e-3, leaf_size=128).evaluate(q[i]))
         else:
             dask.compute(fmm.evaluate(q[i]))
 

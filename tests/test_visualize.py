@@ -66,7 +66,7 @@ def test_notebooks_show_a_table(clustered):
 def test_all_of_it_works_with_query_planning():
     code = """
 import numpy as np, taskfmm
-fmm = taskfmm.Fmm(np.random.default_rng(9).random((3000, 3)), eps=1e-3, memory_limit="64GiB")
+fmm = taskfmm.Fmm(np.random.default_rng(9).random((3000, 3)), eps=1e-3, leaf_size=100, memory_limit="64GiB")
 fmm.evaluate(np.ones(3000))
 print(fmm.explain()); fmm.visualize(); fmm._repr_html_()
 """

@@ -217,7 +217,7 @@ class _Counting:
             shared={
                 f"near_one{self.suffix}": float((n_targets * one).sum()),
                 f"near_two{self.suffix}": float((n_targets * two).sum()),
-                "run": 2.0 * n_targets.sum(),
+                "run": (1.0 + (work.both is not None)) * n_targets.sum(),
                 "copied": 4.0 * one.sum() + (4.0 + 2.0 * self.components) * two.sum(),
             },
             alone={"gathered": gathered, "copied": values, "call": 1},

@@ -64,8 +64,8 @@ class Evaluator:
         usual charges are those that the caller has shown, else equal ones. Raises AccuracyError.
         """
         planned, asked = self._planned, self._planned.asked
-        if planned.plan is None or asked.chosen:
-            return asked.accuracy(output, Known(many=True))
+        if asked.chosen or planned.plan is None or planned.plan.is_direct:
+            return asked.accuracy("potential", Known(many=True))  # of any charges and output: nothing hangs on it
         if charges is None:
             return asked.accuracy(output, self._usual(output))
         if not isinstance(charges, da.Array):

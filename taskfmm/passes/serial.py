@@ -8,6 +8,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import near as near_field
 from taskfmm.passes import result, source, target, transfer
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
 
@@ -31,7 +32,8 @@ def evaluate(
         return [expansions[halo.level][s] for s in halo.shards]
 
     # Upward: multipoles of leaves from their sources, of inner boxes from their children, finest level first.
-    for level in reversed(range(len(plan.far))):
+    levels = range(TOP_LEVEL, len(plan.far))
+    for level in reversed(levels):
         at = operators.at(level)
         for shard in plan.far[level]:
             multipole = source.p2m(shard.p2m, charges, name, at, threads) if shard.p2m else None
@@ -40,9 +42,9 @@ def evaluate(
             multipoles[level].append(np.zeros((shard.n_boxes, at.rank)) if multipole is None else multipole)
 
     # Across and downward: locals from the V list, the X list and the parent, coarsest level first.
-    for level, shards in enumerate(plan.far):
+    for level in levels:
         at = operators.at(level)
-        for shard in shards:
+        for shard in plan.far[level]:
             parts = []
             if shard.m2l:
                 parts.append(transfer.m2l(shard.m2l, read(multipoles, shard.m2l.halo), at, threads))
@@ -54,9 +56,9 @@ def evaluate(
 
     # At the leaves: values from the local, from the multipoles of the W list, and from the U list directly.
     values = []
-    for level, shards in enumerate(plan.far):
+    for level in levels:
         at = operators.at(level)
-        for shard in shards:
+        for shard in plan.far[level]:
             if shard.l2p:
                 far = target.l2p(shard.l2p, [locals_[level][shard.number]], name, at, output, threads)
                 if shard.m2p:

@@ -15,8 +15,9 @@ import numpy as np
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.plan.bounds import arrays, ascends, at, distinct, need, within
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK, TOP_LEVEL
+from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
 from taskfmm.plan.work import (
     Chunk,
     FarShard,

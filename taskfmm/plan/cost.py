@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry import surface
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.tree.octree import Octree
@@ -15,9 +18,47 @@ SHORTEST, LONGEST = 4e-3, 100e-3
 SHARDS = 48
 """Between the bounds, the whole evaluation is cut into about this many equal pieces."""
 
+TASKS = 4
+"""Tasks of a level with expansions, one after the other: P2M or M2M, M2L, L2L, L2P."""
+
+TOP_LEVEL = 2
+"""The first level at which two boxes can be far from each other; expansions start there."""
+
 FEWEST_BOXES = 512
 """Boxes of a far-field shard, as far as a level has them: M2L reads all its cores, up to hundreds of megabytes, for
 each shard, and its matrix products need rows (at order 16 shards of 80 boxes took three times as long)."""
+
+DOMINATED = 4.0
+"""Where M2L is less than one part in so many of a level, as when sources are many and targets few, shards may have
+fewer boxes: P2M and L2P are to run on all threads."""
+
+CORES = 316
+"""Transfer vectors of M2L, each with a core."""
+
+
+def task(seconds: float) -> float:
+    """What a shard should cost, of so many seconds altogether."""
+    return float(np.clip(seconds / SHARDS, SHORTEST, LONGEST))
+
+
+def direct(n_sources: int, n_targets: int, same: bool) -> float:
+    """Seconds of the sum over all pairs; ``same`` if the targets are the sources, so that distances serve both."""
+    rate = rates.current()
+    pair = rate.near_two / 2.0 if same else rate.near_one
+    return pair * n_sources * n_targets + rate.gathered * (n_sources + n_targets)
+
+
+def least(n_sources: int, n_targets: int, order: int) -> float:
+    """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides."""
+    rate = rates.current()
+    to_surfaces = rate.surface_pair * surface.n_points(order) * (n_sources + n_targets)
+    return to_surfaces + tasks(TOP_LEVEL + 1)
+
+
+def tasks(n_levels: int) -> float:
+    """Seconds of the tasks of a far field besides what they do, where one has to wait for the other."""
+    rate = rates.current()
+    return TASKS * max(0, n_levels - TOP_LEVEL) * (rate.call + rate.task)
 
 
 def row_sums(csr: Csr, values: np.ndarray) -> np.ndarray:
@@ -44,14 +85,27 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
     k = operators.rank
     rate = rates.current()
     pairs = tree.is_leaf * (n_sources + n_targets) + n_targets * np.diff(w.ptr) + row_sums(x, n_sources)
-    m2l = 2.0 * k * operators.m2l.mean_rank * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
     products = 2.0 * k * np.where(tree.is_leaf, n_surface, 0) + 2.0 * k * k
     return (
         rate.surface_pair * n_surface * pairs
-        + (rate.m2l_pair + m2l) * n_v
+        + transfers(n_v, operators)
         + rate.multiply_add * products
         + rate.box
     )
+
+
+def transfers(n_v: np.ndarray, operators: Expansions) -> np.ndarray:
+    """Seconds of M2L of each box, float64 [n_boxes]."""
+    rate = rates.current()
+    core = 2.0 * operators.rank * operators.m2l.mean_rank
+    return (rate.m2l_pair + core * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)) * n_v
+
+
+def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: Expansions) -> int:
+    """Of a shard of a level; far, m2l : seconds of its boxes, and of M2L among them."""
+    cores = CORES * 2.0 * operators.rank * operators.m2l.mean_rank * rates.current().copied
+    shards = (far.sum() - DOMINATED * m2l.sum()) / (DOMINATED * cores)
+    return min(FEWEST_BOXES, math.ceil(far.size / max(1.0, shards)))
 
 
 def cut(cost: np.ndarray, task: float, fewest: int = 1) -> np.ndarray:

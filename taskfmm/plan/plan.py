@@ -8,12 +8,15 @@ from itertools import pairwise
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry.domain import enclose
 from taskfmm.operators.expansions import Expansions
-from taskfmm.plan import cost
+from taskfmm.plan import cost, direct
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.runs import list_runs, take_runs
-from taskfmm.plan.shards import TOP_LEVEL, Interactions, ShardBuilder
+from taskfmm.plan.shards import Interactions, ShardBuilder
 from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
-from taskfmm.tree.lists import Lists
+from taskfmm.tree import octree
+from taskfmm.tree.lists import SELF, Lists
 from taskfmm.tree.octree import Octree
 
 CHUNK = 2**18
@@ -41,6 +44,11 @@ class Plan:
     far: tuple[tuple[FarShard, ...], ...]
     near: tuple[PointsToPoints, ...]
     chunks: tuple[Chunk, ...]
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the sum over all pairs is taken: nothing is approximated, and no operators are needed."""
+        return not any(self.far)
 
 
 def _csr(rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
@@ -101,14 +109,14 @@ def without_coincident(tree: Octree, lists: Lists) -> Lists:
 def _chunks(
     tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]
 ) -> tuple[Chunk, ...]:
-    """Where the values of each task go; far and near hold the leaves of each task."""
+    """Where the values of each task go; far and near hold the places of its targets in the tree."""
     n = tree.target_order.size
     size = max(CHUNK, -(-n // MOST_CHUNKS))
     edges = range(0, n, size) if n else ()
     chunks = tuple(Chunk(begin, min(begin + size, n), {}, {}) for begin in edges)
 
-    def scatter(leaves: np.ndarray, kind: str, key: object) -> None:
-        rows = tree.target_order[list_runs(*tree.target_ptr[leaves].T)]
+    def scatter(places: np.ndarray, kind: str, key: object) -> None:
+        rows = tree.target_order[places]
         owner = rows // size
         order = np.argsort(owner, kind="stable") if len(chunks) > 1 else np.arange(rows.size)
         ends = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(chunks)))])
@@ -118,36 +126,65 @@ def _chunks(
                 part = Part(columns.astype(np.int32), (rows[columns] - chunk.begin).astype(np.int32))
                 getattr(chunk, kind)[key] = part
 
-    for key, leaves in far.items():
-        scatter(leaves, "far", key)
-    for number, leaves in enumerate(near):
-        scatter(leaves, "near", number)
+    for key, places in far.items():
+        scatter(places, "far", key)
+    for number, places in enumerate(near):
+        scatter(places, "near", number)
     return chunks
 
 
-def _bounds(tree: Octree, level: int, far_cost: np.ndarray, task: float) -> np.ndarray:
+def sum_directly(sources: np.ndarray, targets: np.ndarray | None) -> Plan:
+    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
+    others = sources[:0] if targets is None else targets
+    return _of_one_box(octree.root(sources, targets, enclose(sources, others)))
+
+
+def _of_one_box(tree: Octree) -> Plan:
+    colleagues = np.full((1, 27), -1, np.int32)
+    colleagues[0, SELF] = 0
+    itself, none = (Csr(np.array([0, n]), np.zeros(n, np.int32)) for n in (1, 0))
+    works = direct.build(tree)
+    chunks = _chunks(tree, {}, [places for _, places in works])
+    lists = Interactions(colleagues, itself, none, none, none)
+    return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks)
+
+
+def _bounds(
+    tree: Octree, level: int, far_cost: np.ndarray, m2l: np.ndarray, operators: Expansions, task: float
+) -> np.ndarray:
     """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
     first, last = tree.level_ptr[level : level + 2]
-    inner = first + cost.cut(far_cost[first:last], task, cost.FEWEST_BOXES)[:-1]
+    fewest = cost.fewest_boxes(far_cost[first:last], m2l[first:last], operators)
+    inner = first + cost.cut(far_cost[first:last], task, fewest)[:-1]
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
 def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
     """Cut the tree into shards of about equal cost."""
+    if tree.n_boxes == 1 and lists.u.idx.size:
+        return _of_one_box(tree)
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
     far_cost = cost.far(tree, np.diff(interactions.v.ptr), interactions.w, interactions.x, operators)
     near_cost = cost.near(tree, interactions.u)
-    task = float(np.clip((far_cost.sum() + near_cost.sum()) / cost.SHARDS, cost.SHORTEST, cost.LONGEST))
+    task = cost.task(far_cost.sum() + near_cost.sum())
 
     level_ptr = tree.level_ptr
-    bounds = {level: _bounds(tree, level, far_cost, task) for level in range(TOP_LEVEL, tree.n_levels)}
+    m2l = cost.transfers(np.diff(interactions.v.ptr), operators)
+    bounds = {
+        level: _bounds(tree, level, far_cost, m2l, operators, task)
+        for level in range(TOP_LEVEL, tree.n_levels)
+    }
     builder = ShardBuilder(tree, interactions, bounds)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
         for level in range(tree.n_levels)
     )
-    far_leaves = {
-        (shard.level, shard.number): builder.leaf_targets(*bounds[shard.level][shard.number :][:2])
+
+    def places(leaves: np.ndarray) -> np.ndarray:
+        return list_runs(*tree.target_ptr[leaves].T)
+
+    far_places = {
+        (shard.level, shard.number): places(builder.leaf_targets(*bounds[shard.level][shard.number :][:2]))
         for shards in far
         for shard in shards
         if shard.l2p is not None
@@ -160,5 +197,5 @@ def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
             runs = cost.cut(near_cost[leaves], task)
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
     near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
-    chunks = _chunks(tree, far_leaves, [leaves for _, leaves in near_leaves])
+    chunks = _chunks(tree, far_places, [places(leaves) for _, leaves in near_leaves])
     return Plan(tree, interactions, far, near, chunks)

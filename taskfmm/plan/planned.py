@@ -10,8 +10,8 @@ from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known, choose
 from taskfmm.operators.levels import Operators, least_to_load, load
+from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
-from taskfmm.plan import tune
 from taskfmm.plan.plan import Plan
 from taskfmm.tree import lists, octree
 
@@ -46,7 +46,7 @@ class Asked:
 class Planned:
     """Everything that an evaluation needs beside the charges.
 
-    leaf_size : as given, or as chosen
+    leaf_size : as given, or as chosen; None where all pairs are summed, as that costs least
     plan : None where there are no sources or no targets
     like : what is known of lazy charges, or None
     brought : operators that came with the plan, by a name of theirs; all others are those of this machine
@@ -90,7 +90,9 @@ class Planned:
         return len(self.points[1]) if self.points else _tree(self).target_order.size
 
     def operators(self, accuracy: Accuracy) -> Operators:
-        """The matrices of an accuracy."""
+        """The matrices of an accuracy; none of any level where nothing is approximated."""
+        if self.plan is not None and self.plan.is_direct:
+            return Operators(())
         name = self.name_brought(accuracy)
         return self.brought[name] if name else load(self.asked.kernel.name, accuracy)
 
@@ -134,8 +136,13 @@ def make(
         sources = sources.copy()
         return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
+    size = len(sources), len(at)
+    if leaf_size is None and cost.direct(*size, targets is None) < cost.least(*size, accuracy.order):
+        return _summed_directly(asked, sources, targets)
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
+    if leaf_size is None:
+        return _summed_directly(asked, sources, targets)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(sources, targets, leaf_size, domain, threads)
@@ -143,3 +150,10 @@ def make(
     if not asked.kernel.counts_itself:
         found = planner.without_coincident(tree, found)
     return Planned(asked, leaf_size, planner.build(tree, found, operators))
+
+
+def _summed_directly(asked: Asked, sources: np.ndarray, targets: np.ndarray | None) -> Planned:
+    plan = planner.sum_directly(sources, targets)
+    if not asked.kernel.counts_itself:
+        refuse_unresolved(sources, targets, plan.tree.domain.scale)
+    return Planned(asked, None, plan)

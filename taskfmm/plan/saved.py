@@ -52,7 +52,7 @@ class Saved:
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
     like : what is known of lazy charges, or None
     accuracy : by output, those that can be reached, of the usual charges
-    operators : of each accuracy; none without a plan
+    operators : of each accuracy; none where nothing is approximated
     plan : None where there are no sources or no targets
     """
 
@@ -83,7 +83,7 @@ class Saved:
             planned.like,
             accuracy,
             {output: planned.operators(chosen) for output, chosen in accuracy.items()}
-            if planned.plan
+            if _approximates(planned.plan)
             else {},
             planned.plan,
         )
@@ -98,6 +98,10 @@ class Saved:
         asked = Asked(self.kernel, dtype, eps, order)
         points = self.sources, self.sources if self.targets is None else self.targets
         return Planned(asked, leaf_size, self.plan, self.like, dict(self.operators), points)
+
+
+def _approximates(plan: Plan | None) -> bool:
+    return plan is not None and not plan.is_direct
 
 
 _SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like", "accuracy")
@@ -183,7 +187,8 @@ def _check(saved: Saved) -> None:
         empty = len(saved.sources) == 0 or (saved.targets is not None and len(saved.targets) == 0)
         need(empty and not saved.operators, "the plan is missing")
         return
-    need(saved.operators.keys() == saved.accuracy.keys(), "operators: of other outputs")
+    needed = saved.accuracy.keys() if _approximates(saved.plan) else set()
+    need(saved.operators.keys() == needed, "operators: of other outputs")
     levels = (1,) if saved.kernel.degree is not None else (1, len(saved.plan.far))
     for output, operators in saved.operators.items():
         need(len(operators.by_level) in levels, f"operators of {output}: of other levels")

@@ -8,6 +8,7 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.work import (
     BothSides,
@@ -21,9 +22,6 @@ from taskfmm.plan.work import (
 )
 from taskfmm.tree.lists import SELF
 from taskfmm.tree.octree import Octree
-
-TOP_LEVEL = 2
-"""The first level at which two boxes can be far from each other; expansions start there."""
 
 M2L_BLOCK = 256
 """Target parents that one thread works on at a time."""

@@ -1,4 +1,4 @@
-"""Choose the size of leaves, and of the root cube, by what they would cost.
+"""Choose the size of leaves, and of the root cube, by what they would cost; or no tree, where all pairs cost less.
 
 The costs of a few candidates are estimated on a random sample of the points. Leaves shrink with the sample, so
 its tree has the shape of the whole one: the numbers of boxes and list entries are those of the whole, and pairs
@@ -18,10 +18,11 @@ from taskfmm.geometry.domain import Domain, enclose, enlarge
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
+from taskfmm.plan.plan import without_coincident
 from taskfmm.tree import lists, octree
 
 SAMPLE = 25_000
-"""Points of the sample, at least: fewer are less alike the whole."""
+"""Points of the sample, at least, of sources and of targets: fewer are less alike the whole."""
 
 THINNEST = 16
 """One point in so many is the thinnest sample: a leaf of it still holds a few points."""
@@ -39,7 +40,7 @@ def choose(
     operators: Expansions,
     leaf_size: int | None = None,
     threads: int = 1,
-) -> tuple[int, Domain]:
+) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
     Parameters
@@ -52,39 +53,50 @@ def choose(
 
     Returns
     -------
-    leaf_size : int
+    leaf_size : int, or None where the sum over all pairs takes less than any tree
     domain : Domain
     """
     domain = enclose(sources, sources[:0] if targets is None else targets)
     if leaf_size is not None:
         return leaf_size, domain
-    n = max(len(sources), 0 if targets is None else len(targets))
-    every = min(THINNEST, max(1, n // SAMPLE))
+    at = sources if targets is None else targets
+    n = max(len(sources), len(at))
+    steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
     rng = np.random.default_rng(n)
-    some = _thin(sources, every, rng)
-    others = None if targets is None else _thin(targets, every, rng)
+    some = _thin(sources, steps[0], rng)
+    others = None if targets is None else _thin(targets, steps[1], rng)
 
     @cache
-    def seconds(size: int, factor: float) -> float:
-        shrunk = round(size / every)
+    def seconds(size: int, factor: float, apart: bool = False) -> float:
+        shrunk = round(size / max(steps))
         tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
-        return estimate(tree, lists.build(tree, threads=threads), operators, every)
+        found = lists.build(tree, threads=threads)
+        if apart:
+            found = without_coincident(tree, found)
+        return estimate(tree, found, operators, *steps) + cost.tasks(tree.n_levels)
 
-    best = _descend(_guess(operators), lambda size: seconds(size, 1.0))
+    share = min(len(sources), len(at)) / n
+    best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
     tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS}
     size, factor = min(tried, key=tried.__getitem__)
     if seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
+    all_pairs = cost.direct(len(sources), len(at), targets is None)
+    if all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):
+        return None, domain
     return size, enlarge(domain, factor)
 
 
-def _guess(operators: Expansions) -> int:
-    """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
+def _guess(operators: Expansions, share: float) -> int:
+    """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes.
+
+    share : targets for each source, or the reverse, whichever are fewer
+    """
     m2l = 2.0 * operators.rank * operators.m2l.mean_rank
     rate = rates.current()
     box = rate.m2l_pair + m2l * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
     mean = np.sqrt(189.0 * box / (27.0 * rate.near_pair))
-    return int(np.clip(2 ** np.round(np.log2(2.0 * mean)), SMALLEST, LARGEST))
+    return int(np.clip(2 ** np.round(np.log2(2.0 * mean / np.sqrt(share))), SMALLEST, LARGEST))
 
 
 def _descend(size: int, seconds: Callable[[int], float]) -> int:
@@ -108,8 +120,15 @@ def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarra
     return points[np.minimum(first + rng.integers(every, size=first.size), len(points) - 1)]
 
 
-def estimate(tree: octree.Octree, found: lists.Lists, operators: Expansions, every: int = 1) -> float:
-    """Seconds of an evaluation, from a tree of one point in ``every``."""
-    whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * every)
+def estimate(
+    tree: octree.Octree,
+    found: lists.Lists,
+    operators: Expansions,
+    every: int = 1,
+    of_targets: int | None = None,
+) -> float:
+    """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
+    of_targets = of_targets or every
+    whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
     far = cost.far(whole, np.diff(found.v.ptr), found.w, found.x, operators)
     return float(far.sum() + cost.near(whole, found.u).sum())

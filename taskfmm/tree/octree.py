@@ -140,6 +140,25 @@ def build(
     )  # fmt: skip
 
 
+def root(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Octree:
+    """A tree of one box, with the points in the caller's order: nothing has to be sorted or sought.
+
+    Parameters as in `build`.
+    """
+
+    def scaled(points: np.ndarray) -> np.ndarray:
+        return np.multiply(points.T, domain.scale, out=np.empty((3, len(points))))
+
+    y, source_ptr, source_order = scaled(sources), np.array([[0, len(sources)]]), np.arange(len(sources))
+    x, target_ptr, target_order = y, source_ptr, source_order
+    if targets is not None:
+        x, target_ptr, target_order = scaled(targets), np.array([[0, len(targets)]]), np.arange(len(targets))
+    return Octree(
+        domain, np.array([0, 1]), np.zeros(1, np.int8), np.zeros((1, 3), np.int64), np.array([-1], np.int32),
+        np.array([1, 1], np.int32), source_ptr, target_ptr, y, x, source_order, target_order,
+    )  # fmt: skip
+
+
 def _sorted_keys(
     points: np.ndarray, domain: Domain, threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
