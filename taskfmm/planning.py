@@ -14,6 +14,7 @@ from taskfmm.operators.accuracy import Known
 from taskfmm.operators.levels import least_to_load
 from taskfmm.operators.size import least_bytes
 from taskfmm.passes.share import look
+from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked, Planned, make
 from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
@@ -45,9 +46,10 @@ def from_points(
         validate.order(order),
     )
     accuracy = asked.accuracy("potential", Known(many=True))
-    at = layout.current()
-    worker = (at.workers, at.memory_limit, least_bytes(accuracy)) if at.memory_limit else None
-    memory.refuse_hopeless(memory_limit, sources, targets, least_to_load(asked.kernel.name, accuracy), worker)
+    at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
+    worker = (at.workers, at.memory_limit, 0 if none else least_bytes(accuracy)) if at.memory_limit else None
+    operators = (0, 0) if none else least_to_load(asked.kernel.name, accuracy)
+    memory.refuse_hopeless(memory_limit, sources, targets, operators, worker)
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
@@ -61,3 +63,9 @@ def from_points(
     if planned.crowded:
         say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned
+
+
+def _needs_no_operators(sources: Any, targets: Any, order: int) -> bool:
+    n = memory.n_rows(sources)
+    m = n if targets is None else memory.n_rows(targets)
+    return bool(n and m) and cost.is_surely_direct(n, m, targets is None, order)

@@ -249,7 +249,9 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
         taskfmm.Fmm(x, eps=1e-9, dtype=np.float32).potential(np.ones(100))
 
 
-@pytest.mark.parametrize("cases", [(None,), (Known(True),), (None, Known(True, gradient=Share(1.0, 0.2, 3.0)))])
+@pytest.mark.parametrize(
+    "cases", [(None,), (Known(True),), (None, Known(True, gradient=Share(1.0, 0.2, 3.0)))]
+)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_choices_are_ordered(output, cases):
     """What is chosen reaches eps, and is no dearer than for a smaller eps; then comes the floor."""

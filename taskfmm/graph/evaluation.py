@@ -65,7 +65,9 @@ class Evaluator:
         """
         planned, asked = self._planned, self._planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
-            return asked.accuracy("potential", Known(many=True))  # of any charges and output: nothing hangs on it
+            return asked.accuracy(
+                "potential", Known(many=True)
+            )  # of any charges and output: nothing hangs on it
         if charges is None:
             return asked.accuracy(output, self._usual(output))
         if not isinstance(charges, da.Array):

@@ -55,6 +55,11 @@ def least(n_sources: int, n_targets: int, order: int) -> float:
     return to_surfaces + tasks(TOP_LEVEL + 1)
 
 
+def is_surely_direct(n_sources: int, n_targets: int, same: bool, order: int) -> bool:
+    """Whether the sum over all pairs costs less than any tree, by the numbers of points alone."""
+    return direct(n_sources, n_targets, same) < least(n_sources, n_targets, order)
+
+
 def tasks(n_levels: int) -> float:
     """Seconds of the tasks of a far field besides what they do, where one has to wait for the other."""
     rate = rates.current()

@@ -136,8 +136,7 @@ def make(
         sources = sources.copy()
         return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
-    size = len(sources), len(at)
-    if leaf_size is None and cost.direct(*size, targets is None) < cost.least(*size, accuracy.order):
+    if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets)
     operators = load(asked.kernel.name, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)

@@ -113,6 +113,11 @@ def _refuse_at_least(parts: dict[str, int], limit: int, what: str, whose: str, a
         )
 
 
+def n_rows(array: Any) -> int:
+    """Rows of points, 0 where that is not known."""
+    return _rows(array)[0]
+
+
 def _rows(array: Any) -> tuple[int, int]:
     """Rows of points, and how many of them have to be copied before they can be used."""
     if isinstance(array, np.ndarray):
