@@ -54,8 +54,8 @@ def direct(
     Raises
     ------
     InputError
-        Shapes, dtypes, lengths or units that do not fit, values that are not finite, an unknown kernel or output; a source
-        and a target apart by less than 1e-37 of the width of the cloud, but not in one place.
+        Shapes, dtypes, lengths or units that do not fit, values that are not finite, an unknown kernel or output; a
+        source and a target apart by less than 1e-37 of the width of the cloud, but not in one place.
 
     Examples
     --------

@@ -53,8 +53,9 @@ class Fmm:
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
         refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
     like : array_like, real, (n,), optional
-        Charges that those of a lazy array will resemble: as unequal, and with signs as random. Without, lazy charges
-        are taken for the worst that there are, which costs time; charges of a NumPy array are looked at themselves.
+        Charges that those of a lazy array will resemble: as unequal, and with signs as random. Without, lazy
+        charges are taken for the worst that there are, which costs time. Charges of a NumPy array are looked at
+        themselves.
 
     Raises
     ------
@@ -258,9 +259,10 @@ class Fmm:
 
         Notes
         -----
-        How accurate the far field must be follows from the charges, if they are a NumPy array: more where one outweighs
-        all others or gradients cancel, less where close pairs make gradients large. A dask.array is not looked at, and
-        gets what the worst charges need, or those of ``Fmm(..., like=charges)``; `accuracy` tells what is chosen.
+        How accurate the far field must be follows from the charges, if they are a NumPy array: more where one
+        outweighs all others or gradients cancel, less where close pairs make gradients large. A dask.array is not
+        looked at, and gets what the worst charges need, or those of ``Fmm(..., like=charges)``; `accuracy` tells
+        what is chosen.
 
         Examples
         --------

@@ -67,7 +67,7 @@ def test_errors_follow_from_the_share(name, monkeypatch):
 
 @pytest.mark.parametrize("name", CLOUDS)
 def test_the_size_of_a_gradient_is_estimated_from_below(name):
-    """Too much by a factor of two at most, where charges cancel, and not too little by far: that would make it dear."""
+    """Too much by a factor of two at most, where charges cancel; too little by far would make it dear."""
     points, targets, q = CLOUDS[name]
     fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
     exact = taskfmm.direct(points, q, targets, outputs=("gradient",))["gradient"]

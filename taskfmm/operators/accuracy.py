@@ -24,8 +24,8 @@ MANY = 100
 """Charges of one magnitude, or as many as weigh the same, whose errors average over the places in their boxes."""
 
 AVERAGE = 1.5
-"""Margin over the error at targets that fill the boxes, where it is a matter of many charges. The largest ratio of true
-error and this one was 0.82, of charges of random sign on a square grid."""
+"""Margin over the error at targets that fill the boxes, where it is a matter of many charges. The largest ratio of
+true error and this one was 0.82, of charges of random sign on a square grid."""
 
 SHARE = 1.5
 """Margin over the error of a gradient that follows from its `Share`. Over 70 clouds, grids, lines, planes and heavy
@@ -35,8 +35,8 @@ FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
 NOISE = {"float64": 0.0, "float32": 3.5e-7}
-"""What M2L adds to the yardstick of any output by rounding in its dtype: the yardsticks of orders 8 to 12 in float32 less
-those in float64, in quadrature."""
+"""What M2L adds to the yardstick of any output by rounding in its dtype: the yardsticks of orders 8 to 12 in float32
+less those in float64, in quadrature."""
 
 V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
@@ -152,8 +152,8 @@ def of_order(order: int) -> Accuracy:
 
 
 def are_many(charges: np.ndarray) -> bool:
-    """Whether charges weigh as much as `MANY` or more of one magnitude: the square of the sum of their squares over the
-    sum of their fourth powers."""
+    """Whether charges weigh as much as `MANY` or more of one magnitude: the square of the sum of their squares over
+    the sum of their fourth powers."""
     squares = charges * charges
     return bool(squares.sum() ** 2 >= MANY * (squares @ squares))
 

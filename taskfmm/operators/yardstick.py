@@ -1,9 +1,9 @@
 """How far operators err: what one source at the worst place of a box does to targets that see it through expansions.
 
-A source is put at corners, edges, faces and inside of a box and goes through the real chain: P2M, M2M, M2L to every box
-of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The error is the
-relative l2 error over all targets of one source, and the yardstick is that of the worst source. No cloud of points is needed, so it
-serves every kernel, output and level alike.
+A source is put at corners, edges, faces and inside of a box and goes through the real chain: P2M, M2M, M2L to every
+box of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The error is
+the relative l2 error over all targets of one source, and the yardstick is that of the worst source. No cloud of points
+is needed, so it serves every kernel, output and level alike.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from taskfmm.operators.matrix import value_matrix
 OUTPUTS = ("potential", "gradient")
 
 DEEP = 12
-"""So many levels below M2L the error of a gradient depends no longer on the distance, but on the width of the leaf."""
+"""So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf."""
 
 PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
 
 CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
-"""Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order have a
-point at the middle, where others have none, and their errors are largest elsewhere."""
+"""Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order
+have a point at the middle, where others have none, and their errors are largest elsewhere."""
 
 FILLING = (-0.75, -0.25, 0.25, 0.75)
 """Coordinates of targets that fill a box, or its faces."""
@@ -164,7 +164,7 @@ class _Chain:
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
     def _at_targets(self, local: np.ndarray, half: float) -> np.ndarray:
-        """Values [n_components, n_targets, n_sources] in the parent's units, by locals of boxes of this half-width."""
+        """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
         found = (local @ self.l2p).transpose(0, 2, 1)
         degree, first = self.kernel.degree or 0, self.kernel.n_potential
         found[:first] *= half**degree

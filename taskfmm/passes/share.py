@@ -2,8 +2,8 @@
 
 Expansions err relative to what goes through them. Where close pairs make gradients large that is a small part; where
 one charge outweighs all others it is all there is; and where gradients cancel, as within a line or a plane of equal
-charges, or potentials far away from charges of both signs, it is more than what is left of them. So three sums over all
-targets are formed, in a pass over the boxes and a sample of the targets: about a hundredth of an evaluation.
+charges, or potentials far away from charges of both signs, it is more than what is left of them. So three sums over
+all targets are formed, in a pass over the boxes and a sample of the targets: about a hundredth of an evaluation.
 """
 
 from __future__ import annotations

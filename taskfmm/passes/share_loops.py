@@ -121,7 +121,7 @@ def descend(
 
 @jit
 def _nearest(sources, charges, targets, i, at):
-    """Squared distances of the nearest and the second nearest of the sources around ``at``, and the nearest's charge."""
+    """Squared distances of the nearest and the second nearest of the sources around ``at``; the nearest's charge."""
     nearest, second, charge = np.inf, np.inf, 0.0
     for j in range(max(0, at - WINDOW), min(charges.size, at + WINDOW + 1)):
         r2 = 0.0
