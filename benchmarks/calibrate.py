@@ -1,8 +1,8 @@
 """Write the table that turns eps into an order and cuts, of a kernel: taskfmm/operators/calibration/<kernel>.csv.
 
 For every order and every cut (of the basis and of the M2L cores alike) build the operators and measure what one
-source at the worst place does (`taskfmm.operators.yardstick`). No cloud is evaluated, so a row takes seconds. M2L runs
-in float64 here; what its rounding in float32 adds stands in taskfmm/operators/accuracy.py.
+source at the worst place does (`taskfmm.operators.yardstick`). No cloud is evaluated, so a row takes seconds. M2L
+runs in float64 here; what its rounding in float32 adds stands in taskfmm/operators/accuracy.py.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 ``python -m benchmarks.contract -o contract.jsonl --plot contract.png``. For each eps (four a decade), cloud (random,
 regular, and with other targets than the sources) and number of points a plan is made as a user would make it; charges
 of each kind, one that outweighs all others among them, are evaluated, potential and gradient on their own, and
-compared with the direct sum at random targets. A line for each result goes to the output, and a run that was stopped goes on
-where it was. The order is random, so that a part is a fair sample of the whole.
+compared with the direct sum at random targets. A line for each result goes to the output, and a run that was stopped
+goes on where it was. The order is random, so that a part is a fair sample of the whole.
 """
 
 from __future__ import annotations

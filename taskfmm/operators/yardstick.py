@@ -1,9 +1,9 @@
 """How far operators err: what one source at the worst place of a box does to targets that see it through expansions.
 
 A source is put at corners, edges, faces and inside of a box and goes through the real chain: P2M, M2M, M2L to every
-box of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The error is
-the relative l2 error over all targets of one source, and the yardstick is that of the worst source. No cloud of points
-is needed, so it serves every kernel, output and level alike.
+box of a V list, L2L, L2P; P2M and M2P to the leaves of a W list; P2L and L2P from the leaves of an X list. The error
+is the relative l2 error over all targets of one source, and the yardstick is that of the worst source. No cloud of
+points is needed, so it serves every kernel, output and level alike.
 """
 
 from __future__ import annotations
