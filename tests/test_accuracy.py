@@ -248,7 +248,7 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 
 
 @pytest.mark.parametrize(
-    "cases", [(None,), (Known(True),), (None, Known(True, gradient=Share(1.0, 0.2, 3.0)))]
+    "cases", [(None,), (Known(True),), (None, Known(True, gradient=Share(1.0, 0.2, 0.5, 3.0)))]
 )
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_choices_are_ordered(output, cases):

@@ -59,9 +59,9 @@ def test_errors_follow_from_the_share(name, monkeypatch):
     exact = taskfmm.direct(points, q, targets, outputs=("potential", "gradient"))
     known = look(fmm.plan, LAPLACE, q, "gradient")
     found = fmm.serial(q, "gradient")
-    assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(ROW.gradient, ROW.smooth)
+    assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(ROW.gradient, ORDER, ROW.smooth)
     if targets is not None:
-        bound = ROW.potential * max(1.0, known.potential.times(1.0, 0.0))
+        bound = ROW.potential * max(1.0, known.potential.times(1.0, ORDER))
         assert l2_error(fmm.serial(q, "potential"), exact["potential"]) <= bound
 
 
@@ -84,7 +84,7 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
         return share.far / share.total
 
     assert part("sphere signed") < part("uniform signed") < 0.2
-    assert part("plane_grid equal") > 0.3
+    assert part("plane_grid equal") > 0.1
     assert part("uniform heavy beside") == pytest.approx(1.0, rel=0.1)
     assert part("30.0 widths apart neutral") > 2
 
@@ -105,8 +105,8 @@ def test_it_has_no_unit(scale, charge):
         look(taskfmm.Fmm(s * points, order=ORDER, leaf_size=40).plan, LAPLACE, c * q, "gradient").gradient
         for s, c in ((1.0, 1.0), (scale, charge))
     )
-    assert other.far / other.total == pytest.approx(plain.far / plain.total, rel=0.5)
-    assert other.smooth / other.far == pytest.approx(plain.smooth / plain.far, rel=0.5)
+    assert 0.4 < (other.far / other.total) / (plain.far / plain.total) < 2.5
+    assert 0.4 < (other.smooth / other.far) / (plain.smooth / plain.far) < 2.5
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 300])
@@ -116,11 +116,11 @@ def test_few_points_coincident_points_and_no_charges(n, value):
     for points in (rng.random((n, 3)), np.repeat(rng.random((1, 3)), n, axis=0)):
         plan = taskfmm.Fmm(points, order=ORDER, leaf_size=2).plan
         share = look(plan, LAPLACE, np.full(n, value), "gradient").gradient
-        assert np.isfinite([share.total, share.far, share.smooth]).all()
-        assert share.times(1.0, 1.0) == 0.0 or value
+        assert np.isfinite([share.total, share.far, share.even, share.smooth]).all()
+        assert share.times(1.0, ORDER, 1.0) == 0.0 or value
 
 
 def test_without_a_far_field_nothing_errs():
-    assert Share(0.0, 0.0).times(1.0, 1.0) == 0.0
-    assert Share(0.0, 1.0).times(1.0, 1.0) == np.inf
+    assert Share(0.0, 0.0).times(1.0, ORDER) == 0.0
+    assert Share(0.0, 1.0).times(1.0, ORDER) == np.inf
     assert ROW.reach("gradient", Known(True, gradient=Share(1.0, 0.0))) == ROW.reach("potential", Known(True))

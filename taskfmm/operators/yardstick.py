@@ -65,7 +65,7 @@ def measure(kernel: Kernel, operators: Expansions) -> Yardstick:
         max(way["potential"] for chain in corners for way in chain.ways()),
         max(way["gradient"] for way in faces.ways()),
         max(way["potential"] for way in filling.ways()),
-        max(chain.smooth() for chain in corners),
+        filling.smooth(),
     )
 
 
@@ -143,14 +143,14 @@ class _Chain:
     def smooth(self) -> float:
         """See `Yardstick`."""
         offset = np.array([3, 2, 1])
-        local, half, shift = self._translated(self._multipole(), offset), 1.0, np.zeros(3)
+        sources = self.sources - 2.0 * offset[:, None]
+        check = value_matrix(self.kernel, self.operators.downward_check, sources)[0]
+        local, half, shift = check.T @ self.operators.check_to_local, 1.0, np.zeros(3)
         for octant in itertools.islice(itertools.cycle(OCTANTS), DEEP):
             local = local @ self.operators.l2l[octant]
             half *= 0.5
             shift += 2.0 * half * surface.octant_centers()[octant]
-        exact = value_matrix(
-            self.kernel, 2.0 * offset[:, None] + shift[:, None] + half * self.targets, self.sources
-        )
+        exact = value_matrix(self.kernel, shift[:, None] + half * self.targets, sources)
         wrong = (self._at_targets(local, half) - exact)[self.kernel.n_potential :]
         size = np.linalg.norm(exact[: self.kernel.n_potential], axis=(0, 1)) / half
         return float((np.linalg.norm(wrong, axis=(0, 1)) / size).max())

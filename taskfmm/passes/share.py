@@ -15,10 +15,10 @@ from taskfmm.geometry.domain import box_centers
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many
 from taskfmm.passes.result import components, exponent, normalized
-from taskfmm.passes.share_loops import WINDOW, close_pairs, descend, sum_boxes
+from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, WINDOW, close_pairs, descend, sum_boxes
 from taskfmm.plan.plan import Plan
 
-SAMPLE = (64, 512)
+SAMPLE = (64, 256)
 """Fewest and most targets at which an output is summed, and of how many it is one."""
 
 ONE_IN = 32
@@ -54,31 +54,25 @@ class _Outputs:
     """Sums over all targets of the outputs of some charges.
 
     charges : float64 [n_sources], sorted, between -1 and 1
-    weight, place, squares, together : of the charges of each box, see `sum_boxes`
-    target : float64 [3, n_boxes], where its targets are in the mean
+    boxes, targets : sums over the sources and the targets of each box, see `sum_boxes`
     """
 
     def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray) -> None:
         tree = plan.tree
         self.plan, self.kernel, self.charges = plan, kernel, charges
         center = box_centers(tree.domain, tree.level, tree.anchor)[0]
-        self.weight, self.place, self.squares, self.together = sum_boxes(
-            tree.child_ptr, tree.source_ptr, tree.sources, charges, center, tree.domain.lower
-        )
+        boxes = (center, tree.domain.lower)
+        self.boxes = sum_boxes(tree.child_ptr, tree.source_ptr, tree.sources, charges, *boxes)
         even = np.ones(tree.targets.shape[1])
-        self.target = sum_boxes(
-            tree.child_ptr, tree.target_ptr, tree.targets, even, center, tree.domain.lower
-        )[1][0]
+        self.targets = sum_boxes(tree.child_ptr, tree.target_ptr, tree.targets, even, *boxes)
 
     def share(self, output: str) -> Share:
         tree, lists, degree = self.plan.tree, self.plan.lists, self.kernel.degree or 0
         derivative = int(output == "gradient")
-        far, field = descend(
+        far, even, field = descend(
             tree.parent,
             *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
-            *(self.target, self.weight, self.place, self.squares, self.together),
-            degree,
-            derivative,
+            *(self.targets, self.boxes, degree, derivative),
         )
         leaf = np.flatnonzero(tree.is_leaf)
         n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
@@ -87,7 +81,12 @@ class _Outputs:
         squares = self._sampled(output)
         if derivative:
             squares = max(squares, self._close_pairs(leaf, degree - derivative))
-        return Share(*(float(np.sqrt(square)) for square in (squares, n_targets @ far[leaf], smooth)))
+        return Share(
+            *(
+                float(np.sqrt(square))
+                for square in (squares, n_targets @ far[leaf], n_targets @ even[leaf], smooth)
+            )
+        )
 
     def _close_pairs(self, leaves: np.ndarray, degree: int) -> float:
         tree = self.plan.tree
@@ -127,12 +126,17 @@ class _Outputs:
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
         add(own, targets, ptr, begin, end, tree.sources, self.charges[None], values)
         targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
+        columns = ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1))
+        points = [
+            (np.ascontiguousarray(self.boxes[:, i : i + 3].T), sign * self.boxes[:, j].copy()[None])
+            for i, sign, j in columns
+        ]
         reached = [lists.w, lists.v, lists.x]
         while (at > 0).any():
             for csr in reached:
                 ptr, far = _entries(csr, at)
-                for sign, weight, place in zip((1.0, -1.0), self.weight, self.place, strict=True):
-                    add(own, targets, ptr, far, far + 1, place, sign * weight[None], values)
+                for place, charge in points:
+                    add(own, targets, ptr, far, far + 1, place, charge, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[components(self.kernel, output)] ** 2).sum(axis=0)
 

@@ -13,8 +13,14 @@ ISOLATED = 0.4
 """A pair is close if its distance is less than this part of the distance to the second nearest source, and of what is
 usual in the leaf: then no other can cancel what the nearest does. On lines and grids no pair is."""
 
-CHANCE = 2.0
+CHANCE = 1.8
 """Random charges differ between octants by 7/8 of the sum of their squares, with a deviation of half of that."""
+
+HALF_FULL = 0.3
+"""Charges that fill half of a box or more have octants whose sums, squared, are at most this part of their own."""
+
+PLUS, MINUS, WEIGHT, SCATTER, TOGETHER = 0, 3, 6, 8, 9
+"""Columns of what is known of a box, see `sum_boxes`."""
 
 
 @jit
@@ -23,110 +29,126 @@ def sum_boxes(child_ptr, ptr, points, charges, center, lower):
 
     Returns
     -------
-    weight : float64 [2, n_boxes], sums of the positive charges and of the magnitudes of the negative ones
-    place : float64 [2, 3, n_boxes], where these are in the mean, measured from ``lower``, so that nothing is lost far
-        from the origin; the centre of the box if there are none
-    squares : sum of the squares of the charges; those that fill a box evenly, or have random signs, err as its root
-    together : how far the sums in the eight octants are from equal, beyond what chance does. Equal charges on a line
-        or a plane err together, in this proportion, and so do all boxes that they pass through.
+    float64 [n_boxes, 10], by column
+
+    PLUS, MINUS : where the positive and the negative charges are in the mean, three columns each, measured from
+        ``lower``, so that nothing is lost far from the origin; the centre of the box if there are none
+    WEIGHT : sums of the magnitudes of the positive and of the negative charges, two columns
+    SCATTER : sum of the squares of the charges; those that fill a box evenly, or have random signs, err as its root.
+        If they lie in a corner of an inner box, they err as their sum, which is added squared
+    TOGETHER : for a leaf, how far the sums in its eight octants are from equal, beyond what chance does; for an inner
+        box the sum of its leaves. Equal charges on a line or a plane err together, in this proportion, and so do all
+        boxes that they pass through.
     """
     n = child_ptr.size - 1
-    weight, place = np.zeros((2, n)), np.zeros((2, 3, n))
-    squares, together = np.zeros(n), np.zeros(n)
+    boxes = np.zeros((n, 10))
     octants = np.zeros(8)
     for b in range(n - 1, -1, -1):
         octants[:] = 0.0
+        squares = 0.0
+        box = boxes[b]
         first, last = child_ptr[b], child_ptr[b + 1]
         for c in range(first, last):
-            octants[c - first] = weight[0, c] - weight[1, c]
-            squares[b] += squares[c]
-            for sign in range(2):
-                weight[sign, b] += weight[sign, c]
-                for axis in range(3):
-                    place[sign, axis, b] += place[sign, axis, c]
+            octants[c - first] = boxes[c, WEIGHT] - boxes[c, WEIGHT + 1]
+            squares += boxes[c, SCATTER]
+            for i in range(8):
+                box[i] += boxes[c, i]
+            box[TOGETHER] += boxes[c, TOGETHER]
         if first == last:
             for j in range(ptr[b, 0], ptr[b, 1]):
                 octant, sign, size = 0, int(charges[j] < 0.0), abs(charges[j])
                 for axis in range(3):
                     octant = 2 * octant + int(points[axis, j] > center[axis, b])
-                    place[sign, axis, b] += size * (points[axis, j] - lower[axis])
+                    box[3 * sign + axis] += size * (points[axis, j] - lower[axis])
                 octants[octant] += charges[j]
-                squares[b] += size * size
-                weight[sign, b] += size
-        uneven = (octants**2).sum() - octants.sum() ** 2 / 8.0
-        together[b] = np.sqrt(max(0.0, uneven - CHANCE * squares[b]))
+                squares += size * size
+                box[WEIGHT + sign] += size
+        uneven = (octants**2).sum() - CHANCE * squares
+        box[SCATTER] = squares
+        if first == last:
+            box[TOGETHER] = np.sqrt(max(0.0, uneven - octants.sum() ** 2 / 8.0))
     for b in range(n):
+        box = boxes[b]
+        if child_ptr[b] < child_ptr[b + 1]:
+            total = box[WEIGHT] - box[WEIGHT + 1]
+            uneven = -CHANCE * box[SCATTER] - HALF_FULL * total**2
+            for c in range(child_ptr[b], child_ptr[b + 1]):
+                # of the children: none of them has been divided yet
+                uneven += (boxes[c, WEIGHT] - boxes[c, WEIGHT + 1]) ** 2
+            box[SCATTER] += max(0.0, uneven)
         for sign in range(2):
             for axis in range(3):
-                if weight[sign, b] > 0.0:
-                    place[sign, axis, b] /= weight[sign, b]
+                if box[WEIGHT + sign] > 0.0:
+                    box[3 * sign + axis] /= box[WEIGHT + sign]
                 else:
-                    place[sign, axis, b] = center[axis, b] - lower[axis]
-    return weight, place, squares, together
+                    box[3 * sign + axis] = center[axis, b] - lower[axis]
+    return boxes
 
 
 @jit
-def _distance(target, place, b, a):
-    r2 = 0.0
-    for axis in range(3):
-        r2 += (target[axis, b] - place[axis, a]) ** 2
-    return np.sqrt(r2)
+def _power(x, n):
+    """x ** n for a small n of either sign; a library call would be most of the work."""
+    y = 1.0 / x if n < 0 else x
+    out = 1.0
+    for _ in range(abs(n)):
+        out *= y
+    return out
 
 
 @jit
-def descend(
-    parent,
-    v_ptr,
-    v_idx,
-    x_ptr,
-    x_idx,
-    w_ptr,
-    w_idx,
-    target,
-    weight,
-    place,
-    squares,
-    together,
-    degree,
-    derivative,
-):
+def _distance(x, y, z, box, first):
+    return np.sqrt((x - box[first]) ** 2 + (y - box[first + 1]) ** 2 + (z - box[first + 2]) ** 2)
+
+
+@jit
+def descend(parent, v_ptr, v_idx, x_ptr, x_idx, w_ptr, w_idx, targets, boxes, degree, derivative):
     """What reaches a box through its lists and those of its ancestors.
 
-    target : float64 [3, n_boxes], where the targets of a box are in the mean; others as from `sum_boxes`
+    targets : as from `sum_boxes`, of the targets instead of the sources
 
     Returns
     -------
-    far : square of what their charges do to a derivative, 0 or 1, of the kernel; those that err together add up first
+    far : square of what charges do to a derivative, 0 or 1, of the kernel; those that err together add up first
+    even : the same if the charges of a box all were at one place
     field : their potential
     """
     n = parent.size
-    far, line, field = np.zeros(n), np.zeros(n), np.zeros(n)
+    far, line, even, field = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     for b in range(n):
         if parent[b] >= 0:
             far[b] = far[parent[b]]
             line[b] = line[parent[b]]
+            even[b] = even[parent[b]]
             field[b] = field[parent[b]]
+        if targets[b, WEIGHT] == 0.0:
+            continue
+        x, y, z = targets[b, 0], targets[b, 1], targets[b, 2]
         for ptr, idx in ((v_ptr, v_idx), (x_ptr, x_idx), (w_ptr, w_idx)):
             for e in range(ptr[b], ptr[b + 1]):
-                a = idx[e]
-                plus, minus = _distance(target, place[0], b, a), _distance(target, place[1], b, a)
-                if plus == 0.0 or minus == 0.0:
-                    continue
-                size = (plus if weight[0, a] > weight[1, a] else minus) ** (degree - derivative)
-                far[b] += squares[a] * size**2
-                line[b] += together[a] * size
-                field[b] += weight[0, a] * plus**degree - weight[1, a] * minus**degree
-    return far + line**2, field
+                box = boxes[idx[e]]
+                plus, minus = box[WEIGHT], box[WEIGHT + 1]
+                size = 0.0
+                if plus > 0.0:
+                    r = _distance(x, y, z, box, PLUS)
+                    field[b] += plus * _power(r, degree)
+                    size = _power(r, degree - derivative)
+                if minus > 0.0:
+                    r = _distance(x, y, z, box, MINUS)
+                    field[b] -= minus * _power(r, degree)
+                    if minus > plus:
+                        size = _power(r, degree - derivative)
+                far[b] += box[SCATTER] * size**2
+                line[b] += box[TOGETHER] * size
+                even[b] += abs(plus - minus) * size
+    return far + line**2, even**2, field
 
 
 @jit
-def _nearest(sources, charges, targets, i, at):
+def _nearest(sources, charges, x, y, z, at):
     """Squared distances of the nearest and the second nearest of the sources around ``at``; the nearest's charge."""
     nearest, second, charge = np.inf, np.inf, 0.0
     for j in range(max(0, at - WINDOW), min(charges.size, at + WINDOW + 1)):
-        r2 = 0.0
-        for axis in range(3):
-            r2 += (targets[axis, i] - sources[axis, j]) ** 2
+        r2 = (x - sources[0, j]) ** 2 + (y - sources[1, j]) ** 2 + (z - sources[2, j]) ** 2
         if r2 > 0.0 and r2 < nearest:
             second = nearest
             nearest, charge = r2, charges[j]
@@ -139,16 +161,17 @@ def _nearest(sources, charges, targets, i, at):
 def close_pairs(sources, charges, targets, leaves, source_ptr, target_ptr, degree):
     """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
     found = 0.0
+    buffer = np.empty((3, (target_ptr[leaves, 1] - target_ptr[leaves, 0]).max()))
     for leaf in leaves:
         first, n_sources = source_ptr[leaf, 0], source_ptr[leaf, 1] - source_ptr[leaf, 0]
         begin, n_targets = target_ptr[leaf, 0], target_ptr[leaf, 1] - target_ptr[leaf, 0]
         usual = 0.0  # sum over the targets of 1 / distance**2 to the nearest
         for i in range(n_targets):
-            nearest, _, _ = _nearest(sources, charges, targets, begin + i, first + i * n_sources // n_targets)
-            usual += 1.0 / nearest
-        for i in range(n_targets):
+            x, y, z = targets[0, begin + i], targets[1, begin + i], targets[2, begin + i]
             at = first + i * n_sources // n_targets
-            nearest, second, charge = _nearest(sources, charges, targets, begin + i, at)
-            if nearest < ISOLATED**2 * min(second, n_targets / usual):
-                found += charge**2 * nearest**degree
+            buffer[0, i], buffer[1, i], buffer[2, i] = _nearest(sources, charges, x, y, z, at)
+            usual += 1.0 / buffer[0, i]
+        for i in range(n_targets):
+            if buffer[0, i] < ISOLATED**2 * min(buffer[1, i], n_targets / usual):
+                found += buffer[2, i] ** 2 * _power(buffer[0, i], degree)
     return found
