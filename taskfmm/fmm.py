@@ -137,7 +137,7 @@ class Fmm:
             eps is below the floor of this output for these charges.
         """
         (wanted,) = validate.outputs((output,))
-        q = None if charges is None else validate.charges(charges, self.n_sources, self.dtype)
+        q = None if charges is None else validate.lasting_charges(charges, self.n_sources, self.dtype)
         return self._evaluator.accuracy(wanted, q)
 
     def operators(self, output: str) -> Operators:

@@ -15,7 +15,7 @@ from taskfmm.geometry.domain import box_centers
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many
 from taskfmm.passes.result import components, exponent, normalized
-from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, WINDOW, close_pairs, descend, sum_boxes
+from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
 from taskfmm.plan.plan import Plan
 
 SAMPLE = (64, 256)
@@ -26,9 +26,6 @@ ONE_IN = 32
 RARE = 0.02
 """The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
 stand for thousands."""
-
-HEAVIEST = 8
-"""Charges in whose neighbourhood an output may be larger than at any target of the sample."""
 
 
 def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
@@ -94,24 +91,14 @@ class _Outputs:
         return float(close_pairs(*points, leaves, tree.source_ptr, tree.target_ptr, degree))
 
     def _sampled(self, output: str) -> float:
-        """Sum over the targets of an output squared, from below: by a sample, and by where the largest may be."""
+        """Sum over the targets of an output squared, from below, by a sample of them."""
         n = self.plan.tree.targets.shape[1]
         size = int(np.clip(n // ONE_IN, *SAMPLE))
         if n <= size:
             return float(self._at(np.arange(n), output).sum())
         rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
         kept = np.sort(self._at(rows, output))[: round((1.0 - RARE) * size)]
-        return float(max(kept.mean() * n, self._at(self._exposed(), output).sum()))
-
-    def _exposed(self) -> np.ndarray:
-        """Targets at the ends of the cloud and, where they are the sources, next to the largest charges."""
-        tree = self.plan.tree
-        ends = np.concatenate([tree.targets.argmin(axis=1), tree.targets.argmax(axis=1)])
-        if tree.targets is not tree.sources:
-            return np.unique(ends)
-        heaviest = np.argsort(np.abs(self.charges))[-HEAVIEST:]
-        around = heaviest[:, None] + np.arange(-WINDOW, WINDOW + 1)
-        return np.unique(np.concatenate([ends, np.clip(around.ravel(), 0, self.charges.size - 1)]))
+        return float(kept.mean() * n)
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
