@@ -53,9 +53,9 @@ class Fmm:
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
         refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
     like : array_like, real, (n,), optional
-        Charges that those of a lazy array will resemble: as unequal, and with signs as random. Without, lazy
-        charges are taken for the worst that there are, which costs time. Charges of a NumPy array are looked at
-        themselves.
+        Charges that those of a lazy array will resemble: as unequal, and cancelling as much at the targets. Without,
+        lazy charges are taken for a single one that outweighs all others and for equal ones, which costs time, and
+        does not cover charges of both signs that cancel. Charges of a NumPy array are looked at themselves.
 
     Raises
     ------
@@ -137,7 +137,7 @@ class Fmm:
             eps is below the floor of this output for these charges.
         """
         (wanted,) = validate.outputs((output,))
-        q = None if charges is None else validate.lasting_charges(charges, self.n_sources, self.dtype)
+        q = None if charges is None else validate.lasting_charges(charges, self.n_sources)
         return self._evaluator.accuracy(wanted, q)
 
     def operators(self, output: str) -> Operators:
@@ -260,9 +260,9 @@ class Fmm:
         Notes
         -----
         How accurate the far field must be follows from the charges, if they are a NumPy array: more where one
-        outweighs all others or gradients cancel, less where close pairs make gradients large. A dask.array is not
-        looked at, and gets what the worst charges need, or those of ``Fmm(..., like=charges)``; `accuracy` tells
-        what is chosen.
+        outweighs all others or charges cancel, less where close pairs make gradients large. A dask.array is not
+        looked at: it gets what a single charge and equal charges need, or those of ``Fmm(..., like=charges)``. eps is
+        not promised for lazy charges of both signs that cancel at the targets. `accuracy` tells what is chosen.
 
         Examples
         --------
@@ -274,7 +274,7 @@ class Fmm:
                [ 0.  ,  0.  , -0.25]])
         """
         wanted = validate.outputs(outputs)
-        q = validate.lasting_charges(charges, self.n_sources, self.dtype)
+        q = validate.lasting_charges(charges, self.n_sources)
         return self._evaluator.arrays(q, wanted, self.memory_limit)
 
     def forecast(self, outputs: Sequence[str] | str = ("potential",)) -> Forecast:
@@ -305,9 +305,9 @@ class Fmm:
         return self._evaluator.forecast(validate.outputs(outputs))
 
     def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
-        """The same result, bit for bit, by plain function calls in this thread: for reading and debugging."""
+        """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread."""
         (wanted,) = validate.outputs((output,))
-        q = validate.charges(charges, self.n_sources, self.dtype)
+        q = validate.charges(charges, self.n_sources)
         return self._evaluator.serial(q, wanted)
 
     def error_estimate(

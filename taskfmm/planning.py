@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from taskfmm import foreign, validate
 from taskfmm.geometry import morton
 from taskfmm.kernels import KERNELS, OFFERED
@@ -54,7 +52,7 @@ def from_points(
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     most = validate.leaf_size(leaf_size)
-    shown = None if like is None else validate.charges(np.asarray(like), len(at_sources))
+    shown = None if like is None else validate.charges(like, len(at_sources))
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)

@@ -139,6 +139,38 @@ def test_eps_is_kept_or_refused_at_targets_apart(kind, widths):
     assert refused == 0 or kind == "neutral"
 
 
+def shell(n: int) -> np.ndarray:
+    """Points spread evenly over the unit sphere: inside it, the gradient of equal charges nearly vanishes."""
+    i = np.arange(n) + 0.5
+    polar, angle = np.arccos(1 - 2 * i / n), np.pi * (1 + 5**0.5) * i
+    return np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), np.cos(polar)], axis=1)
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.5])
+@pytest.mark.parametrize("eps", [1e-2, 1e-6])
+def test_eps_is_kept_or_refused_inside_a_shell(radius, eps):
+    targets = radius * shell(700) * np.random.default_rng(5).random((700, 1))
+    kept_or_refused(shell(6000), np.ones(6000), eps, targets, leaf_size=60)
+
+
+@pytest.mark.parametrize("gap", [0.003, 0.02])
+@pytest.mark.parametrize("eps", [3e-3, 1e-4])
+def test_eps_is_kept_in_a_capacitor(gap, eps):
+    plate = REGULAR["plane_grid"](3000, None)
+    plate /= plate.max()
+    points = np.concatenate([plate, plate + [0.0, 0.0, gap]])
+    q = np.repeat([1.0, -1.0], len(plate))
+    assert kept_or_refused(points, q, eps, leaf_size=100) == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_eps_is_kept_with_two_opposite_heavy_charges(seed):
+    rng = np.random.default_rng(seed)
+    points, q = rng.random((4000, 3)), rng.uniform(-1, 1, 4000)
+    q[np.abs(points - 0.5).sum(axis=1).argsort()[:2]] = 1e6, -1e6
+    assert kept_or_refused(points, q, 1e-3, leaf_size=100) == 0
+
+
 def lazily(q):
     return da.from_array(q, chunks=3000)
 

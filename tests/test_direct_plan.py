@@ -181,3 +181,11 @@ def test_many_sources_of_few_targets_are_cut_although_their_boxes_are_few():
     assert len(finest) > 2 and sum(shard.n_boxes for shard in finest) < cost.FEWEST_BOXES * 2
     q = rng.uniform(-1, 1, 500_000)
     assert fmm.error_estimate(q, fmm.potential(q)) <= 1e-3
+
+
+def test_a_direct_sum_is_foretold_and_limited():
+    points, q = np.random.default_rng(77).random((900, 3)), np.ones(900)
+    fmm = taskfmm.Fmm(points, memory_limit="64GiB")
+    assert "direct sum" in fmm.explain(("potential", "gradient"))
+    assert fmm.forecast().operator_bytes == fmm.forecast().operator_peak == 0
+    np.testing.assert_array_equal(fmm.potential(q).compute(), fmm.serial(q))

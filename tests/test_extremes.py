@@ -365,3 +365,20 @@ def test_a_million_points_anywhere_take_seconds(n, what):
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 60
+
+
+@pytest.mark.parametrize("length, charge", [(1e-30, 1e-50), (1e30, 1e50)])
+def test_float32_results_of_charges_that_float32_cannot_hold(length, charge):
+    rng = np.random.default_rng(120)
+    x, q = length * rng.random((1500, 3)), charge * rng.uniform(-1, 1, 1500)
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=50, dtype=np.float32)
+    for charges in (q, da.from_array(q, chunks=400)):
+        assert relative(fmm.potential(charges).compute(), taskfmm.direct(x, q)) <= 1e-3
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_error_estimates_of_results_of_any_size(ordinary, size):
+    fmm, q, _, _ = ordinary
+    phi = fmm.potential(size * q).compute()
+    assert fmm.error_estimate(size * q, phi) <= EPS
+    assert fmm.error_estimate(size * q, 2 * phi) == pytest.approx(1.0, rel=1e-3)

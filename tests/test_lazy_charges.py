@@ -122,3 +122,11 @@ def test_charges_that_are_delayed(fmm):
             call(delayed)
     proposed = da.from_delayed(delayed, (N,), float)
     np.testing.assert_array_equal(fmm.potential(proposed).compute(), fmm.serial(np.ones(N)))
+
+
+def test_charges_to_be_like_are_looked_at():
+    points = np.random.default_rng(9).random((50, 3))
+    with pytest.raises(taskfmm.InputError, match="masked"):
+        taskfmm.Fmm(points, like=np.ma.masked_less(np.arange(50.0), 3))
+    with pytest.raises(taskfmm.InputError, match="49 rows"):
+        taskfmm.Fmm(points, like=np.ones(49))

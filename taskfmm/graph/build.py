@@ -52,7 +52,7 @@ class GraphBuilder:
 
     shelf : the `works` of the plan
     accuracy : of the operators, or a reference to them where the plan brings them
-    dtype : of charges and results
+    dtype : of results
     token : names kernel, accuracy, geometry and charges; a key is ("<operator>-<token>", level, shard)
     output : "potential", or "gradient" for both
     """
@@ -88,7 +88,7 @@ class GraphBuilder:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
         parts, declared = pieces(charges, self.graph)
-        given = (parts, declared, self.dtype)
+        given = (parts, declared, np.dtype(np.float64))
         self.exponent: Any  # an integer, or the reference to a task that finds it
         if isinstance(charges, np.ndarray):
             self.exponent = exponent(charges)

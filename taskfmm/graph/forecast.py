@@ -183,7 +183,7 @@ def forecast(
 
     graph : of the evaluation, for any charges; its keys and dependencies count, its tasks are not looked into
     """
-    rate = rates.current()
+    rate, own_bytes = rates.current(), n_bytes(operators)
     found = efforts(plan, operators, kernel, tuple(outputs), dtype.itemsize)
     names = {key: bare for key in graph if (bare := _bare(key)) in found}
     place = {key: i for i, key in enumerate(names)}
@@ -211,13 +211,20 @@ def forecast(
         prologue=rate.start + n_sources * rate.charge + (0.0 if layout.in_this_process else REMOTE_START),
         epilogue=joined,
         plan_bytes=n_bytes(plan),
-        operator_bytes=n_bytes(operators),
-        operator_peak=int(peak_over_size(kernel.name, operators.at(0).accuracy) * n_bytes(operators)),
+        operator_bytes=own_bytes,
+        operator_peak=_peak(kernel, operators, own_bytes),
         charge_bytes=n_sources * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),
         compiled=_is_compiled(kernel, "gradient" if "gradient" in outputs else "potential"),
     )
+
+
+def _peak(kernel: Kernel, operators: Operators, size: int) -> int:
+    """Bytes while operators are read or built; a direct sum has none."""
+    if not operators.by_level:
+        return 0
+    return int(peak_over_size(kernel.name, operators.at(0).accuracy) * size)
 
 
 def _is_compiled(kernel: Kernel, mode: str) -> bool:

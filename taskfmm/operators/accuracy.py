@@ -96,7 +96,7 @@ class Known:
     """What is known of the charges of an evaluation.
 
     many : no few of them outweigh all others, see `are_many`
-    potential : its share, where charges might cancel at the targets; else None
+    potential : its share, where charges of both signs might cancel; else None
     gradient : its share, where one is asked for; else None
     """
 

@@ -8,6 +8,8 @@ all targets are formed, in a pass over the boxes and a sample of the targets: ab
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from taskfmm.csr import Csr
@@ -23,6 +25,13 @@ SAMPLE = (64, 256)
 
 ONE_IN = 32
 
+CANCELLED = 0.1
+"""Where an output is less than this part of what makes it up, the sample is summed pair by pair: of boxes as points
+mostly their own error would be left."""
+
+FEW = 64
+"""Targets of that sample."""
+
 RARE = 0.02
 """The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
 stand for thousands."""
@@ -36,13 +45,13 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
     """
     q = normalized(np.asarray(charges, np.float64), exponent(charges))
     many = are_many(q)
-    apart = plan.tree.targets is not plan.tree.sources
-    if not apart and output == "potential":
+    may_cancel = q.size > 0 and q.min() < 0.0 < q.max()
+    if output == "potential" and not may_cancel:
         return Known(many)
     found = _Outputs(plan, kernel, q[plan.tree.source_order])
     return Known(
         many,
-        potential=found.share("potential") if apart else None,
+        potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
     )
 
@@ -75,30 +84,37 @@ class _Outputs:
         n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
         half_width = np.ldexp(tree.domain.half_width, -tree.level[leaf].astype(np.int32))
         smooth = derivative * n_targets @ (field[leaf] / half_width) ** 2
-        squares = self._sampled(output)
+        far, even = n_targets @ far[leaf], n_targets @ even[leaf]
+        squares = self._sampled(output, self._at, SAMPLE[1])
+        if squares < CANCELLED**2 * max(far, even):
+            squares = self._sampled(output, self._exactly_at, FEW)
         if derivative:
             squares = max(squares, self._close_pairs(leaf, degree - derivative))
-        return Share(
-            *(
-                float(np.sqrt(square))
-                for square in (squares, n_targets @ far[leaf], n_targets @ even[leaf], smooth)
-            )
-        )
+        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
 
     def _close_pairs(self, leaves: np.ndarray, degree: int) -> float:
         tree = self.plan.tree
         points = (tree.sources, self.charges, tree.targets)
         return float(close_pairs(*points, leaves, tree.source_ptr, tree.target_ptr, degree))
 
-    def _sampled(self, output: str) -> float:
+    def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
         n = self.plan.tree.targets.shape[1]
-        size = int(np.clip(n // ONE_IN, *SAMPLE))
+        size = min(most, int(np.clip(n // ONE_IN, *SAMPLE)))
         if n <= size:
-            return float(self._at(np.arange(n), output).sum())
+            return float(sum_at(np.arange(n), output).sum())
         rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
-        kept = np.sort(self._at(rows, output))[: round((1.0 - RARE) * size)]
+        kept = np.sort(sum_at(rows, output))[: round((1.0 - RARE) * size)]
         return float(kept.mean() * n)
+
+    def _exactly_at(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """As `_at`, over all pairs."""
+        values = np.zeros((self.kernel.n_components(output), rows.size))
+        targets, own = np.ascontiguousarray(self.plan.tree.targets[:, rows]), np.arange(rows.size + 1)
+        begin, end = np.zeros(rows.size, np.int64), np.full(rows.size, self.charges.size)
+        add = gather_loops(self.kernel.name, output).points_to_points
+        add(own, targets, own, begin, end, self.plan.tree.sources, self.charges[None], values)
+        return (values[components(self.kernel, output)] ** 2).sum(axis=0)
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
