@@ -43,7 +43,7 @@ def from_points(
         validate.eps(eps),
         validate.order(order),
     )
-    accuracy = asked.accuracy("potential", Known(many=True))
+    accuracy = asked.accuracy("potential", None if targets is not None else Known(many=True))
     at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
     worker = (at.workers, at.memory_limit, 0 if none else least_bytes(accuracy)) if at.memory_limit else None
     operators = (0, 0) if none else least_to_load(asked.kernel.name, accuracy)

@@ -158,7 +158,7 @@ def test_eps_is_kept_or_refused_inside_a_shell(radius, eps):
 def test_eps_is_kept_in_a_capacitor(gap, eps):
     plate = REGULAR["plane_grid"](3000, None)
     plate /= plate.max()
-    points = np.concatenate([plate, plate + [0.0, 0.0, gap]])
+    points = np.concatenate([plate, plate + np.array([0.0, 0.0, gap])])
     q = np.repeat([1.0, -1.0], len(plate))
     assert kept_or_refused(points, q, eps, leaf_size=100) == 0
 

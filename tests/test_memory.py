@@ -107,7 +107,7 @@ def test_building_and_keeping_operators_takes_no_more_than_is_said(tmp_path, mon
 def test_operators_that_cannot_be_made_within_the_limit_are_not_begun(cold):
     limit = memory.resident() + 300 * 2**20
     with pytest.raises(MemoryLimitError, match=r"operators of the potential need .* or more .*: give .*eps"):
-        taskfmm.Fmm(np.random.default_rng(4).random((100, 3)), order=15, memory_limit=limit)
+        taskfmm.Fmm(np.random.default_rng(4).random((100, 3)), order=15, leaf_size=10, memory_limit=limit)
 
 
 def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_path):

@@ -61,7 +61,9 @@ def test_errors_follow_from_the_share(name, monkeypatch):
     found = fmm.serial(q, "gradient")
     assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(ROW.gradient, ORDER, ROW.smooth)
     if targets is not None:
-        bound = ROW.potential * (1.0 if known.potential is None else max(1.0, known.potential.times(1.0, ORDER)))
+        bound = ROW.potential * (
+            1.0 if known.potential is None else max(1.0, known.potential.times(1.0, ORDER))
+        )
         assert l2_error(fmm.serial(q, "potential"), exact["potential"]) <= bound
 
 

@@ -8,15 +8,20 @@ import pytest
 from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
+from taskfmm.operators.accuracy import Known
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, tune
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import lists, octree
 from taskfmm.tree.check import check_lists, check_tree
 
+MANY = Known(many=True)
+
 
 def operators(eps: float):
-    return load("laplace", accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float))).at(0)
+    return load(
+        "laplace", accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float), cases=(MANY,))
+    ).at(0)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.2, 1.5, 2.0])

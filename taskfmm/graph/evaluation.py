@@ -65,9 +65,8 @@ class Evaluator:
         """
         planned, asked = self._planned, self._planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
-            return asked.accuracy(
-                "potential", Known(many=True)
-            )  # of any charges and output: nothing hangs on it
+            # nothing hangs on it, or it is the same for all charges and outputs
+            return asked.accuracy("potential", Known(many=True))
         if charges is None:
             return asked.accuracy(output, self._usual(output))
         if not isinstance(charges, da.Array):
@@ -95,11 +94,12 @@ class Evaluator:
         return self._usual_known[output]
 
     def graph(
-        self, charges: Any, outputs: Sequence[str], accuracy: Accuracy
+        self, charges: Any, outputs: Sequence[str], accuracy: Accuracy | None = None
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
         plan, asked = self._planned.plan, self._planned.asked
         assert plan is not None
+        accuracy = accuracy or self.accuracy(_mode(outputs), charges)
         own = self._planned.name_brought(accuracy)
         return build.build(
             plan,

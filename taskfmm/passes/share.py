@@ -44,7 +44,8 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
     output : "potential", or "gradient" for both
     """
     q = normalized(np.asarray(charges, np.float64), exponent(charges))
-    many = are_many(q)
+    # charges seen from elsewhere may all look as if they were at one place
+    many = plan.tree.targets is plan.tree.sources and are_many(q)
     may_cancel = q.size > 0 and q.min() < 0.0 < q.max()
     if output == "potential" and not may_cancel:
         return Known(many)
