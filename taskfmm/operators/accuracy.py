@@ -50,6 +50,9 @@ ROUNDING = 1.7e-12
 """What rounding may add where one charge decides: so much it was for one between two clusters a million widths apart.
 The errors of many average."""
 
+PASSES = 2.8
+"""P2M and L2P, and 0.4 of each for the products with the matrices of the leaves."""
+
 V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
 
@@ -123,7 +126,7 @@ class Row:
     @property
     def seconds(self) -> float:
         """Far-field seconds a point, roughly. By the default rates: no choice hangs on the machine."""
-        leaves = 2.0 * n_points(self.accuracy.order) * DEFAULT.surface_pair
+        leaves = PASSES * n_points(self.accuracy.order) * DEFAULT.surface_pair
         rate = DEFAULT.m2l_multiply_add(self.accuracy.m2l_dtype)
         return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
 

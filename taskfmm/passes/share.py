@@ -32,6 +32,9 @@ mostly their own error would be left."""
 FEW = 64
 """Targets of that sample."""
 
+RANDOM = (0.5, 2.0)
+"""Squared sums of charges of random sign over a leaf, over the sum of their squares; one in the mean."""
+
 RARE = 0.02
 """The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
 stand for thousands."""
@@ -49,12 +52,23 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
     may_cancel = q.size > 0 and q.min() < 0.0 < q.max()
     if output == "potential" and not may_cancel:
         return Known(many)
-    found = _Outputs(plan, kernel, q[plan.tree.source_order])
+    q = q[plan.tree.source_order]
+    may_cancel &= not (many and _are_random(plan, q))
+    if output == "potential" and not may_cancel:
+        return Known(many)
+    found = _Outputs(plan, kernel, q)
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
     )
+
+
+def _are_random(plan: Plan, charges: np.ndarray) -> bool:
+    """Whether charges add up in leaves as those of random sign do, whose potential does not cancel where they are."""
+    first = plan.tree.source_ptr[plan.tree.is_leaf, 0]
+    sums = np.add.reduceat(charges, np.sort(first))
+    return bool(RANDOM[0] < (sums @ sums) / (charges @ charges) < RANDOM[1])
 
 
 class _Outputs:
