@@ -144,7 +144,7 @@ def ratios(rows: list[dict[str, Any]], output: str) -> dict[float, list[float]]:
     """error / eps by the exponent of eps, of results that have a far field."""
     found: dict[float, list[float]] = defaultdict(list)
     for row in rows:
-        if row.get("output") == output and row.get("far"):
+        if row.get("output") == output and row.get("far") and "error" in row:
             found[row["exponent"]].append(row["error"] / 10.0 ** row["exponent"])
     return dict(sorted(found.items(), reverse=True))
 
@@ -168,7 +168,7 @@ def by_size(rows: list[dict[str, Any]]) -> str:
     """Worst and median by output and number of points, and by distribution."""
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
-        if row.get("far"):
+        if row.get("far") and "error" in row:
             ratio = row["error"] / 10.0 ** row["exponent"]
             groups[row["output"], f"n = {row['n']:,}"].append(ratio)
             groups[row["output"], row["distribution"]].append(ratio)
@@ -206,7 +206,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     for ax, output in zip(axes, OUTPUTS, strict=True):
         found = ratios(rows, output)
         for color, n in zip(("C0", "C2", "C1", "C4"), sorted({row["n"] for row in rows}), strict=False):
-            dots = [r for r in rows if r.get("output") == output and r.get("far") and r["n"] == n]
+            dots = [
+                r for r in rows if r.get("output") == output and r.get("far") and "error" in r and r["n"] == n
+            ]
             eps = [10.0 ** row["exponent"] for row in dots]
             ax.loglog(
                 eps, [row["error"] for row in dots], ".", ms=3, alpha=0.5, color=color, label=f"N = {n:,}"
