@@ -49,11 +49,11 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
     q = normalized(np.asarray(charges, np.float64), exponent(charges))
     # charges seen from elsewhere may all look as if they were at one place
     many = plan.tree.targets is plan.tree.sources and are_many(q)
-    may_cancel = q.size > 0 and q.min() < 0.0 < q.max()
+    may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
         return Known(many)
     q = q[plan.tree.source_order]
-    may_cancel &= not (many and _are_random(plan, q))
+    may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
         return Known(many)
     found = _Outputs(plan, kernel, q)
