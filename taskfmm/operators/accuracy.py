@@ -28,8 +28,8 @@ AVERAGE = 1.2
 true error and this one was 0.82, of charges of random sign on a square grid."""
 
 SHARE = 1.5
-"""Margin over the error of a gradient that follows from its `Share`. Over 70 clouds, grids, lines, planes and heavy
-charges the largest ratio of true and estimated error was 1.2, where close pairs did not make both small anyway."""
+"""Margin over the error of a gradient that follows from its `Share`: true errors stay below it over the clouds,
+grids, lines, planes, separate targets and heavy charges of ``tests/test_share.py``."""
 
 EVEN = 0.2
 """Equal charges that fill their boxes evenly err by this part of a single source's error at order 4, and by half as
@@ -47,8 +47,8 @@ NOISE = {"float64": 0.0, "float32": 3.5e-7}
 less those in float64, in quadrature."""
 
 ROUNDING, ROUNDING_OF_MANY = 1.7e-12, 2.5e-13
-"""What rounding may add where one charge decides, and where many do: so much it was for one between two clusters a
-million widths apart, and somewhat less, 1.8e-13, in clouds of charges of random sign."""
+"""What rounding may add where one charge decides, and where many do. The first is what one between two clusters a
+million widths apart erred by; in clouds of charges of random sign it was at most 1.8e-13."""
 
 PASSES = 2.8
 """P2M and L2P, and 0.4 of each for the products with the matrices of the leaves."""
@@ -212,9 +212,10 @@ def choose(
         return of_order(kernel.fixed_order or order or 1)
     lowest = floor(output, dtype, kernel.name, cases)
     if eps < lowest:
-        whose = "any charges" if None in cases else "these charges"
+        looked_at = any(known and (known.potential or known.gradient) for known in cases)
+        whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
         raise AccuracyError(
-            f"eps is {eps:g}, the floor for a {output} of {whose} in {dtype} is {lowest:.1e}: "
+            f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: "
             "give an eps at or above it, or an order to get the best it can do"
         )
     enough = [row for row in table(kernel.name) if _reach(row, output, cases) <= eps]

@@ -2,8 +2,8 @@
 
 Expansions err relative to what goes through them. Where close pairs make gradients large that is a small part; where
 one charge outweighs all others it is all there is; and where gradients cancel, as within a line or a plane of equal
-charges, or potentials far away from charges of both signs, it is more than what is left of them. So three sums over
-all targets are formed, in a pass over the boxes and a sample of the targets: about a hundredth of an evaluation.
+charges, or potentials far away from charges of both signs, it is more than what is left of them. So a few sums over
+all targets are formed, in a pass over the boxes and a sample of the targets.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend
 from taskfmm.plan.plan import Plan
 
 SAMPLE = (64, 256)
-"""Fewest and most targets at which an output is summed, and of how many it is one."""
+"""Fewest and most targets at which an output is summed."""
 
 ONE_IN = 32
+"""Between these bounds, the sample is one target in so many."""
 
 CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: of boxes as points
