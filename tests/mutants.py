@@ -221,8 +221,8 @@ OPERATORS = (
     Mutant(
         "lone-neighbours-taken-for-close-pairs",
         "passes/share_loops.py",
-        "if buffer[0, i] < ISOLATED**2 * min(buffer[1, i], n_targets / usual):",
-        "if buffer[0, i] < buffer[1, i]:",
+        "if nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual):",
+        "if nearest[i] < second[i]:",
         "gradients on a circle of equal charges, where they cancel, err by more than eps",
         ("share",),
     ),

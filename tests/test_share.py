@@ -11,7 +11,7 @@ from taskfmm import testing
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
 from taskfmm.operators.accuracy import SHARE, Known, Share, are_many
-from taskfmm.passes.share import look
+from taskfmm.passes.share import Places, look
 from taskfmm.testing import charges, with_heavy
 
 LAPLACE = KERNELS["laplace"]
@@ -91,6 +91,14 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
     assert part("plane_grid equal") > 0.1
     assert part("uniform heavy beside") == pytest.approx(1.0, rel=0.1)
     assert part("30.0 widths apart neutral") > 2
+
+
+def test_places_serve_any_charges():
+    points, targets, signed = CLOUDS["1.5 widths apart signed"]
+    plan = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40).plan
+    places = Places(plan.tree)
+    for q in (signed, np.abs(signed), signed):
+        assert look(plan, LAPLACE, q, "gradient", places) == look(plan, LAPLACE, q, "gradient")
 
 
 def test_what_are_many():

@@ -17,7 +17,7 @@ from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
-from taskfmm.passes.share import look
+from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.threads import budget
@@ -70,7 +70,7 @@ class Evaluator:
         if charges is None:
             return asked.accuracy(output, self._usual(output))
         if not isinstance(charges, da.Array):
-            return asked.accuracy(output, look(planned.plan, asked.kernel, charges, output))
+            return asked.accuracy(output, self._look(charges, output))
         if planned.like is not None:
             return asked.accuracy(output, planned.like)
         return asked.accuracy(output, None, self._usual(output))
@@ -88,10 +88,17 @@ class Evaluator:
         if planned.like is not None:
             return planned.like
         if output not in self._usual_known:
-            assert planned.plan is not None
-            equal = np.ones(planned.n_sources)
-            self._usual_known[output] = look(planned.plan, planned.asked.kernel, equal, output)
+            self._usual_known[output] = self._look(np.ones(planned.n_sources), output)
         return self._usual_known[output]
+
+    def _look(self, charges: np.ndarray, output: str) -> Known:
+        assert self._planned.plan is not None
+        return look(self._planned.plan, self._planned.asked.kernel, charges, output, self._places)
+
+    @cached_property
+    def _places(self) -> Places:
+        assert self._planned.plan is not None
+        return Places(self._planned.plan.tree)
 
     def graph(
         self, charges: Any, outputs: Sequence[str], accuracy: Accuracy | None = None

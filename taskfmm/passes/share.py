@@ -9,6 +9,7 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from taskfmm.operators.accuracy import Known, Share, are_many
 from taskfmm.passes.result import components, exponent, normalized
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
 from taskfmm.plan.plan import Plan
+from taskfmm.tree.octree import Octree
 
 SAMPLE = (64, 256)
 """Fewest and most targets at which an output is summed."""
@@ -41,11 +43,41 @@ RARE = 0.02
 stand for thousands."""
 
 
-def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
+class Places:
+    """What the points of a tree tell without charges; found when first asked for, and then kept for the next charges.
+
+    leaves : int64 [n_leaves], boxes
+    """
+
+    def __init__(self, tree: Octree) -> None:
+        self.tree = tree
+        self.leaves = np.flatnonzero(tree.is_leaf)
+
+    def sums(self, ptr: np.ndarray, points: np.ndarray, charges: np.ndarray) -> np.ndarray:
+        """See `sum_boxes`."""
+        tree = self.tree
+        center = box_centers(tree.domain, tree.level, tree.anchor)[0]
+        return sum_boxes(tree.child_ptr, ptr, points, charges, center, tree.domain.lower)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The sums over the targets of each box."""
+        points = self.tree.targets
+        return self.sums(self.tree.target_ptr, points, np.ones(points.shape[1]))
+
+    @cached_property
+    def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distance and source of each target that has one source next to it, see `close_pairs`."""
+        tree = self.tree
+        return close_pairs(tree.sources, tree.targets, self.leaves, tree.source_ptr, tree.target_ptr)
+
+
+def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str, places: Places | None = None) -> Known:
     """What there is to know of charges for an output.
 
     charges : float [n_sources], in the caller's order and units
     output : "potential", or "gradient" for both
+    places : of the plan's tree, if they are kept
     """
     q = normalized(np.asarray(charges, np.float64), exponent(charges))
     # charges seen from elsewhere may all look as if they were at one place
@@ -57,7 +89,7 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str) -> Known:
     may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
         return Known(many)
-    found = _Outputs(plan, kernel, q)
+    found = _Outputs(plan, kernel, q, places or Places(plan.tree))
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
@@ -76,17 +108,12 @@ class _Outputs:
     """Sums over all targets of the outputs of some charges.
 
     charges : float64 [n_sources], sorted, between -1 and 1
-    boxes, targets : sums over the sources and the targets of each box, see `sum_boxes`
+    boxes : sums over the sources of each box, see `sum_boxes`
     """
 
-    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray) -> None:
-        tree = plan.tree
-        self.plan, self.kernel, self.charges = plan, kernel, charges
-        center = box_centers(tree.domain, tree.level, tree.anchor)[0]
-        boxes = (center, tree.domain.lower)
-        self.boxes = sum_boxes(tree.child_ptr, tree.source_ptr, tree.sources, charges, *boxes)
-        even = np.ones(tree.targets.shape[1])
-        self.targets = sum_boxes(tree.child_ptr, tree.target_ptr, tree.targets, even, *boxes)
+    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places) -> None:
+        self.plan, self.kernel, self.charges, self.places = plan, kernel, charges, places
+        self.boxes = places.sums(plan.tree.source_ptr, plan.tree.sources, charges)
 
     def share(self, output: str) -> Share:
         tree, lists, degree = self.plan.tree, self.plan.lists, self.kernel.degree or 0
@@ -94,9 +121,9 @@ class _Outputs:
         far, even, field = descend(
             tree.parent,
             *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
-            *(self.targets, self.boxes, degree, derivative),
+            *(self.places.targets, self.boxes, degree, derivative),
         )
-        leaf = np.flatnonzero(tree.is_leaf)
+        leaf = self.places.leaves
         n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
         half_width = np.ldexp(tree.domain.half_width, -tree.level[leaf].astype(np.int32))
         smooth = derivative * n_targets @ (field[leaf] / half_width) ** 2
@@ -105,13 +132,13 @@ class _Outputs:
         if squares < CANCELLED**2 * max(far, even):
             squares = self._sampled(output, self._exactly_at, FEW)
         if derivative:
-            squares = max(squares, self._close_pairs(leaf, degree - derivative))
+            squares = max(squares, self._close_pairs(degree - derivative))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
 
-    def _close_pairs(self, leaves: np.ndarray, degree: int) -> float:
-        tree = self.plan.tree
-        points = (tree.sources, self.charges, tree.targets)
-        return float(close_pairs(*points, leaves, tree.source_ptr, tree.target_ptr, degree))
+    def _close_pairs(self, degree: int) -> float:
+        """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
+        squared_distance, source = self.places.close_pairs
+        return float((self.charges[source] ** 2 * squared_distance**degree).sum())
 
     def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
@@ -135,7 +162,7 @@ class _Outputs:
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
-        leaves = np.flatnonzero(tree.is_leaf)
+        leaves = self.places.leaves
         leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
         at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
         values = np.zeros((self.kernel.n_components(output), rows.size))

@@ -144,24 +144,33 @@ def descend(parent, v_ptr, v_idx, x_ptr, x_idx, w_ptr, w_idx, targets, boxes, de
 
 
 @jit
-def _nearest(sources, charges, x, y, z, at):
-    """Squared distances of the nearest and the second nearest of the sources around ``at``; the nearest's charge."""
-    nearest, second, charge = np.inf, np.inf, 0.0
-    for j in range(max(0, at - WINDOW), min(charges.size, at + WINDOW + 1)):
+def _nearest(sources, x, y, z, at):
+    """Squared distances of the nearest and the second nearest of the sources around ``at``, and which is nearest."""
+    nearest, second, source = np.inf, np.inf, at
+    for j in range(max(0, at - WINDOW), min(sources.shape[1], at + WINDOW + 1)):
         r2 = (x - sources[0, j]) ** 2 + (y - sources[1, j]) ** 2 + (z - sources[2, j]) ** 2
         if r2 > 0.0 and r2 < nearest:
             second = nearest
-            nearest, charge = r2, charges[j]
+            nearest, source = r2, j
         elif r2 > 0.0 and r2 < second:
             second = r2
-    return nearest, second, charge
+    return nearest, second, source
 
 
 @jit
-def close_pairs(sources, charges, targets, leaves, source_ptr, target_ptr, degree):
-    """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
-    found = 0.0
-    buffer = np.empty((3, (target_ptr[leaves, 1] - target_ptr[leaves, 0]).max()))
+def close_pairs(sources, targets, leaves, source_ptr, target_ptr):
+    """Targets whose nearest source is much nearer than any other.
+
+    Returns
+    -------
+    squared_distance : float64 [n]
+    source : int64 [n]
+    """
+    n_found = 0
+    squared_distance = np.empty(targets.shape[1])
+    source = np.empty(targets.shape[1], np.int64)
+    most = (target_ptr[leaves, 1] - target_ptr[leaves, 0]).max()
+    nearest, second, which = np.empty(most), np.empty(most), np.empty(most, np.int64)
     for leaf in leaves:
         first, n_sources = source_ptr[leaf, 0], source_ptr[leaf, 1] - source_ptr[leaf, 0]
         begin, n_targets = target_ptr[leaf, 0], target_ptr[leaf, 1] - target_ptr[leaf, 0]
@@ -169,9 +178,10 @@ def close_pairs(sources, charges, targets, leaves, source_ptr, target_ptr, degre
         for i in range(n_targets):
             x, y, z = targets[0, begin + i], targets[1, begin + i], targets[2, begin + i]
             at = first + i * n_sources // n_targets
-            buffer[0, i], buffer[1, i], buffer[2, i] = _nearest(sources, charges, x, y, z, at)
-            usual += 1.0 / buffer[0, i]
+            nearest[i], second[i], which[i] = _nearest(sources, x, y, z, at)
+            usual += 1.0 / nearest[i]
         for i in range(n_targets):
-            if buffer[0, i] < ISOLATED**2 * min(buffer[1, i], n_targets / usual):
-                found += buffer[2, i] ** 2 * _power(buffer[0, i], degree)
-    return found
+            if nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual):
+                squared_distance[n_found], source[n_found] = nearest[i], which[i]
+                n_found += 1
+    return squared_distance[:n_found].copy(), source[:n_found].copy()
