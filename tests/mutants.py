@@ -235,11 +235,11 @@ OPERATORS = (
         ("share",),
     ),
     Mutant(
-        "neutral-boxes-without-a-field",
+        "boxes-believed-where-charges-cancel",
         "passes/share.py",
-        "columns = ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1))",
-        "columns = ((PLUS, 1.0, WEIGHT), (PLUS, -1.0, WEIGHT + 1))",
-        "gradients of neutral charges at targets far away are refused",
+        "if squares < CANCELLED**2 * max(far, even):",
+        "if squares < 0.0:",
+        "where charges of both signs cancel, the output is taken for the error of the boxes that stand for them",
         ("share",),
     ),
     Mutant(
