@@ -10,8 +10,8 @@ import numpy as np
 from taskfmm import foreign, validate
 from taskfmm.geometry.domain import enclose
 from taskfmm.geometry.resolution import refuse_unresolved
-from taskfmm.kernels import KERNELS, OFFERED, gather_loops
-from taskfmm.passes.result import components, exponent, in_units, normalized
+from taskfmm.kernels import KERNELS, OFFERED, Kernel, gather_loops
+from taskfmm.passes.result import exponent, in_units, normalized
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
@@ -79,9 +79,9 @@ def direct(
         if not facts.counts_itself:
             refuse_unresolved(at_sources, None if targets is None else at_targets, scale)
         y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
-        _sum(name, mode, y, x, normalized(q, power)[None, :], values)
+        _sum(facts, mode, y, x, normalized(q, power)[None, :], values)
     found = {
-        output: in_units(values[components(facts, output)], facts, output, scale, power) for output in wanted
+        output: in_units(values[facts.rows(output)], facts, output, scale, power) for output in wanted
     }
     return found["potential"] if outputs is None else found
 
@@ -108,7 +108,7 @@ def sampled_error(
 
 
 def _sum(
-    kernel: str, mode: str, sources: np.ndarray, targets: np.ndarray, charges: np.ndarray, values: np.ndarray
+    kernel: Kernel, mode: str, sources: np.ndarray, targets: np.ndarray, charges: np.ndarray, values: np.ndarray
 ) -> None:
     n = targets.shape[1]
     target_ptr = np.append(np.arange(0, n, BLOCK), n)
@@ -122,4 +122,4 @@ def _sum(
             q = np.ascontiguousarray(charges[:, first : first + TILE])
             begin = np.zeros(rows.size - 1, np.int64)
             end = np.full(rows.size - 1, tile.shape[1])
-            loop(target_ptr, targets, rows, begin, end, tile, q, values, threads=threads)
+            loop(target_ptr, targets, rows, begin, end, tile, q, kernel.constants, values, threads=threads)

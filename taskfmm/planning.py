@@ -46,7 +46,7 @@ def from_points(
     accuracy = asked.accuracy("potential", None if targets is not None else Known(many=True))
     at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
     worker = (at.workers, at.memory_limit, 0 if none else least_bytes(accuracy)) if at.memory_limit else None
-    operators = (0, 0) if none else least_to_load(asked.kernel.name, accuracy)
+    operators = (0, 0) if none else least_to_load(asked.kernel, accuracy)
     memory.refuse_hopeless(memory_limit, sources, targets, operators, worker)
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)

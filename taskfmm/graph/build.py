@@ -12,6 +12,7 @@ from dask.task_spec import TaskRef
 from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, add_aside, pieces, sequence
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.result import exponent
@@ -61,7 +62,7 @@ class GraphBuilder:
         self,
         plan: Plan,
         shelf: Shelf,
-        kernel: str,
+        kernel: Kernel,
         accuracy: Accuracy | Reference,
         output: str,
         dtype: np.dtype,
@@ -185,7 +186,7 @@ class GraphBuilder:
 def build(
     plan: Plan,
     shelf: Shelf,
-    kernel: str,
+    kernel: Kernel,
     accuracy: Accuracy | Reference,
     charges: Any,
     outputs: Sequence[str],

@@ -101,7 +101,7 @@ class _Counting:
         self.kernel = kernel
         self.components = kernel.n_components(mode)
         self.suffix = "_gradient" if mode == "gradient" else ""
-        self.tile = gather_loops(kernel.name, mode).TILE
+        self.tile = gather_loops(kernel, mode).TILE
 
     def charges(self) -> Effort:
         n = self.plan.tree.source_order.size

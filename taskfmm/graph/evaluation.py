@@ -111,7 +111,7 @@ class Evaluator:
         return build.build(
             plan,
             self.works,
-            asked.kernel.name,
+            asked.kernel,
             accuracy if own is None else self.works.reference(build.operators_name(own)),
             charges,
             outputs,
@@ -184,7 +184,7 @@ def _identify(planned: Planned) -> str:
     tree = planned.plan and planned.plan.tree
     facts = (
         __version__,
-        planned.asked.kernel.name,
+        planned.asked.kernel,
         planned.asked.dtype.str,
         planned.leaf_size,
         tree and (tree.domain.half_width, tree.domain.scale),

@@ -224,12 +224,12 @@ def _peak(kernel: Kernel, operators: Operators, size: int) -> int:
     """Bytes while operators are read or built; a direct sum has none."""
     if not operators.by_level:
         return 0
-    return int(peak_over_size(kernel.name, operators.at(0).accuracy) * size)
+    return int(peak_over_size(kernel, operators.at(0).accuracy) * size)
 
 
 def _is_compiled(kernel: Kernel, mode: str) -> bool:
     """Whether an evaluation ran in this process before."""
-    return gather_loops(kernel.name, mode).surfaces_to_points.compiled
+    return gather_loops(kernel, mode).surfaces_to_points.compiled
 
 
 def _bare(key: Any) -> Key | None:

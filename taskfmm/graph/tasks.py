@@ -13,7 +13,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.graph.reference import fetch
 from taskfmm.graph.spec import Declared
-from taskfmm.kernels import KERNELS
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators, load
@@ -25,7 +25,7 @@ from taskfmm.runtime.threads import budget
 Arrays = Sequence[np.ndarray]
 
 
-def _at(kernel: str, accuracy: Accuracy, level: int) -> Expansions:
+def _at(kernel: Kernel, accuracy: Accuracy, level: int) -> Expansions:
     """The operators of an accuracy, or those that a plan from a file brought with it, by reference."""
     found = fetch(accuracy)
     return (found if isinstance(found, Operators) else load(kernel, found)).at(level)
@@ -51,26 +51,26 @@ def _whole(pieces: Arrays, declared: Declared | None, dtype: np.dtype) -> np.nda
 
 
 def p2m(
-    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: str, accuracy: Accuracy
+    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
         return source.p2m(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
 
 
 def m2m(
-    level: int, work: Translation, own: np.ndarray | None, children: Arrays, kernel: str, accuracy: Accuracy
+    level: int, work: Translation, own: np.ndarray | None, children: Arrays, kernel: Kernel, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
         return source.m2m(fetch(work), own, children, _at(kernel, accuracy, level), threads)
 
 
-def m2l(level: int, work: Siblings, multipoles: Arrays, kernel: str, accuracy: Accuracy) -> np.ndarray:
+def m2l(level: int, work: Siblings, multipoles: Arrays, kernel: Kernel, accuracy: Accuracy) -> np.ndarray:
     with budget() as threads:
         return transfer.m2l(fetch(work), multipoles, _at(kernel, accuracy, level), threads)
 
 
 def p2l(
-    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: str, accuracy: Accuracy
+    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, accuracy: Accuracy
 ) -> np.ndarray:
     with budget() as threads:
         return transfer.p2l(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
@@ -82,7 +82,7 @@ def l2l(
     n_boxes: int,
     parents: Arrays,
     parts: Arrays,
-    kernel: str,
+    kernel: Kernel,
     accuracy: Accuracy,
 ) -> np.ndarray:
     operators = _at(kernel, accuracy, level)
@@ -91,7 +91,7 @@ def l2l(
 
 
 def m2p(
-    level: int, work: SurfacesToPoints, multipoles: Arrays, kernel: str, accuracy: Accuracy, output: str
+    level: int, work: SurfacesToPoints, multipoles: Arrays, kernel: Kernel, accuracy: Accuracy, output: str
 ) -> np.ndarray:
     with budget() as threads:
         return target.m2p(fetch(work), multipoles, kernel, _at(kernel, accuracy, level + 1), output, threads)
@@ -102,7 +102,7 @@ def l2p(
     work: SurfacesToPoints,
     local: np.ndarray,
     from_m2p: np.ndarray | None,
-    kernel: str,
+    kernel: Kernel,
     accuracy: Accuracy,
     output: str,
 ) -> np.ndarray:
@@ -111,12 +111,12 @@ def l2p(
     return values if from_m2p is None else values + from_m2p
 
 
-def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str) -> np.ndarray:
+def near(work: PointsToPoints, charges: np.ndarray, kernel: Kernel, output: str) -> np.ndarray:
     with budget() as threads:
         return near_field.near(fetch(work), charges, kernel, output, threads)
 
 
 def collect(
-    chunk: Chunk, values: Arrays, kernel: str, output: str, scale: float, exponent: int, dtype: np.dtype
+    chunk: Chunk, values: Arrays, kernel: Kernel, output: str, scale: float, exponent: int, dtype: np.dtype
 ) -> np.ndarray:
-    return result.collect(fetch(chunk), values, KERNELS[kernel], output, scale, exponent, dtype)
+    return result.collect(fetch(chunk), values, kernel, output, scale, exponent, dtype)

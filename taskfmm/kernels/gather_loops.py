@@ -1,4 +1,4 @@
-"""Template: loops that end at points. Bound to one pair formula and output by `taskfmm.kernels.instances`.
+"""Template: loops that end at points. Bound to one kernel and output by `taskfmm.kernels.instances`.
 
 Each row of a list is one box of targets. A row first packs everything it reads into contiguous buffers, then
 runs long vector loops over them; rows are independent.
@@ -15,28 +15,31 @@ from taskfmm.geometry.domain import from_center
 from taskfmm.jit import jit, loop, wide_vectors
 
 if TYPE_CHECKING:
-    from taskfmm.kernels.laplace import potential as gather
-    from taskfmm.kernels.laplace import potential_both as gather_both
+
+    def gather(*numbers: object) -> None: ...
+
+    def gather_both(*numbers: object) -> None: ...
+
 
 TILE = 8192
 """Sources packed at a time: they stay in the cache while all targets of a row run over them."""
 
 
 @loop
-def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, out):
+def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, parameters, out):
     """Potentials at the points of boxes, from points: pair by pair.
 
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n]; charges : float64 [n_charge, n]
+    points : float64 [3, n]; charges : float64 [n_charge, n]; parameters : float64 [n_parameters], of the kernel
     out : float64 [n_components, n_t], zero on entry
     """
     for row in prange(ptr.size - 1):
-        _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row)
+        _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
 
 
 @jit
-def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row):
+def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
     wide_vectors()
     size = 0
     for entry in range(ptr[row], ptr[row + 1]):
@@ -46,7 +49,7 @@ def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row):
         packed, q = _pack(begin, end, points, charges, ptr[row], ptr[row + 1], skip, n)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in range(target_ptr[row], target_ptr[row + 1]):
-            gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i)
+            gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
 
 
 @jit
@@ -69,7 +72,7 @@ def _pack(begin, end, points, charges, first, last, skip, size):
 
 @loop
 def points_to_points_both(
-    block_ptr, target_ptr, targets, own, ptr, begin, end, points, charges, pair_ptr, pair, out
+    block_ptr, target_ptr, targets, own, ptr, begin, end, points, charges, pair_ptr, pair, parameters, out
 ):
     """The near field where targets are sources: inside a block of rows each distance serves both of its points.
 
@@ -82,12 +85,12 @@ def points_to_points_both(
     """
     for block in prange(block_ptr.size - 1):
         for row in range(block_ptr[block], block_ptr[block + 1]):
-            _one_sided(target_ptr, targets, ptr, begin, end, points, charges, out, row)
-            _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row)
+            _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
+            _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row)
 
 
 @jit
-def _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row):
+def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     wide_vectors()
     rows = pair[pair_ptr[row] : pair_ptr[row + 1]]
     if rows.size == 0:
@@ -98,7 +101,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row):
     sx, sy, sz = packed[0], packed[1], packed[2]
     back = np.zeros((out.shape[0], sx.size))
     for i in range(target_ptr[row], target_ptr[row + 1]):
-        gather_both(targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back)
+        gather_both(targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back, parameters)
     for c in range(out.shape[0]):
         at = 0
         for entry in range(rows.size):
@@ -109,7 +112,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, out, row):
 
 @loop
 def surfaces_to_points(
-    surface, ratio, target_ptr, targets, hi, lo, inverse_width, ptr, idx, box_hi, box_lo, density, out
+    surface, ratio, target_ptr, targets, hi, lo, inverse_width, ptr, idx, box_hi, box_lo, density, parameters, out
 ):
     """Potentials at the points of boxes, from densities on surfaces: the second half of L2P and of M2P.
 
@@ -151,4 +154,5 @@ def surfaces_to_points(
                     density[box],
                     out,
                     target_ptr[row] + i,
+                    parameters,
                 )

@@ -1,15 +1,16 @@
-"""Compile the loops once for each pair formula, so that Numba can cache them on disk.
+"""Compile the loops once for each kernel, so that Numba can cache them on disk.
 
 A compiled function that receives another one as an argument, or closes over it, is never found in Numba's
 cache again. A module-level function that calls a module-level function is. So the loops are written once, as a
-template module, and executed once more for each pair formula under a module name of its own. Numba notices an
-edited loop but not an edited callee: the name carries a hash of the kernel's source, which gives an edited
-formula a fresh cache entry.
+template module, and executed once more for each kernel under a module name of its own, together with the innermost
+loops that `taskfmm.kernels.pairs` writes for it. Numba notices an edited loop but not an edited callee: the name
+carries a hash of the kernel's source, which gives an edited formula a fresh cache entry.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import sys
 import threading
@@ -18,51 +19,57 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from taskfmm.jit import jit, wide_vectors
+from taskfmm.kernels import pairs
+from taskfmm.kernels.kernel import Kernel
+
 _lock = threading.RLock()
 
 
 @cache
-def _fingerprint(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+def _fingerprint(*paths: str) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:12]
 
 
-def _instantiate(template: str, kernel: ModuleType, label: str, **bound: Any) -> ModuleType:
-    assert kernel.__file__ is not None
-    short = kernel.__name__.rsplit(".", 1)[-1]
-    name = f"taskfmm.kernels._{template}_{short}_{label}_{_fingerprint(kernel.__file__)}"
+def formulas(kernel: Kernel) -> ModuleType:
+    """The module of a kernel's formulas."""
+    return importlib.import_module(kernel.module)
+
+
+def instantiate(template: str, module: ModuleType, kinds: pairs.Kinds, n_rows: int) -> ModuleType:
+    """The loops of a template, bound to the formulas of a module."""
+    assert module.__file__ is not None
+    path = Path(__file__).with_name(f"{template}.py")
+    label = "_".join((module.__name__.rsplit(".", 1)[-1], *(kind for kind, _ in kinds), str(n_rows)))
+    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, pairs.__file__)}"
     with _lock:
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{template}.py"))
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        module.__dict__.update(bound)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-        return module
-
-
-def _module(name: str) -> ModuleType:
-    from taskfmm.kernels import MODULES
-
-    return MODULES[name]
+        found = importlib.util.module_from_spec(spec)
+        found.__dict__.update({kind: getattr(module, kind) for kind, _ in kinds})
+        found.__dict__.update(jit=jit, wide_vectors=wide_vectors)
+        # under the template's path, as Numba keeps what it compiles beside a file that exists
+        exec(compile(pairs.text(kinds, n_rows), str(path), "exec"), found.__dict__)
+        spec.loader.exec_module(found)
+        sys.modules[name] = found
+        return found
 
 
 @cache
-def gather_loops(kernel: str, output: str) -> Any:
-    """The loops that end at points, for one kernel and output ("potential" or "gradient")."""
-    module = _module(kernel)
-    return _instantiate(
-        "gather_loops",
-        module,
-        output,
-        gather=getattr(module, output),
-        gather_both=getattr(module, f"{output}_both"),
-    )
+def _loops(template: str, module: str, kinds: pairs.Kinds, n_rows: int) -> ModuleType:
+    return instantiate(template, importlib.import_module(module), kinds, n_rows)
 
 
-@cache
-def spread_loops(kernel: str) -> Any:
+def gather_loops(kernel: Kernel, output: str) -> Any:
+    """The loops that end at points, for one kernel, and for an output and those before it."""
+    return _loops("gather_loops", kernel.module, kernel.sources, kernel.n_components(output))
+
+
+def spread_loops(kernel: Kernel) -> Any:
     """The loops that end on surfaces, for one kernel."""
-    module = _module(kernel)
-    return _instantiate("spread_loops", module, "potential", spread=module.spread)
+    return _loops("spread_loops", kernel.module, kernel.sources, kernel.n_potential)

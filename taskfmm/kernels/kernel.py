@@ -2,30 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A quantity at the targets.
+
+    shape : of the quantity at one target: () for a scalar, (3,) for a vector
+    derivative : how many derivatives of the potential it is; each divides by a length
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    derivative: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Numbers at one target."""
+        return math.prod(self.shape)
+
+
+POTENTIAL = Output("potential")
+GRADIENT = Output("gradient", (3,), 1)
+CHARGE = ("charge", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Facts about a pair formula K(x, y); the formula itself is compiled code in the module of that name.
+    """Facts about a kernel; its formulas are compiled functions of a module.
 
-    name : the registry's name and the module's
-    factor : the constant left out of the pair functions
+    name : that users give
+    module : where the formulas are, by the name that imports it, also in another process
+    factor : the constant left out of the formulas
     degree : K(a x, a y) = a**degree K(x, y); None if no such number exists, then operators differ by level
-    n_charge : numbers a source carries
-    n_potential : numbers a target receives
+    parameters : numbers that the formulas get as a float64 array
+    sources : kinds of sources, each with how many numbers a source has; equivalent densities are of the first kind
+    outputs : those without a derivative first, since they are what check surfaces receive
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     """
 
     name: str
+    module: str
     factor: float
     degree: int | None
-    n_charge: int = 1
-    n_potential: int = 1
+    parameters: tuple[float, ...] = ()
+    sources: tuple[tuple[str, int], ...] = (CHARGE,)
+    outputs: tuple[Output, ...] = (POTENTIAL, GRADIENT)
     fixed_order: int | None = None
     counts_itself: bool = False
 
+    @property
+    def constants(self) -> np.ndarray:
+        """The parameters as formulas get them, float64 [n_parameters]."""
+        return np.array(self.parameters, np.float64)
+
+    @property
+    def n_charge(self) -> int:
+        """Numbers of an equivalent density at a point."""
+        return self.sources[0][1]
+
+    @property
+    def n_potential(self) -> int:
+        """Numbers that a check surface receives at a point."""
+        return sum(output.n_rows for output in self.outputs if not output.derivative)
+
+    def rows(self, output: str) -> slice:
+        """The rows of an output among those that a formula gives."""
+        names = [each.name for each in self.outputs]
+        number = names.index(output)
+        first = sum(each.n_rows for each in self.outputs[:number])
+        return slice(first, first + self.outputs[number].n_rows)
+
+    def derivative(self, output: str) -> int:
+        """How many derivatives an output is."""
+        return next(each.derivative for each in self.outputs if each.name == output)
+
     def n_components(self, output: str) -> int:
-        """Rows of a result: the potential, then (for output "gradient") its x, y, z derivatives."""
-        return self.n_potential * {"potential": 1, "gradient": 4}[output]
+        """Rows that are computed for an output: its own and all before them."""
+        return self.rows(output).stop

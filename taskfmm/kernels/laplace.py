@@ -1,17 +1,16 @@
 """The Laplace kernel, phi(x) = q / (4 pi |x - y|): charges, masses, steady heat.
 
-The pair functions leave out 1/(4 pi); ``factor`` puts it in once, at the end. A pair at zero distance adds
-nothing. Every function has the protocol of `taskfmm.kernels`.
+The formula leaves out 1/(4 pi); ``factor`` puts it in once, at the end. A pair at zero distance adds nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.jit import jit, wide_vectors
+from taskfmm.jit import jit
 from taskfmm.kernels.kernel import Kernel
 
-KERNEL = Kernel(name="laplace", factor=1.0 / (4.0 * np.pi), degree=-1)
+KERNEL = Kernel("laplace", __name__, factor=1.0 / (4.0 * np.pi), degree=-1)
 
 NORMAL = np.float32(2.0**-126)
 """The smallest squared distance whose root can be seeded. Scaled coordinates (see `taskfmm.geometry.domain`) put
@@ -32,97 +31,9 @@ def inverse_distance(r2):
 
 
 @jit
-def potential(x, y, z, sx, sy, sz, q, out, i):
-    """Add to out[0, i] the potential at (x, y, z) of all sources."""
-    wide_vectors()
-    total = 0.0
-    for j in range(sx.size):
-        dx = x - sx[j]
-        dy = y - sy[j]
-        dz = z - sz[j]
-        total += q[0, j] * inverse_distance(dx * dx + dy * dy + dz * dz)
-    out[0, i] += total
-
-
-@jit
-def gradient(x, y, z, sx, sy, sz, q, out, i):
-    """Add to out[:, i] the potential and its gradient, -q (x - y) / r^3, at (x, y, z)."""
-    wide_vectors()
-    total = 0.0
-    gx = 0.0
-    gy = 0.0
-    gz = 0.0
-    for j in range(sx.size):
-        dx = x - sx[j]
-        dy = y - sy[j]
-        dz = z - sz[j]
-        inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
-        value = q[0, j] * inverse
-        slope = value * inverse * inverse
-        total += value
-        gx -= slope * dx
-        gy -= slope * dy
-        gz -= slope * dz
-    out[0, i] += total
-    out[1, i] += gx
-    out[2, i] += gy
-    out[3, i] += gz
-
-
-@jit
-def potential_both(x, y, z, charge, sx, sy, sz, q, out, i, back):
-    """As `potential`, and add to back[0, :] the potential at every source of charge[0, i] at (x, y, z)."""
-    wide_vectors()
-    own = charge[0, i]
-    total = 0.0
-    for j in range(sx.size):
-        dx = x - sx[j]
-        dy = y - sy[j]
-        dz = z - sz[j]
-        inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
-        total += q[0, j] * inverse
-        back[0, j] += own * inverse
-    out[0, i] += total
-
-
-@jit
-def gradient_both(x, y, z, charge, sx, sy, sz, q, out, i, back):
-    """As `gradient`, and add to back[:, :] what charge[0, i] at (x, y, z) does to every source."""
-    wide_vectors()
-    own = charge[0, i]
-    total = 0.0
-    gx = 0.0
-    gy = 0.0
-    gz = 0.0
-    for j in range(sx.size):
-        dx = x - sx[j]
-        dy = y - sy[j]
-        dz = z - sz[j]
-        inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
-        cube = inverse * inverse * inverse
-        to_here = q[0, j] * cube
-        to_there = own * cube
-        total += q[0, j] * inverse
-        gx -= to_here * dx
-        gy -= to_here * dy
-        gz -= to_here * dz
-        back[0, j] += own * inverse
-        back[1, j] += to_there * dx
-        back[2, j] += to_there * dy
-        back[3, j] += to_there * dz
-    out[0, i] += total
-    out[1, i] += gx
-    out[2, i] += gy
-    out[3, i] += gz
-
-
-@jit
-def spread(x, y, z, q, j, tx, ty, tz, out):
-    """Add to out[0, :] the potential of source j, charge q[0, j] at (x, y, z), at every target."""
-    wide_vectors()
-    charge = q[0, j]
-    for i in range(tx.size):
-        dx = tx[i] - x
-        dy = ty[i] - y
-        dz = tz[i] - z
-        out[0, i] += charge * inverse_distance(dx * dx + dy * dy + dz * dz)
+def charge(dx, dy, dz, q, parameters):
+    """The potential q / r and its gradient, -q (dx, dy, dz) / r^3, at (dx, dy, dz) from a charge q."""
+    inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
+    value = q * inverse
+    slope = -value * inverse * inverse
+    return value, slope * dx, slope * dy, slope * dz

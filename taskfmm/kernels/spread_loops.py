@@ -1,4 +1,4 @@
-"""Template: loops that end on surfaces. Bound to one pair formula by `taskfmm.kernels.instances`."""
+"""Template: loops that end on surfaces. Bound to one kernel by `taskfmm.kernels.instances`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from taskfmm.geometry.domain import from_center
 from taskfmm.jit import loop, wide_vectors
 
 if TYPE_CHECKING:
-    from taskfmm.kernels.laplace import spread
+
+    def spread(*numbers: object) -> None: ...
+
 
 
 @loop
-def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, charges, out):
+def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, charges, parameters, out):
     """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.
 
     Everything is measured from the centre of the row's box in units of its half-width, so one surface and one
@@ -38,11 +40,11 @@ def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, 
                 x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * inverse_width
                 y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * inverse_width
                 z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * inverse_width
-                spread(x, y, z, charges, j, sx, sy, sz, out[row])
+                spread(x, y, z, charges, j, sx, sy, sz, out[row], parameters)
 
 
 @loop
-def matrix(targets, sources, n_charge, out):
+def matrix(targets, sources, n_charge, parameters, out):
     """The matrix of the kernel: row c * n_s + j of out is the potential of unit charge component c at source j.
 
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
@@ -54,4 +56,4 @@ def matrix(targets, sources, n_charge, out):
         unit = np.zeros((n_charge, 1))
         unit[row // n, 0] = 1.0
         x, y, z = sources[0, j], sources[1, j], sources[2, j]
-        spread(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row])
+        spread(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row], parameters)

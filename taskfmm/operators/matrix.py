@@ -17,8 +17,8 @@ def kernel_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> n
     float64 [n_potential * n_t, n_charge * n_s], components slowest
     """
     out = np.zeros((kernel.n_charge * sources.shape[1], kernel.n_potential, targets.shape[1]))
-    spread_loops(kernel.name).matrix(
-        np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_charge, out
+    spread_loops(kernel).matrix(
+        np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_charge, kernel.constants, out
     )
     return out.reshape(out.shape[0], -1).T
 
@@ -34,7 +34,7 @@ def value_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> np
     """
     n, rows = targets.shape[1], np.arange(sources.shape[1])
     out = np.zeros((kernel.n_components("gradient"), n * rows.size))
-    gather_loops(kernel.name, "gradient").points_to_points(
+    gather_loops(kernel, "gradient").points_to_points(
         n * np.append(rows, rows.size),
         np.ascontiguousarray(np.tile(targets, rows.size), np.float64),
         np.append(rows, rows.size),
@@ -42,6 +42,7 @@ def value_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> np
         rows + 1,
         np.ascontiguousarray(sources, np.float64),
         np.ones((kernel.n_charge, rows.size)),
+        kernel.constants,
         out,
     )
     return out.reshape(-1, rows.size, n).transpose(0, 2, 1)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.plan.work import PointsToPoints
 
 
-def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, threads: int = 1) -> np.ndarray:
+def near(work: PointsToPoints, charges: np.ndarray, kernel: Kernel, output: str, threads: int = 1) -> np.ndarray:
     """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
-    out = np.zeros((KERNELS[kernel].n_components(output), work.targets.shape[1]))
+    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, charges[:, work.charge_rows])
     if work.both is None:
-        loops.points_to_points(work.target_ptr, work.targets, *lists, out, threads=threads)
+        loops.points_to_points(work.target_ptr, work.targets, *lists, kernel.constants, out, threads=threads)
     else:
         loops.points_to_points_both(
             work.both.block_ptr,
@@ -24,6 +24,7 @@ def near(work: PointsToPoints, charges: np.ndarray, kernel: str, output: str, th
             *lists,
             work.both.ptr,
             work.both.idx,
+            kernel.constants,
             out,
             threads=threads,
         )

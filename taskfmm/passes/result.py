@@ -20,11 +20,6 @@ def _scatter(columns, rows, values, out):
             out[c, rows[i]] += values[c, columns[i]]
 
 
-def components(kernel: Kernel, output: str) -> slice:
-    """Which components of a value belong to an output."""
-    return slice(kernel.n_potential, None) if output == "gradient" else slice(kernel.n_potential)
-
-
 def exponent(charges: np.ndarray) -> int:
     """The power of two just above the largest magnitude; 0 if there is none, or one that is not finite.
 
@@ -42,8 +37,8 @@ def normalized(charges: np.ndarray, exponent: int) -> np.ndarray:
 
 def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, exponent: int = 0) -> np.ndarray:
     """Scaled components [n_components, n] of one output in the caller's units: [n], or [n, 3] for a gradient."""
-    # degree of the kernel, one less for its derivative; all powers of two at once, as one alone may be 1e300
-    powers = exponent + ((output == "gradient") - (kernel.degree or 0)) * (math.frexp(scale)[1] - 1)
+    # degree of the kernel, one less for each derivative; all powers of two at once, as one alone may be 1e300
+    powers = exponent + (kernel.derivative(output) - (kernel.degree or 0)) * (math.frexp(scale)[1] - 1)
     found = np.ldexp(rows * kernel.factor, powers)
     return found.T.copy() if len(rows) > 1 else found[0]
 
@@ -67,9 +62,8 @@ def collect(
     -------
     [n] for a scalar potential, [n, 3] for its gradient
     """
-    wanted = components(kernel, output)
-    n_rows = kernel.n_potential * (3 if output == "gradient" else 1)
-    out = np.zeros((n_rows, chunk.end - chunk.begin))
+    wanted = kernel.rows(output)
+    out = np.zeros((wanted.stop - wanted.start, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
         _scatter(part.columns, part.rows, array[wanted], out)
     return in_units(out, kernel, output, scale, exponent).astype(dtype, copy=False)

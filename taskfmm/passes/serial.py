@@ -24,7 +24,6 @@ def evaluate(
     -------
     list of float64 [n_components, n_targets of the task], in the order of the plan's L2P works, then near works
     """
-    name = kernel.name
     multipoles: list[list[np.ndarray]] = [[] for _ in plan.far]
     locals_: list[list[np.ndarray]] = [[] for _ in plan.far]
 
@@ -36,7 +35,7 @@ def evaluate(
     for level in reversed(levels):
         at = operators.at(level)
         for shard in plan.far[level]:
-            multipole = source.p2m(shard.p2m, charges, name, at, threads) if shard.p2m else None
+            multipole = source.p2m(shard.p2m, charges, kernel, at, threads) if shard.p2m else None
             if shard.m2m:
                 multipole = source.m2m(shard.m2m, multipole, read(multipoles, shard.m2m.halo), at, threads)
             multipoles[level].append(np.zeros((shard.n_boxes, at.rank)) if multipole is None else multipole)
@@ -49,7 +48,7 @@ def evaluate(
             if shard.m2l:
                 parts.append(transfer.m2l(shard.m2l, read(multipoles, shard.m2l.halo), at, threads))
             if shard.p2l:
-                parts.append(transfer.p2l(shard.p2l, charges, name, at, threads))
+                parts.append(transfer.p2l(shard.p2l, charges, kernel, at, threads))
             parents = read(locals_, shard.l2l.halo) if shard.l2l else []
             shape = (shard.n_boxes, at.rank)
             locals_[level].append(target.l2l(shard.l2l, parents, parts, shape, at, threads))
@@ -60,14 +59,14 @@ def evaluate(
         at = operators.at(level)
         for shard in plan.far[level]:
             if shard.l2p:
-                far = target.l2p(shard.l2p, [locals_[level][shard.number]], name, at, output, threads)
+                far = target.l2p(shard.l2p, [locals_[level][shard.number]], kernel, at, output, threads)
                 if shard.m2p:
                     finer = operators.at(level + 1)
                     far += target.m2p(
-                        shard.m2p, read(multipoles, shard.m2p.halo), name, finer, output, threads
+                        shard.m2p, read(multipoles, shard.m2p.halo), kernel, finer, output, threads
                     )
                 values.append(far)
-    return values + [near_field.near(work, charges, name, output, threads) for work in plan.near]
+    return values + [near_field.near(work, charges, kernel, output, threads) for work in plan.near]
 
 
 def run(

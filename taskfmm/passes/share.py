@@ -17,7 +17,7 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many
-from taskfmm.passes.result import components, exponent, normalized
+from taskfmm.passes.result import exponent, normalized
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
 from taskfmm.plan.plan import Plan
 from taskfmm.tree.octree import Octree
@@ -155,9 +155,9 @@ class _Outputs:
         values = np.zeros((self.kernel.n_components(output), rows.size))
         targets, own = np.ascontiguousarray(self.plan.tree.targets[:, rows]), np.arange(rows.size + 1)
         begin, end = np.zeros(rows.size, np.int64), np.full(rows.size, self.charges.size)
-        add = gather_loops(self.kernel.name, output).points_to_points
-        add(own, targets, own, begin, end, self.plan.tree.sources, self.charges[None], values)
-        return (values[components(self.kernel, output)] ** 2).sum(axis=0)
+        add = gather_loops(self.kernel, output).points_to_points
+        add(own, targets, own, begin, end, self.plan.tree.sources, self.charges[None], self.kernel.constants, values)
+        return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
@@ -167,10 +167,10 @@ class _Outputs:
         at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
         values = np.zeros((self.kernel.n_components(output), rows.size))
         targets, own = np.ascontiguousarray(tree.targets[:, rows]), np.arange(rows.size + 1)
-        add = gather_loops(self.kernel.name, output).points_to_points
+        add = gather_loops(self.kernel, output).points_to_points
         ptr, near = _entries(lists.u, at)
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
-        add(own, targets, ptr, begin, end, tree.sources, self.charges[None], values)
+        add(own, targets, ptr, begin, end, tree.sources, self.charges[None], self.kernel.constants, values)
         targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
         columns = ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1))
         points = [
@@ -182,9 +182,9 @@ class _Outputs:
             for csr in reached:
                 ptr, far = _entries(csr, at)
                 for place, charge in points:
-                    add(own, targets, ptr, far, far + 1, place, charge, values)
+                    add(own, targets, ptr, far, far + 1, place, charge, self.kernel.constants, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
-        return (values[components(self.kernel, output)] ** 2).sum(axis=0)
+        return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 
 
 def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

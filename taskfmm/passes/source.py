@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskfmm.kernels import KERNELS, spread_loops
+from taskfmm.kernels import Kernel, spread_loops
 from taskfmm.operators.expansions import Expansions
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
@@ -14,10 +14,10 @@ from taskfmm.plan.work import PointsToSurfaces, Translation
 
 
 def check_potentials(
-    work: PointsToSurfaces, surface: np.ndarray, charges: np.ndarray, kernel: str, threads: int
+    work: PointsToSurfaces, surface: np.ndarray, charges: np.ndarray, kernel: Kernel, threads: int
 ) -> np.ndarray:
     """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the boxes' units."""
-    out = np.zeros((work.rows.size, KERNELS[kernel].n_potential, surface.shape[1]))
+    out = np.zeros((work.rows.size, kernel.n_potential, surface.shape[1]))
     spread_loops(kernel).points_to_surfaces(
         surface,
         work.hi,
@@ -28,6 +28,7 @@ def check_potentials(
         work.end,
         work.points,
         charges[:, work.charge_rows],
+        kernel.constants,
         out,
         threads=threads,
     )
@@ -35,7 +36,7 @@ def check_potentials(
 
 
 def p2m(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: str, operators: Expansions, threads: int = 1
+    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Expansions, threads: int = 1
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 

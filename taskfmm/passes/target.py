@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.expansions import Expansions
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
@@ -45,12 +45,11 @@ def _values(
     work: SurfacesToPoints,
     surface: np.ndarray,
     density: np.ndarray,
-    kernel: str,
+    kernel: Kernel,
     output: str,
     threads: int,
 ) -> np.ndarray:
-    facts = KERNELS[kernel]
-    out = np.zeros((facts.n_components(output), work.targets.shape[1]))
+    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     gather_loops(kernel, output).surfaces_to_points(
         surface,
         work.ratio,
@@ -63,20 +62,21 @@ def _values(
         work.idx,
         work.box_hi,
         work.box_lo,
-        density.reshape(density.shape[0], facts.n_charge, -1),
+        density.reshape(density.shape[0], kernel.n_charge, -1),
+        kernel.constants,
         out,
         threads=threads,
     )
-    degree = facts.degree or 0
-    out[: facts.n_potential] *= work.half_width**degree
-    out[facts.n_potential :] *= work.half_width ** (degree - 1)
+    degree = kernel.degree or 0
+    out[: kernel.n_potential] *= work.half_width**degree
+    out[kernel.n_potential :] *= work.half_width ** (degree - 1)
     return out
 
 
 def l2p(
     work: SurfacesToPoints,
     local: Sequence[np.ndarray],
-    kernel: str,
+    kernel: Kernel,
     operators: Expansions,
     output: str,
     threads: int = 1,
@@ -89,7 +89,7 @@ def l2p(
 def m2p(
     work: SurfacesToPoints,
     multipoles: Sequence[np.ndarray],
-    kernel: str,
+    kernel: Kernel,
     operators: Expansions,
     output: str,
     threads: int = 1,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from taskfmm.kernels import Kernel
 from taskfmm.operators.expansions import Expansions
 from taskfmm.passes.halo import pull
 from taskfmm.passes.siblings import translate_siblings
@@ -37,7 +38,7 @@ def m2l(
 
 
 def p2l(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: str, operators: Expansions, threads: int = 1
+    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Expansions, threads: int = 1
 ) -> np.ndarray:
     """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
     out = np.zeros((work.n_rows, operators.rank))

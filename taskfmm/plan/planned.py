@@ -94,7 +94,7 @@ class Planned:
         if self.plan is not None and self.plan.is_direct:
             return Operators(())
         name = self.name_brought(accuracy)
-        return self.brought[name] if name else load(self.asked.kernel.name, accuracy)
+        return self.brought[name] if name else load(self.asked.kernel, accuracy)
 
     def name_brought(self, accuracy: Accuracy) -> str | None:
         """The name of those that came with the plan, if they are of this accuracy."""
@@ -102,7 +102,7 @@ class Planned:
 
     def least_to_load(self, accuracy: Accuracy) -> tuple[int, int]:
         """Bytes that `operators` will add to this process, at least, and at its peak."""
-        return (0, 0) if self.name_brought(accuracy) else least_to_load(self.asked.kernel.name, accuracy)
+        return (0, 0) if self.name_brought(accuracy) else least_to_load(self.asked.kernel, accuracy)
 
     @property
     def crowded(self) -> int:
@@ -138,7 +138,7 @@ def make(
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets)
-    operators = load(asked.kernel.name, accuracy).at(0)
+    operators = load(asked.kernel, accuracy).at(0)
     leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
     if leaf_size is None:
         return _summed_directly(asked, sources, targets)
