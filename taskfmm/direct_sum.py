@@ -80,9 +80,7 @@ def direct(
             refuse_unresolved(at_sources, None if targets is None else at_targets, scale)
         y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
         _sum(facts, mode, y, x, normalized(q, power)[None, :], values)
-    found = {
-        output: in_units(values[facts.rows(output)], facts, output, scale, power) for output in wanted
-    }
+    found = {output: in_units(values[facts.rows(output)], facts, output, scale, power) for output in wanted}
     return found["potential"] if outputs is None else found
 
 
@@ -108,7 +106,12 @@ def sampled_error(
 
 
 def _sum(
-    kernel: Kernel, mode: str, sources: np.ndarray, targets: np.ndarray, charges: np.ndarray, values: np.ndarray
+    kernel: Kernel,
+    mode: str,
+    sources: np.ndarray,
+    targets: np.ndarray,
+    charges: np.ndarray,
+    values: np.ndarray,
 ) -> None:
     n = targets.shape[1]
     target_ptr = np.append(np.arange(0, n, BLOCK), n)

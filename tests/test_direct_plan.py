@@ -15,6 +15,7 @@ import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.explain import facts
 from taskfmm.graph.effort import n_bytes
+from taskfmm.kernels import KERNELS
 from taskfmm.operators import levels, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.passes import serial
@@ -156,7 +157,7 @@ def test_a_file_of_a_direct_sum_holds_no_operators(tmp_path):
     assert not held.operators
     forged = held.__class__(
         **{name: getattr(held, name) for name in held.__slots__}
-        | {"operators": {"potential": levels.load("laplace", Accuracy(3, 1e-3, 1e-3))}}
+        | {"operators": {"potential": levels.load(KERNELS["laplace"], Accuracy(3, 1e-3, 1e-3))}}
     )
     saved.save(tmp_path / "plan.h5", forged)
     with pytest.raises(InputError, match="operators: of other outputs"):

@@ -13,7 +13,7 @@ import pytest
 
 import taskfmm
 from taskfmm.jit import OPTIONS, Loop, loop
-from taskfmm.kernels import gather_loops
+from taskfmm.kernels import KERNELS, gather_loops
 
 
 @loop
@@ -61,7 +61,7 @@ def test_options_are_those_that_vectorise():
 def test_names_differ_by_module_and_form():
     names = {
         f.py_func.__qualname__
-        for kernel in ("laplace", "one")
+        for kernel in (KERNELS["laplace"], KERNELS["one"])
         for output in ("potential", "gradient")
         for body in ("points_to_points", "surfaces_to_points")
         for f in (

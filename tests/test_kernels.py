@@ -12,16 +12,16 @@ from boxes import FOUR_PI, exact, l2_error
 from numba.core.dispatcher import Dispatcher
 
 from taskfmm.jit import Loop
-from taskfmm.kernels import KERNELS, MODULES, gather_loops, instances, spread_loops
+from taskfmm.kernels import KERNELS, gather_loops, instances, laplace, spread_loops
 from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.operators.matrix import kernel_matrix
 
 
 def one_point(kernel: str, output: str, at: np.ndarray, sources: np.ndarray, charges: np.ndarray):
-    """The pair function itself, at one target that is column 1 of two."""
+    """The sum over pairs itself, at one target that is column 1 of two."""
     facts = KERNELS[kernel]
     out = np.full((facts.n_components(output), 2), 0.5)
-    getattr(MODULES[kernel], output)(*at, *sources, charges[None], out, 1)
+    gather_loops(facts, output).gather(*at, *sources, charges[None], out, 1, facts.constants)
     assert (out[:, 0] == 0.5).all()
     return out[:, 1] - 0.5
 
@@ -105,9 +105,9 @@ def test_facts_agree_with_the_formulas():
 
 
 def test_loops_are_made_once_and_apart():
-    assert gather_loops("laplace", "potential") is gather_loops("laplace", "potential")
-    made = [gather_loops(k, o) for k in KERNELS for o in ("potential", "gradient")]
-    made += [spread_loops(k) for k in KERNELS]
+    assert gather_loops(KERNELS["laplace"], "potential") is gather_loops(KERNELS["laplace"], "potential")
+    made = [gather_loops(k, o) for k in KERNELS.values() for o in ("potential", "gradient")]
+    made += [spread_loops(k) for k in KERNELS.values()]
     assert len({module.__name__ for module in made}) == len(made) == 6
     names = [m.points_to_points.serial.py_func.__qualname__ for m in made[:4]]
     assert len(set(names)) == 4  # Numba's disk cache goes by this name
@@ -115,14 +115,12 @@ def test_loops_are_made_once_and_apart():
 
 def test_an_edited_formula_gets_loops_of_its_own(tmp_path):
     """Numba's cache does not notice that what a loop calls has changed, as after an upgrade: the name must."""
-    kept = MODULES["laplace"]
+    kept = laplace
     path = tmp_path / "laplace.py"
     path.write_text(Path(kept.__file__).read_text() + "# edited\n")
     edited = ModuleType(kept.__name__)
-    edited.__file__ = str(path)
-    names = {
-        instances._instantiate("spread_loops", m, "test", spread=kept.spread).__name__ for m in (kept, edited)
-    }
+    edited.__file__, edited.charge = str(path), kept.charge
+    names = {instances.instantiate("spread_loops", m, (("charge", 1),), 1).__name__ for m in (kept, edited)}
     assert len(names) == 2
 
 
@@ -138,8 +136,8 @@ def test_threads_do_not_change_the_loops(cloud, output):
     results = []
     for threads in (1, 2):
         out = np.zeros((KERNELS["laplace"].n_components(output), 200))
-        gather_loops("laplace", output).points_to_points(
-            target_ptr, targets, ptr, begin, end, sources, charges, out, threads=threads
+        gather_loops(KERNELS["laplace"], output).points_to_points(
+            target_ptr, targets, ptr, begin, end, sources, charges, np.empty(0), out, threads=threads
         )
         results.append(out)
     np.testing.assert_array_equal(*results)
@@ -148,8 +146,8 @@ def test_threads_do_not_change_the_loops(cloud, output):
 
 def test_no_two_dispatchers_share_a_cache_entry():
     """Every compiled function of every instance, helpers too: Numba's cache goes by file, name and line alone."""
-    instances = [gather_loops(k, o) for k in KERNELS for o in ("potential", "gradient")]
-    instances += [spread_loops(k) for k in KERNELS]
+    instances = [gather_loops(k, o) for k in KERNELS.values() for o in ("potential", "gradient")]
+    instances += [spread_loops(k) for k in KERNELS.values()]
     seen = {}
     for module in instances:
         for item in vars(module).values():
@@ -168,11 +166,13 @@ def test_no_two_dispatchers_share_a_cache_entry():
 def test_two_sided_formulas_are_two_one_sided_ones(kernel, output, cloud):
     """One source and all others, both ways; the point itself among them adds nothing, or one where it counts."""
     points, charges = cloud
-    n_rows = KERNELS[kernel].n_components(output)
+    facts = KERNELS[kernel]
+    n_rows = facts.n_components(output)
+    both = gather_loops(facts, output).gather_both
     own = np.array([[0.0, 1.7]])
     for at in (np.array([0.3, 1.7, -0.2]), points[:, 5].copy()):
         out, back = np.zeros((n_rows, 2)), np.zeros((n_rows, charges.size))
-        getattr(MODULES[kernel], f"{output}_both")(*at, own, *points, charges[None], out, 1, back)
+        both(*at, own, *points, charges[None], out, 1, back, facts.constants)
         here = one_point(kernel, output, at, points, charges)
         np.testing.assert_allclose(out[:, 1], here, rtol=0, atol=ROUNDING * np.abs(here).max())
         source = at[:, None].copy()

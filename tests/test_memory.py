@@ -83,7 +83,7 @@ def cold(monkeypatch, tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
     chosen = replace(accuracy.of_order(order), m2l_dtype=dtype)
-    found = n_bytes(levels.load("laplace", chosen))
+    found = n_bytes(levels.load(KERNELS["laplace"], chosen))
     assert 0.5 * found < size.least_bytes(chosen) <= found
 
 
@@ -123,12 +123,12 @@ def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_pat
 
 def test_operators_in_memory_are_not_counted_again():
     chosen = accuracy.of_order(5)
-    held = levels.load("laplace", chosen)
-    assert levels.least_to_load("laplace", chosen) == (0, 0)
+    held = levels.load(KERNELS["laplace"], chosen)
+    assert levels.least_to_load(KERNELS["laplace"], chosen) == (0, 0)
     levels._load.cache_clear()
     del held
     gc.collect()
-    assert min(levels.least_to_load("laplace", chosen)) > 0
+    assert min(levels.least_to_load(KERNELS["laplace"], chosen)) > 0
 
 
 def test_an_evaluation_is_refused_with_the_numbers(cube):

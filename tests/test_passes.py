@@ -20,7 +20,7 @@ RANK_SEED = 2830943
 
 @pytest.fixture
 def at(fmm):
-    return load("laplace", fmm.accuracy("potential")).at(0)
+    return load(KERNELS["laplace"], fmm.accuracy("potential")).at(0)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def runs_of(fmm, at, charges, output):
         for operator in ("p2m", "p2l"):
             if work := getattr(shard, operator):
                 module = source if operator == "p2m" else transfer
-                run = lambda q, w=work, m=module, o=operator: getattr(m, o)(w, q, "laplace", at)  # noqa: E731
+                run = lambda q, w=work, m=module, o=operator: getattr(m, o)(w, q, KERNELS["laplace"], at)  # noqa: E731
                 yield operator, run, charges, poison(charges, work.charge_rows)
         if shard.m2m:
             yield (
@@ -77,10 +77,10 @@ def runs_of(fmm, at, charges, output):
             yield "l2l", run, *expansions(fmm, shard.l2l.halo, at.rank)
         for operator in ("m2p", "l2p"):
             if work := getattr(shard, operator):
-                run = lambda e, w=work, o=operator: getattr(target, o)(w, e, "laplace", at, output)  # noqa: E731
+                run = lambda e, w=work, o=operator: getattr(target, o)(w, e, KERNELS["laplace"], at, output)  # noqa: E731
                 yield operator, run, *expansions(fmm, work.halo, at.rank)
     for work in fmm.plan.near:
-        run = lambda q, w=work: near.near(w, q, "laplace", output)  # noqa: E731
+        run = lambda q, w=work: near.near(w, q, KERNELS["laplace"], output)  # noqa: E731
         yield "near", run, charges, poison(charges, work.charge_rows)
 
 
@@ -113,7 +113,7 @@ def test_nothing_outside_the_halo_is_read_anywhere(name, relation, small_shards)
     sources, targets = sources_and_targets(name, relation, 6000, rng)
     fmm = taskfmm.Fmm(sources, targets, order=3, leaf_size=20)
     q = rng.uniform(-1, 1, len(sources))[fmm.plan.tree.source_order][None, :]
-    at = load("laplace", fmm.accuracy("potential")).at(0)
+    at = load(KERNELS["laplace"], fmm.accuracy("potential")).at(0)
     assert assert_nothing_outside_the_halo_is_read(fmm, at, q, "gradient")
 
 
@@ -140,10 +140,12 @@ def test_pull_copies_rows_in_order():
 def test_threads_do_not_change_a_pass(fmm, at, sorted_charges):
     plan = fmm.plan
     shard = max((s for level in plan.far for s in level if s.p2m), key=lambda s: s.n_boxes)
-    one, two = (source.p2m(shard.p2m, sorted_charges, "laplace", at, threads) for threads in (1, 2))
+    one, two = (source.p2m(shard.p2m, sorted_charges, KERNELS["laplace"], at, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
     work = plan.near[0]
-    one, two = (near.near(work, sorted_charges, "laplace", "gradient", threads) for threads in (1, 2))
+    one, two = (
+        near.near(work, sorted_charges, KERNELS["laplace"], "gradient", threads) for threads in (1, 2)
+    )
     np.testing.assert_array_equal(one, two)
 
 

@@ -9,6 +9,7 @@ import pytest
 from boxes import family_entries
 
 from taskfmm.csr import Csr
+from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, runs
@@ -256,7 +257,7 @@ def test_the_plan_does_not_depend_on_the_cut(monkeypatch):
     """One shard a level or many: the same entries."""
     points = DISTRIBUTIONS["plummer"](3000, np.random.default_rng(7190063))
     tree = octree.build(points, None, 25)
-    operators = load("laplace", accuracy.of_order(3)).at(0)
+    operators = load(KERNELS["laplace"], accuracy.of_order(3)).at(0)
     interactions = lists.build(tree)
     few = plan.build(tree, interactions, operators)
     monkeypatch.setattr(cost, "SHORTEST", 1e-5)

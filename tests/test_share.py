@@ -48,7 +48,7 @@ CLOUDS = {name: rest for name, *rest in clouds()}
 
 @pytest.fixture(scope="module")
 def built():
-    return taskfmm.operators.levels.load("laplace", ROW.accuracy)
+    return taskfmm.operators.levels.load(KERNELS["laplace"], ROW.accuracy)
 
 
 @pytest.mark.parametrize("name", CLOUDS)

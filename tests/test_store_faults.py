@@ -196,8 +196,8 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, levels
 import hashlib, numpy as np
 chosen = accuracy.choose(KERNELS["laplace"], 1e-2, "potential", np.dtype(float), None)
-found = levels.load("laplace", chosen).at(0)
-levels.load("laplace", chosen)
+found = levels.load(KERNELS["laplace"], chosen).at(0)
+levels.load(KERNELS["laplace"], chosen)
 print(hashlib.sha256(found.m2l.right.tobytes() + found.m2l.left.tobytes()).hexdigest())
 """
 

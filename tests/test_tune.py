@@ -20,7 +20,8 @@ MANY = Known(many=True)
 
 def operators(eps: float):
     return load(
-        "laplace", accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float), cases=(MANY,))
+        KERNELS["laplace"],
+        accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float), cases=(MANY,)),
     ).at(0)
 
 

@@ -47,12 +47,14 @@ def test_the_table_holds_the_yardstick(order, cut):
 def through_the_passes(built, place: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Errors of one source at a place of the unit box by the functions that an evaluation runs, over all V boxes."""
     found, exact = [], []
-    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), "laplace", built)
+    multipole = source.p2m(
+        onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), KERNELS["laplace"], built
+    )
     for offset in symmetry.offsets()[symmetry.is_far()]:
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
         at = center[:, None] + targets
-        found.append(target.l2p(from_surface(center, 1.0, at, center), [local], "laplace", built, "gradient"))
+        found.append(target.l2p(from_surface(center, 1.0, at, center), [local], LAPLACE, built, "gradient"))
         exact.append(value_matrix(LAPLACE, at, place[:, None])[..., 0])
     found, exact = np.concatenate(found, axis=1), np.concatenate(exact, axis=1)
     return {"potential": l2_error(found[0], exact[0]), "gradient": l2_error(found[1:], exact[1:])}

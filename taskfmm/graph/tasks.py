@@ -58,7 +58,12 @@ def p2m(
 
 
 def m2m(
-    level: int, work: Translation, own: np.ndarray | None, children: Arrays, kernel: Kernel, accuracy: Accuracy
+    level: int,
+    work: Translation,
+    own: np.ndarray | None,
+    children: Arrays,
+    kernel: Kernel,
+    accuracy: Accuracy,
 ) -> np.ndarray:
     with budget() as threads:
         return source.m2m(fetch(work), own, children, _at(kernel, accuracy, level), threads)

@@ -112,7 +112,20 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
 
 @loop
 def surfaces_to_points(
-    surface, ratio, target_ptr, targets, hi, lo, inverse_width, ptr, idx, box_hi, box_lo, density, parameters, out
+    surface,
+    ratio,
+    target_ptr,
+    targets,
+    hi,
+    lo,
+    inverse_width,
+    ptr,
+    idx,
+    box_hi,
+    box_lo,
+    density,
+    parameters,
+    out,
 ):
     """Potentials at the points of boxes, from densities on surfaces: the second half of L2P and of M2P.
 

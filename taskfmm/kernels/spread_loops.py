@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     def spread(*numbers: object) -> None: ...
 
 
-
 @loop
 def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, charges, parameters, out):
     """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.

@@ -8,7 +8,9 @@ from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.plan.work import PointsToPoints
 
 
-def near(work: PointsToPoints, charges: np.ndarray, kernel: Kernel, output: str, threads: int = 1) -> np.ndarray:
+def near(
+    work: PointsToPoints, charges: np.ndarray, kernel: Kernel, output: str, threads: int = 1
+) -> np.ndarray:
     """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)

@@ -156,7 +156,17 @@ class _Outputs:
         targets, own = np.ascontiguousarray(self.plan.tree.targets[:, rows]), np.arange(rows.size + 1)
         begin, end = np.zeros(rows.size, np.int64), np.full(rows.size, self.charges.size)
         add = gather_loops(self.kernel, output).points_to_points
-        add(own, targets, own, begin, end, self.plan.tree.sources, self.charges[None], self.kernel.constants, values)
+        add(
+            own,
+            targets,
+            own,
+            begin,
+            end,
+            self.plan.tree.sources,
+            self.charges[None],
+            self.kernel.constants,
+            values,
+        )
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
