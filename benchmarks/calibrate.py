@@ -20,7 +20,7 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, expansions, yardstick
 from taskfmm.operators.accuracy import Accuracy
 
-COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", "potential", "gradient", "filled", "smooth")
+COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", "potential", "gradient", "filled", "faces", "smooth")
 TABLES = Path(accuracy.__file__).with_name("calibration")
 
 LOW = (10.0, 5.0, 3.0, 2.0, 1.0, 0.3)
@@ -53,6 +53,7 @@ def measure(kernel: str, chosen: Accuracy) -> dict[str, Any]:
         "potential": f"{found.potential:.3g}",
         "gradient": f"{found.gradient:.3g}",
         "filled": f"{found.filled:.3g}",
+        "faces": f"{found.faces:.3g}",
         "smooth": f"{found.smooth:.3g}",
     }
 

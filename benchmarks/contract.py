@@ -38,6 +38,10 @@ WASTE = 30.0
 SMALL, LEAVES = 10_000, 50
 """Up to so many points leaves have this size: the library would rather sum over all pairs, which is exact."""
 
+LARGEST = 200
+"""Errors are measured at so many targets with the largest values, too. Where one charge outweighs all others, a few
+targets beside it have most of the norm, and a random sample of thousands would miss them."""
+
 SEPARATE = {"among": 0.0, "beside": 1.5, "far": 30.0}
 """Other targets than the sources, a third as many, and how many widths of the cloud they are moved."""
 
@@ -100,28 +104,53 @@ def measure(case: Case, kernel: str, n_check: int, seed: int) -> Iterator[dict[s
             continue
         assert plan is not None
         at = points if targets is None else targets
-        rows = rng.choice(len(at), min(len(at), n_check), replace=False)
-        exact = taskfmm.direct(points, q, at[rows], kernel, outputs=OUTPUTS)
+        found: dict[str, tuple[np.ndarray, float]] = {}
         for output in OUTPUTS:
             here = {**row, "output": output, "leaf_size": plan.leaf_size, "far": has_far_field(plan)}
             try:
                 started = time.process_time()
-                found = plan.evaluate(q, output)[output].compute()[rows]
-                seconds = time.process_time() - started
+                values = plan.evaluate(q, output)[output].compute()
+                found[output] = values, time.process_time() - started
             except AccuracyError as error:
                 yield {**here, "refused": str(error)}
-                continue
-            size = float(np.linalg.norm(exact[output]))
-            wrong = float(np.linalg.norm(found - np.asarray(exact[output])))
+        rows, weight = sample([values for values, _ in found.values()], n_check, rng)
+        exact = taskfmm.direct(points, q, at[rows], kernel, outputs=OUTPUTS)
+        for output, (values, seconds) in found.items():
+            size = norm(np.asarray(exact[output]), weight)
+            wrong = norm(values[rows] - np.asarray(exact[output]), weight)
             chosen = plan.accuracy(output, q)
             yield {
-                **here,
+                **row,
+                "output": output,
+                "leaf_size": plan.leaf_size,
+                "far": has_far_field(plan),
                 "error": wrong / size if wrong else 0.0,
                 "seconds": round(seconds, 4),
                 "order": chosen.order,
                 "cut": chosen.m2l_tol,
                 "m2l_dtype": chosen.m2l_dtype,
             }
+
+
+def sample(outputs: list[np.ndarray], n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Targets with the `LARGEST` values, each for itself, and ``n`` random others, each for as many as it stands for.
+
+    Returns
+    -------
+    rows : int64 [m]; weight : float64 [m]
+    """
+    n_targets = len(outputs[0]) if outputs else 0
+    size = [np.abs(values.reshape(n_targets, -1)).max(axis=1) for values in outputs]
+    large = np.unique([np.argsort(values)[-LARGEST:] for values in size])
+    others = np.setdiff1d(np.arange(n_targets), large)
+    drawn = rng.choice(others, min(others.size, n), replace=False)
+    each = others.size / max(1, drawn.size)
+    return np.r_[large, drawn].astype(np.int64), np.r_[np.ones(large.size), np.full(drawn.size, each)]
+
+
+def norm(values: np.ndarray, weight: np.ndarray) -> float:
+    """The l2 norm over all targets, by a sample of them."""
+    return float(np.sqrt(weight @ (values.reshape(len(weight), -1) ** 2).sum(axis=1)))
 
 
 def has_far_field(fmm: taskfmm.Fmm) -> bool:

@@ -21,7 +21,20 @@ import click
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("taskfmm", "tests", "benchmarks", "pyproject.toml", "README.md")
+COPIED = (
+    "taskfmm",
+    "tests",
+    "benchmarks",
+    "docs",
+    "scheduler_configs",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "LICENSE",
+)
+"""All that a test reads. What is missing here fails a test in every copy, and each bug would seem to be noticed."""
+
 LONGEST = 3600
 """Seconds after which a suite hangs: noticed, too."""
 

@@ -9,6 +9,7 @@ points is needed, so it serves every kernel, output and level alike.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +43,12 @@ OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 class Yardstick:
     """Errors of one set of operators.
 
-    potential : relative l2 error of the worst source, at targets on edges and corners
-    gradient : the same of the gradient at targets on faces: those on edges err more, but no cloud has most of its
-        points there
-    filled : of the potential at targets that fill the boxes
+    potential : relative l2 error of the worst source, at targets all around it that lie on edges and corners of
+        boxes, or at targets that fill a box in the worst direction from it
+    gradient : the same of the gradient, where the targets all around lie on faces: those on edges err more, but no
+        cloud has most of its points there
+    filled : of the potential, at targets that fill the boxes all around
+    faces : of the gradient, at targets on the faces of the boxes all around
     smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
         half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
     """
@@ -53,6 +56,7 @@ class Yardstick:
     potential: float
     gradient: float
     filled: float
+    faces: float
     smooth: float
 
 
@@ -61,11 +65,15 @@ def measure(kernel: Kernel, operators: Expansions) -> Yardstick:
     corners = [_Chain(kernel, operators, _grid(line)) for line in CORNERS]
     faces = _Chain(kernel, operators, _faces(FILLING))
     filling = _Chain(kernel, operators, _grid(FILLING))
+    around = [way for chain in corners for way in chain.ways()]
+    on_faces = max(way["gradient"] for way in faces.ways())
+    one_way = filling.worst_direction()
     return Yardstick(
-        max(way["potential"] for chain in corners for way in chain.ways()),
-        max(way["gradient"] for way in faces.ways()),
-        max(way["potential"] for way in filling.ways()),
-        filling.smooth(),
+        potential=max(one_way["potential"], *(way["potential"] for way in around)),
+        gradient=max(one_way["gradient"], on_faces),
+        filled=max(way["potential"] for way in filling.ways()),
+        faces=on_faces,
+        smooth=filling.smooth(),
     )
 
 
@@ -103,13 +111,28 @@ class _Chain:
 
     def m2l(self, descend: bool) -> dict[str, float]:
         """By the V list: between leaves, or through the parents of source and target."""
+        errors = _Errors(self.kernel)
+        for found, exact in self._by_direction(descend):
+            errors.add(found, exact)
+        return errors.worst()
+
+    def worst_direction(self) -> dict[str, float]:
+        """By the V list to targets in a single box, the worst for each output."""
+        worst = dict.fromkeys(OUTPUTS, 0.0)
+        for found, exact in self._by_direction(descend=True):
+            errors = _Errors(self.kernel)
+            errors.add(found, exact)
+            worst = {output: max(worst[output], error) for output, error in errors.worst().items()}
+        return worst
+
+    def _by_direction(self, descend: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What arrives in each box of a V list, and what should: values [n_components, n_targets, n_sources]."""
         at, shift, half = self.operators, np.zeros((3, 1)), 1.0
         multipole = self._multipole()
         if descend:
             half, shift = 0.5, surface.octant_centers()[7][:, None]
             multipole = multipole @ at.m2m[7]
         sources = shift + half * self.sources
-        errors = _Errors(self.kernel)
         for offset in symmetry.offsets()[symmetry.is_far()]:
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
@@ -117,8 +140,7 @@ class _Chain:
             if descend:
                 local = local @ at.l2l[int((offset < 0) @ [4, 2, 1])]
             targets = 2.0 * offset[:, None] + toward + half * self.targets
-            errors.add(self._at_targets(local, half), value_matrix(self.kernel, targets, sources))
-        return errors.worst()
+            yield self._at_targets(local, half), value_matrix(self.kernel, targets, sources)
 
     def m2p(self) -> dict[str, float]:
         """By the W list: multipoles at the targets of leaves twice as wide."""
