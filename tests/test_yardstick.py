@@ -48,9 +48,7 @@ def test_the_table_holds_the_yardstick(order, cut):
 def through_the_passes(built, place: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Errors of one source at a place of the unit box by the functions that an evaluation runs, over all V boxes."""
     found, exact = [], []
-    multipole = source.p2m(
-        onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), KERNELS["laplace"], built
-    )
+    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), LAPLACE, built)
     for offset in symmetry.offsets()[symmetry.is_far()]:
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
@@ -85,13 +83,13 @@ def test_a_cloud_in_one_direction_errs_more_than_clouds_all_around():
     rng = np.random.default_rng(43)
     built, row = operators(4, 3e-4), shipped(4, 3e-4)
     targets = rng.uniform(-1, 1, (3, 200))
-    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, np.ones((3, 1))), np.ones((1, 1)), "laplace", built)
+    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, np.ones((3, 1))), np.ones((1, 1)), LAPLACE, built)
     found, exact = [], []
     for offset in symmetry.offsets()[symmetry.is_far()]:
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
         at = center[:, None] + targets
-        found.append(target.l2p(from_surface(center, 1.0, at, center), [local], "laplace", built, "gradient"))
+        found.append(target.l2p(from_surface(center, 1.0, at, center), [local], LAPLACE, built, "gradient"))
         exact.append(value_matrix(LAPLACE, at, np.ones((3, 1)))[..., 0])
     for output, rows in (("potential", slice(1)), ("gradient", slice(1, None))):
         worst = max(l2_error(f[rows], e[rows]) for f, e in zip(found, exact, strict=True))

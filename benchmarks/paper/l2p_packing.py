@@ -86,13 +86,23 @@ def calls(cloud: dict[str, Any], order: int, rng: np.random.Generator) -> dict[s
 
     def run_unpacked(loop: Callable[..., None], surface_points: np.ndarray) -> np.ndarray:
         out = np.zeros((1, n))
-        loop(surface_points, ptr, by_leaf, cloud["points"], cloud["centers"], half_width, density, out)
+        loop(
+            surface_points,
+            ptr,
+            by_leaf,
+            cloud["points"],
+            cloud["centers"],
+            half_width,
+            density,
+            np.empty(0),
+            out,
+        )
         return out[0]
 
     def run_packed() -> np.ndarray:
         out = np.zeros((1, n))
         target = (ptr, packed_targets, hi, lo, 1.0 / half_width)
-        loop(points, 1.0, *target, each, idx, hi, lo, density, out, threads=1)
+        loop(points, 1.0, *target, each, idx, hi, lo, density, np.empty(0), out, threads=1)
         potential = np.empty(n)
         potential[by_leaf] = out[0] / half_width
         return potential
