@@ -385,6 +385,15 @@ KERNELS = (
 
 PLAN = (
     Mutant(
+        "halo-with-parents-between",
+        "plan/shards.py",
+        "parents, where = np.unique(self.tree.parent[boxes], return_inverse=True)",
+        "parents = np.arange(self.tree.parent[boxes].min(), self.tree.parent[boxes].max() + 1)\n"
+        "        where = self.tree.parent[boxes] - parents[0]",
+        "every shard holds locals of boxes that it never reads",
+        ("passes",),
+    ),
+    Mutant(
         "direction-lost",
         "plan/shards.py",
         "target, direction = np.nonzero(near >= 0)",

@@ -35,9 +35,9 @@ EVEN = 0.2
 """Equal charges that fill their boxes evenly err by this part of a single source's error at order 4, and by half as
 much for each order more: 0.17, 0.07 and 0.013 were seen at orders 4, 5 and 8."""
 
-SMOOTH = 2.5
+SMOOTH = 3.0
 """Margin over the error of smooth fields at targets that fill a leaf: those near its faces err more. It was 2.2 for
-targets a thousand widths of the cloud away."""
+targets a thousand widths of the cloud away, and 2.7 on a line along edges of boxes."""
 
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
