@@ -120,7 +120,10 @@ def test_an_edited_formula_gets_loops_of_its_own(tmp_path):
     path.write_text(Path(kept.__file__).read_text() + "# edited\n")
     edited = ModuleType(kept.__name__)
     edited.__file__, edited.charge = str(path), kept.charge
-    names = {instances.instantiate("spread_loops", m, (("charge", 1),), 1).__name__ for m in (kept, edited)}
+    names = {
+        instances.instantiate("spread_loops", m, KERNELS["laplace"].sources, (False,)).__name__
+        for m in (kept, edited)
+    }
     assert len(names) == 2
 
 

@@ -119,7 +119,7 @@ def test_no_loop_is_compiled_again_for_mapped_arrays(clustered, path):
             pass
 
     with event.install_listener("numba:compile", Listener()):
-        found = near.near(file.PlanFile(path)["work"], charges, "laplace", "potential", 1)
+        found = near.near(file.PlanFile(path)["work"], charges, KERNELS["laplace"], "potential", 1)
     np.testing.assert_array_equal(found, expected)
     assert compiled == []
 

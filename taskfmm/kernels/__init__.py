@@ -10,11 +10,11 @@ with these numbers; what an evaluation does not need of them is not computed. Th
 
 from taskfmm.kernels import laplace, one
 from taskfmm.kernels.instances import gather_loops, spread_loops
-from taskfmm.kernels.kernel import Kernel, Output
+from taskfmm.kernels.kernel import Kernel, Output, Source
 
 KERNELS: dict[str, Kernel] = {module.KERNEL.name: module.KERNEL for module in (laplace, one)}
 
 OFFERED = tuple(name for name in KERNELS if name != "one")
 """Those that errors speak of; "one" is no user's, it proves that every source reaches every target."""
 
-__all__ = ["KERNELS", "OFFERED", "Kernel", "Output", "gather_loops", "spread_loops"]
+__all__ = ["KERNELS", "OFFERED", "Kernel", "Output", "Source", "gather_loops", "spread_loops"]

@@ -21,7 +21,7 @@ from typing import Any
 
 from taskfmm.jit import jit, wide_vectors
 from taskfmm.kernels import pairs
-from taskfmm.kernels.kernel import Kernel
+from taskfmm.kernels.kernel import Kernel, Source
 
 _lock = threading.RLock()
 
@@ -39,11 +39,15 @@ def formulas(kernel: Kernel) -> ModuleType:
     return importlib.import_module(kernel.module)
 
 
-def instantiate(template: str, module: ModuleType, kinds: pairs.Kinds, n_rows: int) -> ModuleType:
+def instantiate(
+    template: str, module: ModuleType, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+) -> ModuleType:
     """The loops of a template, bound to the formulas of a module."""
     assert module.__file__ is not None
     path = Path(__file__).with_name(f"{template}.py")
-    label = "_".join((module.__name__.rsplit(".", 1)[-1], *(kind for kind, _ in kinds), str(n_rows)))
+    label = "_".join(
+        (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
+    )
     name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, pairs.__file__)}"
     with _lock:
         if name in sys.modules:
@@ -51,25 +55,27 @@ def instantiate(template: str, module: ModuleType, kinds: pairs.Kinds, n_rows: i
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
-        found.__dict__.update({kind: getattr(module, kind) for kind, _ in kinds})
+        found.__dict__.update({kind.name: getattr(module, kind.name) for kind in sources})
         found.__dict__.update(jit=jit, wide_vectors=wide_vectors)
         # under the template's path, as Numba keeps what it compiles beside a file that exists
-        exec(compile(pairs.text(kinds, n_rows), str(path), "exec"), found.__dict__)
+        exec(compile(pairs.text(sources, odd_rows), str(path), "exec"), found.__dict__)
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found
 
 
 @cache
-def _loops(template: str, module: str, kinds: pairs.Kinds, n_rows: int) -> ModuleType:
-    return instantiate(template, importlib.import_module(module), kinds, n_rows)
+def _loops(template: str, module: str, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]) -> ModuleType:
+    return instantiate(template, importlib.import_module(module), sources, odd_rows)
 
 
 def gather_loops(kernel: Kernel, output: str) -> Any:
     """The loops that end at points, for one kernel, and for an output and those before it."""
-    return _loops("gather_loops", kernel.module, kernel.sources, kernel.n_components(output))
+    return _loops(
+        "gather_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_components(output)]
+    )
 
 
 def spread_loops(kernel: Kernel) -> Any:
     """The loops that end on surfaces, for one kernel."""
-    return _loops("spread_loops", kernel.module, kernel.sources, kernel.n_potential)
+    return _loops("spread_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_potential])

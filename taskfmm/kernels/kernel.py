@@ -9,16 +9,32 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of sources.
+
+    name : also of the formula
+    n_numbers : of one source
+    odd : whether what it does has the other sign on its opposite side, as with a dipole
+    """
+
+    name: str
+    n_numbers: int = 1
+    odd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A quantity at the targets.
 
     shape : of the quantity at one target: () for a scalar, (3,) for a vector
     derivative : how many derivatives of the potential it is; each divides by a length
+    odd : whether it has the other sign on the opposite side of a charge, as a gradient has
     """
 
     name: str
     shape: tuple[int, ...] = ()
     derivative: int = 0
+    odd: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -27,8 +43,8 @@ class Output:
 
 
 POTENTIAL = Output("potential")
-GRADIENT = Output("gradient", (3,), 1)
-CHARGE = ("charge", 1)
+GRADIENT = Output("gradient", (3,), 1, odd=True)
+CHARGE = Source("charge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,7 @@ class Kernel:
     factor : the constant left out of the formulas
     degree : K(a x, a y) = a**degree K(x, y); None if no such number exists, then operators differ by level
     parameters : numbers that the formulas get as a float64 array
-    sources : kinds of sources, each with how many numbers a source has; equivalent densities are of the first kind
+    sources : equivalent densities are made of the first kind
     outputs : those without a derivative first, since they are what check surfaces receive
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
@@ -51,7 +67,7 @@ class Kernel:
     factor: float
     degree: int | None
     parameters: tuple[float, ...] = ()
-    sources: tuple[tuple[str, int], ...] = (CHARGE,)
+    sources: tuple[Source, ...] = (CHARGE,)
     outputs: tuple[Output, ...] = (POTENTIAL, GRADIENT)
     fixed_order: int | None = None
     counts_itself: bool = False
@@ -64,12 +80,17 @@ class Kernel:
     @property
     def n_charge(self) -> int:
         """Numbers of an equivalent density at a point."""
-        return self.sources[0][1]
+        return self.sources[0].n_numbers
 
     @property
     def n_potential(self) -> int:
         """Numbers that a check surface receives at a point."""
         return sum(output.n_rows for output in self.outputs if not output.derivative)
+
+    @property
+    def odd_rows(self) -> tuple[bool, ...]:
+        """Of each row that a formula gives, whether it is of an odd output."""
+        return tuple(output.odd for output in self.outputs for _ in range(output.n_rows))
 
     def rows(self, output: str) -> slice:
         """The rows of an output among those that a formula gives."""

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Kinds = Sequence[tuple[str, int]]
+from taskfmm.kernels.kernel import Source
 
 
-def text(kinds: Kinds, n_rows: int) -> str:
+def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
     """The three functions as Python source.
 
-    kinds : of the sources, each with its numbers; the formulas are named as the kinds
-    n_rows : of the formulas' rows, how many are computed
+    sources : the kinds, named as their formulas
+    odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
     """
-    rows = range(n_rows)
+    rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     lines = [
         "@jit",
         "def gather(x, y, z, sx, sy, sz, q, out, i, parameters):",
@@ -34,32 +34,32 @@ def text(kinds: Kinds, n_rows: int) -> str:
         *(f"    total{r} = 0.0" for r in rows),
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
-        *_formulas("f", kinds, "dx, dy, dz", "q[{}, j]"),
-        *(f"        total{r} += {_sum('f', kinds, r)}" for r in rows),
+        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        *(f"        total{r} += {_sum('f', sources, r)}" for r in rows),
         *(f"    out[{r}, i] += total{r}" for r in rows),
         "",
         "@jit",
         "def gather_both(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
-        *(f"    own{n} = own[{n}, i]" for n in range(sum(n for _, n in kinds))),
+        *(f"    own{n} = own[{n}, i]" for n in numbers),
         *(f"    total{r} = 0.0" for r in rows),
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
-        *_formulas("f", kinds, "dx, dy, dz", "q[{}, j]"),
-        # the distance is the same, so compilers find its root only once
-        *_formulas("b", kinds, "-dx, -dy, -dz", "own{}"),
-        *(f"        total{r} += {_sum('f', kinds, r)}" for r in rows),
-        *(f"        back[{r}, j] += {_sum('b', kinds, r)}" for r in rows),
+        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        # the same offset, so that the distance is formed once; signs follow from what is odd
+        *_formulas("b", sources, "dx, dy, dz", "own{}"),
+        *(f"        total{r} += {_sum('f', sources, r)}" for r in rows),
+        *(f"        back[{r}, j] += {_sum('b', sources, r, odd)}" for r, odd in enumerate(odd_rows)),
         *(f"    out[{r}, i] += total{r}" for r in rows),
         "",
         "@jit",
         "def spread(x, y, z, q, j, tx, ty, tz, out, parameters):",
         "    wide_vectors()",
-        *(f"    own{n} = q[{n}, j]" for n in range(sum(n for _, n in kinds))),
+        *(f"    own{n} = q[{n}, j]" for n in numbers),
         "    for i in range(tx.size):",
         *_offset("tx[i] - x", "ty[i] - y", "tz[i] - z"),
-        *_formulas("f", kinds, "dx, dy, dz", "own{}"),
-        *(f"        out[{r}, i] += {_sum('f', kinds, r)}" for r in rows),
+        *_formulas("f", sources, "dx, dy, dz", "own{}"),
+        *(f"        out[{r}, i] += {_sum('f', sources, r)}" for r in rows),
         "",
     ]
     return "\n".join(lines)
@@ -69,15 +69,17 @@ def _offset(*differences: str) -> list[str]:
     return [f"        d{axis} = {found}" for axis, found in zip("xyz", differences, strict=True)]
 
 
-def _formulas(name: str, kinds: Kinds, offset: str, number: str) -> list[str]:
+def _formulas(name: str, sources: Sequence[Source], offset: str, number: str) -> list[str]:
     """A call of the formula of each kind, which takes its numbers from where ``number`` says."""
     lines, first = [], 0
-    for at, (kind, n) in enumerate(kinds):
-        numbers = ", ".join(number.format(c) for c in range(first, first + n))
-        lines.append(f"        {name}{at} = {kind}({offset}, {numbers}, parameters)")
-        first += n
+    for at, kind in enumerate(sources):
+        numbers = ", ".join(number.format(c) for c in range(first, first + kind.n_numbers))
+        lines.append(f"        {name}{at} = {kind.name}({offset}, {numbers}, parameters)")
+        first += kind.n_numbers
     return lines
 
 
-def _sum(name: str, kinds: Kinds, row: int) -> str:
-    return " + ".join(f"{name}{at}[{row}]" for at in range(len(kinds)))
+def _sum(name: str, sources: Sequence[Source], row: int, odd: bool | None = None) -> str:
+    """The sum over the kinds of a row; seen from the other side, with its sign, where ``odd`` tells its kind."""
+    signs = ["-" if odd is not None and odd != kind.odd else "" for kind in sources]
+    return " + ".join(f"{sign}{name}{at}[{row}]" for at, sign in enumerate(signs))

@@ -17,7 +17,7 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
-from taskfmm.kernels import Kernel, Output
+from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.operators.accuracy import Accuracy, Known, Share
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Operators
@@ -30,7 +30,7 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Csr, Domain, Interactions, Octree),
-        *(Accuracy, Expansions, Kernel, Known, LowRankM2L, Operators, Output, Share),
+        *(Accuracy, Expansions, Kernel, Known, LowRankM2L, Operators, Output, Share, Source),
         *(found for found in vars(work).values() if isinstance(found, type) and is_dataclass(found)),
     )
 }
