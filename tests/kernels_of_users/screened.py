@@ -1,0 +1,16 @@
+"""Charges with the potential q exp(-lam r) / r: a parameter, and no degree."""
+
+import numpy as np
+
+from taskfmm.jit import jit
+from taskfmm.kernels.kernel import Kernel
+
+KERNEL = Kernel("screened", __name__, 1.0, None, parameters=(1.5,))
+
+
+@jit
+def charge(dx, dy, dz, q, parameters):
+    r = np.sqrt(dx * dx + dy * dy + dz * dz)
+    value = q * np.exp(-parameters[0] * r) / r if r > 0.0 else 0.0
+    slope = value * (1.0 + parameters[0] * r) / (r * r) if r > 0.0 else 0.0
+    return value, -slope * dx, -slope * dy, -slope * dz

@@ -1,0 +1,107 @@
+"""Loops generated for kernels that come from elsewhere, against sums written with NumPy."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bounds import ROUNDING
+from boxes import l2_error
+
+from taskfmm.kernels import KERNELS, gather_loops, pairs, spread_loops
+from taskfmm.kernels.kernel import Source
+from taskfmm.operators.matrix import kernel_matrix
+
+SOURCES, TARGETS = 70, 30
+HERE = Path(__file__).with_name("kernels_of_users")
+LAST = {"dipoles": "gradient", "stokeslet": "velocity", "screened": "gradient"}
+
+
+@pytest.fixture(scope="module", params=LAST)
+def kernel(request):
+    sys.path.insert(0, str(HERE))
+    yield importlib.import_module(request.param).KERNEL
+    sys.path.remove(str(HERE))
+
+
+@pytest.fixture(scope="module")
+def problem(kernel):
+    rng = np.random.default_rng(6200377)
+    n_numbers = sum(kind.n_numbers for kind in kernel.sources)
+    sources, targets = rng.uniform(-1, 1, (3, SOURCES)), rng.uniform(-1, 1, (3, TARGETS))
+    targets[:, 3] = sources[:, 8]
+    return sources, targets, rng.uniform(-1, 1, (n_numbers, SOURCES))
+
+
+def expected(kernel, sources, targets, q):
+    """All rows at all targets, float64 [n_rows, n_targets]; the pairs one after the other."""
+    d = targets[:, :, None] - sources[:, None, :]
+    r = np.linalg.norm(d, axis=0)
+    inverse = np.divide(1.0, r, where=r > 0, out=np.zeros_like(r))
+    if kernel.name == "stokeslet":
+        along = np.einsum("ats,as->ts", d, q)
+        return (q[:, None] * inverse + d * along * inverse**3).sum(axis=2)
+    damped = np.exp(-kernel.parameters[0] * r) if kernel.parameters else 1.0
+    steeper = 1 + kernel.parameters[0] * r if kernel.parameters else 1.0
+    value = q[0] * damped * inverse
+    slope = -value * steeper * inverse**2 * d
+    if kernel.name == "dipoles":
+        along = np.einsum("ats,as->ts", d, q[1:])
+        value = value + along * inverse**3
+        slope = slope + q[1:, None] * inverse**3 - 3 * along * inverse**5 * d
+    return np.concatenate([value[None], slope]).sum(axis=2)
+
+
+def test_sums_are_those_of_the_formula(kernel, problem):
+    sources, targets, q = problem
+    exact = expected(kernel, sources, targets, q)
+    for output in kernel.outputs:
+        out = np.zeros((kernel.n_components(output.name), TARGETS))
+        every = np.array([0, TARGETS]), targets, np.array([0, 1]), np.array([0]), np.array([SOURCES])
+        gather_loops(kernel, output.name).points_to_points(*every, sources, q, kernel.constants, out)
+        assert l2_error(out, exact[: len(out)]) <= 10 * ROUNDING
+
+
+def test_both_sides_of_a_pair_are_two_sums(kernel, problem):
+    sources, targets, q = problem
+    output = LAST[kernel.name]
+    own = np.random.default_rng(9150373).uniform(-1, 1, (len(q), TARGETS))
+    out, back = (np.zeros((kernel.n_components(output), n)) for n in (TARGETS, SOURCES))
+    both = gather_loops(kernel, output).gather_both
+    for i in range(TARGETS):
+        both(*targets[:, i], own, *sources, q, out, i, back, kernel.constants)
+    assert l2_error(out, expected(kernel, sources, targets, q)) <= 10 * ROUNDING
+    assert l2_error(back, expected(kernel, targets, sources, own)) <= 10 * ROUNDING
+
+
+def test_check_surfaces_receive_the_outputs_without_a_derivative(kernel, problem):
+    sources, targets, q = problem
+    out = np.zeros((kernel.n_potential, TARGETS))
+    for j in range(SOURCES):
+        spread_loops(kernel).spread(*sources[:, j], q, j, *targets, out, kernel.constants)
+    assert l2_error(out, expected(kernel, sources, targets, q)[: len(out)]) <= 10 * ROUNDING
+
+
+def test_what_is_not_asked_for_is_not_computed():
+    """Of the formula's rows, the loops of a potential take one alone."""
+    text = pairs.text(KERNELS["laplace"].sources, (False,))
+    assert "total0" in text
+    assert "total1" not in text
+
+
+def test_signs_of_the_other_side_follow_from_what_is_odd():
+    text = pairs.text((Source("charge"), Source("dipole", 3, odd=True)), (False, True))
+    assert "back[0, j] += b0[0] + -b1[0]" in text
+    assert "back[1, j] += -b0[1] + b1[1]" in text
+
+
+@pytest.mark.parametrize("kernel", ["stokeslet"], indirect=True)
+def test_matrices_of_several_numbers_have_a_block_for_each_pair_of_them(problem, kernel):
+    sources, targets, q = problem
+    matrix = kernel_matrix(kernel, targets, sources)
+    assert matrix.shape == (3 * TARGETS, 3 * SOURCES)
+    exact = expected(kernel, sources, targets, q)
+    assert l2_error((matrix @ q.ravel()).reshape(3, -1), exact) <= 10 * ROUNDING
