@@ -639,7 +639,7 @@ PASSES = (
     Mutant(
         "gradient-in-other-units",
         "passes/result.py",
-        'exponent + ((output == "gradient") - (kernel.degree or 0))',
+        "exponent + (kernel.derivative(output) - (kernel.degree or 0))",
         "exponent - (kernel.degree or 0)",
         "a gradient is as wrong as the cube is wide",
         ("passes",),
