@@ -31,7 +31,7 @@ BOTH = ("potential", "gradient")
 
 
 def counted(fmm, outputs):
-    operators = load(fmm.kernel.name, fmm.accuracy(outputs[-1]))
+    operators = load(fmm.kernel, fmm.accuracy(outputs[-1]))
     return efforts(fmm.plan, operators, fmm.kernel, outputs, fmm.dtype.itemsize), operators.at(0)
 
 

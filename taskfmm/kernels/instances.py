@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.abc
 import importlib.util
 import sys
 import threading
@@ -39,6 +40,20 @@ def formulas(kernel: Kernel) -> ModuleType:
     return importlib.import_module(kernel.module)
 
 
+class _Loader(importlib.abc.ExecutionLoader):
+    """Makes a module of a template and what is written for it, under the template's path: Numba keeps what it
+    compiles beside a file that exists."""
+
+    def __init__(self, path: Path, more: str) -> None:
+        self.path, self.more = path, more
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.path)
+
+    def get_source(self, fullname: str) -> str:
+        return f"{self.path.read_text()}\n\n{self.more}"
+
+
 def instantiate(
     template: str, module: ModuleType, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
 ) -> ModuleType:
@@ -52,13 +67,11 @@ def instantiate(
     with _lock:
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_file_location(name, path)
+        spec = importlib.util.spec_from_loader(name, _Loader(path, pairs.text(sources, odd_rows)))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
         found.__dict__.update({kind.name: getattr(module, kind.name) for kind in sources})
         found.__dict__.update(jit=jit, wide_vectors=wide_vectors)
-        # under the template's path, as Numba keeps what it compiles beside a file that exists
-        exec(compile(pairs.text(sources, odd_rows), str(path), "exec"), found.__dict__)
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found
