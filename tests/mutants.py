@@ -165,7 +165,7 @@ OPERATORS = (
     Mutant(
         "l2l-level-factor-lost",
         "operators/expansions.py",
-        "l2l.append(2.0**degree * (to_local.T",
+        "l2l.append(2.0**power * (to_local.T",
         "l2l.append((to_local.T",
         "every level down doubles what came from above",
         ("operators",),
@@ -622,9 +622,9 @@ PASSES = (
     ),
     Mutant(
         "level-factor-of-gradients",
-        "passes/target.py",
-        "work.half_width ** (degree - 1)",
-        "work.half_width**degree",
+        "kernels/kernel.py",
+        "values[rows] *= width ** self.power(output.name)",
+        "values[rows] *= width ** self.power(self.outputs[0].name)",
         "gradients of the far field have another unit",
         ("operators",),
     ),
@@ -639,8 +639,8 @@ PASSES = (
     Mutant(
         "gradient-in-other-units",
         "passes/result.py",
-        "exponent + (kernel.derivative(output) - (kernel.degree or 0))",
-        "exponent - (kernel.degree or 0)",
+        "exponent - kernel.power(output) * ",
+        'exponent - kernel.power("potential") * ',
         "a gradient is as wrong as the cube is wide",
         ("passes",),
     ),

@@ -93,6 +93,20 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
     assert part("30.0 widths apart neutral") > 2
 
 
+@pytest.mark.parametrize("order, cut", [(4, 2e-3), (4, 3e-4), (5, 3e-4), (6, 3e-5), (8, 2e-7)])
+@pytest.mark.parametrize("name", ["cubic_grid", "plane_grid", "plummer", "half_duplicates"])
+def test_errors_of_many_charges_stay_within_the_margin(name, order, cut, monkeypatch):
+    """The margins over errors that are averaged over places and directions, with the clouds that needed them."""
+    (row,) = (r for r in accuracy.table() if r.accuracy == accuracy.Accuracy(order, cut, cut))
+    monkeypatch.setattr(accuracy, "of_order", lambda _: row.accuracy)
+    rng = np.random.default_rng(3)
+    points = (testing.REGULAR | testing.DISTRIBUTIONS)[name](N, rng)
+    fmm = taskfmm.Fmm(points, order=order, leaf_size=40)
+    for kind in ("signed", "neutral"):
+        q = charges(kind, len(points), rng)
+        assert l2_error(fmm.serial(q), taskfmm.direct(points, q)) <= row.reach("potential", Known(many=True))
+
+
 def test_places_serve_any_charges():
     points, targets, signed = CLOUDS["1.5 widths apart signed"]
     plan = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40).plan

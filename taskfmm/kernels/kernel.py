@@ -54,7 +54,8 @@ class Kernel:
     name : that users give
     module : where the formulas are, by the name that imports it, also in another process
     factor : the constant left out of the formulas
-    degree : K(a x, a y) = a**degree K(x, y); None if no such number exists, then operators differ by level
+    degree : K(a x, a y) = a**degree K(x, y); None if no such number exists: such a kernel
+        has its loops, but is not planned yet
     parameters : numbers that the formulas get as a float64 array
     sources : equivalent densities are made of the first kind
     outputs : those without a derivative first, since they are what check surfaces receive
@@ -99,9 +100,24 @@ class Kernel:
         first = sum(each.n_rows for each in self.outputs[:number])
         return slice(first, first + self.outputs[number].n_rows)
 
-    def derivative(self, output: str) -> int:
-        """How many derivatives an output is."""
-        return next(each.derivative for each in self.outputs if each.name == output)
+    def power(self, output: str) -> int:
+        """The power of a length that an output goes with: the degree, less one for each derivative.
+
+        Raises
+        ------
+        NotImplementedError
+            There is no degree: the operators of one box would serve those of another size, with wrong numbers.
+        """
+        if self.degree is None:
+            raise NotImplementedError(f"kernel {self.name} has no degree, which plans and sums need so far")
+        return self.degree - next(each.derivative for each in self.outputs if each.name == output)
+
+    def scale(self, values: np.ndarray, width: float) -> None:
+        """Multiply rows of results, [n_components, ...], that were formed in units of a width, by its powers."""
+        for output in self.outputs:
+            rows = self.rows(output.name)
+            if rows.stop <= len(values):
+                values[rows] *= width ** self.power(output.name)
 
     def n_components(self, output: str) -> int:
         """Rows that are computed for an output: its own and all before them."""

@@ -84,13 +84,13 @@ def build(kernel: Kernel, accuracy: Accuracy) -> Expansions:
     to_local, local_to_density = v, (u / s).T
 
     m2m, l2l = [], []
-    degree = 0 if kernel.degree is None else kernel.degree
+    power = kernel.power(kernel.outputs[0].name)
     for center in surface.octant_centers():
         child_inner = 0.5 * inner + center[:, None]
         up = kernel_matrix(kernel, outer, child_inner)
         down = kernel_matrix(kernel, child_inner, outer)
         m2m.append((to_multipole.T @ up @ v).T)
-        l2l.append(2.0**degree * (to_local.T @ down @ local_to_density.T).T)
+        l2l.append(2.0**power * (to_local.T @ down @ local_to_density.T).T)
     return Expansions(
         accuracy,
         upward_check=outer,

@@ -188,9 +188,7 @@ class _Chain:
     def _at_targets(self, local: np.ndarray, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
         found = (local @ self.l2p).transpose(0, 2, 1)
-        degree, first = self.kernel.degree or 0, self.kernel.n_potential
-        found[:first] *= half**degree
-        found[first:] *= half ** (degree - 1)
+        self.kernel.scale(found, half)
         return found
 
 

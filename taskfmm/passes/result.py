@@ -37,8 +37,8 @@ def normalized(charges: np.ndarray, exponent: int) -> np.ndarray:
 
 def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, exponent: int = 0) -> np.ndarray:
     """Scaled components [n_components, n] of one output in the caller's units: [n], or [n, 3] for a gradient."""
-    # degree of the kernel, one less for each derivative; all powers of two at once, as one alone may be 1e300
-    powers = exponent + (kernel.derivative(output) - (kernel.degree or 0)) * (math.frexp(scale)[1] - 1)
+    # all powers of two at once, as one alone may be 1e300
+    powers = exponent - kernel.power(output) * (math.frexp(scale)[1] - 1)
     found = np.ldexp(rows * kernel.factor, powers)
     return found.T.copy() if len(rows) > 1 else found[0]
 

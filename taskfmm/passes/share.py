@@ -116,12 +116,11 @@ class _Outputs:
         self.boxes = places.sums(plan.tree.source_ptr, plan.tree.sources, charges)
 
     def share(self, output: str) -> Share:
-        tree, lists, degree = self.plan.tree, self.plan.lists, self.kernel.degree or 0
-        derivative = int(output == "gradient")
+        tree, lists, derivative = self.plan.tree, self.plan.lists, int(output == "gradient")
         far, even, field = descend(
             tree.parent,
             *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
-            *(self.places.targets, self.boxes, degree, derivative),
+            *(self.places.targets, self.boxes, self.kernel.power("potential"), derivative),
         )
         leaf = self.places.leaves
         n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
@@ -132,13 +131,13 @@ class _Outputs:
         if squares < CANCELLED**2 * max(far, even):
             squares = self._sampled(output, self._exactly_at, FEW)
         if derivative:
-            squares = max(squares, self._close_pairs(degree - derivative))
+            squares = max(squares, self._close_pairs(self.kernel.power(output)))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
 
-    def _close_pairs(self, degree: int) -> float:
+    def _close_pairs(self, power: int) -> float:
         """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
         squared_distance, source = self.places.close_pairs
-        return float((self.charges[source] ** 2 * squared_distance**degree).sum())
+        return float((self.charges[source] ** 2 * squared_distance**power).sum())
 
     def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
@@ -152,22 +151,29 @@ class _Outputs:
 
     def _exactly_at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """As `_at`, over all pairs."""
-        values = np.zeros((self.kernel.n_components(output), rows.size))
-        targets, own = np.ascontiguousarray(self.plan.tree.targets[:, rows]), np.arange(rows.size + 1)
-        begin, end = np.zeros(rows.size, np.int64), np.full(rows.size, self.charges.size)
-        add = gather_loops(self.kernel, output).points_to_points
-        add(
-            own,
-            targets,
-            own,
-            begin,
-            end,
-            self.plan.tree.sources,
-            self.charges[None],
-            self.kernel.constants,
-            values,
-        )
+        tree, n = self.plan.tree, rows.size
+        values = np.zeros((self.kernel.n_components(output), n))
+        every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.size)
+        self._add(output, tree.targets[:, rows], *every, tree.sources, self.charges[None], values)
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def _add(
+        self,
+        output: str,
+        targets: np.ndarray,
+        ptr: np.ndarray,
+        begin: np.ndarray,
+        end: np.ndarray,
+        points: np.ndarray,
+        charges: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        """Add to the values at some targets, each a row, what their runs of points do there."""
+        gather_loops(self.kernel, output).points_to_points(
+            np.arange(targets.shape[1] + 1),
+            np.ascontiguousarray(targets),
+            *(ptr, begin, end, points, charges, self.kernel.constants, values),
+        )
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
@@ -176,11 +182,10 @@ class _Outputs:
         leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
         at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
         values = np.zeros((self.kernel.n_components(output), rows.size))
-        targets, own = np.ascontiguousarray(tree.targets[:, rows]), np.arange(rows.size + 1)
-        add = gather_loops(self.kernel, output).points_to_points
+        targets = tree.targets[:, rows]
         ptr, near = _entries(lists.u, at)
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
-        add(own, targets, ptr, begin, end, tree.sources, self.charges[None], self.kernel.constants, values)
+        self._add(output, targets, ptr, begin, end, tree.sources, self.charges[None], values)
         targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
         columns = ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1))
         points = [
@@ -192,7 +197,7 @@ class _Outputs:
             for csr in reached:
                 ptr, far = _entries(csr, at)
                 for place, charge in points:
-                    add(own, targets, ptr, far, far + 1, place, charge, self.kernel.constants, values)
+                    self._add(output, targets, ptr, far, far + 1, place, charge, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 

@@ -67,9 +67,7 @@ def _values(
         out,
         threads=threads,
     )
-    degree = kernel.degree or 0
-    out[: kernel.n_potential] *= work.half_width**degree
-    out[kernel.n_potential :] *= work.half_width ** (degree - 1)
+    kernel.scale(out, work.half_width)
     return out
 
 
