@@ -335,7 +335,9 @@ class Fmm:
         Returns
         -------
         float
-            ``|values - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets.
+            ``|values - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets. Where a few
+            targets have most of the norm, as beside a charge that outweighs all others, a sample may miss them:
+            then this is more than the error over all targets, which ``n_samples=n_targets`` gives.
 
         Raises
         ------

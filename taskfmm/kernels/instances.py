@@ -35,11 +35,6 @@ def _fingerprint(*paths: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def formulas(kernel: Kernel) -> ModuleType:
-    """The module of a kernel's formulas."""
-    return importlib.import_module(kernel.module)
-
-
 class _Loader(importlib.abc.ExecutionLoader):
     """Makes a module of a template and what is written for it, under the template's path: Numba keeps what it
     compiles beside a file that exists."""
