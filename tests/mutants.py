@@ -243,9 +243,17 @@ OPERATORS = (
         ("share",),
     ),
     Mutant(
+        "lone-charges-believed-to-be-near",
+        "passes/share.py",
+        "smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum()))",
+        "smooth=0.0",
+        "gradients of a lazy charge far from small leaves err by up to 245 eps",
+        ("accuracy",),
+    ),
+    Mutant(
         "lazy-charges-believed-to-be-equal",
         "graph/evaluation.py",
-        "return asked.accuracy(output, None, self._usual(output))",
+        "return asked.accuracy(output, None, alone, self._usual(output))",
         "return asked.accuracy(output, self._usual(output))",
         "lazy charges, one of which outweighs all others, err by more than eps",
         ("accuracy",),

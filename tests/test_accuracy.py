@@ -183,6 +183,20 @@ def test_lazy_charges_get_what_the_worst_need(eps):
         assert kept_or_refused(points, lazily(q), eps, leaf_size=40) == 0
 
 
+@pytest.mark.parametrize("eps", [1e-2, 1e-4, 1e-6])
+def test_a_lazy_charge_far_from_small_leaves(eps):
+    """L2L keeps the error of a field that hardly varies, while its gradient becomes as small as the leaf."""
+    rng = np.random.default_rng(34)
+    direction = rng.standard_normal((4000, 3))
+    points = direction / np.linalg.norm(direction, axis=1)[:, None] * 10.0 ** (-6 * rng.random(4000))[:, None]
+    for farthest in np.argsort(np.linalg.norm(points, axis=1))[[-1, -200]]:
+        assert kept_or_refused(points, lazily(np.eye(1, 4000, farthest)[0]), eps, leaf_size=40) <= 1
+    along = np.repeat(np.arange(1000)[:, None] / 1000.0, 3, axis=1)
+    spot = [0.5, 0.5, 0.55] + 1e-4 * rng.random((500, 3))
+    heavy = np.where(np.arange(1000) == 999, 1.0, 1e-9)
+    assert kept_or_refused(along, lazily(heavy), eps, spot, leaf_size=40) <= 1
+
+
 def test_lazy_charges_may_be_like_others():
     points, rng = cloud("sphere", 5000), np.random.default_rng(61)
     q = rng.uniform(-1, 1, 5000)

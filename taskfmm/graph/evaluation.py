@@ -60,8 +60,9 @@ class Evaluator:
     def accuracy(self, output: str, charges: Any = None) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
-        Lazy charges may be anything: a single one at the worst place, or equal ones, whose gradients may cancel. The
-        usual charges are those that the caller has shown, else equal ones. Raises AccuracyError.
+        Lazy charges may be anything: a single one at the worst place of a box, or far from small leaves, or equal
+        ones, whose gradients may cancel. The usual charges are those that the caller has shown, else equal ones.
+        Raises AccuracyError.
         """
         planned, asked = self._planned, self._planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
@@ -73,7 +74,8 @@ class Evaluator:
             return asked.accuracy(output, self._look(charges, output))
         if planned.like is not None:
             return asked.accuracy(output, planned.like)
-        return asked.accuracy(output, None, self._usual(output))
+        alone = Known(many=False, gradient=self._places.lone_charge) if output == "gradient" else None
+        return asked.accuracy(output, None, alone, self._usual(output))
 
     def reachable(self) -> dict[str, Accuracy]:
         """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""

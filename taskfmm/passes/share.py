@@ -66,6 +66,27 @@ class Places:
         return self.sums(self.tree.target_ptr, points, np.ones(points.shape[1]))
 
     @cached_property
+    def lone_charge(self) -> Share:
+        """What a single charge may do to gradients far from it, in units of its gradient there.
+
+        It is 1 / r^2 at a distance r, and its potential over the half-width h of a leaf is 1 / (r h): that is r / h
+        times as much, most at leaves that are small and far away. How far they may be follows from the sources.
+        """
+        n_targets = np.diff(self.tree.target_ptr[self.leaves], axis=1)[:, 0]
+        weight = n_targets / self.half_widths**2
+        at = self.targets[self.leaves, PLUS : PLUS + 3]
+        center = weight @ at / weight.sum()
+        spread = np.sqrt(weight @ ((at - center) ** 2).sum(axis=1) / weight.sum())
+        offset = self.tree.sources - (self.tree.domain.lower + center)[:, None]
+        distance = np.sqrt((offset**2).sum(axis=0).max()) + spread
+        return Share(total=1.0, far=0.0, smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum())))
+
+    @cached_property
+    def half_widths(self) -> np.ndarray:
+        """Of the leaves, float64 [n_leaves]."""
+        return np.ldexp(self.tree.domain.half_width, -self.tree.level[self.leaves].astype(np.int32))
+
+    @cached_property
     def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Squared distance and source of each target that has one source next to it, see `close_pairs`."""
         tree = self.tree
@@ -124,8 +145,7 @@ class _Outputs:
         )
         leaf = self.places.leaves
         n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
-        half_width = np.ldexp(tree.domain.half_width, -tree.level[leaf].astype(np.int32))
-        smooth = derivative * n_targets @ (field[leaf] / half_width) ** 2
+        smooth = derivative * n_targets @ (field[leaf] / self.places.half_widths) ** 2
         far, even = n_targets @ far[leaf], n_targets @ even[leaf]
         squares = self._sampled(output, self._at, SAMPLE[1])
         if squares < CANCELLED**2 * max(far, even):
