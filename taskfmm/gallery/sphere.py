@@ -35,8 +35,8 @@ def main(n: int, order: int, leaf_size: int, seed: int | None) -> None:
     """Potentials of random charges on a sphere: time, error and the operator table."""
     seed = new_seed() if seed is None else seed
     sources, charges = cloud("sphere", n, signed=True, seed=seed)
-    click.echo(f"{n} random-sign charges on a sphere, leaf size {leaf_size}, seed {seed}")
-    click.echo(f"order {order} is given, as in the PyExaFMM paper; eps=1e-6 would choose a higher one")
+    click.echo(f"{n} random-sign charges on a sphere, seed {seed}")
+    click.echo(f"order {order} and leaf size {leaf_size} are given, so that no eps decides them")
 
     started = time.perf_counter()
     fmm = taskfmm.Fmm(sources, order=order, leaf_size=leaf_size)
