@@ -73,7 +73,7 @@ MERGES = "\n".join(["m0: &m0 {a: 1}", *(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1
         ("scheduler: threads\nscheduler: processes", "scheduler stands twice"),
         ("a: [", "cannot be read as YAML"),
         ("\x00", "cannot be read as YAML"),
-        ("[" * 100_000, "cannot be read as YAML"),
+        ("[" * 100_000, "more than 50 levels of nesting"),
         ("? [1, 2]\n: 3", "cannot be read as YAML"),
         ("x: !!python/object/apply:os.system [ls]", "cannot be read as YAML"),
         ("a: &a [*a]", "more than 10000 values"),

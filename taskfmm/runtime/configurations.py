@@ -25,6 +25,9 @@ LARGEST_FILE = 1_000_000
 LARGEST_TREE = 10_000
 """Bytes of a file, and values in it once its aliases are written out; ours have a few dozen."""
 
+DEEPEST = 50
+"""Levels of keys and lists inside each other; settings have five or so."""
+
 SECTIONS = {"jobqueue": ("dask_jobqueue", "slurm"), "kubernetes": ("dask_kubernetes", "kubernetes")}
 """Sections that other packages know: the package, and the extra of ours that installs it."""
 
@@ -140,6 +143,7 @@ def read(path: Path, example: str = "scheduler: threads") -> dict[str, Any]:
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise InputError(f"{path} has more than {LARGEST_FILE} bytes: too many for settings")
+        _refuse_deep(content, path)
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
@@ -148,9 +152,18 @@ def read(path: Path, example: str = "scheduler: threads") -> dict[str, Any]:
         found: dict[str, Any] = loader.construct_document(node)
     except InputError:
         raise
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     return found
+
+
+def _refuse_deep(content: bytes, path: Path) -> None:
+    """Before the reader, which goes down by calls of itself, gets to the end of Python's stack."""
+    depth = 0
+    for event in yaml.parse(content, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise InputError(f"{path} has more than {DEEPEST} levels of nesting: too many for settings")
 
 
 def _size(node: yaml.Node, known: dict[int, int], path: Path) -> int:
