@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import foreign, validate
+from taskfmm import foreign, kernels, validate
 from taskfmm.geometry.domain import enclose
 from taskfmm.geometry.resolution import refuse_unresolved
-from taskfmm.kernels import KERNELS, OFFERED, Kernel, gather_loops
-from taskfmm.passes.result import exponent, in_units, normalized
+from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.passes.given import Given, exponent, ranked
+from taskfmm.passes.result import in_units
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
@@ -26,10 +27,11 @@ BLOCK = 256
 
 def direct(
     sources: Any,
-    charges: Any,
+    charges: Any = None,
     targets: Any = None,
-    kernel: str = "laplace",
+    kernel: str | Kernel = "laplace",
     outputs: Sequence[str] | str | None = None,
+    **others: Any,
 ) -> np.ndarray | Mapping[str, np.ndarray]:
     """Sum over all sources at every target, pair by pair.
 
@@ -39,17 +41,19 @@ def direct(
     Parameters
     ----------
     sources : array_like, real, (n, 3)
-    charges : array_like, real, (n,)
+    charges : array_like, real, (n,), or (n, numbers) where a source of the kernel has several
     targets : array_like, real, (m, 3), optional
         The sources, if left out.
-    kernel : str
-    outputs : sequence of "potential" and "gradient", optional
+    kernel : str or taskfmm.kernels.Kernel
+    outputs : sequence of the kernel's outputs, as "potential" and "gradient", optional
+    **others
+        As ``charges``, of the kernel's other kinds of sources.
 
     Returns
     -------
-    float64 [m]
-        The potential, in the order of the targets. With ``outputs`` a dict by name instead; the gradient, with
-        respect to the target, is float64 [m, 3].
+    float64 [m], or [m, 3] for a vector
+        The kernel's first output, in the order of the targets. With ``outputs`` a dict by name instead; the gradient,
+        with respect to the target, is float64 [m, 3].
 
     Raises
     ------
@@ -63,33 +67,40 @@ def direct(
     >>> 4 * np.pi * taskfmm.direct([[0, 0, 0]], [1.0], targets=[[0, 0, 2]])
     array([0.5])
     """
-    name = validate.kernel(kernel, KERNELS, OFFERED)
-    facts = KERNELS[name]
+    facts = kernels.find(kernel)
     at_sources = validate.points("sources", sources)
     at_targets = at_sources if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
-    q = validate.charges(charges, len(at_sources))
-    wanted = ("potential",) if outputs is None else validate.outputs(outputs)
+    given = Given.checked(facts, charges, others, len(at_sources))
+    wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
+    found = sum_pairs(given, at_sources, None if targets is None else at_targets, wanted)
+    return found[wanted[0]] if outputs is None else found
 
-    mode = "gradient" if "gradient" in wanted else "potential"
-    values = np.zeros((facts.n_components(mode), len(at_targets)))
-    scale, power = 1.0, exponent(q)
-    if len(at_sources) and len(at_targets):
-        scale = enclose(at_sources, at_targets).scale
-        if not facts.counts_itself:
-            refuse_unresolved(at_sources, None if targets is None else at_targets, scale)
-        y, x = (np.ascontiguousarray(points.T * scale) for points in (at_sources, at_targets))
-        _sum(facts, mode, y, x, normalized(q, power)[None, :], values)
-    found = {output: in_units(values[facts.rows(output)], facts, output, scale, power) for output in wanted}
-    return found["potential"] if outputs is None else found
+
+def sum_pairs(
+    given: Given, sources: np.ndarray, targets: np.ndarray | None, outputs: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The same of what has been checked; targets None where they are the sources."""
+    kernel, at = given.kernel, sources if targets is None else targets
+    mode = kernel.last(outputs)
+    values = np.zeros((kernel.n_components(mode), len(at)))
+    scale, power = 1.0, 0
+    if len(sources) and len(at):
+        scale = enclose(sources, at, scaled=kernel.degree is not None).scale
+        power = exponent(given.arrays, kernel, scale)
+        if not kernel.counts_itself:
+            refuse_unresolved(sources, targets, scale)
+        y, x = (np.ascontiguousarray(points.T * scale) for points in (sources, at))
+        q = ranked(given.arrays, np.arange(len(sources)), kernel, scale, power)
+        _sum(kernel, mode, y, x, q, values)
+    return {output: in_units(values[kernel.rows(output)], kernel, output, scale, power) for output in outputs}
 
 
 def sampled_error(
     found: np.ndarray,
+    given: Given,
     sources: np.ndarray,
-    charges: Any,
     targets: np.ndarray,
-    kernel: str,
     output: str,
     n_samples: int,
     seed: int | None,
@@ -97,7 +108,7 @@ def sampled_error(
     """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there."""
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
-    exact = direct(sources, charges, targets[rows], kernel, output)[output]
+    exact = sum_pairs(given, sources, targets[rows], (output,))[output]
     # squares of numbers of any size: both are divided by the largest first
     largest = np.abs(exact).max(initial=0.0) or np.abs(found[rows]).max(initial=0.0) or 1.0
     wrong, size = np.linalg.norm(found[rows] / largest - exact / largest), np.linalg.norm(exact / largest)

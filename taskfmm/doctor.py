@@ -24,7 +24,7 @@ from taskfmm.graph.effort import efforts
 from taskfmm.graph.spec import add, sequence
 from taskfmm.operators import rates
 from taskfmm.operators.cache import directory
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import Operators, load
 from taskfmm.operators.rates import Rates
 from taskfmm.plan.cost import row_sums
 from taskfmm.runtime.profile import profile
@@ -129,7 +129,7 @@ class _Operators:
         assert fmm.plan is not None
         charges = np.random.default_rng(60013).uniform(-1.0, 1.0, N)
         self.seconds = _least(fmm, charges, outputs)
-        operators = load(fmm.kernel, fmm.accuracy(outputs[-1], charges))
+        operators = Operators(fmm.kernel, fmm.accuracy(outputs[-1], charges)).of((0,))
         self.efforts = efforts(fmm.plan, operators, fmm.kernel, outputs)
 
     def solve(self, known: Rates, operator: str, name: str) -> dict[str, float]:
@@ -198,7 +198,7 @@ def _evaluation(eps: float) -> _Counted:
 
     assert fmm.plan is not None
     tree, lists = fmm.plan.tree, fmm.plan.lists
-    operators = load(fmm.kernel, fmm.accuracy("potential", charges)).at(0)
+    operators = load(fmm.kernel, fmm.accuracy("potential", charges))
     n_points = np.diff(tree.source_ptr, axis=1)[:, 0]
     near_pairs = float((n_points * row_sums(lists.u, n_points)).sum())
     m2l_size = 2.0 * operators.rank * operators.m2l.mean_rank

@@ -10,12 +10,13 @@ from dask.utils import format_bytes
 
 from taskfmm.errors import AccuracyError
 from taskfmm.graph.effort import n_bytes
+from taskfmm.plan.cost import TOP_LEVEL
 
 if TYPE_CHECKING:
     from taskfmm.fmm import Fmm
 
 
-def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, Any]:
+def facts(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> dict[str, Any]:
     """Numbers about a plan and one evaluation.
 
     Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if all
@@ -29,7 +30,7 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> dict[str, 
         "leaf_size": fmm.leaf_size,
         "n_sources": fmm.n_sources,
         "n_targets": fmm.n_targets,
-        "operators": {output: _operators(fmm, output) for output in ("potential", "gradient")},
+        "operators": {output: _operators(fmm, output) for output in fmm.kernel.names},
     }
     plan = fmm.plan
     if plan is None:
@@ -68,12 +69,12 @@ def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
         chosen = fmm.accuracy(output)
     except AccuracyError:
         return None
-    needed = output == "potential" and fmm.plan is not None and not fmm.plan.is_direct
-    rank = fmm.operators(output).at(0).rank if needed else None
+    needed = output == fmm.kernel.names[0] and fmm.plan is not None and not fmm.plan.is_direct
+    rank = fmm.operators(output).at(TOP_LEVEL).rank if needed else None
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 
-def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
+def explain(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> str:
     """The facts as text."""
     found = facts(fmm, outputs)
     if "levels" not in found:
@@ -102,12 +103,12 @@ def explain(fmm: Fmm, outputs: Sequence[str] | str = ("potential",)) -> str:
 
 
 def _approximated(operators: dict[str, Any]) -> str:
-    chosen, gradient = operators["potential"], operators["gradient"]
-    return (
-        f"operators       order {chosen['order']}, {chosen['rank']} numbers an expansion, "
-        f"M2L in {chosen['m2l_dtype']}; "
-        + (f"order {gradient['order']} with a gradient" if gradient else "no gradient to this eps")
-    )
+    first, *others = operators.values()
+    line = f"operators       order {first['order']}, {first['rank']} numbers an expansion, "
+    line += f"M2L in {first['m2l_dtype']}"
+    for name, chosen in zip(list(operators)[1:], others, strict=True):
+        line += f"; order {chosen['order']} with a {name}" if chosen else f"; no {name} to this eps"
+    return line
 
 
 def _direct(found: dict[str, Any]) -> str:
@@ -162,7 +163,7 @@ def _seconds(value: float) -> str:
 
 def html(fmm: Fmm) -> str:
     """What a notebook shows of a plan."""
-    chosen = fmm.accuracy("potential")
+    chosen = fmm.accuracy(fmm.kernel.names[0])
     rows = {
         "points": f"{fmm.n_sources:,}" + (f" sources, {fmm.n_targets:,} targets" if fmm.separate else ""),
         "kernel": fmm.kernel.name,
@@ -176,7 +177,7 @@ def html(fmm: Fmm) -> str:
             "leaf size": "none: direct sum" if fmm.leaf_size is None else f"{fmm.leaf_size:,}",
             "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
             "tasks": f"{len(found.keys):,}",
-            "expected": f"{_seconds(found.seconds)} a potential, on {found.layout}",
+            "expected": f"{_seconds(found.seconds)} a {fmm.kernel.names[0]}, on {found.layout}",
             "plan": format_bytes(n_bytes(fmm.plan)),
             "peak memory": format_bytes(found.memory["peak"]),
         }

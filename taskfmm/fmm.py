@@ -14,8 +14,10 @@ from taskfmm import validate
 from taskfmm.direct_sum import sampled_error
 from taskfmm.graph.evaluation import Evaluator
 from taskfmm.graph.forecast import Forecast
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import Matrices
+from taskfmm.passes.given import Given
 from taskfmm.plan import saved
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
@@ -36,8 +38,9 @@ class Fmm:
     targets : array_like, real, (m, 3), optional
         Where to evaluate; the sources, if left out. A pair at zero distance adds nothing. Of arrays that carry a
         unit, as those of astropy, unyt, pint and xarray may, sources and targets must carry the same one.
-    kernel : str
-        "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length.
+    kernel : str or taskfmm.kernels.Kernel
+        "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length; or one of your own, see
+        `taskfmm.kernels.register`.
     eps : float
         The relative l2 error asked for, over all targets, of every output.
     order : int, optional
@@ -92,7 +95,7 @@ class Fmm:
         self,
         sources: Any,
         targets: Any = None,
-        kernel: str = "laplace",
+        kernel: str | Kernel = "laplace",
         eps: float = 1e-6,
         order: int | None = None,
         leaf_size: int | None = None,
@@ -122,30 +125,34 @@ class Fmm:
         """As `sources`, and the same array where the targets are the sources."""
         return _read_only(self._planned.targets) if self.separate else self.sources
 
-    def accuracy(self, output: str, charges: Any = None) -> Accuracy:
-        """What is chosen to reach eps for "potential", or for "gradient", which needs more.
+    def accuracy(self, output: str, charges: Any = None, **others: Any) -> Accuracy:
+        """What is chosen to reach eps for an output: more for a gradient than for a potential.
 
         Parameters
         ----------
-        output : "potential" or "gradient"
-        charges : array_like or dask.array, real, (n_sources,), optional
-            Left out: charges that are all equal, or those that the plan was made ``like``.
+        output : str, an output of the kernel
+        charges : array_like or dask.array, real, optional
+            As for `evaluate`. Left out: charges that are all equal, or those that the plan was made ``like``.
+        **others
+            As for `evaluate`.
 
         Raises
         ------
         AccuracyError
             eps is below the floor of this output for these charges.
         """
-        (wanted,) = validate.outputs((output,))
-        q = None if charges is None else validate.lasting_charges(charges, self.n_sources)
-        return self._evaluator.accuracy(wanted, q)
+        (wanted,) = validate.outputs((output,), self.kernel.names)
+        given = None
+        if charges is not None or others:
+            given = Given.checked(self.kernel, charges, others, self.n_sources, lasting=True)
+        return self._evaluator.accuracy(wanted, given)
 
-    def operators(self, output: str) -> Operators:
+    def operators(self, output: str) -> Matrices:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
 
         None of any level for a direct sum.
         """
-        return self._planned.operators(self.accuracy(output))
+        return self._planned.matrices(self.accuracy(output))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
@@ -202,13 +209,15 @@ class Fmm:
         fmm._hold(saved.load(path).planned(path), limit)
         return fmm
 
-    def potential(self, charges: Any) -> da.Array:
+    def potential(self, charges: Any = None, **others: Any) -> da.Array:
         """The potential at every target, as a lazy array.
 
         Parameters
         ----------
         charges : array_like or dask.array, real, (n_sources,)
             In the caller's order of the sources; copied, but for a dask.array, which stays lazy.
+        **others
+            As for `evaluate`.
 
         Returns
         -------
@@ -219,7 +228,7 @@ class Fmm:
         ------
         InputError
             A length or dtype that does not fit, or a value that is not finite. Of a dask.array the declared shape
-            and dtype are looked at now, each chunk at ``compute``.
+            and dtype are looked at now, each chunk at ``compute``. The kernel has no potential.
 
         Examples
         --------
@@ -228,18 +237,21 @@ class Fmm:
         >>> 4 * np.pi * fmm.potential([1.0, 3.0]).compute()
         array([1.5, 0.5])
         """
-        return self.evaluate(charges, ("potential",))["potential"]
+        return self.evaluate(charges, ("potential",), **others)["potential"]
 
     def evaluate(
-        self, charges: Any, outputs: Sequence[str] | str = ("potential", "gradient")
+        self, charges: Any = None, outputs: Sequence[str] | str | None = None, **others: Any
     ) -> dict[str, da.Array]:
-        """Potential and gradient at every target, as lazy arrays that share their tasks.
+        """Outputs at every target, as lazy arrays that share their tasks.
 
         Parameters
         ----------
-        charges : array_like or dask.array, real, (n_sources,)
-        outputs : sequence of "potential" and "gradient"
+        charges : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
+            Of the kernel's first kind of source.
+        outputs : sequence of the kernel's outputs, as "potential" and "gradient"; all of them, if left out
             What is not asked for is not computed.
+        **others
+            As ``charges``, of the kernel's other kinds of sources, each by the name of its argument.
 
         Returns
         -------
@@ -250,7 +262,7 @@ class Fmm:
         Raises
         ------
         InputError
-            As `potential`; also an unknown output.
+            As `potential`; also an unknown output or kind of source.
         AccuracyError
             A gradient was asked for, and eps is below its floor at these points.
         MemoryLimitError
@@ -273,16 +285,19 @@ class Fmm:
         array([[ 0.  ,  0.  ,  0.  ],
                [ 0.  ,  0.  , -0.25]])
         """
-        wanted = validate.outputs(outputs)
-        q = validate.lasting_charges(charges, self.n_sources)
-        return self._evaluator.arrays(q, wanted, self.memory_limit)
+        wanted = self._wanted(outputs, self.kernel.names)
+        given = Given.checked(self.kernel, charges, others, self.n_sources, lasting=True)
+        return self._evaluator.arrays(given, wanted, self.memory_limit)
 
-    def forecast(self, outputs: Sequence[str] | str = ("potential",)) -> Forecast:
+    def _wanted(self, outputs: Sequence[str] | str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+        return usual if outputs is None else validate.outputs(outputs, self.kernel.names)
+
+    def forecast(self, outputs: Sequence[str] | str | None = None) -> Forecast:
         """What one evaluation would take on the scheduler in use: its graph, seconds and memory.
 
         Parameters
         ----------
-        outputs : sequence of "potential" and "gradient"
+        outputs : sequence of the kernel's outputs; the first one, if left out
 
         Returns
         -------
@@ -302,13 +317,15 @@ class Fmm:
         >>> fmm.forecast().memory["peak"] < 2**31
         True
         """
-        return self._evaluator.forecast(validate.outputs(outputs))
+        return self._evaluator.forecast(self._wanted(outputs, self.kernel.names[:1]))
 
-    def serial(self, charges: Any, output: str = "potential") -> np.ndarray:
-        """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread."""
-        (wanted,) = validate.outputs((output,))
-        q = validate.charges(charges, self.n_sources)
-        return self._evaluator.serial(q, wanted)
+    def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
+        """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
+
+        output : the kernel's first, if left out
+        """
+        (wanted,) = self._wanted(output, self.kernel.names[:1])
+        return self._evaluator.serial(Given.checked(self.kernel, charges, others, self.n_sources), wanted)
 
     def error_estimate(
         self,
@@ -316,21 +333,24 @@ class Fmm:
         values: Any,
         n_samples: int = 1000,
         seed: int | None = None,
-        output: str = "potential",
+        output: str | None = None,
+        **others: Any,
     ) -> float:
         """The relative l2 error of a result, measured against the direct sum at random targets.
 
         Parameters
         ----------
-        charges : array_like or dask.array, real, (n_sources,)
+        charges : array_like or dask.array, real, as for `evaluate`; None where only others are given
         values : array_like or dask.array, (n_targets,), of a gradient (n_targets, 3)
             What `evaluate` gave for these charges; computed here if it is lazy.
         n_samples : int
             Targets drawn without replacement; all of them if there are fewer.
         seed : int, optional
             Of the draw.
-        output : "potential" or "gradient"
-            What the values are.
+        output : str
+            What the values are; the kernel's first output, if left out.
+        **others
+            As for `evaluate`.
 
         Returns
         -------
@@ -352,15 +372,15 @@ class Fmm:
         >>> fmm.error_estimate(np.ones(500), gradient, output="gradient") < 1e-6
         True
         """
-        (of,) = validate.outputs((output,))
+        (of,) = self._wanted(output, self.kernel.names[:1])
         most = validate.n_samples(n_samples)
-        q = validate.charges(charges, self.n_sources)
-        found = validate.values(values, self.n_targets, of)
+        given = Given.checked(self.kernel, charges, others, self.n_sources)
+        found = validate.values(values, self.n_targets, of, self.kernel.output(of).shape)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
-        return sampled_error(found, sources, q, targets, self.kernel.name, of, most, seed)
+        return sampled_error(found, given, sources, targets, of, most, seed)
 
-    def explain(self, outputs: Sequence[str] | str = ("potential",)) -> str:
+    def explain(self, outputs: Sequence[str] | str | None = None) -> str:
         """What was planned, and what an evaluation of these outputs will take, as text.
 
         Boxes by level, list sizes, operators; tasks, edges and bytes of the graph; the critical path; seconds
@@ -370,7 +390,7 @@ class Fmm:
 
         return explain(self, outputs)
 
-    def visualize(self, filename: str | None = None, outputs: Sequence[str] | str = ("potential",)) -> Any:
+    def visualize(self, filename: str | None = None, outputs: Sequence[str] | str | None = None) -> Any:
         """Draw the graph of an evaluation: a node for each operator and level, coloured by operator.
 
         Upward on the left, M2L across, downward on the right. The area of a node is its expected seconds, the
@@ -380,7 +400,7 @@ class Fmm:
         ----------
         filename : str, optional
             Where to write the picture, in any format that Matplotlib knows.
-        outputs : sequence of "potential" and "gradient"
+        outputs : sequence of the kernel's outputs; the first one, if left out
 
         Returns
         -------
@@ -406,7 +426,7 @@ class Fmm:
         targets = f"{self.n_targets:,} targets" if self.separate else "the sources"
         method = "direct sum"
         if self.plan is None or self.leaf_size is not None:
-            method = f"order {self.accuracy('potential').order}, leaf size {self.leaf_size}"
+            method = f"order {self.accuracy(self.kernel.names[0]).order}, leaf size {self.leaf_size}"
         return (
             f"<taskfmm.Fmm: {self.n_sources:,} sources, {targets}, kernel {self.kernel.name}, "
             f"eps {self.eps:g}, {method}, {self.dtype}>"

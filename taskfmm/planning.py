@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from taskfmm import foreign, validate
+from taskfmm import foreign, kernels, validate
 from taskfmm.geometry import morton
-from taskfmm.kernels import KERNELS, OFFERED
-from taskfmm.operators.accuracy import Known
-from taskfmm.operators.levels import least_to_load
+from taskfmm.kernels import Kernel
+from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
@@ -28,7 +27,7 @@ CROWDED = (
 def from_points(
     sources: Any,
     targets: Any,
-    kernel: str,
+    kernel: str | Kernel,
     eps: float,
     order: int | None,
     leaf_size: int | None,
@@ -38,26 +37,32 @@ def from_points(
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
     asked = Asked(
-        KERNELS[validate.kernel(kernel, KERNELS, OFFERED)],
+        kernels.find(kernel),
         validate.dtype(dtype),
         validate.eps(eps),
         validate.order(order),
     )
-    accuracy = asked.accuracy("potential", None if targets is not None else Known(many=True))
+    accuracy = asked.any_accuracy()
+    if asked.looks_at_charges and targets is not None:
+        accuracy = asked.accuracy(asked.first, None)
+    made = Operators(asked.kernel, accuracy)
     at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
-    worker = (at.workers, at.memory_limit, 0 if none else least_bytes(accuracy)) if at.memory_limit else None
-    operators = (0, 0) if none else least_to_load(asked.kernel, accuracy)
+    least = 0 if none else least_bytes(asked.kernel, accuracy)
+    worker = (at.workers, at.memory_limit, least) if at.memory_limit else None
+    operators = (0, 0) if none else made.least_to_load()
     memory.refuse_hopeless(memory_limit, sources, targets, operators, worker)
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     most = validate.leaf_size(leaf_size)
-    shown = None if like is None else validate.charges(like, len(at_sources))
+    shown = None
+    if like is not None:
+        shown = validate.charges(like, len(at_sources), numbers=asked.kernel.n_charge, name="like")
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
-    if shown is not None and planned.plan is not None:
-        planned = replace(planned, like=look(planned.plan, asked.kernel, shown, "gradient"))
+    if shown is not None and planned.plan is not None and asked.looks_at_charges:
+        planned = replace(planned, like=look(planned.plan, asked.kernel, shown, asked.kernel.names[-1]))
     if planned.crowded:
         say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned

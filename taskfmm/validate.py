@@ -26,8 +26,6 @@ MAX_ORDER = 20
 MAX_LEAF_SIZE = 2**31 - 1
 """Larger sizes mean the same, one box for everything, and must fit the tree's counters."""
 
-OUTPUTS = ("potential", "gradient")
-
 
 def points(name: str, array: Any) -> np.ndarray:
     """Check coordinates and bring them to float64.
@@ -59,20 +57,26 @@ def points(name: str, array: Any) -> np.ndarray:
     return _finite(name, found, np.dtype(np.float64))
 
 
-def charges(array: Any, n_sources: int, dtype: Any = np.float64) -> np.ndarray:
+def charges(
+    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+) -> np.ndarray:
     """Check charges against the sources they belong to, to be used before the caller goes on.
 
     Parameters
     ----------
-    array : array_like or dask.array, real, (n_sources,)
+    array : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
         A dask.array is gathered.
     n_sources : int
     dtype : float64 or float32
         The plan's dtype.
+    numbers : int
+        Of one source.
+    name : str
+        What the caller calls the argument, for the messages.
 
     Returns
     -------
-    dtype [n_sources]
+    dtype, of that shape
         Read-only; shares memory with ``array`` where nothing had to change.
 
     Raises
@@ -80,32 +84,36 @@ def charges(array: Any, n_sources: int, dtype: Any = np.float64) -> np.ndarray:
     InputError
         Another length, a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
-    return _finite("charges", _charges(array, n_sources), np.dtype(dtype))
+    return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
 
 
-def lasting_charges(array: Any, n_sources: int, dtype: Any = np.float64) -> Any:
+def lasting_charges(
+    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+) -> Any:
     """As `charges`, for a result that is computed later, when the caller may have changed the array.
 
     Returns
     -------
-    dtype [n_sources], a copy; or the dask.array
+    dtype, a copy; or the dask.array
         Of a dask.array the declared shape and dtype are checked here, its chunks by `chunks` when they are known.
     """
-    lazy = foreign.dask_array("charges", array)
+    lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite("charges", _charges(array, n_sources), np.dtype(dtype), copy=True)
-    real_dtype("charges", lazy.dtype)
-    charge_shape(lazy.shape, n_sources)
+        return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype), copy=True)
+    real_dtype(name, lazy.dtype)
+    charge_shape(lazy.shape, n_sources, None, numbers, name)
     return lazy
 
 
-def chunks(found: Sequence[Any], declared: Sequence[int], kind: str, dtype: Any) -> np.ndarray:
+def chunks(
+    found: Sequence[Any], declared: Sequence[int], numbers: tuple[int, ...], kind: str, dtype: Any
+) -> np.ndarray:
     """The chunks of lazy charges in one piece, of the plan's dtype, each checked against what was declared of it.
 
     Parameters
     ----------
     found : sequence of array
-    declared, kind : the length of each, and the dtype
+    declared, numbers, kind : the length of each, the shape of what follows in all of them, and the dtype
     dtype : float64 or float32
 
     Raises
@@ -114,13 +122,14 @@ def chunks(found: Sequence[Any], declared: Sequence[int], kind: str, dtype: Any)
         A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
     ptr = np.cumsum([0, *declared])
-    whole = np.empty(ptr[-1], dtype)
+    whole = np.empty((ptr[-1], *numbers), dtype)
     for number, (chunk, length) in enumerate(zip(found, declared, strict=True)):
         name = f"chunk {number} of charges"
         array = foreign.numpy_array(name, chunk)
-        if array.shape != (length,) or array.dtype.kind not in "iuf":
+        shape = (length, *numbers)
+        if array.shape != shape or array.dtype.kind not in "iuf":
             raise InputError(
-                f"{name} was declared as {kind} of shape ({length},) and came as {array.dtype} of shape "
+                f"{name} was declared as {kind} of shape {shape} and came as {array.dtype} of shape "
                 f"{array.shape}: make the dask.array with the shape and dtype that its chunks have"
             )
         part = whole[ptr[number] : ptr[number + 1]]
@@ -142,19 +151,36 @@ def point_shape(name: str, shape: tuple[int, ...]) -> None:
     raise InputError(f"{problem}: give one row x, y, z for each point")
 
 
-def charge_shape(shape: tuple[int, ...], n_sources: int, flat: str = "charges.ravel()") -> None:
-    """Refuse a shape that is not (n_sources,); ``flat`` is how to make one axis of two."""
-    if shape == (n_sources,):
+def charge_shape(
+    shape: tuple[int, ...],
+    n_sources: int,
+    flat: str | None = None,
+    numbers: int = 1,
+    name: str = "charges",
+) -> None:
+    """Refuse a shape that is not (n_sources,), or (n_sources, numbers) where a source has several.
+
+    flat : how to make one axis of two
+    """
+    expected = (n_sources,) if numbers == 1 else (n_sources, numbers)
+    if shape == expected:
         return
     if any(math.isnan(extent) for extent in shape):
-        raise InputError("charges has an unknown length: call its compute_chunk_sizes() first")
-    if len(shape) == 2 and 1 in shape and max(shape) == n_sources:
-        raise InputError(f"charges has shape {shape}, expected ({n_sources},): did you mean {flat}?")
-    if len(shape) != 1:
-        raise InputError(
-            f"charges has shape {shape}, expected ({n_sources},): give one charge for each source"
-        )
-    raise InputError(f"charges has {shape[0]} rows, sources has {n_sources}: give one charge for each source")
+        raise InputError(f"{name} has an unknown length: call its compute_chunk_sizes() first")
+    problem = f"{name} has shape {shape}, expected {expected}"
+    if numbers == 1 and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
+        raise InputError(f"{problem}: did you mean {flat or f'{name}.ravel()'}?")
+    if numbers > 1 and shape == expected[::-1]:
+        raise InputError(f"{problem}: did you mean {name}.T?")
+    if len(shape) != len(expected) or shape[1:] != expected[1:]:
+        raise InputError(f"{problem}: give {_one_or_more(numbers)} for each source")
+    raise InputError(
+        f"{name} has {shape[0]} rows, sources has {n_sources}: give {_one_or_more(numbers)} for each source"
+    )
+
+
+def _one_or_more(numbers: int) -> str:
+    return "one charge" if numbers == 1 else f"{numbers} numbers"
 
 
 def real_dtype(name: str, found: np.dtype) -> None:
@@ -211,11 +237,11 @@ def n_samples(value: Any) -> int:
     return number
 
 
-def values(array: Any, n_targets: int, output: str) -> np.ndarray:
-    """Check the values of an output, float64 [n_targets] or [n_targets, 3]; they need not be finite."""
+def values(array: Any, n_targets: int, output: str, of_one: tuple[int, ...]) -> np.ndarray:
+    """Check the values of an output, float64 [n_targets, *shape at one target]; they need not be finite."""
     found = foreign.numpy_array("values", array)
     real_dtype("values", found.dtype)
-    expected = (n_targets, 3) if output == "gradient" else (n_targets,)
+    expected = (n_targets, *of_one)
     if found.shape != expected:
         raise InputError(
             f"values has shape {found.shape}, expected {expected}: give a {output}, or another output="
@@ -223,13 +249,12 @@ def values(array: Any, n_targets: int, output: str) -> np.ndarray:
     return found.astype(np.float64, copy=False)
 
 
-def kernel(name: Any, known: Iterable[str], offered: Iterable[str] | None = None) -> str:
-    """Check a kernel's name against the known ones; errors speak of those ``offered``, by default all."""
-    known = sorted(known)
-    return str(name) if name in known else _known("kernel", name, sorted(offered or known))
+def known_name(argument: str, name: Any, known: Iterable[str]) -> str:
+    """Check a name against the known ones."""
+    return _known(argument, name, sorted(known))
 
 
-def outputs(names: Any, known: Sequence[str] = OUTPUTS) -> tuple[str, ...]:
+def outputs(names: Any, known: Sequence[str]) -> tuple[str, ...]:
     """Check which outputs are asked for; one name may stand alone, repeats count once."""
     listed = (names,) if isinstance(names, str) else names
     if not isinstance(listed, Iterable) or not (listed := tuple(listed)):
@@ -249,11 +274,12 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _charges(array: Any, n_sources: int) -> np.ndarray:
-    found = foreign.numpy_array("charges", array)
-    real_dtype("charges", found.dtype)
+def _charges(name: str, array: Any, n_sources: int, numbers: int) -> np.ndarray:
+    found = foreign.numpy_array(name, array)
+    real_dtype(name, found.dtype)
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
-    charge_shape(found.shape, n_sources, "charges.ravel()" if plain else "np.asarray(charges).ravel()")
+    flat = f"{name}.ravel()" if plain else f"np.asarray({name}).ravel()"
+    charge_shape(found.shape, n_sources, flat, numbers, name)
     return found
 
 

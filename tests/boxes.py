@@ -104,15 +104,14 @@ def scatter_eight() -> Translation:
 
 
 def from_surface(
-    center: np.ndarray, half_width: float, targets: np.ndarray, box_center: np.ndarray, ratio: float = 1.0
+    center: np.ndarray, half_width: float, targets: np.ndarray, box_center: np.ndarray
 ) -> SurfacesToPoints:
-    """L2P (the box is the leaf) or M2P (boxes of half the width) at the targets of one leaf."""
+    """L2P (the box is the leaf) or M2P at the targets of one leaf, from boxes of a half-width."""
     boxes = column(box_center)
     n = boxes.shape[1]
     return SurfacesToPoints(
         whole(3, n),
         half_width,
-        ratio,
         np.array([0, targets.shape[1]]),
         targets,
         column(center),

@@ -84,7 +84,7 @@ def assert_kept_or_refused(name, eps, n, leaf_size, dtype=np.float64) -> None:
     for kind in CHARGE_KINDS:
         q = charges(kind, n, rng)
         refused = kept_or_refused(points, q, eps, leaf_size=leaf_size, dtype=dtype)
-        floor = accuracy.floor("gradient", np.dtype(dtype))
+        floor = accuracy.floor(accuracy.table(), 1, np.dtype(dtype))
         assert refused == 0 or eps < 10 * floor, kind
 
 
@@ -300,12 +300,12 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 def test_choices_are_ordered(output, cases):
     """What is chosen reaches eps, and is no dearer than for a smaller eps; then comes the floor."""
     kernel, dtype = KERNELS["laplace"], np.dtype(np.float64)
-    lowest = accuracy.floor(output, dtype, cases=cases)
+    lowest = accuracy.floor(accuracy.table(), int(output == "gradient"), dtype, cases)
     rows = {row.accuracy: row for row in accuracy.table()}
     ladder = np.geomspace(0.1, lowest * 1.001, 60)
     chosen = [rows[accuracy.choose(kernel, eps, output, dtype, cases=cases)] for eps in ladder]
     for row, eps in zip(chosen, ladder, strict=True):
-        assert all(row.reach(output, known) <= eps for known in cases)
+        assert all(row.reach(int(output == "gradient"), known) <= eps for known in cases)
     assert (np.diff([row.seconds for row in chosen]) >= 0).all()
     assert chosen[-1].accuracy.order > chosen[0].accuracy.order
     with pytest.raises(taskfmm.AccuracyError):

@@ -157,7 +157,7 @@ def test_a_file_of_a_direct_sum_holds_no_operators(tmp_path):
     assert not held.operators
     forged = held.__class__(
         **{name: getattr(held, name) for name in held.__slots__}
-        | {"operators": {"potential": levels.load(KERNELS["laplace"], Accuracy(3, 1e-3, 1e-3))}}
+        | {"operators": {"potential": levels.Operators(KERNELS["laplace"], Accuracy(3, 1e-3, 1e-3)).of((0,))}}
     )
     saved.save(tmp_path / "plan.h5", forged)
     with pytest.raises(InputError, match="operators: of other outputs"):

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from taskfmm import doctor
 from taskfmm.cli import main
+from taskfmm.files import numbers
 from taskfmm.operators import rates
 
 
@@ -32,7 +33,7 @@ def test_defaults_until_something_is_kept(cache):
 def signed(**changed) -> str:
     """A file of rates as it is kept."""
     found = asdict(rates.DEFAULT) | changed
-    return json.dumps({"rates": found, "sha256": rates._digest(found)})
+    return json.dumps({"numbers": found, "sha256": numbers._digest(found)})
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,6 @@ def test_doctor_measures_and_keeps(monkeypatch):
     assert found["cores"] >= 1
     assert found["blas"]
     assert all(seconds > 0 for seconds in found["seconds"].values())
-    assert found["seconds"] == json.loads(rates.path().read_text())["rates"]
+    assert found["seconds"] == json.loads(rates.path().read_text())["numbers"]
     text = CliRunner().invoke(main, ["doctor"], catch_exceptions=False).output
     assert all(name in text for name in asdict(rates.DEFAULT))

@@ -21,7 +21,7 @@ from taskfmm.explain import facts
 from taskfmm.graph.effort import efforts
 from taskfmm.graph.forecast import _bare
 from taskfmm.graph.schedule import Tasks, critical_path, simulate
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import Operators
 from taskfmm.operators.rates import DEFAULT
 from taskfmm.plan.cost import row_sums
 from taskfmm.runtime import layout, threads
@@ -31,7 +31,7 @@ BOTH = ("potential", "gradient")
 
 
 def counted(fmm, outputs):
-    operators = load(fmm.kernel, fmm.accuracy(outputs[-1]))
+    operators = Operators(fmm.kernel, fmm.accuracy(outputs[-1])).of((0,))
     return efforts(fmm.plan, operators, fmm.kernel, outputs, fmm.dtype.itemsize), operators.at(0)
 
 

@@ -218,15 +218,14 @@ def refused(path, match):
 
 
 def _own(found):
-    (own,) = found.operators["potential"].by_level
-    return own
+    return found.operators["potential"].at(0)
 
 
 def _operators(found, **changes):
     own = _own(found)
     m2l = {name: changes.pop(name) for name in ("rank", "start", "right", "left") if name in changes}
     own = replace(own, **changes, m2l=replace(own.m2l, **m2l))
-    operators = replace(found.operators["potential"], by_level=(own,))
+    operators = replace(found.operators["potential"], by_level={0: own})
     return dict(operators={"potential": operators, "gradient": operators})
 
 

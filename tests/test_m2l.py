@@ -32,7 +32,7 @@ def core(back_end: m2l.LowRankM2L, code: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def at() -> expansions.Expansions:
     with budget():
-        return load(KERNELS["laplace"], accuracy.Accuracy(ORDER, 1e-4, 1e-3)).at(0)
+        return load(KERNELS["laplace"], accuracy.Accuracy(ORDER, 1e-4, 1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_adjacent_boxes_have_no_core(at):
 
 
 def test_the_constant_kernel_is_exact():
-    one = load(KERNELS["one"], accuracy.of_order(1)).at(0)
+    one = load(KERNELS["one"], accuracy.of_order(1))
     assert one.rank == 1
     for code in FAR:
         assert core(one.m2l, code) * one.multipole_to_density * one.local_to_density == 1.0

@@ -75,7 +75,7 @@ def cold(monkeypatch, tmp_path):
     """No operators in memory or on disk, and none may be built from now on."""
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(expansions, "build", no_operators)
-    levels._load.cache_clear()
+    levels._kept.cache_clear()
     gc.collect()
 
 
@@ -84,7 +84,7 @@ def cold(monkeypatch, tmp_path):
 def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
     chosen = replace(accuracy.of_order(order), m2l_dtype=dtype)
     found = n_bytes(levels.load(KERNELS["laplace"], chosen))
-    assert 0.5 * found < size.least_bytes(chosen) <= found
+    assert 0.5 * found < size.least_bytes(KERNELS["laplace"], chosen) <= found
 
 
 def test_building_and_keeping_operators_takes_no_more_than_is_said(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_pat
     fmm = taskfmm.Fmm(cube, eps=1e-9)
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(expansions, "build", no_operators)
-    levels._load.cache_clear()
+    levels._kept.cache_clear()
     gc.collect()
     fmm.memory_limit = memory.resident() + 64 * 2**20
     with pytest.raises(MemoryLimitError, match=r"operators of the gradient need .*making operators"):
@@ -124,11 +124,11 @@ def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_pat
 def test_operators_in_memory_are_not_counted_again():
     chosen = accuracy.of_order(5)
     held = levels.load(KERNELS["laplace"], chosen)
-    assert levels.least_to_load(KERNELS["laplace"], chosen) == (0, 0)
-    levels._load.cache_clear()
+    assert levels.Operators(KERNELS["laplace"], chosen).least_to_load() == (0, 0)
+    levels._kept.cache_clear()
     del held
     gc.collect()
-    assert min(levels.least_to_load(KERNELS["laplace"], chosen)) > 0
+    assert min(levels.Operators(KERNELS["laplace"], chosen).least_to_load()) > 0
 
 
 def test_an_evaluation_is_refused_with_the_numbers(cube):
@@ -184,7 +184,7 @@ def test_what_is_said_of_workers_before_planning_is_less_than_what_is_promised(c
         layout_now = layout.current()
     chosen = fmm.accuracy("potential")
     limit = promised["peak"]
-    said = (layout_now.workers, limit, size.least_bytes(chosen))
+    said = (layout_now.workers, limit, size.least_bytes(KERNELS["laplace"], chosen))
     memory.refuse_hopeless(None, fmm.sources, None, (0, 0), said)
 
 

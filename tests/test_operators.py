@@ -39,7 +39,7 @@ def operators(order: int) -> Expansions:
     """Cut a digit below the order, so that the order decides the error."""
     cut = 10.0**-order
     with budget():
-        return load(KERNELS["laplace"], accuracy.Accuracy(order, cut, cut)).at(0)
+        return load(KERNELS["laplace"], accuracy.Accuracy(order, cut, cut))
 
 
 def multipole_of(points, charges, order, center=CENTER, half=HALF):
@@ -140,7 +140,7 @@ def m2p_error(order: int) -> float:
     charges = rng.uniform(-1, 1, (2, 30))
     rows = [multipole_of(s, q, order, b, HALF / 2) for s, q, b in zip(sources, charges, boxes, strict=True)]
     targets = points_in(rng, CENTER, HALF, 200)
-    work = from_surface(CENTER, HALF, targets, np.transpose(boxes), ratio=0.5)
+    work = from_surface(CENTER, HALF / 2, targets, np.transpose(boxes))
     found = target.m2p(work, [np.concatenate(rows)], KERNELS["laplace"], at, "potential")
     return l2_error(found[0], exact(targets, np.hstack(sources), charges.ravel())[0])
 
@@ -248,7 +248,7 @@ def test_m2p_is_the_field_of_the_upward_equivalent_densities(output):
     multipoles = rng.standard_normal((2, at.rank))
     boxes = np.stack([CENTER + HALF * np.array(v) for v in ([2.5, 0.5, 0.5], [-0.5, 2.5, 0.5])], axis=1)
     targets = points_in(rng, CENTER, HALF, 50)
-    work = from_surface(CENTER, HALF, targets, boxes, ratio=0.5)
+    work = from_surface(CENTER, HALF / 2, targets, boxes)
     found = target.m2p(work, [multipoles], KERNELS["laplace"], at, output)
     density = multipoles @ at.multipole_to_density
     sources = [boxes[:, i : i + 1] + HALF / 2 * surface.cube(ORDER, surface.INNER) for i in range(2)]

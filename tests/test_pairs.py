@@ -11,7 +11,6 @@ import pytest
 from bounds import ROUNDING
 from boxes import l2_error
 
-import taskfmm
 from taskfmm.kernels import KERNELS, gather_loops, pairs, spread_loops
 from taskfmm.kernels.kernel import Source
 from taskfmm.operators.matrix import kernel_matrix
@@ -106,15 +105,3 @@ def test_matrices_of_several_numbers_have_a_block_for_each_pair_of_them(problem,
     assert matrix.shape == (3 * TARGETS, 3 * SOURCES)
     exact = expected(kernel, sources, targets, q)
     assert l2_error((matrix @ q.ravel()).reshape(3, -1), exact) <= 10 * ROUNDING
-
-
-@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
-@pytest.mark.parametrize("leaf_size", [None, 5])
-def test_a_kernel_without_a_degree_is_refused(kernel, leaf_size, monkeypatch):
-    """Operators of one box would serve all levels, and sums would be in units of the cube: wrong numbers."""
-    monkeypatch.setitem(KERNELS, kernel.name, kernel)
-    points, q = np.random.default_rng(2290031).random((60, 3)), np.ones(60)
-    with pytest.raises(NotImplementedError, match="has no degree"):
-        taskfmm.direct(points, q, kernel=kernel.name)
-    with pytest.raises(NotImplementedError, match="has no degree"):
-        taskfmm.Fmm(points, kernel=kernel.name, order=4, leaf_size=leaf_size).potential(q).compute()

@@ -18,7 +18,7 @@ RANK_SEED = 2830943
 
 @pytest.fixture
 def at(fmm):
-    return load(KERNELS["laplace"], fmm.accuracy("potential")).at(0)
+    return load(KERNELS["laplace"], fmm.accuracy("potential"))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_nothing_outside_the_halo_is_read_anywhere(name, relation, small_shards)
     sources, targets = sources_and_targets(name, relation, 6000, rng)
     fmm = taskfmm.Fmm(sources, targets, order=3, leaf_size=20)
     q = rng.uniform(-1, 1, len(sources))[fmm.plan.tree.source_order][None, :]
-    at = load(KERNELS["laplace"], fmm.accuracy("potential")).at(0)
+    at = load(KERNELS["laplace"], fmm.accuracy("potential"))
     assert assert_nothing_outside_the_halo_is_read(fmm, at, q, "gradient")
 
 

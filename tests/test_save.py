@@ -123,8 +123,8 @@ def with_other_operators(fmm, path):
     found = saved.load(path)
 
     def moved(operators):
-        (own,) = operators.by_level
-        return replace(operators, by_level=(replace(own, m2m=own.m2m * (1 + 1e-7)),))
+        own = operators.at(0)
+        return replace(operators, by_level={0: replace(own, m2m=own.m2m * (1 + 1e-7))})
 
     saved.save(path, replace(found, operators={name: moved(each) for name, each in found.operators.items()}))
     return taskfmm.Fmm.load(path)

@@ -12,7 +12,7 @@ from boxes import l2_error
 
 import taskfmm
 from taskfmm.kernels import KERNELS
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import Operators
 from taskfmm.passes import serial
 
 
@@ -28,7 +28,7 @@ def test_it_is_the_direct_sum(fmm, charges):
 def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
     plan, accuracy = fmm.plan, fmm.accuracy(output)
     q = charges[plan.tree.source_order][None]
-    operators = load(KERNELS["laplace"], accuracy)
+    operators = Operators(KERNELS["laplace"], accuracy)
     one, two = (
         serial.evaluate(plan, operators, fmm.kernel, q, output, threads=threads) for threads in (1, 2)
     )
@@ -40,7 +40,7 @@ def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
 def test_gradient_mode_has_the_same_potential(fmm, charges):
     plan = fmm.plan
     q = charges[plan.tree.source_order][None]
-    operators = load(KERNELS["laplace"], fmm.accuracy("potential"))
+    operators = Operators(KERNELS["laplace"], fmm.accuracy("potential"))
     alone, both = (
         serial.evaluate(plan, operators, fmm.kernel, q, output) for output in ("potential", "gradient")
     )

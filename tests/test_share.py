@@ -59,9 +59,11 @@ def test_errors_follow_from_the_share(name, monkeypatch):
     exact = taskfmm.direct(points, q, targets, outputs=("potential", "gradient"))
     known = look(fmm.plan, LAPLACE, q, "gradient")
     found = fmm.serial(q, "gradient")
-    assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(ROW.gradient, ORDER, ROW.smooth)
+    assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(
+        ROW.errors.gradient, ORDER, ROW.errors.smooth
+    )
     if targets is not None:
-        bound = ROW.potential * (
+        bound = ROW.errors.potential * (
             1.0 if known.potential is None else max(1.0, known.potential.times(1.0, ORDER))
         )
         assert l2_error(fmm.serial(q, "potential"), exact["potential"]) <= bound

@@ -59,7 +59,7 @@ def ask(operators, caplog, built, warned):
     caplog.clear()
     calls = []
     with caplog.at_level(logging.INFO, "taskfmm"):
-        found = store.kept(KERNEL, ACCURACY, lambda: (calls.append(1), operators)[1])
+        found = store.kept(KERNEL, ACCURACY, 1.0, lambda: (calls.append(1), operators)[1])
     same(found, operators)
     assert (len(calls), len(caplog.records)) == (built, warned), caplog.text
 
@@ -196,7 +196,7 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, levels
 import hashlib, numpy as np
 chosen = accuracy.choose(KERNELS["laplace"], 1e-2, "potential", np.dtype(float), None)
-found = levels.load(KERNELS["laplace"], chosen).at(0)
+found = levels.load(KERNELS["laplace"], chosen)
 levels.load(KERNELS["laplace"], chosen)
 print(hashlib.sha256(found.m2l.right.tobytes() + found.m2l.left.tobytes()).hexdigest())
 """

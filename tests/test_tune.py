@@ -22,7 +22,11 @@ def operators(eps: float):
     return load(
         KERNELS["laplace"],
         accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float), cases=(MANY,)),
-    ).at(0)
+    )
+
+
+def choose(points, operators, **how):
+    return tune.choose(points, None, operators, enclose(points, points), **how)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.2, 1.5, 2.0])
@@ -41,7 +45,7 @@ def test_an_enlarged_cube_is_a_domain_of_the_points(factor, offset):
 
 def test_a_given_leaf_size_stays_and_so_does_the_smallest_cube():
     points = np.random.default_rng(9814073).random((2000, 3))
-    size, domain = tune.choose(points, None, operators(1e-6), 77)
+    size, domain = choose(points, operators(1e-6), leaf_size=77)
     assert size == 77
     assert domain.half_width == enclose(points, points[:0]).half_width
 
@@ -59,19 +63,19 @@ def test_the_choice_is_cheaper_than_far_smaller_and_far_larger_leaves(name, eps,
         tree = octree.build(points, None, size, domain)
         return tune.estimate(tree, lists.build(tree), chosen)
 
-    size, domain = tune.choose(points, None, chosen)
+    size, domain = choose(points, chosen)
     assert tune.SMALLEST <= size <= 2 * tune.LARGEST
     found = seconds(size, domain)
     whole = enclose(points, points[:0])
     assert found < seconds(size // 8, whole)
     assert found < seconds(16 * size, whole)
-    again = tune.choose(points, None, chosen)
+    again = choose(points, chosen)
     assert (again[0], again[1].half_width) == (size, domain.half_width)
 
 
 def test_tighter_accuracy_wants_larger_leaves():
     points = np.random.default_rng(9814075).random((40_000, 3))
-    assert tune.choose(points, None, operators(1e-3))[0] < tune.choose(points, None, operators(1e-12))[0]
+    assert choose(points, operators(1e-3))[0] < choose(points, operators(1e-12))[0]
 
 
 def test_a_sample_estimates_the_whole():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taskfmm import validate
+from taskfmm import kernels, validate
 from taskfmm.errors import InputError
 
+OUTPUTS = ("potential", "gradient")
 RNG = np.random.default_rng(730241)
 POINTS = RNG.normal(size=(7, 3))
 
@@ -151,11 +152,11 @@ def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
     unknown = da.ones(4)[da.ones(4) > 0]
     assert "compute_chunk_sizes()" in message(validate.lasting_charges, unknown, 4)
     chunks = [values[:2], values[2:]]
-    assert message(validate.chunks, chunks, (2, 2), "float64", np.float64) == (
+    assert message(validate.chunks, chunks, (2, 2), (), "float64", np.float64) == (
         "charges row 2 is not finite: nan, in chunk 1"
     )
     chunks[1] = [3, 4]
-    found = validate.chunks(chunks, (2, 2), "float64", np.float32)
+    found = validate.chunks(chunks, (2, 2), (), "float64", np.float32)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [1, 2, 3, 4])
 
@@ -190,29 +191,27 @@ def test_integers_accepted():
 
 @pytest.mark.parametrize("name", ["laplac", "Laplace", "LAPLACE"])
 def test_the_nearest_kernel_is_offered(name):
-    assert "did you mean 'laplace'?" in message(validate.kernel, name, {"one", "laplace"})
+    assert "did you mean 'laplace'?" in message(validate.known_name, "kernel", name, {"one", "laplace"})
 
 
 @pytest.mark.parametrize("name", ["zzz", 3, None])
 def test_without_a_near_kernel_all_are_listed(name):
-    assert message(validate.kernel, name, {"one", "laplace"}).endswith("choose from laplace, one")
+    assert message(validate.known_name, "kernel", name, {"one", "laplace"}).endswith(
+        "choose from laplace, one"
+    )
 
 
 def test_a_kernel_that_is_not_offered_is_not_spoken_of():
-    assert message(validate.kernel, "on", {"one", "laplace"}, ("laplace",)).endswith("choose from laplace")
-    assert validate.kernel("one", {"one", "laplace"}, ("laplace",)) == "one"
-
-
-def test_kernel_accepted():
-    assert validate.kernel("one", {"one", "laplace"}) == "one"
+    assert message(kernels.find, "on").endswith("choose from laplace")
+    assert kernels.find("one").name == "one"
 
 
 def test_outputs():
-    assert validate.outputs("gradient") == ("gradient",)
-    assert validate.outputs(["gradient", "potential", "gradient"]) == ("gradient", "potential")
-    assert "did you mean 'potential'?" in message(validate.outputs, ("potentials",))
+    assert validate.outputs("gradient", OUTPUTS) == ("gradient",)
+    assert validate.outputs(["gradient", "potential", "gradient"], OUTPUTS) == ("gradient", "potential")
+    assert "did you mean 'potential'?" in message(validate.outputs, ("potentials",), OUTPUTS)
     for nothing in ((), None, 5):
-        assert "expected at least one of potential, gradient" in message(validate.outputs, nothing)
+        assert "expected at least one of potential, gradient" in message(validate.outputs, nothing, OUTPUTS)
 
 
 @pytest.mark.parametrize("value", [np.float32, "f8", ">f4", np.dtype(float)])

@@ -21,6 +21,9 @@ LARGEST_OFFSET = 2.0**960
 
 HALF_WIDTH_BITS = 9
 
+FEW_BITS = 3
+"""Of the half-widths for which operators are made one by one: four of them lie between a number and its double."""
+
 SIZE = 2.0**59
 """Scaled half-widths lie between SIZE / 2 and SIZE. The loops seed a reciprocal root in float32, whose squares
 reach from 2^-126 to 2^127: so squared distances from 12 SIZE^2 down to 2^-249 of the cube's are within it."""
@@ -43,13 +46,16 @@ class Domain:
     scale: float
 
 
-def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
+def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Domain:
     """The smallest cube that a `Domain` can describe around all sources and targets.
 
     Parameters
     ----------
     sources, targets : float64 [n, 3]
         In the caller's units. One of them may be empty.
+    scaled : bool
+        False for kernels that have a length of their own: coordinates stay the caller's, and half-widths have
+        `FEW_BITS`, so that most clouds share the operators of some level.
 
     Returns
     -------
@@ -66,8 +72,11 @@ def enclose(sources: np.ndarray, targets: np.ndarray) -> Domain:
     if quarter == 0 and np.array_equal(low, high):
         quarter = offset / 2 if offset else 0.25
     quarter = max(quarter, SMALLEST_WIDTH, offset / LARGEST_OFFSET)
-    half_width, exponent = _round_up(quarter * (1 + SLACK))
-    half_width, scale = half_width * SIZE, math.ldexp(SIZE, -exponent - 1)
+    half_width, exponent = _round_up(quarter * (1 + SLACK), HALF_WIDTH_BITS if scaled else FEW_BITS)
+    if scaled:
+        half_width, scale = half_width * SIZE, math.ldexp(SIZE, -exponent - 1)
+    else:
+        half_width, scale = math.ldexp(half_width, exponent + 1), 1.0
     return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
 
 
@@ -76,10 +85,10 @@ def _extreme(reduce: Callable[[np.ndarray], float], points: np.ndarray) -> list[
     return [float(reduce(points[:, axis])) for axis in range(3)]
 
 
-def _round_up(width: float) -> tuple[float, int]:
+def _round_up(width: float, bits: int = HALF_WIDTH_BITS) -> tuple[float, int]:
     """The next number with few enough bits, as ``mantissa * 2**exponent`` with a mantissa in [0.5, 1)."""
     mantissa, exponent = math.frexp(width)
-    steps = 2**HALF_WIDTH_BITS
+    steps = 2**bits
     mantissa = math.ceil(mantissa * steps) / steps
     return (0.5, exponent + 1) if mantissa == 1.0 else (mantissa, exponent)
 

@@ -13,19 +13,19 @@ from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, add_aside, pieces, sequence
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.levels import Operators
-from taskfmm.passes.result import exponent
+from taskfmm.operators.levels import Matrices, Operators
+from taskfmm.passes.given import Given, exponent
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import FarShard, Halo
 
 FAR_OPERATORS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p")
 
 
-def works(plan: Plan, operators: Mapping[str, Operators] | None = None) -> Shelf:
+def works(plan: Plan, operators: Mapping[str, tuple[Matrices, Operators]] | None = None) -> Shelf:
     """All that tasks need of a plan, by name: what ``far/<level>/<shard>/<operator>`` and the like refer to.
 
-    operators : those that a plan brings, by name; sent in the file only, else their accuracy stands for them
+    operators : those that a plan brings, by name; they are sent in the file only, else the second ones, which are
+        made where they are needed, stand for them
     """
     values: dict[str, Any] = {"source_order": plan.tree.source_order}
     for shard in chain.from_iterable(plan.far):
@@ -33,9 +33,10 @@ def works(plan: Plan, operators: Mapping[str, Operators] | None = None) -> Shelf
             values[_far(shard, operator)] = getattr(shard, operator)
     values |= {f"near/{number}": work for number, work in enumerate(plan.near)}
     values |= {f"chunk/{i}": chunk for i, chunk in enumerate(plan.chunks)}
-    brought = {operators_name(name): found for name, found in (operators or {}).items()}
-    values |= brought
-    instead = {name: found.at(0).accuracy for name, found in brought.items()}
+    instead = {}
+    for name, (brought, made) in (operators or {}).items():
+        values[operators_name(name)] = brought
+        instead[operators_name(name)] = made
     return Shelf({name: value for name, value in values.items() if value is not None}, instead)
 
 
@@ -52,10 +53,11 @@ class GraphBuilder:
     """Builds the graph of one evaluation.
 
     shelf : the `works` of the plan
-    accuracy : of the operators, or a reference to them where the plan brings them
+    kernel : with the kinds of sources that are given
+    operators : or a reference to them where the plan brings them
+    output : the last of those that are wanted
     dtype : of results
     token : names kernel, accuracy, geometry and charges; a key is ("<operator>-<token>", level, shard)
-    output : "potential", or "gradient" for both
     """
 
     def __init__(
@@ -63,15 +65,17 @@ class GraphBuilder:
         plan: Plan,
         shelf: Shelf,
         kernel: Kernel,
-        accuracy: Accuracy | Reference,
+        operators: Operators | Reference,
         output: str,
         dtype: np.dtype,
         token: str,
     ) -> None:
         self.plan = plan
         self.shelf = shelf
-        self.names = (kernel, accuracy)
         self.kernel = kernel
+        self.operators = operators
+        self.scale = plan.tree.domain.scale
+        self.with_kernel = kernel, operators
         self.output = output
         self.dtype = dtype
         self.token = token
@@ -85,16 +89,16 @@ class GraphBuilder:
         """The first part of an operator's keys; Dask's tools group by what stands before the dash."""
         return f"{operator}-{self.token}"
 
-    def evaluate(self, charges: Any) -> Graph:
+    def evaluate(self, charges: Given) -> Graph:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
-        parts, declared = pieces(charges, self.graph)
-        given = (parts, declared, np.dtype(np.float64))
+        parts, declared = zip(*(pieces(array, self.graph) for array in charges.arrays), strict=True)
+        given = (sequence(parts), declared, self.kernel, self.scale)
         self.exponent: Any  # an integer, or the reference to a task that finds it
-        if isinstance(charges, np.ndarray):
-            self.exponent = exponent(charges)
-        else:
+        if charges.are_lazy:
             self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, *given)
+        else:
+            self.exponent = exponent(charges.arrays, self.kernel, self.scale)
         self.charges = self._add("charges", 0, 0, tasks.charges, order, *given, self.exponent)
         # The order of insertion is the order of the passes; the near field depends on the charges alone.
         for shards in reversed(self.plan.far):
@@ -109,14 +113,14 @@ class GraphBuilder:
             self.near.append(self._add("near", *at, tasks.near, own, self.charges, self.kernel, self.output))
         return self.graph
 
-    def collect(self, output: str, scale: float) -> tuple[str, tuple[int, ...]]:
+    def collect(self, output: str) -> tuple[str, tuple[int, ...]]:
         """Tasks that put one output into the caller's order; returns its name and its chunk sizes."""
         name = self.name(output)
         for i, chunk in enumerate(self.plan.chunks):
             values = sequence([*(self.far[key] for key in chunk.far), *(self.near[n] for n in chunk.near)])
-            key = (name, i) if output == "potential" else (name, i, 0)
+            key = (name, i, *(0 for _ in self.kernel.output(output).shape))
             own = self.shelf.reference(f"chunk/{i}")
-            how = (self.kernel, output, scale, self.exponent, self.dtype)
+            how = (self.kernel, output, self.scale, self.exponent, self.dtype)
             add(self.graph, key, tasks.collect, own, values, *how)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 
@@ -137,24 +141,19 @@ class GraphBuilder:
         """Locals of a shard: zero if nothing has reached it, as when all its boxes are near all others."""
         at = (level, number)
         if at not in self.locals:
-            args = (
-                level,
-                None,
-                self.plan.far[level][number].n_boxes,
-                sequence([]),
-                sequence([]),
-                *self.names,
+            n_boxes, none = self.plan.far[level][number].n_boxes, sequence([])
+            self.locals[at] = self._add(
+                "l2l", *at, tasks.l2l, level, None, n_boxes, none, none, self.operators
             )
-            self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
         return self.locals[at]
 
     def _upward(self, shard: FarShard) -> None:
         own: TaskRef | None = None
         if shard.p2m:
-            own = self._far_task("p2m", shard, self.charges, *self.names)
+            own = self._far_task("p2m", shard, self.charges, *self.with_kernel)
         if shard.m2m:
             children = self._multipoles(shard.m2m.halo)
-            own = self._far_task("m2m", shard, own, children, *self.names)
+            own = self._far_task("m2m", shard, own, children, self.operators)
         if own is not None:
             self.multipoles[shard.level, shard.number] = own
 
@@ -163,14 +162,14 @@ class GraphBuilder:
         parts = []
         if shard.m2l:
             halo = self._multipoles(shard.m2l.halo)
-            parts.append(self._far_task("m2l", shard, halo, *self.names))
+            parts.append(self._far_task("m2l", shard, halo, self.operators))
         if shard.p2l:
-            parts.append(self._far_task("p2l", shard, self.charges, *self.names))
+            parts.append(self._far_task("p2l", shard, self.charges, *self.with_kernel))
         if parts or shard.l2l:
             work = self._work(shard, "l2l") if shard.l2l else None
             above = shard.l2l.halo if shard.l2l else None
             parents = sequence([self._local(above.level, s) for s in above.shards] if above else [])
-            args = (shard.level, work, shard.n_boxes, parents, sequence(parts), *self.names)
+            args = (shard.level, work, shard.n_boxes, parents, sequence(parts), self.operators)
             self.locals[at] = self._add("l2l", *at, tasks.l2l, *args)
         if shard.l2p:
             self._leaves(shard, at)
@@ -179,24 +178,22 @@ class GraphBuilder:
         from_m2p: TaskRef | None = None
         if shard.m2p:
             halo = self._multipoles(shard.m2p.halo)
-            from_m2p = self._far_task("m2p", shard, halo, *self.names, self.output)
-        self.far[at] = self._far_task("l2p", shard, self._local(*at), from_m2p, *self.names, self.output)
+            from_m2p = self._far_task("m2p", shard, halo, *self.with_kernel, self.output)
+        args = (self._local(*at), from_m2p, *self.with_kernel, self.output)
+        self.far[at] = self._far_task("l2p", shard, *args)
 
 
 def build(
     plan: Plan,
     shelf: Shelf,
-    kernel: Kernel,
-    accuracy: Accuracy | Reference,
-    charges: Any,
+    operators: Operators | Reference,
+    charges: Given,
     outputs: Sequence[str],
-    scale: float,
     dtype: np.dtype,
     token: str,
 ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
     """The graph of an evaluation, and for each output its name and chunk sizes."""
-    builder = GraphBuilder(
-        plan, shelf, kernel, accuracy, "gradient" if "gradient" in outputs else "potential", dtype, token
-    )
+    kernel = charges.kernel
+    builder = GraphBuilder(plan, shelf, kernel, operators, kernel.last(outputs), dtype, token)
     builder.evaluate(charges)
-    return builder.graph, {output: builder.collect(output, scale) for output in outputs}
+    return builder.graph, {output: builder.collect(output) for output in outputs}

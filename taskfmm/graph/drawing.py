@@ -13,7 +13,7 @@ import numpy as np
 from dask.utils import format_bytes
 
 from taskfmm.graph.forecast import Forecast
-from taskfmm.runtime.names import COLOURS
+from taskfmm.runtime.names import colour, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near")
 """From left to right; charges and results stand below them."""
-
-BELOW = ("charges", "potential", "gradient")
 
 ROW, WIDTH = 0.95, 1.55
 """Height of a level and width of a column, in inches."""
@@ -54,7 +52,7 @@ def draw(forecast: Forecast, filename: str | Path | None = None) -> Figure:
 
     nodes, lines = aggregate(forecast)
     place = _places(nodes)
-    levels = sorted({level for operator, level in nodes if operator not in BELOW})
+    levels = sorted({level for operator, level in nodes if operator in COLUMNS})
     across = max(x for x, _ in place.values()) + 2.2
     size = (max(NARROWEST, WIDTH * across), ROW * (len(levels) + 1) + 1.6)
     figure = Figure(figsize=size, layout="constrained")
@@ -71,7 +69,7 @@ def aggregate(forecast: Forecast) -> tuple[dict[Node, dict[str, float]], dict[tu
     """Tasks and seconds by operator and level, and bytes from one to the other."""
     nodes: dict[Node, dict[str, float]] = defaultdict(lambda: {"tasks": 0, "seconds": 0.0})
     lines: dict[tuple[Node, Node], float] = defaultdict(float)
-    node_of = [(key[0], 0 if key[0] in BELOW else key[1]) for key in forecast.keys]
+    node_of = [(key[0], 0 if key[0] not in COLUMNS else key[1]) for key in forecast.keys]
     for i, node in enumerate(node_of):
         nodes[node]["tasks"] += 1
         nodes[node]["seconds"] += float(forecast.tasks.seconds[i])
@@ -84,13 +82,14 @@ def _places(nodes: dict[Node, Any]) -> dict[Node, tuple[float, float]]:
     """Coordinates: columns without a node are closed, and so are rows."""
     names = {operator for operator, _ in nodes}
     x = {name: i for i, name in enumerate(name for name in COLUMNS if name in names)}
-    rows = sorted({level for operator, level in nodes if operator not in BELOW})
+    rows = sorted({level for operator, level in nodes if operator in COLUMNS})
     y = {level: -i for i, level in enumerate(rows)}
     last = max(2.0, *x.values())
-    below = {"charges": 0.5 * last - 0.5, "potential": last - 1.0, "gradient": last}
+    results = sorted({operator for operator, _ in nodes} - {*COLUMNS, "charges"}, key=rank)
+    below = {"charges": 0.5 * last - 0.5, **{name: last - i for i, name in enumerate(reversed(results))}}
     return {
         (operator, level): (below[operator], -len(rows) - 0.25)
-        if operator in BELOW
+        if operator not in COLUMNS
         else (float(x[operator]), float(y[level]))
         for operator, level in nodes
     }
@@ -100,7 +99,7 @@ def _nodes(axes: Axes, nodes: dict[Node, dict[str, float]], place: dict[Node, tu
     longest = max(row["seconds"] for row in nodes.values())
     for node, row in nodes.items():
         area = max(SMALLEST, LARGEST * row["seconds"] / longest)
-        axes.scatter(*place[node], s=area, color=COLOURS[node[0]], edgecolor="white", linewidth=0.8, zorder=3)
+        axes.scatter(*place[node], s=area, color=colour(node[0]), edgecolor="white", linewidth=0.8, zorder=3)
         text = f"{row['tasks']:.0f} task{'s' * (row['tasks'] > 1)}\n{_milliseconds(row['seconds'])}"
         side = 0.35 * np.sqrt(area) + 2.0  # on the circle's upper right, where no line ends
         axes.annotate(
@@ -126,7 +125,7 @@ def _lines(axes: Axes, lines: dict[tuple[Node, Node], float], place: dict[Node, 
     most = max(lines.values(), default=1.0)
     for (source, target), size in lines.items():
         width = max(THINNEST, WIDEST * np.sqrt(size / most))
-        shared = source[0] in BELOW or target[0] in BELOW
+        shared = not {source[0], target[0]} <= set(COLUMNS)
         axes.add_patch(
             FancyArrowPatch(
                 place[source],
@@ -134,7 +133,7 @@ def _lines(axes: Axes, lines: dict[tuple[Node, Node], float], place: dict[Node, 
                 arrowstyle="-",
                 connectionstyle="arc3,rad=0.08",
                 linewidth=width,
-                color=COLOURS[source[0]],
+                color=colour(source[0]),
                 alpha=0.25 if shared else 0.6,
                 capstyle="round",
                 zorder=1 if shared else 2,
@@ -151,7 +150,7 @@ def _frame(
 ) -> None:
     """Names above the columns and left of the rows, a title, and what the sizes mean."""
     top = 0.62
-    for operator in {operator for operator, _ in nodes if operator not in BELOW}:
+    for operator in {operator for operator, _ in nodes if operator in COLUMNS}:
         x = next(place[node][0] for node in nodes if node[0] == operator)
         axes.text(
             x,
@@ -162,8 +161,8 @@ def _frame(
             ha="center",
             weight="bold",
         )
-        axes.plot([x - 0.22, x + 0.22], [top - 0.09] * 2, color=COLOURS[operator], linewidth=4.0)
-    for operator in set(BELOW) & {operator for operator, _ in nodes}:
+        axes.plot([x - 0.22, x + 0.22], [top - 0.09] * 2, color=colour(operator), linewidth=4.0)
+    for operator in {operator for operator, _ in nodes} - set(COLUMNS):
         x, y = place[operator, 0]
         axes.text(x, y - 0.42, operator, fontsize=10, ha="center", weight="bold")
     for i, level in enumerate(levels):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import Matrices
 from taskfmm.operators.rates import Rates
 from taskfmm.passes import siblings, translations
 from taskfmm.plan.plan import Plan
@@ -70,13 +70,13 @@ def n_bytes(value: Any) -> int:
 
 
 def efforts(
-    plan: Plan, operators: Operators, kernel: Kernel, outputs: tuple[str, ...], result_bytes: int = DOUBLE
+    plan: Plan, operators: Matrices, kernel: Kernel, outputs: tuple[str, ...], result_bytes: int = DOUBLE
 ) -> dict[Key, Effort]:
     """Every task of an evaluation.
 
     outputs : those asked for; result_bytes : of a number of the results
     """
-    mode = "gradient" if "gradient" in outputs else "potential"
+    mode = kernel.last(outputs)
     count = _Counting(plan, operators, kernel, mode)
     found = {("charges", 0, 0): count.charges()}
     for shards in plan.far:
@@ -95,18 +95,19 @@ def efforts(
 class _Counting:
     """Counts what tasks do; one method for each operator."""
 
-    def __init__(self, plan: Plan, operators: Operators, kernel: Kernel, mode: str) -> None:
+    def __init__(self, plan: Plan, operators: Matrices, kernel: Kernel, mode: str) -> None:
         self.plan = plan
         self.operators = operators
         self.kernel = kernel
         self.components = kernel.n_components(mode)
-        self.suffix = "_gradient" if mode == "gradient" else ""
+        self.suffix = "_gradient" if kernel.output(mode).derivative else ""
         self.tile = gather_loops(kernel, mode).TILE
 
     def charges(self) -> Effort:
         n = self.plan.tree.source_order.size
         order = n_bytes(self.plan.tree.source_order)
-        return Effort(alone={"gathered": n, "call": 1}, work=order, result=n * DOUBLE, scratch=n)
+        numbers = self.kernel.n_numbers * n
+        return Effort(alone={"gathered": numbers, "call": 1}, work=order, result=numbers * DOUBLE, scratch=n)
 
     def far(self, shard: FarShard, first: int) -> Iterator[tuple[str, Effort]]:
         """The operators of a shard whose first box has that number."""
@@ -229,7 +230,7 @@ class _Counting:
 
     def collect(self, chunk: Chunk, output: str, result_bytes: int) -> Effort:
         rows = chunk.end - chunk.begin
-        wide = 3 if output == "gradient" else 1
+        wide = self.kernel.output(output).n_rows
         n_values = sum(part.rows.size for part in (*chunk.far.values(), *chunk.near.values()))
         numbers = wide * rows
         # the sum, the same times a factor, and for a gradient its transpose

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -15,11 +14,14 @@ from taskfmm.errors import AccuracyError, InputError
 from taskfmm.graph import build, reference
 from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
+from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
+from taskfmm.passes.given import Given
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.runtime import cluster, layout, memory
+from taskfmm.runtime.names import MARK
 from taskfmm.runtime.threads import budget
 from taskfmm.version import __version__
 
@@ -34,30 +36,30 @@ class Evaluator:
         self._usual_known: dict[str, Known] = {}
 
     def arrays(
-        self, charges: Any, outputs: tuple[str, ...], memory_limit: int | None = None
+        self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
-        dtype = self._planned.asked.dtype
+        dtype, kernel = self._planned.asked.dtype, charges.kernel
         if self._planned.plan is None:
             return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
-        accuracy = self.accuracy(_mode(outputs), charges)
+        accuracy = self.accuracy(kernel.last(outputs), charges)
         self._prepare(outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
-            output: lazy(graph, name, (sizes, (3,)) if output == "gradient" else (sizes,), dtype)
+            output: lazy(graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), dtype)
             for output, (name, sizes) in chunks.items()
         }
 
-    def serial(self, charges: np.ndarray, output: str) -> np.ndarray:
+    def serial(self, charges: Given, output: str) -> np.ndarray:
         """One output by plain function calls in this thread, without a graph."""
-        planned, asked = self._planned, self._planned.asked
+        planned, dtype = self._planned, self._planned.asked.dtype
         if planned.plan is None:
-            return np.zeros(self._shape(output), asked.dtype)
+            return np.zeros(self._shape(output), dtype)
         operators = planned.operators(self.accuracy(output, charges))
         with budget() as threads:
-            return serial.run(planned.plan, operators, asked.kernel, charges, output, asked.dtype, threads)
+            return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
-    def accuracy(self, output: str, charges: Any = None) -> Accuracy:
+    def accuracy(self, output: str, charges: Given | None = None) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
         Lazy charges may be anything: a single one at the worst place of a box, or far from small leaves, or equal
@@ -67,20 +69,23 @@ class Evaluator:
         planned, asked = self._planned, self._planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
             # nothing hangs on it, or it is the same for all charges and outputs
-            return asked.accuracy("potential", Known(many=True))
+            return asked.any_accuracy()
+        if not asked.looks_at_charges:
+            return planned.accuracy(output, None)
         if charges is None:
-            return asked.accuracy(output, self._usual(output))
-        if not isinstance(charges, da.Array):
-            return asked.accuracy(output, self._look(charges, output))
+            return planned.accuracy(output, self._usual(output))
+        if not charges.are_lazy:
+            return planned.accuracy(output, self._look(charges.arrays[0], output))
         if planned.like is not None:
-            return asked.accuracy(output, planned.like)
-        alone = Known(many=False, gradient=self._places.lone_charge) if output == "gradient" else None
-        return asked.accuracy(output, None, alone, self._usual(output))
+            return planned.accuracy(output, planned.like)
+        derivative = asked.kernel.output(output).derivative
+        alone = Known(many=False, gradient=self._places.lone_charge) if derivative else None
+        return planned.accuracy(output, None, alone, self._usual(output))
 
     def reachable(self) -> dict[str, Accuracy]:
         """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""
         found = {}
-        for output in ("potential", "gradient"):
+        for output in self._planned.asked.kernel.names:
             with suppress(AccuracyError):
                 found[output] = self.accuracy(output)
         return found
@@ -103,36 +108,30 @@ class Evaluator:
         return Places(self._planned.plan.tree)
 
     def graph(
-        self, charges: Any, outputs: Sequence[str], accuracy: Accuracy | None = None
+        self, charges: Given, outputs: Sequence[str], accuracy: Accuracy | None = None
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
-        plan, asked = self._planned.plan, self._planned.asked
-        assert plan is not None
-        accuracy = accuracy or self.accuracy(_mode(outputs), charges)
-        own = self._planned.name_brought(accuracy)
-        return build.build(
-            plan,
-            self.works,
-            asked.kernel,
-            accuracy if own is None else self.works.reference(build.operators_name(own)),
-            charges,
-            outputs,
-            plan.tree.domain.scale,
-            asked.dtype,
-            self._token(charges, accuracy, _mode(outputs)),
-        )
+        planned, mode = self._planned, charges.kernel.last(outputs)
+        assert planned.plan is not None
+        accuracy = accuracy or self.accuracy(mode, charges)
+        own = planned.name_brought(accuracy)
+        operators = planned.made(accuracy) if own is None else self.works.reference(build.operators_name(own))
+        token = self._token(charges, accuracy, mode)
+        return build.build(planned.plan, self.works, operators, charges, outputs, planned.asked.dtype, token)
 
     @cached_property
     def works(self) -> reference.Shelf:
         """What tasks refer to; shared by all evaluations, so that other processes read it once."""
         planned = self._planned
         assert planned.plan is not None
-        return build.works(planned.plan, planned.brought)
+        brought = {name: (found, planned.made(found.accuracy)) for name, found in planned.brought.items()}
+        return build.works(planned.plan, brought)
 
-    def _token(self, charges: Any, accuracy: Accuracy, mode: str) -> str:
-        digest = hashlib.sha256(f"{self._digest} {mode} {accuracy}".encode())
-        digest.update(charges.name.encode() if isinstance(charges, da.Array) else charges.data)
-        return digest.hexdigest()[:24]
+    def _token(self, charges: Given, accuracy: Accuracy, mode: str) -> str:
+        digest = hashlib.sha256(f"{self._digest} {charges.kernel} {mode} {accuracy}".encode())
+        for array in charges.arrays:
+            digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
+        return MARK + digest.hexdigest()[:20]
 
     def forecast(self, outputs: tuple[str, ...], accuracy: Accuracy | None = None) -> Forecast:
         """What one evaluation would take on the scheduler in use; raises InputError where there are no points.
@@ -142,18 +141,17 @@ class Evaluator:
         planned, asked = self._planned, self._planned.asked
         if planned.plan is None:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
-        accuracy = accuracy or self.accuracy(_mode(outputs))
+        accuracy = accuracy or self.accuracy(asked.kernel.last(outputs))
         case = (outputs, accuracy, layout.current())
         if case not in self._forecasts:
-            graph, _ = self.graph(np.zeros(planned.n_sources), outputs, accuracy)
+            graph, _ = self.graph(_zeros(asked.kernel, planned.n_sources), outputs, accuracy)
             self._forecasts[case] = forecast(
-                planned.plan, graph, planned.operators(accuracy), asked.kernel, outputs, asked.dtype, case[-1]
+                planned.plan, graph, planned.matrices(accuracy), asked.kernel, outputs, asked.dtype, case[-1]
             )
         return self._forecasts[case].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
-        n_targets = self._planned.n_targets
-        return (n_targets, 3) if output == "gradient" else (n_targets,)
+        return (self._planned.n_targets, *self._planned.asked.kernel.output(output).shape)
 
     def _prepare(self, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None) -> None:
         """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
@@ -165,7 +163,7 @@ class Evaluator:
         if memory_limit is not None:
             advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"
             peak = self._planned.least_to_load(accuracy)[1]
-            memory.refuse_making(memory_limit, _mode(outputs), peak, advice)
+            memory.refuse_making(memory_limit, self._planned.asked.kernel.last(outputs), peak, advice)
             found = self.forecast(outputs, accuracy).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)
@@ -175,9 +173,10 @@ class Evaluator:
             memory.refuse(found, at.memory_limit, "the limit of the smallest worker", advice)
 
 
-def _mode(outputs: Sequence[str]) -> str:
-    """What the passes compute: "potential", or "gradient" for both."""
-    return "gradient" if "gradient" in outputs else "potential"
+def _zeros(kernel: Kernel, n_sources: int) -> Given:
+    """Of all kinds, for what hangs on no charge."""
+    shapes = [(n_sources, kind.n_numbers) if kind.n_numbers > 1 else (n_sources,) for kind in kernel.sources]
+    return Given(kernel, tuple(np.zeros(shape) for shape in shapes))
 
 
 def _identify(planned: Planned) -> str:
@@ -187,6 +186,7 @@ def _identify(planned: Planned) -> str:
     facts = (
         __version__,
         planned.asked.kernel,
+        fingerprint(planned.asked.kernel),
         planned.asked.dtype.str,
         planned.leaf_size,
         tree and (tree.domain.half_width, tree.domain.scale),

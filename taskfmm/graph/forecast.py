@@ -16,12 +16,12 @@ from taskfmm.graph.schedule import Schedule, Tasks, critical_path, simulate
 from taskfmm.graph.spec import Graph
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators import rates
-from taskfmm.operators.levels import Operators, peak_over_size
+from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.operators.rates import Rates
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime import memory
 from taskfmm.runtime.layout import Layout
-from taskfmm.runtime.names import OPERATORS, operator_of
+from taskfmm.runtime.names import operator_of, rank
 
 REMOTE_TASK = 1.5e-3
 """Seconds of the distributed scheduler for a task; it handles one at a time."""
@@ -97,7 +97,7 @@ class Forecast:
     def by_operator(self) -> dict[str, dict[str, float]]:
         """Tasks, seconds and bytes of results of each operator, in the order of the method."""
         found: dict[str, dict[str, float]] = {}
-        for name in OPERATORS:
+        for name in sorted({key[0] for key in self.keys}, key=rank):
             of_it = [i for i, key in enumerate(self.keys) if key[0] == name]
             if of_it:
                 found[name] = {
@@ -173,7 +173,7 @@ class Forecast:
 def forecast(
     plan: Plan,
     graph: Graph,
-    operators: Operators,
+    operators: Matrices,
     kernel: Kernel,
     outputs: Sequence[str],
     dtype: np.dtype,
@@ -212,19 +212,22 @@ def forecast(
         epilogue=joined,
         plan_bytes=n_bytes(plan),
         operator_bytes=own_bytes,
-        operator_peak=_peak(kernel, operators, own_bytes),
+        operator_peak=_peak(kernel, operators),
         charge_bytes=n_sources * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),
-        compiled=_is_compiled(kernel, "gradient" if "gradient" in outputs else "potential"),
+        compiled=_is_compiled(kernel, kernel.last(outputs)),
     )
 
 
-def _peak(kernel: Kernel, operators: Operators, size: int) -> int:
-    """Bytes while operators are read or built; a direct sum has none."""
-    if not operators.by_level:
-        return 0
-    return int(peak_over_size(kernel, operators.at(0).accuracy) * size)
+def _peak(kernel: Kernel, operators: Matrices) -> int:
+    """Bytes while operators are read or built, one level after the other; a direct sum has none."""
+    held, peak = 0, 0.0
+    for found in operators.by_level.values():
+        times = Operators(kernel, found.accuracy).peak_over_size(found.half_width)
+        peak = max(peak, held + times * n_bytes(found))
+        held += n_bytes(found)
+    return int(peak)
 
 
 def _is_compiled(kernel: Kernel, mode: str) -> bool:

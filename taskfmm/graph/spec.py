@@ -14,7 +14,7 @@ from taskfmm.graph.reference import Shelf
 from taskfmm.runtime import recording
 
 Graph = dict[Any, Any]
-Declared = tuple[tuple[int, ...], str]
+Declared = tuple[tuple[int, ...], tuple[int, ...], str]
 
 
 class OperatorTask(Task):
@@ -57,15 +57,17 @@ def sequence(references: Iterable[TaskRef]) -> List:
 
 
 def pieces(array: Any, graph: Graph) -> tuple[List, Declared | None]:
-    """A charge vector as one argument: the chunks of a dask.array, whose graph is merged in, or a `Reference`.
+    """The charges of one kind as one argument: chunks of a dask.array, whose graph is merged in, or a `Reference`.
 
-    With chunks goes what the array declares of them: their lengths and dtype.
+    With chunks goes what the array declares of them: their lengths and numbers, and their dtype.
     """
     if not isinstance(array, da.Array):
         return List(Shelf({"charges": array}).reference("charges")), None
+    if array.ndim > 1:
+        array = array.rechunk({1: -1})
     graph.update(array.__dask_graph__())
     chunks = List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
-    return chunks, (tuple(map(int, array.chunks[0])), str(array.dtype))
+    return chunks, (tuple(map(int, array.chunks[0])), array.shape[1:], str(array.dtype))
 
 
 def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np.dtype) -> da.Array:

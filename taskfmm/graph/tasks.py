@@ -14,92 +14,88 @@ from taskfmm import validate
 from taskfmm.graph.reference import fetch
 from taskfmm.graph.spec import Declared
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.levels import Operators, load
+from taskfmm.operators.levels import Operators
+from taskfmm.passes import given, result, source, target, transfer
 from taskfmm.passes import near as near_field
-from taskfmm.passes import result, source, target, transfer
 from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 from taskfmm.runtime.threads import budget
 
 Arrays = Sequence[np.ndarray]
 
 
-def _at(kernel: Kernel, accuracy: Accuracy, level: int) -> Expansions:
-    """The operators of an accuracy, or those that a plan from a file brought with it, by reference."""
-    found = fetch(accuracy)
-    return (found if isinstance(found, Operators) else load(kernel, found)).at(level)
+def _at(operators: Operators, level: int) -> Expansions:
+    """The operators of a level, or those that a plan from a file brought with it, by reference."""
+    return fetch(operators).at(level)
 
 
-def exponent(pieces: Arrays, declared: Declared | None, dtype: np.dtype) -> int:
+def exponent(
+    pieces: Sequence[Arrays], declared: Sequence[Declared | None], kernel: Kernel, scale: float
+) -> int:
     """The exponent of charges that are known only now."""
-    return result.exponent(_whole(pieces, declared, dtype))
+    return given.exponent(_whole(pieces, declared), kernel, scale)
 
 
 def charges(
-    order: np.ndarray, pieces: Arrays, declared: Declared | None, dtype: np.dtype, exponent: int
+    order: np.ndarray,
+    pieces: Sequence[Arrays],
+    declared: Sequence[Declared | None],
+    kernel: Kernel,
+    scale: float,
+    exponent: int,
 ) -> np.ndarray:
-    """The caller's charges, sorted and normalized: [1, n]."""
-    values = _whole(pieces, declared, dtype)[fetch(order)]
-    return result.normalized(values, exponent)[None, :]
+    """The caller's charges, sorted and in the units of the passes: [n_numbers, n]."""
+    return given.ranked(_whole(pieces, declared), fetch(order), kernel, scale, exponent)
 
 
-def _whole(pieces: Arrays, declared: Declared | None, dtype: np.dtype) -> np.ndarray:
-    """One array that was checked when it was given, or chunks, which are checked now that they are there."""
-    found = fetch(pieces[0]) if declared is None else validate.chunks(pieces, *declared, dtype)
-    return np.asarray(found, np.float64)
+def _whole(pieces: Sequence[Arrays], declared: Sequence[Declared | None]) -> list[np.ndarray]:
+    """For each kind one array that was checked when it was given, or chunks, which are checked now."""
+    return [
+        fetch(some[0]) if of is None else validate.chunks(some, *of, np.float64)
+        for some, of in zip(pieces, declared, strict=True)
+    ]
 
 
 def p2m(
-    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, accuracy: Accuracy
+    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Operators
 ) -> np.ndarray:
     with budget() as threads:
-        return source.p2m(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
+        return source.p2m(fetch(work), charges, kernel, _at(operators, level), threads)
 
 
 def m2m(
-    level: int,
-    work: Translation,
-    own: np.ndarray | None,
-    children: Arrays,
-    kernel: Kernel,
-    accuracy: Accuracy,
+    level: int, work: Translation, own: np.ndarray | None, children: Arrays, operators: Operators
 ) -> np.ndarray:
     with budget() as threads:
-        return source.m2m(fetch(work), own, children, _at(kernel, accuracy, level), threads)
+        return source.m2m(fetch(work), own, children, _at(operators, level), threads)
 
 
-def m2l(level: int, work: Siblings, multipoles: Arrays, kernel: Kernel, accuracy: Accuracy) -> np.ndarray:
+def m2l(level: int, work: Siblings, multipoles: Arrays, operators: Operators) -> np.ndarray:
     with budget() as threads:
-        return transfer.m2l(fetch(work), multipoles, _at(kernel, accuracy, level), threads)
+        return transfer.m2l(fetch(work), multipoles, _at(operators, level), threads)
 
 
 def p2l(
-    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, accuracy: Accuracy
+    level: int, work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Operators
 ) -> np.ndarray:
     with budget() as threads:
-        return transfer.p2l(fetch(work), charges, kernel, _at(kernel, accuracy, level), threads)
+        return transfer.p2l(fetch(work), charges, kernel, _at(operators, level), threads)
 
 
 def l2l(
-    level: int,
-    work: Translation | None,
-    n_boxes: int,
-    parents: Arrays,
-    parts: Arrays,
-    kernel: Kernel,
-    accuracy: Accuracy,
+    level: int, work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, operators: Operators
 ) -> np.ndarray:
-    operators = _at(kernel, accuracy, level)
+    shape = (n_boxes, _at(operators, level).rank)
+    above = None if work is None else _at(operators, level - 1)
     with budget() as threads:
-        return target.l2l(fetch(work), parents, parts, (n_boxes, operators.rank), operators, threads)
+        return target.l2l(fetch(work), parents, parts, shape, above, threads)
 
 
 def m2p(
-    level: int, work: SurfacesToPoints, multipoles: Arrays, kernel: Kernel, accuracy: Accuracy, output: str
+    level: int, work: SurfacesToPoints, multipoles: Arrays, kernel: Kernel, operators: Operators, output: str
 ) -> np.ndarray:
     with budget() as threads:
-        return target.m2p(fetch(work), multipoles, kernel, _at(kernel, accuracy, level + 1), output, threads)
+        return target.m2p(fetch(work), multipoles, kernel, _at(operators, level + 1), output, threads)
 
 
 def l2p(
@@ -108,11 +104,11 @@ def l2p(
     local: np.ndarray,
     from_m2p: np.ndarray | None,
     kernel: Kernel,
-    accuracy: Accuracy,
+    operators: Operators,
     output: str,
 ) -> np.ndarray:
     with budget() as threads:
-        values = target.l2p(fetch(work), [local], kernel, _at(kernel, accuracy, level), output, threads)
+        values = target.l2p(fetch(work), [local], kernel, _at(operators, level), output, threads)
     return values if from_m2p is None else values + from_m2p
 
 

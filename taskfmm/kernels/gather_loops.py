@@ -31,7 +31,7 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, para
 
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n]; charges : float64 [n_charge, n]; parameters : float64 [n_parameters], of the kernel
+    points : float64 [3, n]; charges : float64 [n_numbers, n]; parameters : float64 [n_parameters], of the kernel
     out : float64 [n_components, n_t], zero on entry
     """
     for row in prange(ptr.size - 1):
@@ -79,7 +79,7 @@ def points_to_points_both(
     Entries of ``ptr`` run one-sided; those of ``pair_ptr`` name a later row of the same block and run two-sided.
     A block adds into its own rows only, in one order, so the result does not depend on the number of threads.
 
-    own : float64 [n_charge, n_t], charges of the targets
+    own : float64 [n_numbers, n_t], charges of the targets
     pair_ptr : int64 [n_rows + 1]; pair : int32 [n_pairs], rows
     Others as in `points_to_points`; block_ptr : int64 [n_blocks + 1], rows of a block
     """
@@ -113,12 +113,11 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
 @loop
 def surfaces_to_points(
     surface,
-    ratio,
     target_ptr,
     targets,
     hi,
     lo,
-    inverse_width,
+    unit,
     ptr,
     idx,
     box_hi,
@@ -129,14 +128,14 @@ def surfaces_to_points(
 ):
     """Potentials at the points of boxes, from densities on surfaces: the second half of L2P and of M2P.
 
-    Measured from the centre of the row's box in units of its half-width; the caller scales the result.
+    Measured from the centre of the row's box in the unit of the surface; the caller scales the result.
 
     Parameters
     ----------
-    surface : float64 [3, n_s], of the unit box
-    ratio : float, half-width of the boxes that own the densities / half-width of the rows' boxes
+    surface : float64 [3, n_s], of the boxes that own the densities
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
-    hi, lo : float64 [3, n_rows], centres of the rows' boxes; inverse_width : float
+    hi, lo : float64 [3, n_rows], centres of the rows' boxes
+    unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1]; idx : int32 [n_entries], rows of density
     box_hi, box_lo : float64 [3, n_boxes]; density : float64 [n_boxes, n_charge, n_s]
     out : float64 [n_components, n_t], zero on entry
@@ -145,22 +144,22 @@ def surfaces_to_points(
     for row in prange(ptr.size - 1):
         wide_vectors()
         packed = np.empty((3, n))
-        unit = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
+        here = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
         for axis in range(3):
-            for i in range(unit.shape[1]):
+            for i in range(here.shape[1]):
                 x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
-                unit[axis, i] = x * inverse_width
+                here[axis, i] = x * unit
         for entry in range(ptr[row], ptr[row + 1]):
             box = idx[entry]
             for axis in range(3):
                 shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
                 for s in range(n):
-                    packed[axis, s] = shift * inverse_width + ratio * surface[axis, s]
-            for i in range(unit.shape[1]):
+                    packed[axis, s] = shift * unit + surface[axis, s]
+            for i in range(here.shape[1]):
                 gather(
-                    unit[0, i],
-                    unit[1, i],
-                    unit[2, i],
+                    here[0, i],
+                    here[1, i],
+                    here[2, i],
                     packed[0],
                     packed[1],
                     packed[2],

@@ -28,11 +28,8 @@ _lock = threading.RLock()
 
 
 @cache
-def _fingerprint(*paths: str) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:12]
+def _fingerprint(path: str, more: str = "") -> str:
+    return hashlib.sha256(Path(path).read_bytes() + more.encode()).hexdigest()[:12]
 
 
 class _Loader(importlib.abc.ExecutionLoader):
@@ -58,11 +55,12 @@ def instantiate(
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
     )
-    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, pairs.__file__)}"
+    text = pairs.text(sources, odd_rows)
+    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, text)}"
     with _lock:
         if name in sys.modules:
             return sys.modules[name]
-        spec = importlib.util.spec_from_loader(name, _Loader(path, pairs.text(sources, odd_rows)))
+        spec = importlib.util.spec_from_loader(name, _Loader(path, text))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
         found.__dict__.update({kind.name: getattr(module, kind.name) for kind in sources})
@@ -78,12 +76,17 @@ def _loops(template: str, module: str, sources: tuple[Source, ...], odd_rows: tu
 
 
 def gather_loops(kernel: Kernel, output: str) -> Any:
-    """The loops that end at points, for one kernel, and for an output and those before it."""
+    """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
     return _loops(
         "gather_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_components(output)]
     )
 
 
 def spread_loops(kernel: Kernel) -> Any:
-    """The loops that end on surfaces, for one kernel."""
+    """The loops that end on surfaces, for the sources of a kernel."""
     return _loops("spread_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_potential])
+
+
+def fingerprint(kernel: Kernel) -> str:
+    """Of the file with a kernel's formulas: another one once they have been edited."""
+    return _fingerprint(str(importlib.import_module(kernel.module).__file__))

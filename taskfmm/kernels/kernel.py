@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,11 +16,22 @@ class Source:
     name : also of the formula
     n_numbers : of one source
     odd : whether what it does has the other sign on its opposite side, as with a dipole
+    derivative : how many derivatives of the kernel its formula is, each of which divides by a length
+    argument : by which users give them; the name and an s, if left out
+    vector : whether its numbers are the components of a vector, which turn with space
     """
 
     name: str
     n_numbers: int = 1
     odd: bool = False
+    derivative: int = 0
+    argument: str = ""
+    vector: bool = False
+
+    @property
+    def given_as(self) -> str:
+        """The name of the argument."""
+        return self.argument or f"{self.name}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +66,11 @@ class Kernel:
     name : that users give
     module : where the formulas are, by the name that imports it, also in another process
     factor : the constant left out of the formulas
-    degree : K(a x, a y) = a**degree K(x, y); None if no such number exists: such a kernel
-        has its loops, but is not planned yet
-    parameters : numbers that the formulas get as a float64 array
-    sources : equivalent densities are made of the first kind
+    degree : K(a x, a y) = a**degree K(x, y); None if no such number exists
+    parameters : numbers that the formulas get as a float64 array, in the caller's units of length
+    sources : the kinds that are given
     outputs : those without a derivative first, since they are what check surfaces receive
+    density : the kind that equivalent densities are made of; the first of the sources, if left out
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     """
@@ -70,6 +82,7 @@ class Kernel:
     parameters: tuple[float, ...] = ()
     sources: tuple[Source, ...] = (CHARGE,)
     outputs: tuple[Output, ...] = (POTENTIAL, GRADIENT)
+    density: Source | None = None
     fixed_order: int | None = None
     counts_itself: bool = False
 
@@ -79,9 +92,32 @@ class Kernel:
         return np.array(self.parameters, np.float64)
 
     @property
+    def dense(self) -> Source:
+        """The kind that equivalent densities are made of."""
+        return self.density or self.sources[0]
+
+    def with_sources(self, *kinds: Source) -> Kernel:
+        """The same kernel, with the same expansions, where only these kinds are given."""
+        return replace(self, sources=kinds, density=self.dense)
+
+    def with_parameters(self, *parameters: float) -> Kernel:
+        """The same kernel with other parameters."""
+        return replace(self, parameters=tuple(map(float, parameters)))
+
+    @property
+    def of_densities(self) -> Kernel:
+        """The same kernel, with equivalent densities as its sources."""
+        return self.with_sources(self.dense)
+
+    @property
+    def n_numbers(self) -> int:
+        """Numbers of a source, of all kinds together."""
+        return sum(kind.n_numbers for kind in self.sources)
+
+    @property
     def n_charge(self) -> int:
         """Numbers of an equivalent density at a point."""
-        return self.sources[0].n_numbers
+        return self.dense.n_numbers
 
     @property
     def n_potential(self) -> int:
@@ -93,32 +129,53 @@ class Kernel:
         """Of each row that a formula gives, whether it is of an odd output."""
         return tuple(output.odd for output in self.outputs for _ in range(output.n_rows))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all outputs."""
+        return tuple(output.name for output in self.outputs)
+
+    def output(self, name: str) -> Output:
+        """An output by its name."""
+        return self.outputs[self.names.index(name)]
+
+    def last(self, outputs: Iterable[str]) -> str:
+        """The output with which the others of these come for nothing: they stand before it."""
+        return self.names[max(self.names.index(name) for name in outputs)]
+
     def rows(self, output: str) -> slice:
         """The rows of an output among those that a formula gives."""
-        names = [each.name for each in self.outputs]
-        number = names.index(output)
+        number = self.names.index(output)
         first = sum(each.n_rows for each in self.outputs[:number])
         return slice(first, first + self.outputs[number].n_rows)
+
+    def n_components(self, output: str) -> int:
+        """Rows that are computed for an output: its own and all before them."""
+        return self.rows(output).stop
 
     def power(self, output: str) -> int:
         """The power of a length that an output goes with: the degree, less one for each derivative.
 
         Raises
         ------
-        NotImplementedError
-            There is no degree: the operators of one box would serve those of another size, with wrong numbers.
+        ValueError
+            There is no degree: results in one unit of length say nothing of those in another.
         """
         if self.degree is None:
-            raise NotImplementedError(f"kernel {self.name} has no degree, which plans and sums need so far")
-        return self.degree - next(each.derivative for each in self.outputs if each.name == output)
+            raise ValueError(f"kernel {self.name} has no degree")
+        return self.degree - self.output(output).derivative
 
     def scale(self, values: np.ndarray, width: float) -> None:
         """Multiply rows of results, [n_components, ...], that were formed in units of a width, by its powers."""
+        if width == 1.0:
+            return
         for output in self.outputs:
             rows = self.rows(output.name)
             if rows.stop <= len(values):
                 values[rows] *= width ** self.power(output.name)
 
-    def n_components(self, output: str) -> int:
-        """Rows that are computed for an output: its own and all before them."""
-        return self.rows(output).stop
+    def in_width(self, numbers: np.ndarray, width: float) -> np.ndarray:
+        """The numbers of sources, [n_numbers, n], in units of a width: those of a dipole carry a length more."""
+        if width == 1.0 or not any(kind.derivative for kind in self.sources):
+            return numbers
+        powers = [-kind.derivative for kind in self.sources for _ in range(kind.n_numbers)]
+        return numbers * (width ** np.array(powers, np.float64))[:, None]

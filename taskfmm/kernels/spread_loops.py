@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 
 
 @loop
-def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, charges, parameters, out):
+def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out):
     """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.
 
-    Everything is measured from the centre of the row's box in units of its half-width, so one surface and one
-    inverse serve every box.
+    Everything is measured from the centre of the row's box in the unit of the surface, which serves every box.
 
     Parameters
     ----------
-    surface : float64 [3, n_s], of the unit box
+    surface : float64 [3, n_s]
     hi, lo : float64 [3, n_rows], box centres as unevaluated sums
-    inverse_width : float, 1 / half-width of the rows' boxes
+    unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n]; charges : float64 [n_charge, n]
+    points : float64 [3, n]; charges : float64 [n_numbers, n], in that unit
     out : float64 [n_rows, n_potential, n_s], zero on entry
     """
     sx, sy, sz = surface[0], surface[1], surface[2]
@@ -36,23 +35,23 @@ def points_to_surfaces(surface, hi, lo, inverse_width, ptr, begin, end, points, 
         wide_vectors()
         for entry in range(ptr[row], ptr[row + 1]):
             for j in range(begin[entry], end[entry]):
-                x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * inverse_width
-                y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * inverse_width
-                z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * inverse_width
+                x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit
+                y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit
+                z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit
                 spread(x, y, z, charges, j, sx, sy, sz, out[row], parameters)
 
 
 @loop
-def matrix(targets, sources, n_charge, parameters, out):
-    """The matrix of the kernel: row c * n_s + j of out is the potential of unit charge component c at source j.
+def matrix(targets, sources, n_numbers, parameters, out):
+    """The matrix of the kernel: row c * n_s + j of out is the potential of source j whose number c is 1.
 
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
-    out : float64 [n_charge * n_s, n_potential, n_t], zero on entry
+    out : float64 [n_numbers * n_s, n_potential, n_t], zero on entry
     """
     n = sources.shape[1]
-    for row in prange(n_charge * n):
+    for row in prange(n_numbers * n):
         j = row % n
-        unit = np.zeros((n_charge, 1))
+        unit = np.zeros((n_numbers, 1))
         unit[row // n, 0] = 1.0
         x, y, z = sources[0, j], sources[1, j], sources[2, j]
         spread(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row], parameters)

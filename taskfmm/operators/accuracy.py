@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import numpy as np
 
@@ -125,16 +127,33 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its `Yardstick`."""
+class Yardstick:
+    """Errors of one set of operators, as `taskfmm.operators.yardstick` measures them.
 
-    accuracy: Accuracy
-    m2l_cost: float
+    potential : relative l2 error of the worst source, at targets all around it that lie on edges and corners of
+        boxes, or at targets that fill a box in the worst direction from it
+    gradient : the same of outputs that are derivatives, where the targets all around lie on faces: those on edges err
+        more, but no cloud has most of its points there
+    filled : of the potential, at targets that fill the boxes all around
+    faces : of the gradient, at targets on the faces of the boxes all around
+    smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
+        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
+    """
+
     potential: float
     gradient: float
     filled: float
     faces: float
     smooth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its errors."""
+
+    accuracy: Accuracy
+    m2l_cost: float
+    errors: Yardstick
 
     @property
     def seconds(self) -> float:
@@ -143,41 +162,53 @@ class Row:
         rate = DEFAULT.m2l_multiply_add(self.accuracy.m2l_dtype)
         return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
 
-    def reach(self, output: str, known: Known | None) -> float:
-        """The smallest eps that is kept for charges of which this is known; for any single charge if it is None."""
+    def reach(self, derivative: int, known: Known | None) -> float:
+        """The smallest eps that is kept for an output that is this derivative, for charges of which this is known.
+
+        known : None for any single charge
+        """
         noise, order = NOISE[self.accuracy.m2l_dtype], self.accuracy.order
         if known is not None and known.many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
-            potential = margin * math.hypot(self.filled, noise, ROUNDING_OF_MANY)
-            gradient = math.hypot(self.faces, noise)
+            potential = margin * math.hypot(self.errors.filled, noise, ROUNDING_OF_MANY)
+            gradient = math.hypot(self.errors.faces, noise)
         else:
-            potential = math.hypot(SPOT * self.potential, noise, ROUNDING)
-            gradient = math.hypot(SPOT * self.gradient, noise, ROUNDING_OF_GRADIENT)
+            potential = math.hypot(SPOT * self.errors.potential, noise, ROUNDING)
+            gradient = math.hypot(SPOT * self.errors.gradient, noise, ROUNDING_OF_GRADIENT)
         if known is None:
-            return potential if output == "potential" else max(potential, gradient)
+            return max(potential, gradient) if derivative else potential
         if known.potential is not None:
-            worst = math.hypot(self.potential, noise, ROUNDING)
+            worst = math.hypot(self.errors.potential, noise, ROUNDING)
             potential = max(potential, known.potential.times(worst, order))
-        if output == "potential" or known.gradient is None:
+        if not derivative or known.gradient is None:
             return potential
-        return max(potential, SHARE * known.gradient.times(gradient, order, self.smooth))
+        return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth))
 
 
 @cache
 def table(kernel: str = "laplace") -> tuple[Row, ...]:
     """The calibration of a kernel, each choice with M2L in float64 and in float32."""
-    with resources.files("taskfmm.operators").joinpath("calibration", f"{kernel}.csv").open() as file:
+    with _calibration(kernel).open() as file:
         rows = list(csv.DictReader(file))
-    errors = ("potential", "gradient", "filled", "faces", "smooth")
+    errors = [field.name for field in fields(Yardstick)]
     return tuple(
         Row(
             Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"]), dtype),
             float(row["m2l_cost"]),
-            *(float(row[name]) for name in errors),
+            Yardstick(**{name: float(row[name]) for name in errors}),
         )
         for row in rows
         for dtype in NOISE
     )
+
+
+def is_calibrated(kernel: Kernel) -> bool:
+    """Whether there is a table for a kernel; else its operators are measured where they are made."""
+    return bool(kernel.fixed_order) or _calibration(kernel.name).is_file()
+
+
+def _calibration(kernel: str) -> Traversable:
+    return resources.files("taskfmm.operators").joinpath("calibration", f"{kernel}.csv")
 
 
 def of_order(order: int) -> Accuracy:
@@ -193,16 +224,18 @@ def are_many(charges: np.ndarray) -> bool:
     return bool(squares.sum() ** 2 >= MANY * (squares @ squares))
 
 
-def floor(
-    output: str, dtype: np.dtype, kernel: str = "laplace", cases: tuple[Known | None, ...] = (None,)
-) -> float:
+Cases = tuple[Known | None, ...]
+"""What is known of the charges, or several things that they may be; None stands for any single charge."""
+
+
+def floor(rows: Iterable[Row], derivative: int, dtype: np.dtype, cases: Cases = (None,)) -> float:
     """The smallest eps that can be asked for, for charges of all of these cases."""
-    best = min(_reach(row, output, cases) for row in table(kernel))
+    best = min(_reach(row, derivative, cases) for row in rows)
     return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
 
 
-def _reach(row: Row, output: str, cases: tuple[Known | None, ...]) -> float:
-    return max(row.reach(output, known) for known in cases)
+def _reach(row: Row, derivative: int, cases: Cases) -> float:
+    return max(row.reach(derivative, known) for known in cases)
 
 
 def choose(
@@ -211,11 +244,13 @@ def choose(
     output: str,
     dtype: np.dtype,
     order: int | None = None,
-    cases: tuple[Known | None, ...] = (None,),
+    cases: Cases = (None,),
+    rows: Iterable[Row] | None = None,
 ) -> Accuracy:
     """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
 
-    cases : what is known of the charges, or several things that they may be; None stands for any single charge
+    cases : what is known of the charges
+    rows : where the kernel has no table, choices that are better and dearer one after the other
 
     Raises
     ------
@@ -224,13 +259,24 @@ def choose(
     """
     if kernel.fixed_order or order:
         return of_order(kernel.fixed_order or order or 1)
-    lowest = floor(output, dtype, kernel.name, cases)
-    if eps < lowest:
-        looked_at = any(known and (known.potential or known.gradient) for known in cases)
-        whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
-        raise AccuracyError(
-            f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: "
-            "give an eps at or above it, or an order to get the best it can do"
-        )
-    enough = [row for row in table(kernel.name) if _reach(row, output, cases) <= eps]
-    return min(enough, key=lambda row: row.seconds).accuracy
+    derivative, seen = kernel.output(output).derivative, []
+    lowest = FLOAT32_FLOOR if dtype == np.float32 else 0.0
+    if rows is None:
+        enough = [row for row in table(kernel.name) if _reach(row, derivative, cases) <= eps]
+        seen = list(table(kernel.name))
+    else:
+        enough = []
+        for row in rows:
+            seen.append(row)
+            if _reach(row, derivative, cases) <= eps:
+                enough.append(row)
+                break
+    if enough and eps >= lowest:
+        return min(enough, key=lambda row: row.seconds).accuracy
+    lowest = floor(seen, derivative, dtype, cases)
+    looked_at = any(known and (known.potential or known.gradient) for known in cases)
+    whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
+    raise AccuracyError(
+        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: "
+        "give an eps at or above it, or an order to get the best it can do"
+    )

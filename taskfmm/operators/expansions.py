@@ -1,4 +1,7 @@
-"""The matrices between charges, multipoles and locals of boxes, all in units of a box's half-width.
+"""The matrices between charges, multipoles and locals of boxes of one size.
+
+A kernel with a degree has one set, for boxes of half-width 1: those of another size differ by a factor. Any other has
+a set for each level, and its boxes have their true size.
 
 Take the singular value decomposition of the upward check-to-equivalent problem,
 K(check surface, equivalent surface) = U S V^T, and keep the k singular values above ``tol`` times the largest.
@@ -10,12 +13,13 @@ K(check surface, equivalent surface) = U S V^T, and keep the k singular values a
 - A local is the k numbers c = U_d^T u, from check potentials u on the downward check surface; its equivalent
   density is V_d S_d^-1 c. For a symmetric kernel the downward problem is the transposed upward one.
 
-M2M and L2L are then k by k, one for each octant. All matrices act on rows from the right.
+M2M and L2L are then matrices between the coefficients of a box and of its children, one for each octant. All
+matrices act on rows from the right.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -30,18 +34,22 @@ NULL = 4.0 * float(np.finfo(np.float64).eps)
 """Singular values below this multiple of the largest are rounding."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Expansions:
-    """Operators of the unit box, float64 unless said; n_s surface points, k coefficients.
+    """Operators of boxes of one size, float64 unless said; k coefficients, c of a child.
 
+    Surfaces have n_s points; with the numbers of a check potential or of a density these are p and q numbers.
+
+    half_width : of the boxes, in the unit of the surfaces
     upward_check, upward_equivalent : [3, n_s], at the outer and the inner radius
-    check_to_multipole : [n_s, k];  multipole_to_density : [k, n_s]
-    check_to_local : [n_s, k];      local_to_density : [k, n_s]
-    m2m, l2l : [8, k, k], by octant of the child
+    check_to_multipole : [p, k];  multipole_to_density : [k, q]
+    check_to_local : [p, k];      local_to_density : [k, q]
+    m2m : [8, c, k], from a child in an octant;  l2l : [8, k, c], to it
     m2l : the M2L back-end
     """
 
     accuracy: Accuracy
+    half_width: float
     upward_check: np.ndarray
     upward_equivalent: np.ndarray
     check_to_multipole: np.ndarray
@@ -62,44 +70,81 @@ class Expansions:
 
     @property
     def rank(self) -> int:
-        return self.m2m.shape[1]
+        return self.m2m.shape[2]
 
 
 def _truncated_svd(matrix: np.ndarray, tol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """U, s, V with the singular values above the tolerance; equal ones (the cube's symmetry) stay together."""
     u, s, vt = scipy.linalg.svd(matrix, lapack_driver="gesdd")
-    k = int((s > max(tol, NULL) * s[0]).sum())
+    k = max(
+        1, int((s > max(tol, NULL) * s[0]).sum())
+    )  # one, if all are 0: a kernel that dies away within a box
     while k < s.size and s[k] > (1.0 - 1e-4) * s[k - 1] and s[k] > NULL * s[0]:
         k += 1
-    return u[:, :k], s[:k], np.ascontiguousarray(vt[:k].T)
+    return u[:, :k], np.where(s[:k] > 0.0, s[:k], 1.0), np.ascontiguousarray(vt[:k].T)
 
 
-def build(kernel: Kernel, accuracy: Accuracy) -> Expansions:
-    """The operators of a kernel for boxes of half-width 1."""
-    inner = surface.cube(accuracy.order, surface.INNER)
-    outer = surface.cube(accuracy.order, surface.OUTER)
-    u, s, v = _truncated_svd(kernel_matrix(kernel, outer, inner), accuracy.basis_tol)
-    to_multipole = u / s
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """The factors of the check-to-equivalent problem of boxes of one size.
+
+    inner, outer : float64 [3, n_s]
+    u : [p, k]; s : [k]; v : [q, k]
+    """
+
+    inner: np.ndarray
+    outer: np.ndarray
+    u: np.ndarray
+    s: np.ndarray
+    v: np.ndarray
+
+    @classmethod
+    def of(cls, kernel: Kernel, accuracy: Accuracy, half_width: float) -> _Basis:
+        inner = half_width * surface.cube(accuracy.order, surface.INNER)
+        outer = half_width * surface.cube(accuracy.order, surface.OUTER)
+        return cls(inner, outer, *_truncated_svd(kernel_matrix(kernel, outer, inner), accuracy.basis_tol))
+
+    @property
+    def to_multipole(self) -> np.ndarray:
+        return self.u / self.s
+
     # symmetric kernel: K(inner, outer) = K(outer, inner)^T, so the downward factors are the upward ones swapped
-    to_local, local_to_density = v, (u / s).T
 
+    @property
+    def to_local(self) -> np.ndarray:
+        return self.v
+
+    @property
+    def local_to_density(self) -> np.ndarray:
+        return (self.u / self.s).T
+
+
+def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansions:
+    """The operators of a kernel for boxes of a half-width, 1 where it has a degree."""
+    kernel = kernel.of_densities
+    own = _Basis.of(kernel, accuracy, half_width)
+    if kernel.degree is None:
+        child, to_child = _Basis.of(kernel, accuracy, 0.5 * half_width), 1.0
+    else:  # a child's potentials in its own unit of length
+        child = replace(own, inner=0.5 * own.inner, outer=0.5 * own.outer)
+        to_child = 2.0**kernel.degree
     m2m, l2l = [], []
-    power = kernel.power(kernel.outputs[0].name)
-    for center in surface.octant_centers():
-        child_inner = 0.5 * inner + center[:, None]
-        up = kernel_matrix(kernel, outer, child_inner)
-        down = kernel_matrix(kernel, child_inner, outer)
-        m2m.append((to_multipole.T @ up @ v).T)
-        l2l.append(2.0**power * (to_local.T @ down @ local_to_density.T).T)
+    for center in half_width * surface.octant_centers():
+        inner = child.inner + center[:, None]
+        up = kernel_matrix(kernel, own.outer, inner)
+        down = kernel_matrix(kernel, inner, own.outer)
+        m2m.append((own.to_multipole.T @ up @ child.v).T)
+        l2l.append(to_child * (child.to_local.T @ down @ own.local_to_density.T).T)
     return Expansions(
         accuracy,
-        upward_check=outer,
-        upward_equivalent=inner,
-        check_to_multipole=np.ascontiguousarray(to_multipole),
-        multipole_to_density=np.ascontiguousarray(v.T),
-        check_to_local=np.ascontiguousarray(to_local),
-        local_to_density=np.ascontiguousarray(local_to_density),
+        half_width,
+        upward_check=own.outer,
+        upward_equivalent=own.inner,
+        check_to_multipole=np.ascontiguousarray(own.to_multipole),
+        multipole_to_density=np.ascontiguousarray(own.v.T),
+        check_to_local=np.ascontiguousarray(own.to_local),
+        local_to_density=np.ascontiguousarray(own.local_to_density),
         m2m=np.ascontiguousarray(m2m),
         l2l=np.ascontiguousarray(l2l),
-        m2l=compress(kernel, accuracy.order, accuracy.m2l_tol, v, to_local, accuracy.m2l_dtype),
+        m2l=compress(kernel, accuracy, half_width, own.v, own.to_local),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from weakref import WeakValueDictionary
@@ -12,50 +13,80 @@ from taskfmm.operators import expansions, size, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import Expansions
 
-_lock = threading.Lock()
+UNIT = 1.0
+"""The half-width that stands for all, where a kernel has a degree: its levels differ by a factor only."""
 
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Operators:
-    """One set of matrices for a homogeneous kernel, whose levels differ by a factor only; else one for each level.
-
-    by_level : the sets, a single one where it serves every level
-    """
-
-    by_level: tuple[Expansions, ...]
-
-    def at(self, level: int) -> Expansions:
-        """The operators of boxes of a level."""
-        return self.by_level[level if len(self.by_level) > 1 else 0]
-
-
-_in_memory: WeakValueDictionary[tuple[Kernel, Accuracy], Operators] = WeakValueDictionary()
+_lock = threading.RLock()
+_in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], Expansions] = WeakValueDictionary()
 
 
 @lru_cache(maxsize=8)
-def _load(kernel: Kernel, accuracy: Accuracy) -> Operators:
-    found = Operators((store.kept(kernel, accuracy, lambda: expansions.build(kernel, accuracy)),))
-    _in_memory[kernel, accuracy] = found
-    return found
+def _kept(kernel: Kernel, accuracy: Accuracy) -> dict[float, Expansions]:
+    """By half-width; those that were asked for."""
+    return {}
 
 
-def peak_over_size(kernel: Kernel, accuracy: Accuracy) -> float:
-    """What reading or building operators takes at its peak in a process without them, in units of their size."""
-    return size.READING if store.is_kept(kernel, accuracy) else size.BUILDING
-
-
-def least_to_load(kernel: Kernel, accuracy: Accuracy) -> tuple[int, int]:
-    """Bytes that `load` will add to this process, at least, and at its peak; none if operators are in memory."""
-    if (kernel, accuracy) in _in_memory:
-        return 0, 0
-    least = size.least_bytes(accuracy)
-    return least, int(peak_over_size(kernel, accuracy) * least)
-
-
-def load(kernel: Kernel, accuracy: Accuracy) -> Operators:
-    """The operators of a kernel, read or made once in each process.
-
-    A pure function of two small arguments: tasks call it where they run, so matrices never travel in a graph.
-    """
+def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> Expansions:
+    """The operators of a kernel for boxes of one size, read or made once in each process."""
     with _lock:
-        return _load(kernel, accuracy)
+        kept = _kept(kernel, accuracy)
+        if half_width not in kept:
+            kept[half_width] = store.kept(
+                kernel, accuracy, half_width, lambda: expansions.build(kernel, accuracy, half_width)
+            )
+            _in_memory[kernel, accuracy, half_width] = kept[half_width]
+        return kept[half_width]
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The operators of a kernel at an accuracy, by level: what tasks are given, as matrices never travel in a graph.
+
+    half_width : of the root box; `UNIT` where the kernel has a degree
+    """
+
+    kernel: Kernel
+    accuracy: Accuracy
+    half_width: float = UNIT
+
+    def at(self, level: int) -> Expansions:
+        """The operators of boxes of a level, read or made where they are first asked for."""
+        return load(self.kernel, self.accuracy, self.half_width_at(level))
+
+    def of(self, levels: Iterable[int]) -> Matrices:
+        """All of them, for some levels."""
+        if self.kernel.degree is not None:
+            levels = [0] if list(levels) else []
+        return Matrices({level: self.at(level) for level in levels})
+
+    def half_width_at(self, level: int) -> float:
+        """Of the boxes of a level, in the unit of their operators."""
+        return UNIT if self.kernel.degree is not None else self.half_width * 0.5**level
+
+    def least_to_load(self, levels: Iterable[int] = (0,)) -> tuple[int, int]:
+        """Bytes that loading some levels adds to this process, at least, and at its peak; 0 for those in memory."""
+        widths = {self.half_width_at(level) for level in levels}
+        missing = [w for w in widths if (self.kernel, self.accuracy, w) not in _in_memory]
+        least = size.least_bytes(self.kernel, self.accuracy)
+        peaks = [(self.peak_over_size(width) - 1.0) * least for width in missing]
+        return least * len(missing), int(least * len(missing) + max(peaks, default=0.0))
+
+    def peak_over_size(self, half_width: float = UNIT) -> float:
+        """What reading or building operators takes at its peak in a process without them, in units of their size."""
+        return size.READING if store.is_kept(self.kernel, self.accuracy, half_width) else size.BUILDING
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """Operators by level; a single one, by level 0, where it serves all; none for a direct sum."""
+
+    by_level: dict[int, Expansions]
+
+    def at(self, level: int) -> Expansions:
+        """The operators of boxes of a level."""
+        return self.by_level[level if level in self.by_level else 0]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Of all of them."""
+        return next(iter(self.by_level.values())).accuracy

@@ -16,6 +16,7 @@ import scipy.linalg
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators import symmetry
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.matrix import kernel_matrix
 
 
@@ -49,20 +50,21 @@ class LowRankM2L:
 
 
 def compress(
-    kernel: Kernel, order: int, tol: float, multipole: np.ndarray, local: np.ndarray, dtype: str
+    kernel: Kernel, accuracy: Accuracy, half_width: float, multipole: np.ndarray, local: np.ndarray
 ) -> LowRankM2L:
-    """Build the cores for the unit box.
+    """Build the cores for boxes of a half-width.
 
     multipole, local : float64 [n_s, k], orthonormal columns: density = multipole @ coefficients, and
     coefficients = local.T @ check potentials.
     """
-    inner = surface.cube(order, surface.INNER)
+    tol, dtype = accuracy.m2l_tol, accuracy.m2l_dtype
+    inner = half_width * surface.cube(accuracy.order, surface.INNER)
     code, rotation = symmetry.representatives()
     far = symmetry.is_far()
     offset = symmetry.offsets()
     cores, cut = {}, 0.0
     for c in np.unique(code[far]):
-        full = kernel_matrix(kernel, inner + 2.0 * offset[c][:, None], inner)
+        full = kernel_matrix(kernel, inner + 2.0 * half_width * offset[c][:, None], inner)
         u, s, vt = scipy.linalg.svd(local.T @ full @ multipole, lapack_driver="gesdd")
         cut = max(cut, tol * s[0])
         r = _kept(s, cut)  # no fewer than are left when the cut of all cores is known

@@ -8,40 +8,44 @@ from taskfmm.kernels import Kernel, gather_loops, spread_loops
 
 
 def kernel_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Potentials at the targets of unit charges at the sources, without the kernel's constant factor.
+    """Potentials at the targets of unit sources, number by number, without the kernel's constant factor.
 
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
 
     Returns
     -------
-    float64 [n_potential * n_t, n_charge * n_s], components slowest
+    float64 [n_potential * n_t, n_numbers * n_s], components slowest
     """
-    out = np.zeros((kernel.n_charge * sources.shape[1], kernel.n_potential, targets.shape[1]))
+    out = np.zeros((kernel.n_numbers * sources.shape[1], kernel.n_potential, targets.shape[1]))
     spread_loops(kernel).matrix(
-        np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_charge, kernel.constants, out
+        np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_numbers, kernel.constants, out
     )
     return out.reshape(out.shape[0], -1).T
 
 
 def value_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Potential and gradient at the targets of each unit charge alone, without the kernel's constant factor.
+    """All outputs at the targets of unit sources, number by number, without the kernel's constant factor.
 
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
 
     Returns
     -------
-    float64 [n_components, n_t, n_s]
+    float64 [n_components, n_t, n_numbers * n_s], numbers slowest
     """
-    n, rows = targets.shape[1], np.arange(sources.shape[1])
-    out = np.zeros((kernel.n_components("gradient"), n * rows.size))
-    gather_loops(kernel, "gradient").points_to_points(
+    n, size = targets.shape[1], sources.shape[1]
+    last = kernel.names[-1]
+    rows = np.arange(kernel.n_numbers * size)
+    q = np.zeros((kernel.n_numbers, rows.size))
+    q[rows // size, rows] = 1.0
+    out = np.zeros((kernel.n_components(last), n * rows.size))
+    gather_loops(kernel, last).points_to_points(
         n * np.append(rows, rows.size),
         np.ascontiguousarray(np.tile(targets, rows.size), np.float64),
         np.append(rows, rows.size),
         rows,
         rows + 1,
-        np.ascontiguousarray(sources, np.float64),
-        np.ones((kernel.n_charge, rows.size)),
+        np.ascontiguousarray(np.tile(sources, kernel.n_numbers), np.float64),
+        q,
         kernel.constants,
         out,
     )

@@ -7,8 +7,6 @@ and keeps them, and every later process uses those.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import platform
@@ -16,13 +14,10 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from taskfmm.files import disk
+from taskfmm.files import numbers
 from taskfmm.operators.cache import directory
 
 logger = logging.getLogger("taskfmm")
-
-LARGEST = 2**16
-"""Bytes of a file of rates; it has a few hundred."""
 
 BELIEVABLE = 30.0
 """A kept rate further than this factor from the default is not a measurement of this method."""
@@ -93,11 +88,9 @@ def current() -> Rates:
     if not is_kept():
         return DEFAULT
     try:
-        kept = json.loads(disk.read_whole(path(), LARGEST))
-        if kept["sha256"] != _digest(kept["rates"]):
-            raise ValueError("changed since it was written")
-        rates = Rates(**{field.name: float(kept["rates"][field.name]) for field in fields(Rates)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        kept = numbers.read(path())
+        rates = Rates(**{field.name: kept[field.name] for field in fields(Rates)})
+    except (OSError, KeyError) as error:
         logger.warning("kept machine rates are unusable, run taskfmm doctor again: %r", error)
         return DEFAULT
     if not all(_believable(getattr(rates, f.name), getattr(DEFAULT, f.name)) for f in fields(Rates)):
@@ -116,15 +109,10 @@ def is_kept() -> bool:
 
 def keep(rates: Rates) -> Path:
     """Write this machine's rates; raises OSError where the cache cannot be written."""
-    final, found = path(), asdict(rates)
-    disk.write_whole(final, json.dumps({"rates": found, "sha256": _digest(found)}, indent=1).encode())
+    final = path()
+    numbers.write(final, asdict(rates))
     current.cache_clear()
     return final
-
-
-def _digest(found: dict[str, float]) -> str:
-    """A flipped digit is a believable rate; it would move leaves, and last digits of results with them."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _believable(rate: float, default: float) -> bool:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from taskfmm.geometry.surface import n_points
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.expansions import NULL
 from taskfmm.operators.symmetry import is_far
@@ -19,16 +20,16 @@ BUILDING = 2.5
 heap; 2.35 times 446 MiB and 2.5 times 156 MiB were measured."""
 
 
-def least_bytes(accuracy: Accuracy) -> int:
+def least_bytes(kernel: Kernel, accuracy: Accuracy) -> int:
     """Bytes of one set of operators, at least; it is 5 to 40 % more.
 
     The numbers of singular values above the cuts follow from how fast harmonics decay between the surfaces, the
     constants from sets of order 3 to 16.
     """
     digits, m2l_digits = (-math.log10(max(tol, NULL)) for tol in (accuracy.basis_tol, accuracy.m2l_tol))
-    surface = n_points(accuracy.order)
-    rank = min((2.08 * digits - 1.0) ** 2, 0.55 * surface)
-    m2l_rank = min(0.5 * m2l_digits**2, rank)
+    surface = kernel.n_charge * n_points(accuracy.order)
+    rank = min(kernel.n_charge * (2.08 * digits - 1.0) ** 2, 0.55 * surface)
+    m2l_rank = min(0.5 * kernel.n_charge * m2l_digits**2, rank)
     m2l = 2 * int(is_far().sum()) * rank * m2l_rank * np.dtype(accuracy.m2l_dtype).itemsize
     dense = (4 * surface * rank + 16 * rank**2) * np.dtype(float).itemsize
     return int(m2l + dense)

@@ -1,4 +1,4 @@
-"""Operators kept on disk: a cache of HDF5 files, one for each kernel and accuracy.
+"""Operators kept on disk: a cache of HDF5 files, one for each kernel, accuracy and size of boxes.
 
 HDF5 trusts what it reads and can crash on a full disk or a damaged file. So a file is made in memory, gets a digest
 of all its bytes in front (in what HDF5 calls the user block, which other programs skip), and is moved to its place
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from taskfmm.files import disk
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.cache import directory
 from taskfmm.operators.expansions import Expansions
@@ -28,7 +28,7 @@ from taskfmm.version import __version__
 
 logger = logging.getLogger("taskfmm")
 
-FORMAT = 2
+FORMAT = 3
 """Of the files; raised whenever operators of the same name would hold other numbers."""
 
 FRONT = 512
@@ -40,14 +40,16 @@ LARGEST = 2**30
 _said: set[str] = set()
 
 
-def kept(kernel: Kernel, accuracy: Accuracy, build: Callable[[], Expansions]) -> Expansions:
+def kept(
+    kernel: Kernel, accuracy: Accuracy, half_width: float, build: Callable[[], Expansions]
+) -> Expansions:
     """Operators from the cache; where it has none, those that ``build`` makes, which it then keeps.
 
     Trouble with the cache costs time, never a number: it is one warning in each process for each kind of trouble.
     """
     problem = None
     try:
-        return load(kernel, accuracy)
+        return load(kernel, accuracy, half_width)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -63,16 +65,16 @@ def kept(kernel: Kernel, accuracy: Accuracy, build: Callable[[], Expansions]) ->
     return operators
 
 
-def path(kernel: Kernel, accuracy: Accuracy) -> Path:
+def path(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Path:
     """The file of one set of operators; raises OSError where there is no place for a cache."""
-    digest = hashlib.sha256(_identity(kernel, accuracy).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(_identity(kernel, accuracy, half_width).encode()).hexdigest()[:16]
     return directory() / f"{kernel.name}-{accuracy.order}-{digest}.h5"
 
 
-def is_kept(kernel: Kernel, accuracy: Accuracy) -> bool:
+def is_kept(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> bool:
     """Whether there is a file of these operators; it may turn out to be unusable."""
     try:
-        return path(kernel, accuracy).exists()
+        return path(kernel, accuracy, half_width).exists()
     except OSError:
         return False
 
@@ -83,13 +85,13 @@ def save(kernel: Kernel, operators: Expansions) -> None:
     with h5py.File(image, "w", userblock_size=FRONT) as file:
         for name, array in _arrays(operators):
             file.create_dataset(name, data=array)
-        file.attrs["identity"] = _identity(kernel, operators.accuracy)
+        file.attrs["identity"] = _identity(kernel, operators.accuracy, operators.half_width)
     with image.getbuffer() as content:
         content[:FRONT] = _front(content[FRONT:])
-        disk.write_whole(path(kernel, operators.accuracy), content)
+        disk.write_whole(path(kernel, operators.accuracy, operators.half_width), content)
 
 
-def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
+def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansions:
     """Operators from the cache.
 
     Raises
@@ -99,24 +101,24 @@ def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
     OSError
         They are not there whole and unchanged.
     """
-    source = path(kernel, accuracy)
+    source = path(kernel, accuracy, half_width)
     content = disk.read_whole(source, LARGEST)
     with memoryview(content) as view:
         if view[:FRONT] != _front(view[FRONT:]):
             raise OSError(f"{source}: cut short, or changed since it was written")
     try:
         with h5py.File(BytesIO(content), "r") as file:  # which shares bytes, and would copy a view of them
-            if file.attrs["identity"] != _identity(kernel, accuracy):
+            if file.attrs["identity"] != _identity(kernel, accuracy, half_width):
                 raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
     except (OSError, KeyError, RuntimeError) as error:
         raise OSError(f"{source}: {error}") from error
     m2l = LowRankM2L(*(found.pop(f"m2l/{field.name}") for field in fields(LowRankM2L)))
-    return Expansions(accuracy=accuracy, m2l=m2l, **found)
+    return Expansions(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
 
 
-def _identity(kernel: Kernel, accuracy: Accuracy) -> str:
-    return repr((FORMAT, __version__, kernel, accuracy))
+def _identity(kernel: Kernel, accuracy: Accuracy, half_width: float) -> str:
+    return repr((FORMAT, __version__, kernel, fingerprint(kernel), accuracy, half_width))
 
 
 def _front(content: memoryview) -> bytes:
@@ -135,6 +137,6 @@ def _arrays(operators: Any, prefix: str = "") -> list[tuple[str, np.ndarray]]:
     return found
 
 
-_NAMES = [f.name for f in fields(Expansions) if f.name not in ("accuracy", "m2l")] + [
+_NAMES = [f.name for f in fields(Expansions) if f.name not in ("accuracy", "half_width", "m2l")] + [
     f"m2l/{f.name}" for f in fields(LowRankM2L)
 ]

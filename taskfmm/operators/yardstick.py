@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators import symmetry
+from taskfmm.operators.accuracy import Yardstick
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.matrix import value_matrix
+from taskfmm.operators.matrix import kernel_matrix, value_matrix
 
 OUTPUTS = ("potential", "gradient")
 
 DEEP = 12
-"""So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf."""
+"""So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf.
+Where each level has operators of its own there is one such level: more of them are not made for this."""
 
 PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
@@ -35,36 +36,23 @@ have a point at the middle, where others have none, and their errors are largest
 FILLING = (-0.75, -0.25, 0.25, 0.75)
 """Coordinates of targets that fill a box, or its faces."""
 
+DECAYED = 1e-3
+"""A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
+what the source does to the boxes around its own: relative to that itself nothing could be promised."""
+
 OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
 
 
-@dataclass(frozen=True, slots=True)
-class Yardstick:
-    """Errors of one set of operators.
+def measure(kernel: Kernel, operators: Expansions, below: Expansions | None = None) -> Yardstick:
+    """The yardstick of the operators of a kernel for boxes of one size.
 
-    potential : relative l2 error of the worst source, at targets all around it that lie on edges and corners of
-        boxes, or at targets that fill a box in the worst direction from it
-    gradient : the same of the gradient, where the targets all around lie on faces: those on edges err more, but no
-        cloud has most of its points there
-    filled : of the potential, at targets that fill the boxes all around
-    faces : of the gradient, at targets on the faces of the boxes all around
-    smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
-        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
+    below : of their children, where they differ
     """
-
-    potential: float
-    gradient: float
-    filled: float
-    faces: float
-    smooth: float
-
-
-def measure(kernel: Kernel, operators: Expansions) -> Yardstick:
-    """The yardstick of the operators of a kernel, for the unit box."""
-    corners = [_Chain(kernel, operators, _grid(line)) for line in CORNERS]
-    faces = _Chain(kernel, operators, _faces(FILLING))
-    filling = _Chain(kernel, operators, _grid(FILLING))
+    sets = operators, below or operators
+    corners = [_Chain(kernel, *sets, _grid(line)) for line in CORNERS]
+    faces = _Chain(kernel, *sets, _faces(FILLING))
+    filling = _Chain(kernel, *sets, _grid(FILLING))
     around = [way for chain in corners for way in chain.ways()]
     on_faces = max(way["gradient"] for way in faces.ways())
     one_way = filling.worst_direction()
@@ -96,22 +84,28 @@ def _leaves_next_to_small_boxes() -> np.ndarray:
 
 
 class _Chain:
-    """Errors of each way through the operators, from unit charges at `sources` to `targets`, both in the unit box."""
+    """Errors of each way through the operators, from unit sources to `targets`, both in a box around the origin.
 
-    def __init__(self, kernel: Kernel, operators: Expansions, targets: np.ndarray) -> None:
+    operators : of a box; places are in units of its half-width
+    below : of its children
+    targets : float64 [3, n]
+    """
+
+    def __init__(self, kernel: Kernel, operators: Expansions, below: Expansions, targets: np.ndarray) -> None:
         self.kernel = kernel
         self.operators = operators
+        self.below = below
         self.sources = np.array([p for p in _grid(PLACES).T if p[0] >= p[1] >= p[2]]).T
         self.targets = targets
-        at_leaf = value_matrix(kernel, targets, operators.downward_equivalent)
-        self.l2p = operators.local_to_density @ at_leaf.transpose(0, 2, 1)
+        self._of_locals: dict[float, np.ndarray] = {}
+        self._least: dict[str, np.ndarray] | None = None
 
     def ways(self) -> list[dict[str, float]]:
         return [self.m2l(descend=False), self.m2l(descend=True), self.m2p(), self.p2l()]
 
     def m2l(self, descend: bool) -> dict[str, float]:
         """By the V list: between leaves, or through the parents of source and target."""
-        errors = _Errors(self.kernel)
+        errors = self._errors()
         for found, exact in self._by_direction(descend):
             errors.add(found, exact)
         return errors.worst()
@@ -120,91 +114,135 @@ class _Chain:
         """By the V list to targets in a single box, the worst for each output."""
         worst = dict.fromkeys(OUTPUTS, 0.0)
         for found, exact in self._by_direction(descend=True):
-            errors = _Errors(self.kernel)
+            errors = self._errors()
             errors.add(found, exact)
             worst = {output: max(worst[output], error) for output, error in errors.worst().items()}
         return worst
 
     def _by_direction(self, descend: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What arrives in each box of a V list, and what should: values [n_components, n_targets, n_sources]."""
-        at, shift, half = self.operators, np.zeros((3, 1)), 1.0
-        multipole = self._multipole()
+        at, shift, half, leaf = self.operators, np.zeros((3, 1)), 1.0, self.operators
         if descend:
-            half, shift = 0.5, surface.octant_centers()[7][:, None]
+            half, leaf, shift = 0.5, self.below, surface.octant_centers()[7][:, None]
+        multipole = self._multipole(leaf, half)
+        if descend:
             multipole = multipole @ at.m2m[7]
         sources = shift + half * self.sources
         for offset in symmetry.offsets()[symmetry.is_far()]:
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
-            toward = surface.octant_centers()[int((offset < 0) @ [4, 2, 1])][:, None] if descend else shift
+            octant = int((offset < 0) @ [4, 2, 1])
+            toward = surface.octant_centers()[octant][:, None] if descend else shift
             if descend:
-                local = local @ at.l2l[int((offset < 0) @ [4, 2, 1])]
+                local = local @ at.l2l[octant]
             targets = 2.0 * offset[:, None] + toward + half * self.targets
-            yield self._at_targets(local, half), value_matrix(self.kernel, targets, sources)
+            yield self._at_targets(local, leaf, half), self._exact(targets, sources)
 
     def m2p(self) -> dict[str, float]:
         """By the W list: multipoles at the targets of leaves twice as wide."""
-        errors = _Errors(self.kernel)
-        density = self._multipole() @ self.operators.multipole_to_density
+        errors = self._errors()
+        at = self.operators
+        density = self._multipole(at) @ at.multipole_to_density
         for center in _leaves_next_to_small_boxes():
             targets = center[:, None] + 2.0 * self.targets
-            found = value_matrix(self.kernel, targets, self.operators.upward_equivalent) @ density.T
-            errors.add(found, value_matrix(self.kernel, targets, self.sources))
+            places = at.half_width * targets
+            found = value_matrix(self.kernel.of_densities, places, at.upward_equivalent) @ density.T
+            errors.add(found, self._exact(targets, self.sources))
         return errors.worst()
 
     def p2l(self) -> dict[str, float]:
         """By the X list: sources in leaves twice as wide, straight to locals."""
-        errors = _Errors(self.kernel)
+        errors = self._errors()
         for center in _leaves_next_to_small_boxes():
             sources = center[:, None] + 2.0 * self.sources
-            check = value_matrix(self.kernel, self.operators.downward_check, sources)[0]
-            local = check.T @ self.operators.check_to_local
-            errors.add(self._at_targets(local, 1.0), value_matrix(self.kernel, self.targets, sources))
+            found = self._at_targets(self._local(sources), self.operators, 1.0)
+            errors.add(found, self._exact(self.targets, sources))
         return errors.worst()
 
     def smooth(self) -> float:
         """See `Yardstick`."""
-        offset = np.array([3, 2, 1])
-        sources = self.sources - 2.0 * offset[:, None]
-        check = value_matrix(self.kernel, self.operators.downward_check, sources)[0]
-        local, half, shift = check.T @ self.operators.check_to_local, 1.0, np.zeros(3)
-        for octant in itertools.islice(itertools.cycle(OCTANTS), DEEP):
+        sources = self.sources - 2.0 * np.array([[3], [2], [1]])
+        local, half, shift = self._local(sources), 1.0, np.zeros(3)
+        deep = DEEP if self.below is self.operators else 1
+        for octant in itertools.islice(itertools.cycle(OCTANTS), deep):
             local = local @ self.operators.l2l[octant]
             half *= 0.5
             shift += 2.0 * half * surface.octant_centers()[octant]
-        exact = value_matrix(self.kernel, shift[:, None] + half * self.targets, sources)
-        wrong = (self._at_targets(local, half) - exact)[self.kernel.n_potential :]
-        size = np.linalg.norm(exact[: self.kernel.n_potential], axis=(0, 1)) / half
+        exact = self._exact(shift[:, None] + half * self.targets, sources)
+        wrong = (self._at_targets(local, self.below, half) - exact)[self.kernel.n_potential :]
+        size = np.linalg.norm(exact[: self.kernel.n_potential], axis=(0, 1)) / (
+            half * self.operators.half_width
+        )
         return float((np.linalg.norm(wrong, axis=(0, 1)) / size).max())
 
-    def _multipole(self) -> np.ndarray:
-        check = value_matrix(self.kernel, self.operators.upward_check, self.sources)[0]
-        return check.T @ self.operators.check_to_multipole
+    def _errors(self) -> _Errors:
+        if self._least is None and self.kernel.degree is None:
+            around = _grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]
+            near = _Errors(self.kernel)
+            beside = np.abs(around.reshape(3, -1)).max(axis=0) > 1.0
+            values = self._exact(around.reshape(3, -1)[:, beside], self.sources)
+            near.add(np.zeros_like(values), values)
+            self._least = {name: DECAYED**2 * size / beside.sum() for name, size in near.size.items()}
+        return _Errors(self.kernel, self._least)
+
+    def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        half = self.operators.half_width
+        return value_matrix(self.kernel, half * targets, half * sources)
+
+    def _multipole(self, at: Expansions, half: float = 1.0) -> np.ndarray:
+        """Of the sources in a box of this half-width, and with these operators."""
+        check = kernel_matrix(self.kernel, at.upward_check, at.half_width * self.sources)
+        if self.kernel.degree is not None:
+            numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
+            check = check * np.repeat(numbers, self.sources.shape[1])
+        return check.T @ at.check_to_multipole
+
+    def _local(self, sources: np.ndarray) -> np.ndarray:
+        at = self.operators
+        return kernel_matrix(self.kernel, at.downward_check, at.half_width * sources).T @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
         right, left = self.operators.m2l.factors(int((offset + symmetry.REACH) @ [49, 7, 1]))
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
-    def _at_targets(self, local: np.ndarray, half: float) -> np.ndarray:
+    def _at_targets(self, local: np.ndarray, at: Expansions, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
-        found = (local @ self.l2p).transpose(0, 2, 1)
-        self.kernel.scale(found, half)
+        if at.half_width not in self._of_locals:
+            places = at.half_width * self.targets
+            by_density = value_matrix(self.kernel.of_densities, places, at.downward_equivalent)
+            self._of_locals[at.half_width] = at.local_to_density @ by_density.transpose(0, 2, 1)
+        found = (local @ self._of_locals[at.half_width]).transpose(0, 2, 1)
+        if self.kernel.degree is not None:
+            self.kernel.scale(found, half)
         return found
 
 
 class _Errors:
-    """Sums of squares over targets, for each output and source."""
+    """Sums of squares over targets, for each output and source.
 
-    def __init__(self, kernel: Kernel) -> None:
+    least : of each output and source, a square that what is exact at a target counts as in the mean, at least
+    """
+
+    def __init__(self, kernel: Kernel, least: dict[str, np.ndarray] | None = None) -> None:
         first = kernel.n_potential
         self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
+        self.least = least
         self.wrong = {output: np.zeros(1) for output in OUTPUTS}
         self.size = {output: np.zeros(1) for output in OUTPUTS}
+        self.n_targets = 0
 
     def add(self, found: np.ndarray, exact: np.ndarray) -> None:
+        self.n_targets += exact.shape[1]
         for output, rows in self.rows.items():
             self.wrong[output] = self.wrong[output] + ((found[rows] - exact[rows]) ** 2).sum(axis=(0, 1))
             self.size[output] = self.size[output] + (exact[rows] ** 2).sum(axis=(0, 1))
 
     def worst(self) -> dict[str, float]:
-        return {name: float(np.sqrt((self.wrong[name] / self.size[name]).max())) for name in OUTPUTS}
+        """The largest relative error of any source; 0 of an output that the kernel does not have."""
+        return {name: float(np.sqrt(self._relative(name).max())) for name in OUTPUTS}
+
+    def _relative(self, name: str) -> np.ndarray:
+        wrong, size = self.wrong[name], self.size[name]
+        if self.least is not None:
+            size = np.maximum(size, self.n_targets * self.least[name])
+        return np.divide(wrong, size, where=wrong > 0.0, out=np.zeros_like(wrong))

@@ -1,4 +1,4 @@
-"""The caller's units: charges by a power of two on the way in, sums in the caller's order on the way out."""
+"""Out: sums in the caller's order and units."""
 
 from __future__ import annotations
 
@@ -20,27 +20,13 @@ def _scatter(columns, rows, values, out):
             out[c, rows[i]] += values[c, columns[i]]
 
 
-def exponent(charges: np.ndarray) -> int:
-    """The power of two just above the largest magnitude; 0 if there is none, or one that is not finite.
-
-    Passes get charges divided by it, see `normalized`. What they form on the way then stays within float64, and
-    within float32 where M2L runs in that, whether charges are 1e-300 or 1e300.
-    """
-    largest = max(charges.max(initial=0.0), -charges.min(initial=0.0))
-    return int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
-
-
-def normalized(charges: np.ndarray, exponent: int) -> np.ndarray:
-    """The charges over ``2**exponent``: exact, but for what is 1e-308 of the largest."""
-    return np.ldexp(charges, -exponent) if exponent else charges
-
-
 def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, exponent: int = 0) -> np.ndarray:
-    """Scaled components [n_components, n] of one output in the caller's units: [n], or [n, 3] for a gradient."""
+    """Scaled rows [n_rows, n] of one output in the caller's units, [n, *shape of the output]."""
     # all powers of two at once, as one alone may be 1e300
-    powers = exponent - kernel.power(output) * (math.frexp(scale)[1] - 1)
+    powers = exponent if scale == 1.0 else exponent - kernel.power(output) * (math.frexp(scale)[1] - 1)
     found = np.ldexp(rows * kernel.factor, powers)
-    return found.T.copy() if len(rows) > 1 else found[0]
+    shape = kernel.output(output).shape
+    return found.T.reshape(-1, *shape) if shape else found[0]
 
 
 def collect(
@@ -60,7 +46,7 @@ def collect(
 
     Returns
     -------
-    [n] for a scalar potential, [n, 3] for its gradient
+    [n, *shape of the output]
     """
     wanted = kernel.rows(output)
     out = np.zeros((wanted.stop - wanted.start, chunk.end - chunk.begin))

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes import near as near_field
 from taskfmm.passes import result, source, target, transfer
+from taskfmm.passes.given import exponent, ranked
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
 
 def evaluate(
-    plan: Plan, operators: Operators, kernel: Kernel, charges: np.ndarray, output: str, threads: int = 1
+    plan: Plan,
+    operators: Operators | Matrices,
+    kernel: Kernel,
+    charges: np.ndarray,
+    output: str,
+    threads: int = 1,
 ) -> list[np.ndarray]:
     """Values at every target, before they are put into the caller's order.
 
-    charges : float64 [n_charge, n_sources], sorted
-    output : "potential", or "gradient" for potential and gradient
+    charges : float64 [n_numbers, n_sources], sorted
+    output : the last of those that are wanted
 
     Returns
     -------
@@ -51,7 +59,8 @@ def evaluate(
                 parts.append(transfer.p2l(shard.p2l, charges, kernel, at, threads))
             parents = read(locals_, shard.l2l.halo) if shard.l2l else []
             shape = (shard.n_boxes, at.rank)
-            locals_[level].append(target.l2l(shard.l2l, parents, parts, shape, at, threads))
+            above = operators.at(level - 1) if shard.l2l else None
+            locals_[level].append(target.l2l(shard.l2l, parents, parts, shape, above, threads))
 
     # At the leaves: values from the local, from the multipoles of the W list, and from the U list directly.
     values = []
@@ -71,16 +80,16 @@ def evaluate(
 
 def run(
     plan: Plan,
-    operators: Operators,
+    operators: Operators | Matrices,
     kernel: Kernel,
-    charges: np.ndarray,
+    charges: Sequence[np.ndarray],
     output: str,
     dtype: np.dtype,
     threads: int = 1,
 ) -> np.ndarray:
-    """One output at every target; charges and result are in the caller's order and units."""
-    q = np.asarray(charges, np.float64)
-    power = result.exponent(q)
-    ranked = result.normalized(q[plan.tree.source_order], power)[None, :]
-    values = evaluate(plan, operators, kernel, ranked, output, threads)
+    """One output at every target, in the caller's order and units, as the charges of each kind are."""
+    scale = plan.tree.domain.scale
+    power = exponent(charges, kernel, scale)
+    numbers = ranked(charges, plan.tree.source_order, kernel, scale, power)
+    values = evaluate(plan, operators, kernel, numbers, output, threads)
     return result.gather(plan, values, kernel, output, dtype, power)

@@ -17,7 +17,7 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many
-from taskfmm.passes.result import exponent, normalized
+from taskfmm.passes.given import exponent
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
 from taskfmm.plan.plan import Plan
 from taskfmm.tree.octree import Octree
@@ -100,7 +100,7 @@ def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str, places: P
     output : "potential", or "gradient" for both
     places : of the plan's tree, if they are kept
     """
-    q = normalized(np.asarray(charges, np.float64), exponent(charges))
+    q = np.ldexp(np.asarray(charges, np.float64), -exponent([charges], kernel, 1.0))
     # charges seen from elsewhere may all look as if they were at one place
     many = plan.tree.targets is plan.tree.sources and are_many(q)
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())

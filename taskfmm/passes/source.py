@@ -14,20 +14,29 @@ from taskfmm.plan.work import PointsToSurfaces, Translation
 
 
 def check_potentials(
-    work: PointsToSurfaces, surface: np.ndarray, charges: np.ndarray, kernel: Kernel, threads: int
+    work: PointsToSurfaces,
+    surface: np.ndarray,
+    half_width: float,
+    charges: np.ndarray,
+    kernel: Kernel,
+    threads: int,
 ) -> np.ndarray:
-    """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the boxes' units."""
+    """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the unit of the surface.
+
+    half_width : of the boxes in that unit
+    """
     out = np.zeros((work.rows.size, kernel.n_potential, surface.shape[1]))
+    unit = half_width / work.half_width
     spread_loops(kernel).points_to_surfaces(
         surface,
         work.hi,
         work.lo,
-        1.0 / work.half_width,
+        unit,
         work.ptr,
         work.begin,
         work.end,
         work.points,
-        charges[:, work.charge_rows],
+        kernel.in_width(charges[:, work.charge_rows], 1.0 / unit),
         kernel.constants,
         out,
         threads=threads,
@@ -40,10 +49,10 @@ def p2m(
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 
-    charges : float64 [n_charge, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
+    charges : float64 [n_numbers, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
     """
     out = np.zeros((work.n_rows, operators.rank))
-    check = check_potentials(work, operators.upward_check, charges, kernel, threads)
+    check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)
     out[work.rows] = check @ operators.check_to_multipole
     return out
 

@@ -18,23 +18,25 @@ def l2l(
     parents: Sequence[np.ndarray],
     parts: Sequence[np.ndarray],
     shape: tuple[int, int],
-    operators: Expansions,
+    above: Expansions | None,
     threads: int = 1,
 ) -> np.ndarray:
     """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
 
+    above : operators of the parents, where there are any
     Returns the whole local of each box of the shard, float64 [n_boxes, k] = shape.
     """
     out = np.zeros(shape)
     for part in parts:
         out += part
     if work is not None:
+        assert above is not None
         translate_dense(
             work.code_ptr,
             work.target,
             work.source,
             pull(work.halo, parents),
-            operators.l2l,
+            above.l2l,
             out,
             threads=threads,
         )
@@ -44,20 +46,21 @@ def l2l(
 def _values(
     work: SurfacesToPoints,
     surface: np.ndarray,
+    half_width: float,
     density: np.ndarray,
     kernel: Kernel,
     output: str,
     threads: int,
 ) -> np.ndarray:
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
-    gather_loops(kernel, output).surfaces_to_points(
+    unit = half_width / work.half_width
+    gather_loops(kernel.of_densities, output).surfaces_to_points(
         surface,
-        work.ratio,
         work.target_ptr,
         work.targets,
         work.hi,
         work.lo,
-        1.0 / work.half_width,
+        unit,
         work.ptr,
         work.idx,
         work.box_hi,
@@ -67,7 +70,7 @@ def _values(
         out,
         threads=threads,
     )
-    kernel.scale(out, work.half_width)
+    kernel.scale(out, 1.0 / unit)
     return out
 
 
@@ -81,7 +84,9 @@ def l2p(
 ) -> np.ndarray:
     """L2P, on leaves: the locals at the targets. Returns float64 [n_components, n_targets]."""
     density = pull(work.halo, local) @ operators.local_to_density
-    return _values(work, operators.downward_equivalent, density, kernel, output, threads)
+    return _values(
+        work, operators.downward_equivalent, operators.half_width, density, kernel, output, threads
+    )
 
 
 def m2p(
@@ -92,6 +97,9 @@ def m2p(
     output: str,
     threads: int = 1,
 ) -> np.ndarray:
-    """M2P, on leaves: the multipoles of the W list at the targets. Returns float64 [n_components, n_targets]."""
+    """M2P, on leaves: the multipoles of the W list at the targets. Returns float64 [n_components, n_targets].
+
+    operators : of the W list's boxes, a level below the leaves
+    """
     density = pull(work.halo, multipoles) @ operators.multipole_to_density
-    return _values(work, operators.upward_equivalent, density, kernel, output, threads)
+    return _values(work, operators.upward_equivalent, operators.half_width, density, kernel, output, threads)

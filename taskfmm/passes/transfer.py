@@ -42,6 +42,6 @@ def p2l(
 ) -> np.ndarray:
     """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
     out = np.zeros((work.n_rows, operators.rank))
-    check = check_potentials(work, operators.downward_check, charges, kernel, threads)
+    check = check_potentials(work, operators.downward_check, operators.half_width, charges, kernel, threads)
     out[work.rows] = check @ operators.check_to_local
     return out

@@ -19,12 +19,11 @@ BATCH = 128
 def translate_dense(code_ptr, target, source, expansions, matrices, out):
     """out[target] += expansions[source] @ matrices[code], for every entry.
 
-    expansions : [n_halo, k]; matrices : [n_codes, k, k]; out : [n_rows, k]
+    expansions : [n_halo, j]; matrices : [n_codes, j, k]; out : [n_rows, k]
     """
-    k = out.shape[1]
     for block in prange(code_ptr.shape[0]):
-        rows = np.empty((BATCH, k), expansions.dtype)
-        sums = np.empty((BATCH, k), expansions.dtype)
+        rows = np.empty((BATCH, expansions.shape[1]), expansions.dtype)
+        sums = np.empty((BATCH, out.shape[1]), expansions.dtype)
         for code in range(code_ptr.shape[1] - 1):
             for first in range(code_ptr[block, code], code_ptr[block, code + 1], BATCH):
                 n = min(BATCH, code_ptr[block, code + 1] - first)

@@ -165,7 +165,7 @@ class _Works:
     def _l2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
         self._halo(work.halo, shard.level, _downward)
         need(work.halo.shards == (shard.number,), "reads other shards than its own")
-        self._to_points(shard, work, 1.0)
+        self._to_points(work, shard.level)
 
     def _m2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
         self._halo(work.halo, shard.level + 1, _upward)
@@ -173,14 +173,13 @@ class _Works:
             shard.l2p is not None and work.targets.shape == shard.l2p.targets.shape,
             "has other targets than L2P",
         )
-        self._to_points(shard, work, 0.5)
+        self._to_points(work, shard.level + 1)
 
-    def _to_points(self, shard: FarShard, work: SurfacesToPoints, ratio: float) -> None:
+    def _to_points(self, work: SurfacesToPoints, level: int) -> None:
         need(
-            work.half_width == box_half_width(self.plan.tree.domain, shard.level),
+            work.half_width == box_half_width(self.plan.tree.domain, level),
             "half_width is not the level's",
         )
-        need(work.ratio == ratio, f"ratio is {work.ratio}, expected {ratio}")
         need(work.box_hi.shape[1] == work.halo.rows.size, "box_hi does not fit the halo")
         ascends("target_ptr", work.target_ptr, work.targets.shape[1])
         ascends("ptr", work.ptr, work.idx.size)

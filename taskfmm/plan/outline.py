@@ -20,7 +20,7 @@ from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.operators.accuracy import Accuracy, Known, Share
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import Matrices
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import work
 from taskfmm.plan.shards import Interactions
@@ -30,7 +30,7 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Csr, Domain, Interactions, Octree),
-        *(Accuracy, Expansions, Kernel, Known, LowRankM2L, Operators, Output, Share, Source),
+        *(Accuracy, Expansions, Kernel, Known, LowRankM2L, Matrices, Output, Share, Source),
         *(found for found in vars(work).values() if isinstance(found, type) and is_dataclass(found)),
     )
 }

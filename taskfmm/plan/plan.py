@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.domain import enclose
+from taskfmm.geometry.domain import Domain
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost, direct
 from taskfmm.plan.cost import TOP_LEVEL
@@ -133,10 +133,9 @@ def _chunks(
     return chunks
 
 
-def sum_directly(sources: np.ndarray, targets: np.ndarray | None) -> Plan:
+def sum_directly(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Plan:
     """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
-    others = sources[:0] if targets is None else targets
-    return _of_one_box(octree.root(sources, targets, enclose(sources, others)))
+    return _of_one_box(octree.root(sources, targets, domain))
 
 
 def _of_one_box(tree: Octree) -> Plan:

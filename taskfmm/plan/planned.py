@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy, Known, choose
-from taskfmm.operators.levels import Operators, least_to_load, load
+from taskfmm.operators import measured
+from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order
+from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
 from taskfmm.plan.plan import Plan
@@ -37,9 +39,32 @@ class Asked:
         """Whether the accuracy is the same for all charges."""
         return bool(self.order or self.kernel.fixed_order)
 
-    def accuracy(self, output: str, *cases: Known | None) -> Accuracy:
-        """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor."""
-        return choose(self.kernel, self.eps, output, self.dtype, self.order, cases)
+    @property
+    def looks_at_charges(self) -> bool:
+        """Whether what is known of charges can decide; what it means for the error is measured for kernels with a
+        table."""
+        return is_calibrated(self.kernel)
+
+    @property
+    def first(self) -> str:
+        """The kernel's first output, for which leaves are chosen."""
+        return self.kernel.names[0]
+
+    def accuracy(self, output: str, *cases: Known | None, half_width: float = UNIT) -> Accuracy:
+        """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor.
+
+        half_width : of the root box, for a kernel without a degree
+        """
+        rows = (
+            None if is_calibrated(self.kernel) else measured.rows(self.kernel, self.eps, output, half_width)
+        )
+        return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
+
+    def any_accuracy(self) -> Accuracy:
+        """One that does for what hangs on no charges; no operators are measured for it."""
+        if self.chosen or is_calibrated(self.kernel):
+            return self.accuracy(self.first, Known(many=True))
+        return of_order(int(np.clip(np.ceil(-np.log10(self.eps)), 3, 16)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +82,7 @@ class Planned:
     leaf_size: int | None
     plan: Plan | None
     like: Known | None = None
-    brought: dict[str, Operators] = field(default_factory=dict)
+    brought: dict[str, Matrices] = field(default_factory=dict)
     points: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
@@ -89,20 +114,42 @@ class Planned:
     def n_targets(self) -> int:
         return len(self.points[1]) if self.points else _tree(self).target_order.size
 
-    def operators(self, accuracy: Accuracy) -> Operators:
-        """The matrices of an accuracy; none of any level where nothing is approximated."""
-        if self.plan is not None and self.plan.is_direct:
-            return Operators(())
+    def accuracy(self, output: str, *cases: Known | None) -> Accuracy:
+        """As that of `Asked`, for the boxes of this plan."""
+        return self.asked.accuracy(output, *cases, half_width=self._half_width)
+
+    def operators(self, accuracy: Accuracy) -> Operators | Matrices:
+        """Those of an accuracy: that came with the plan, or are read or made where they are needed."""
         name = self.name_brought(accuracy)
-        return self.brought[name] if name else load(self.asked.kernel, accuracy)
+        return self.brought[name] if name else self.made(accuracy)
+
+    def made(self, accuracy: Accuracy) -> Operators:
+        """Those of an accuracy that are read or made where they are needed."""
+        return Operators(self.asked.kernel, accuracy, self._half_width)
+
+    def matrices(self, accuracy: Accuracy) -> Matrices:
+        """The same for all levels, here and now; none where nothing is approximated."""
+        found = self.operators(accuracy)
+        return found if isinstance(found, Matrices) else found.of(self._levels)
+
+    @property
+    def _half_width(self) -> float:
+        return UNIT if self.plan is None else self.plan.tree.domain.half_width
+
+    @property
+    def _levels(self) -> range:
+        """Those with expansions."""
+        if self.plan is None or self.plan.is_direct:
+            return range(0)
+        return range(cost.TOP_LEVEL, len(self.plan.far))
 
     def name_brought(self, accuracy: Accuracy) -> str | None:
         """The name of those that came with the plan, if they are of this accuracy."""
-        return next((name for name, found in self.brought.items() if found.at(0).accuracy == accuracy), None)
+        return next((name for name, found in self.brought.items() if found.accuracy == accuracy), None)
 
     def least_to_load(self, accuracy: Accuracy) -> tuple[int, int]:
         """Bytes that `operators` will add to this process, at least, and at its peak."""
-        return (0, 0) if self.name_brought(accuracy) else least_to_load(self.asked.kernel, accuracy)
+        return (0, 0) if self.name_brought(accuracy) else self.made(accuracy).least_to_load(self._levels)
 
     @property
     def crowded(self) -> int:
@@ -127,7 +174,7 @@ def make(
 ) -> Planned:
     """Choose the leaves, build the tree and its lists, and cut them into shards.
 
-    accuracy : of potentials
+    accuracy : of the first output, where it is known before the points are
     targets : None where they are the sources
     leaf_size : None where the estimated cost decides
     """
@@ -136,12 +183,16 @@ def make(
         sources = sources.copy()
         return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
+    scaled = asked.kernel.degree is not None
+    smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
-        return _summed_directly(asked, sources, targets)
-    operators = load(asked.kernel, accuracy).at(0)
-    leaf_size, domain = tune.choose(sources, targets, operators, leaf_size, threads)
+        return _summed_directly(asked, sources, targets, smallest)
+    if not (asked.chosen or asked.looks_at_charges):
+        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width if not scaled else UNIT)
+    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(cost.TOP_LEVEL)
+    leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads)
     if leaf_size is None:
-        return _summed_directly(asked, sources, targets)
+        return _summed_directly(asked, sources, targets, smallest)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(sources, targets, leaf_size, domain, threads)
@@ -151,8 +202,10 @@ def make(
     return Planned(asked, leaf_size, planner.build(tree, found, operators))
 
 
-def _summed_directly(asked: Asked, sources: np.ndarray, targets: np.ndarray | None) -> Planned:
-    plan = planner.sum_directly(sources, targets)
+def _summed_directly(
+    asked: Asked, sources: np.ndarray, targets: np.ndarray | None, domain: Domain
+) -> Planned:
+    plan = planner.sum_directly(sources, targets, domain)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, plan.tree.domain.scale)
     return Planned(asked, None, plan)

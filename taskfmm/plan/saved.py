@@ -11,15 +11,17 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
+from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel
 from taskfmm.operators import symmetry
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.expansions import Expansions
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import UNIT, Matrices
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import copies, file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
@@ -30,9 +32,9 @@ NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
 EXPANSIONS = dict(
-    upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 s k",
-    multipole_to_density="float64 k s", check_to_local="float64 s k", local_to_density="float64 k s",
-    m2m="float64 8 k k", l2l="float64 8 k k",
+    upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 p k",
+    multipole_to_density="float64 k p", check_to_local="float64 p k", local_to_density="float64 k p",
+    m2m="float64 8 c k", l2l="float64 8 k c",
 )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ class Saved:
     targets: np.ndarray | None
     like: Known | None
     accuracy: dict[str, Accuracy]
-    operators: dict[str, Operators]
+    operators: dict[str, Matrices]
     plan: Plan | None
 
     @classmethod
@@ -82,7 +84,7 @@ class Saved:
             None if planned.same else planned.targets,
             planned.like,
             accuracy,
-            {output: planned.operators(chosen) for output, chosen in accuracy.items()}
+            {output: planned.matrices(chosen) for output, chosen in accuracy.items()}
             if _approximates(planned.plan)
             else {},
             planned.plan,
@@ -163,11 +165,15 @@ def load(path: str | os.PathLike[str]) -> Saved:
 def _check(saved: Saved) -> None:
     """All that can be seen to be wrong."""
     need(
-        KERNELS.get(saved.kernel.name) == saved.kernel,
-        f"kernel {saved.kernel.name[:40]!r} is not one of this version",
+        saved.kernel.name in KERNELS
+        and KERNELS[saved.kernel.name].with_parameters(*saved.kernel.parameters) == saved.kernel
+        and len(KERNELS[saved.kernel.name].parameters) == len(saved.kernel.parameters)
+        and np.isfinite(saved.kernel.parameters).all(),
+        f"kernel {saved.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
+        "taskfmm.kernels.register first",
     )
     need(
-        saved.accuracy.keys() <= {"potential", "gradient"} and "potential" in saved.accuracy,
+        saved.accuracy.keys() <= set(saved.kernel.names) and saved.kernel.names[0] in saved.accuracy,
         "accuracy: other outputs",
     )
     for name in ("sources", "targets"):
@@ -189,27 +195,48 @@ def _check(saved: Saved) -> None:
         return
     needed = saved.accuracy.keys() if _approximates(saved.plan) else set()
     need(saved.operators.keys() == needed, "operators: of other outputs")
-    levels = (1,) if saved.kernel.degree is not None else (1, len(saved.plan.far))
     for output, operators in saved.operators.items():
-        need(len(operators.by_level) in levels, f"operators of {output}: of other levels")
-        for each in operators.by_level:
+        widths = _half_widths(saved)
+        need(operators.by_level.keys() == widths.keys(), f"operators of {output}: of other levels")
+        for level, each in operators.by_level.items():
             with at(f"operators of {output}"):
-                _operators(each, saved.accuracy[output])
+                _operators(saved.kernel, each, saved.accuracy[output], widths[level])
+                child = operators.by_level.get(level + 1, each).rank
+                ranks = (each.m2m.shape[1], each.l2l.shape[2])
+                need(level + 1 not in operators.by_level or ranks == (child, child), "do not fit those below")
+                need(saved.kernel.degree is None or ranks == (child, child), "do not fit themselves")
     check(saved.plan, saved.targets is None)
     copies.check(saved.plan, saved.sources, saved.sources if saved.targets is None else saved.targets)
 
 
-def _operators(found: Expansions, accuracy: Accuracy) -> None:
+def _half_widths(saved: Saved) -> dict[int, float]:
+    """Of the boxes that have operators of their own, by level."""
+    assert saved.plan is not None
+    if saved.kernel.degree is not None:
+        return {0: UNIT}
+    domain = saved.plan.tree.domain
+    return {level: box_half_width(domain, level) for level in range(TOP_LEVEL, len(saved.plan.far))}
+
+
+def _operators(kernel: Kernel, found: Expansions, accuracy: Accuracy, half_width: float) -> None:
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
     need(found.accuracy == accuracy, "of another accuracy")
     shapes(found, EXPANSIONS)
-    need(found.upward_check.shape[1] == surface.n_points(accuracy.order), "of another order")
+    need(found.half_width == half_width, "of boxes of another size")
+    n_points = surface.n_points(accuracy.order)
+    need(found.upward_check.shape[1] == n_points, "of another order")
     need(
-        np.array_equal(found.upward_check, surface.cube(accuracy.order, surface.OUTER)),
+        found.check_to_multipole.shape[0]
+        == found.multipole_to_density.shape[1]
+        == kernel.n_charge * n_points,
+        "of another kernel",
+    )
+    need(
+        np.array_equal(found.upward_check, half_width * surface.cube(accuracy.order, surface.OUTER)),
         "another outer surface",
     )
     need(
-        np.array_equal(found.upward_equivalent, surface.cube(accuracy.order, surface.INNER)),
+        np.array_equal(found.upward_equivalent, half_width * surface.cube(accuracy.order, surface.INNER)),
         "another inner surface",
     )
     dtype, rank, m2l = accuracy.m2l_dtype, found.rank, found.m2l

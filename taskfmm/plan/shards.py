@@ -198,7 +198,7 @@ class ShardBuilder:
             return None
         halo = Halo(level, (number,), np.array([0, boxes.size]), (boxes - first).astype(np.int32))
         own = Csr(np.arange(boxes.size + 1), np.arange(boxes.size, dtype=np.int32))
-        return self._to_points(level, boxes, halo, 1.0, boxes, own)
+        return self._to_points(level, boxes, halo, boxes, own)
 
     def _m2p(self, level: int, first: int, last: int) -> SurfacesToPoints | None:
         leaves = self.leaf_targets(first, last)
@@ -210,24 +210,22 @@ class ShardBuilder:
         boxes, where = distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
         halo = halo_of(level + 1, boxes, self.bounds[level + 1])
         ptr = np.concatenate([[0], np.cumsum(count)])
-        return self._to_points(level, leaves, halo, 0.5, boxes, Csr(ptr, where))
+        return self._to_points(level, leaves, halo, boxes, Csr(ptr, where))
 
     def _to_points(
-        self, level: int, leaves: np.ndarray, halo: Halo, ratio: float, boxes: np.ndarray, entries: Csr
+        self, level: int, leaves: np.ndarray, halo: Halo, boxes: np.ndarray, entries: Csr
     ) -> SurfacesToPoints:
         begin, end = self.tree.target_ptr[leaves].T
         targets, target_ptr = take_runs(self.tree.targets, begin, end)
-        box_level = level if ratio == 1.0 else level + 1
         return SurfacesToPoints(
             halo,
-            box_half_width(self.tree.domain, level),
-            ratio,
+            box_half_width(self.tree.domain, halo.level),
             target_ptr,
             targets,
             *self._centers(level, leaves),
             entries.ptr,
             entries.idx,
-            *self._centers(box_level, boxes),
+            *self._centers(halo.level, boxes),
         )
 
     def near(self, level: int, leaves: np.ndarray) -> PointsToPoints:

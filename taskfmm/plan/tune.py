@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from taskfmm.geometry.domain import Domain, enclose, enlarge
+from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
@@ -38,6 +38,8 @@ def choose(
     sources: np.ndarray,
     targets: np.ndarray | None,
     operators: Expansions,
+    smallest: Domain,
+    may_enlarge: bool = True,
     leaf_size: int | None = None,
     threads: int = 1,
 ) -> tuple[int | None, Domain]:
@@ -47,6 +49,8 @@ def choose(
     ----------
     sources : float64 [n, 3]; targets : float64 [m, 3], or None when they are the sources
     operators : Expansions
+    smallest : Domain, around all points
+    may_enlarge : bool, whether operators do not hang on the size of the cube
     leaf_size : int, optional
         Given by the caller; then the cube is the smallest one.
     threads : int
@@ -56,7 +60,7 @@ def choose(
     leaf_size : int, or None where the sum over all pairs takes less than any tree
     domain : Domain
     """
-    domain = enclose(sources, sources[:0] if targets is None else targets)
+    domain = smallest
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
@@ -77,9 +81,9 @@ def choose(
 
     share = min(len(sources), len(at)) / n
     best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
-    tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS}
-    size, factor = min(tried, key=tried.__getitem__)
-    if seconds(best, 1.0) <= tried[size, factor]:
+    tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS if may_enlarge}
+    size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
+    if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
     all_pairs = cost.direct(len(sources), len(at), targets is None)
     if all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):

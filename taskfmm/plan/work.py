@@ -92,7 +92,7 @@ class SurfacesToPoints:
     """L2P or M2P: values at the targets of leaves from the densities of boxes.
 
     halo : the expansions that are read
-    half_width : of the leaves, scaled coordinates; ratio : half-width of the halo's boxes / half_width
+    half_width : of the halo's boxes, scaled coordinates
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
     hi, lo : float64 [3, n], centres of the leaves; box_hi, box_lo : float64 [3, n_halo], of the halo's boxes
     ptr : int64 [n + 1]; idx : int32 [n_entries], rows of the halo
@@ -100,7 +100,6 @@ class SurfacesToPoints:
 
     halo: Halo
     half_width: float
-    ratio: float
     target_ptr: np.ndarray
     targets: np.ndarray
     hi: np.ndarray

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
-from taskfmm.runtime.names import OPERATORS
+from taskfmm.runtime import names
 from taskfmm.runtime.recording import HERE, Record
 
 FIELDS = ("operator", "level")
@@ -79,7 +79,7 @@ def _grouped(records: Iterable[Record], by: Sequence[str]) -> dict[tuple, list[R
 
 
 def _order(group: tuple, by: Sequence[str]) -> tuple:
-    rank = {"operator": OPERATORS.index, "level": lambda level: -1 if level is None else level}
+    rank = {"operator": names.rank, "level": lambda level: -1 if level is None else level}
     return tuple(rank[field](value) for field, value in zip(by, group, strict=True))
 
 

@@ -20,10 +20,19 @@ COLOURS = {
 }
 """Of every picture: far field from green through blue to red, near field orange, what frames them grey or brown."""
 
-OPERATORS = tuple(COLOURS)
-"""The names that begin the keys of our tasks, in the order of the method."""
+OTHER_OUTPUT = "#bcbd22"
+"""The colour of outputs that are neither."""
 
-_WITHOUT_LEVEL = ("charges", "potential", "gradient")
+OPERATORS = tuple(COLOURS)
+"""The names that begin the keys of our tasks, in the order of the method; other outputs come last."""
+
+MARK = "fmm0"
+"""Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
+
+ASIDE = ("exponent",)
+"""Tasks of ours that are no operator's."""
+
+_LEVELED = ("p2m", "m2m", "m2l", "p2l", "l2l", "l2p", "m2p", "near")
 
 
 class Name(NamedTuple):
@@ -34,11 +43,20 @@ class Name(NamedTuple):
     evaluation: str
 
 
+def colour(operator: str) -> str:
+    """Of an operator or an output."""
+    return COLOURS.get(operator, OTHER_OUTPUT)
+
+
+def rank(operator: str) -> tuple[int, str]:
+    """To sort operators and outputs in the order of the method."""
+    return (OPERATORS.index(operator) if operator in OPERATORS else len(OPERATORS)), operator
+
+
 def operator_of(key: Hashable) -> str | None:
-    """The operator of a task's key ``("m2l-<token>", level, shard)``; None for the tasks of others."""
-    name = _first(key)
-    operator = name.split("-", 1)[0] if "-" in name else ""
-    return operator if operator in COLOURS else None
+    """The operator or output of a task's key ``("m2l-<token>", level, shard)``; None for the tasks of others."""
+    operator, _, token = _first(key).partition("-")
+    return operator if token.startswith(MARK) and operator not in ASIDE else None
 
 
 def name_of(key: Hashable) -> Name | None:
@@ -46,7 +64,7 @@ def name_of(key: Hashable) -> Name | None:
     operator = operator_of(key)
     if operator is None:
         return None
-    leveled = isinstance(key, tuple) and len(key) > 1 and operator not in _WITHOUT_LEVEL
+    leveled = isinstance(key, tuple) and len(key) > 1 and operator in _LEVELED
     return Name(operator, int(key[1]) if leveled else None, _first(key).split("-", 1)[1])  # type: ignore[index]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskfmm.errors import InputError
 from taskfmm.runtime import analysis
-from taskfmm.runtime.names import COLOURS
+from taskfmm.runtime.names import colour
 from taskfmm.runtime.recording import Record
 from taskfmm.runtime.tables import idle_share
 
@@ -62,7 +62,7 @@ def _lanes(axes: Axes, records: Sequence[Record], threads: Sequence[dict[str, An
         bars.setdefault(at, []).append((record.begin - start, record.seconds))
     for (number, operator), where in bars.items():
         axes.broken_barh(
-            where, (number - 0.4, 0.8), facecolor=COLOURS[operator], edgecolor="white", linewidth=0.2
+            where, (number - 0.4, 0.8), facecolor=colour(operator), edgecolor="white", linewidth=0.2
         )
     labels = [f"{row['label']}\n{idle_share(row):.1%} idle" for row in threads]
     axes.set_yticks(range(len(threads)), labels, fontsize=min(10.0, 200.0 / len(threads)))
@@ -80,7 +80,7 @@ def _legend(figure: Figure, records: Sequence[Record]) -> None:
     rows = analysis.rows(records, ("operator",))
     whole = sum(row["seconds"] for row in rows) or 1.0
     entries = [
-        Patch(color=COLOURS[row["operator"]], label=f"{row['operator']} {row['seconds'] / whole:.1%}")
+        Patch(color=colour(row["operator"]), label=f"{row['operator']} {row['seconds'] / whole:.1%}")
         for row in rows
     ]
     entries.append(Patch(color=IDLE, label="idle"))

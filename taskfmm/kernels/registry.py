@@ -1,0 +1,60 @@
+"""Which kernels there are: those of this library, and those that users add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskfmm import validate
+from taskfmm.errors import InputError
+from taskfmm.kernels import laplace, one
+from taskfmm.kernels.declaration import check
+from taskfmm.kernels.kernel import Kernel
+
+KERNELS: dict[str, Kernel] = {module.KERNEL.name: module.KERNEL for module in (laplace, one)}
+
+HIDDEN = ("one",)
+"""No user's: it proves that every source reaches every target."""
+
+
+def register(kernel: Kernel) -> Kernel:
+    """Add a kernel, so that its name, or the kernel with other parameters, may be given to `taskfmm.Fmm`.
+
+    Its declaration is checked against its formulas first. Plans of the kernel that are loaded from files, and other
+    processes, need it too: there its module is imported by name.
+
+    Parameters
+    ----------
+    kernel : Kernel
+
+    Returns
+    -------
+    Kernel
+        The same.
+
+    Raises
+    ------
+    InputError
+        The declaration is not whole or does not fit the formulas, or another kernel has this name.
+    """
+    known = KERNELS.get(kernel.name)
+    if known is not None and known.with_parameters(*kernel.parameters) != kernel:
+        raise InputError(f"another kernel is called {kernel.name!r}: give this one a name of its own")
+    if known is None:
+        check(kernel)
+        KERNELS[kernel.name] = kernel
+    return kernel
+
+
+def find(kernel: Any) -> Kernel:
+    """A kernel by its name, or one that is given as it is.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or as `register`.
+    """
+    if isinstance(kernel, Kernel):
+        return register(kernel)
+    if isinstance(kernel, str) and kernel in HIDDEN:
+        return KERNELS[kernel]
+    return KERNELS[validate.known_name("kernel", kernel, [name for name in KERNELS if name not in HIDDEN])]

@@ -1,0 +1,76 @@
+"""Choices of operators for a kernel without a calibration table: measured here, the cheapest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, fields
+
+import numpy as np
+
+from taskfmm.files import numbers
+from taskfmm.kernels import Kernel
+from taskfmm.operators import store, yardstick
+from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
+from taskfmm.operators.levels import Operators
+
+ORDERS = range(3, 17)
+"""Orders that are tried."""
+
+DIGITS_OF_ORDER = 1
+"""The search begins at an order of as many points as eps has digits, less this: no kernel was seen to need fewer."""
+
+LEVELS = (2, 5)
+"""Levels whose operators are measured where each has its own: kernels hardly change their form in smaller boxes."""
+
+AN_ORDER = 10.0
+"""One order more divides the error by so much at most: orders that cannot be enough are left out."""
+
+IMPROVES = 0.7
+"""Orders are tried as long as one errs by this part of the last or less."""
+
+
+def rows(kernel: Kernel, eps: float, output: str, half_width: float) -> Iterator[Row]:
+    """Choices for a kernel, each better and dearer than the last, until they improve no more.
+
+    eps, output : of which they are to come close; none is skipped that might be enough
+    half_width : of the root box; `taskfmm.operators.levels.UNIT` where the kernel has a degree
+    """
+    order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
+    last, failed = np.inf, 0
+    while order in ORDERS and failed < 2:
+        row = _row(kernel, of_order(order), half_width)
+        yield row
+        error = row.errors.potential
+        if kernel.output(output).derivative:
+            error = max(error, row.errors.gradient)
+        failed = failed + 1 if not error < IMPROVES * last else 0
+        last = min(last, error)
+        order += max(1, math.floor(math.log(error / eps, AN_ORDER)) if eps < error < math.inf else 1)
+
+
+def _row(kernel: Kernel, accuracy: Accuracy, half_width: float) -> Row:
+    operators = Operators(kernel, accuracy, half_width)
+    levels = (0,) if kernel.degree is not None else LEVELS
+    found = [_measured(operators, level) for level in levels]
+    worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
+    at = operators.at(levels[0])
+    return Row(accuracy, 2.0 * at.rank * at.m2l.mean_rank, Yardstick(**worst))
+
+
+def _measured(operators: Operators, level: int) -> Yardstick:
+    """The yardstick of the boxes of a level, kept beside their operators."""
+    kernel, accuracy = operators.kernel, operators.accuracy
+    path = None
+    with suppress(OSError):  # no place for a cache, of which the store has told
+        path = store.path(kernel, accuracy, operators.half_width_at(level)).with_suffix(".json")
+    if path is not None:
+        with suppress(OSError, TypeError):
+            return Yardstick(**numbers.read(path))
+    below = None if kernel.degree is not None else operators.at(level + 1)
+    found = yardstick.measure(kernel, operators.at(level), below)
+    if path is not None:
+        with suppress(OSError):
+            numbers.write(path, asdict(found))
+    return found

@@ -1,0 +1,107 @@
+"""What an evaluation is given: the numbers of its sources, from the caller's units to those of the passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from taskfmm import validate
+from taskfmm.errors import InputError
+from taskfmm.kernels import Kernel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """An array for each kind of source that is given.
+
+    kernel : its ``sources`` are these kinds
+    arrays : [n_sources] or [n_sources, n_numbers], NumPy or dask
+    """
+
+    kernel: Kernel
+    arrays: tuple[Any, ...]
+
+    @classmethod
+    def checked(
+        cls, kernel: Kernel, charges: Any, others: Mapping[str, Any], n_sources: int, lasting: bool = False
+    ) -> Given:
+        """From what a caller gives.
+
+        charges : of the kernel's first kind of source, or None
+        others : of all kinds, by the names of their arguments
+        lasting : for a result that is computed later, when the caller may have changed the arrays
+
+        Raises
+        ------
+        InputError
+            A kind that the kernel does not have or that is given twice, none at all, or an array that does not fit.
+        """
+        arguments = [kind.given_as for kind in kernel.sources]
+        for name in others:
+            if name not in arguments:
+                raise InputError(
+                    f"{name} is no source of kernel {kernel.name}: its sources are {', '.join(arguments)}"
+                )
+        found = {name: array for name, array in others.items() if array is not None}
+        if charges is not None:
+            if arguments[0] in found:
+                raise InputError(f"{arguments[0]} is given twice, by name and as the first argument")
+            found[arguments[0]] = charges
+        if not found:
+            raise InputError(f"no sources were given: give at least one of {', '.join(arguments)}")
+        check = validate.lasting_charges if lasting else validate.charges
+        kinds = [kind for kind in kernel.sources if kind.given_as in found]
+        arrays = [
+            check(found[kind.given_as], n_sources, numbers=kind.n_numbers, name=kind.given_as)
+            for kind in kinds
+        ]
+        return cls(kernel.with_sources(*kinds), tuple(arrays))
+
+    @property
+    def are_lazy(self) -> bool:
+        """Whether some of them are not known yet."""
+        return not all(isinstance(array, np.ndarray) for array in self.arrays)
+
+
+def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
+    """The power of two just above the largest magnitude; 0 if there is none, or one that is not finite.
+
+    Passes get charges divided by it, see `ranked`. What they form on the way then stays within float64, and
+    within float32 where M2L runs in that, whether charges are 1e-300 or 1e300.
+
+    arrays : for each kind of the kernel's sources, in the caller's units
+    scale : of the domain
+    """
+    found = []
+    for kind, array in zip(kernel.sources, arrays, strict=True):
+        largest = max(array.max(initial=0.0), -array.min(initial=0.0))
+        if largest and np.isfinite(largest):
+            found.append(int(np.frexp(largest)[1]) + kind.derivative * _power_of_two(scale))
+    return max(found, default=0)
+
+
+def ranked(
+    arrays: Sequence[np.ndarray], order: np.ndarray, kernel: Kernel, scale: float, exponent: int
+) -> np.ndarray:
+    """The numbers of all kinds in the units of the passes and the order of the tree, float64 [n_numbers, n].
+
+    Exact, but for what is 1e-308 of the largest. A kind that is a derivative carries a length for each.
+
+    arrays : as for `exponent`
+    order : int64 [n], rows of the sources as the tree has them
+    """
+    rows = []
+    for kind, array in zip(kernel.sources, arrays, strict=True):
+        powers = kind.derivative * _power_of_two(scale) - exponent
+        sorted_ = np.asarray(array, np.float64)[order]
+        numbers = np.ldexp(sorted_, powers) if powers else sorted_
+        rows.append(numbers.reshape(order.size, kind.n_numbers).T)
+    return np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
+
+
+def _power_of_two(scale: float) -> int:
+    return math.frexp(scale)[1] - 1

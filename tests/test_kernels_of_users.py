@@ -1,0 +1,262 @@
+"""Kernels that come from elsewhere, each one file: everything that the library's own can do.
+
+One has a parameter and no degree, one three numbers in and three out, one two kinds of sources. Their files know
+`taskfmm.kernels` and `taskfmm.jit` alone, and are registered as a user's are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from boxes import l2_error
+
+import taskfmm
+from taskfmm.errors import InputError
+from taskfmm.kernels import KERNELS, find, register
+from taskfmm.runtime.names import operator_of
+
+HERE = Path(__file__).with_name("kernels_of_users")
+NAMES = ("screened", "stokeslet", "dipoles")
+N, EPS = 4000, 1e-4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """Also in other processes, where tasks import the formulas by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        patch.setenv("PYTHONPATH", str(HERE))
+        yield
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def kernel(request):
+    yield register(importlib.import_module(request.param).KERNEL)
+    del KERNELS[request.param]
+
+
+@pytest.fixture(scope="module")
+def given(kernel):
+    """Random numbers for each kind of source, by the names of the arguments."""
+    rng = np.random.default_rng(2290031)
+    return {
+        kind.given_as: rng.uniform(-1, 1, (N, kind.n_numbers) if kind.n_numbers > 1 else N)
+        for kind in kernel.sources
+    }
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Adaptive: all lists have entries."""
+    return np.random.default_rng(104947).normal(size=(N, 3)) ** 3
+
+
+@pytest.fixture(scope="module")
+def fmm(kernel, points):
+    return taskfmm.Fmm(points, kernel=kernel, eps=EPS, leaf_size=60)
+
+
+@pytest.fixture(scope="module")
+def exact(kernel, points, given):
+    return taskfmm.direct(points, kernel=kernel, outputs=kernel.names, **given)
+
+
+def test_eps_is_kept(kernel, fmm, given, exact):
+    assert not fmm.plan.is_direct
+    assert all(csr.idx.size for csr in (fmm.plan.lists.v, fmm.plan.lists.w, fmm.plan.lists.x))
+    for output, values in fmm.evaluate(**given).items():
+        assert values.shape == (N, *kernel.output(output).shape)
+        assert l2_error(values.compute(), exact[output]) <= EPS
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+def test_every_scheduler_gives_the_bits_of_plain_calls(kernel, fmm, given, scheduler):
+    last = kernel.names[-1]
+    alone = fmm.evaluate(outputs=last, **given)[last]
+    np.testing.assert_array_equal(alone.compute(scheduler=scheduler), fmm.serial(output=last, **given))
+
+
+def test_a_cluster_and_lazy_charges_give_the_same_bits(kernel, fmm, given, client):
+    last = kernel.names[-1]
+    lazy = {name: da.from_array(array, chunks=(1500, *array.shape[1:])) for name, array in given.items()}
+    np.testing.assert_array_equal(
+        fmm.evaluate(outputs=last, **lazy)[last].compute(),
+        fmm.evaluate(outputs=last, **given)[last].compute(),
+    )
+
+
+def test_saved_and_loaded_it_gives_the_same_bits(kernel, fmm, given, tmp_path):
+    fmm.save(tmp_path / "plan.h5")
+    again = taskfmm.Fmm.load(tmp_path / "plan.h5")
+    assert again.kernel == fmm.kernel
+    for output in kernel.names:
+        np.testing.assert_array_equal(
+            again.serial(output=output, **given), fmm.serial(output=output, **given)
+        )
+
+
+def test_it_is_explained_profiled_and_drawn(kernel, fmm, given):
+    assert kernel.name in fmm.explain()
+    with taskfmm.profile() as seen:
+        dask.compute(*fmm.evaluate(**given).values())
+    names = {row["operator"] for row in seen.table(by="operator")}
+    assert {"p2m", "m2l", "near", *kernel.names} <= names
+    foretold = fmm.forecast(kernel.names)
+    assert set(foretold.by_operator) == names
+    arrays = fmm.evaluate(**given)
+    assert {operator_of(key) for key in arrays[kernel.names[0]].__dask_graph__()} - {None} == names
+    assert fmm.visualize(outputs=kernel.names).axes
+
+
+def test_errors_are_estimated_by_the_same_sum(kernel, fmm, given, exact):
+    output = kernel.names[-1]
+    values = fmm.evaluate(outputs=output, **given)[output].compute()
+    first, *others = given
+    estimate = fmm.error_estimate(
+        given[first], values, N, output=output, **{name: given[name] for name in others}
+    )
+    assert estimate == pytest.approx(l2_error(values, exact[output]), rel=1e-9)
+
+
+def test_few_points_are_summed_directly(kernel, points, given):
+    few = {name: array[:50] for name, array in given.items()}
+    fmm = taskfmm.Fmm(points[:50], kernel=kernel)
+    assert fmm.plan.is_direct
+    exact = taskfmm.direct(points[:50], kernel=kernel, outputs=kernel.names, **few)
+    for output, values in fmm.evaluate(**few).items():
+        assert l2_error(values.compute(), exact[output]) <= 1e-12
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_hardly_any_points(kernel, n):
+    fmm = taskfmm.Fmm(np.zeros((n, 3)), kernel=kernel)
+    arrays = {
+        kind.given_as: np.ones((n, kind.n_numbers) if kind.n_numbers > 1 else n) for kind in kernel.sources
+    }
+    for output, values in fmm.evaluate(**arrays).items():
+        np.testing.assert_array_equal(values.compute(), np.zeros((n, *kernel.output(output).shape)))
+
+
+@pytest.mark.parametrize("kernel", ["dipoles"], indirect=True)
+@pytest.mark.parametrize("width", [1e-150, 1.0, 1e150])
+def test_any_part_of_the_sources_may_be_given_in_any_unit(kernel, width):
+    """Dipoles carry a length that charges do not."""
+    rng = np.random.default_rng(15485863)
+    x, q, d = rng.random((600, 3)) * width, rng.uniform(-1, 1, 600), rng.uniform(-1, 1, (600, 3)) * width
+    fmm = taskfmm.Fmm(x, kernel=kernel, order=5, leaf_size=30)
+    for some in ({"charges": q}, {"dipoles": d}, {"charges": q, "dipoles": d}):
+        exact = taskfmm.direct(x, kernel=kernel, **some)
+        assert l2_error(fmm.serial(**some), exact) <= 1e-3
+    both = fmm.serial(charges=q, dipoles=d)
+    assert l2_error(both, fmm.serial(charges=q) + fmm.serial(dipoles=d)) <= 1e-12
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_a_parameter_is_part_of_the_kernel(kernel, points, given, tmp_path):
+    """Other parameters have other operators, also in the cache and in files."""
+    other = kernel.with_parameters(0.2)
+    fmm = taskfmm.Fmm(points, kernel=other, eps=EPS, leaf_size=60)
+    exact = taskfmm.direct(points, kernel=other, **given)
+    assert l2_error(fmm.serial(**given), exact) <= EPS
+    assert l2_error(taskfmm.direct(points, kernel=kernel, **given), exact) > 0.1
+    fmm.save(tmp_path / "plan.h5")
+    assert taskfmm.Fmm.load(tmp_path / "plan.h5").kernel.parameters == (0.2,)
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_a_plan_file_of_an_unknown_kernel_is_refused(kernel, fmm, tmp_path, monkeypatch):
+    fmm.save(tmp_path / "plan.h5")
+    monkeypatch.delitem(KERNELS, kernel.name)
+    with pytest.raises(
+        InputError, match=r"'screened' is not one of this version.*taskfmm\.kernels\.register"
+    ):
+        taskfmm.Fmm.load(tmp_path / "plan.h5")
+    monkeypatch.setitem(KERNELS, kernel.name, kernel)
+
+
+@pytest.mark.parametrize("kernel", ["stokeslet"], indirect=True)
+def test_what_does_not_fit_the_sources_is_refused(kernel, fmm, given):
+    for wrong, message in (
+        ({}, "no sources were given: give at least one of forces"),
+        ({"charges": given["forces"], "forces": given["forces"]}, "forces is given twice"),
+        ({"torques": given["forces"]}, "torques is no source of kernel stokeslet: its sources are forces"),
+        ({"forces": given["forces"].T}, r"expected \(4000, 3\): did you mean forces\.T\?"),
+        ({"forces": given["forces"][:, 0]}, r"expected \(4000, 3\): give 3 numbers for each source"),
+        ({"outputs": "potential", **given}, "choose from velocity"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fmm.evaluate(**wrong)
+    with pytest.raises(InputError, match="choose from velocity"):
+        fmm.potential(**given)
+
+
+def test_a_kernel_is_found_by_its_name_or_itself(kernel):
+    assert find(kernel.name) is KERNELS[kernel.name]
+    assert find(kernel) == kernel
+    with pytest.raises(InputError, match="another kernel is called"):
+        register(replace(kernel, factor=2.0))
+
+
+FAULTS = {
+    "its name is no identifier": lambda k: replace(k, name="my kernel"),
+    "declares no sources": lambda k: replace(k, outputs=()),
+    "is not finite": lambda k: replace(k, factor=np.nan),
+    "has no function 'mass'": lambda k: replace(
+        k, sources=(replace(k.sources[0], name="mass"), *k.sources[1:])
+    ),
+    "cannot be imported": lambda k: replace(k, module="nowhere.to.be.found"),
+    "at the opposite offset": lambda k: replace(
+        k, outputs=(replace(k.outputs[0], odd=not k.outputs[0].odd), *k.outputs[1:])
+    ),
+    "the power 7 of the distance": lambda k: replace(k, degree=7),
+    "does not turn with space": lambda k: replace(
+        k, sources=(replace(k.sources[0], vector=not k.sources[0].vector), *k.sources[1:])
+    ),
+    r"(numbers and check surfaces receive|fails)": lambda k: replace(
+        k, sources=(replace(k.sources[0], n_numbers=k.sources[0].n_numbers + 1), *k.sources[1:])
+    ),
+    "rows, and the outputs have": lambda k: replace(
+        k, outputs=(*k.outputs, taskfmm.kernels.Output("more", (2,), 3))
+    ),
+}
+
+
+@pytest.mark.parametrize("problem", FAULTS)
+def test_a_kernel_that_is_not_declared_fully_is_refused(kernel, problem):
+    wrong = FAULTS[problem](kernel)
+    if problem == "does not turn with space" and kernel.n_charge == 1:
+        pytest.skip("one number cannot be told from a vector's")
+    changed = wrong if "name" in problem else replace(wrong, name=f"other_{kernel.name}")
+    with pytest.raises(InputError, match=problem):
+        register(changed)
+    assert changed.name not in KERNELS
+
+
+EDITED = """
+import sys; sys.path.insert(0, {here!r})
+import numpy as np, taskfmm, decaying
+rng = np.random.default_rng(3)
+x, q = rng.random((600, 3)), rng.uniform(-1, 1, 600)
+fmm = taskfmm.Fmm(x, kernel=decaying.KERNEL, order=5, leaf_size=20)
+assert not fmm.plan.is_direct
+exact = taskfmm.direct(x, q, kernel=decaying.KERNEL)
+print(np.linalg.norm(fmm.serial(q) - exact) / np.linalg.norm(exact))
+"""
+
+
+def test_an_edited_formula_gets_other_operators_and_loops(tmp_path, monkeypatch):
+    """Both are kept on disk between processes."""
+    monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path / "cache"))
+    text = (HERE / "screened.py").read_text().replace("screened", "decaying")
+    for edited in (text, text.replace("parameters[0] * r) / r ", "2.0 * parameters[0] * r) / r ")):
+        (tmp_path / "decaying.py").write_text(edited)
+        run = [sys.executable, "-c", EDITED.format(here=str(tmp_path))]
+        assert float(subprocess.run(run, capture_output=True, text=True, check=True).stdout) <= 1e-3
