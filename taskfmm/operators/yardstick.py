@@ -36,7 +36,7 @@ have a point at the middle, where others have none, and their errors are largest
 FILLING = (-0.75, -0.25, 0.25, 0.75)
 """Coordinates of targets that fill a box, or its faces."""
 
-DECAYED = 1e-3
+DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
 what the source does to the boxes around its own: relative to that itself nothing could be promised."""
 
