@@ -15,11 +15,13 @@ class Source:
     name : also of the formula
     n_numbers : of one source
     odd : whether what it does has the other sign on its opposite side, as with a dipole
+    vector : whether its numbers are the components of a vector, which turn with space; else they are scalars
     """
 
     name: str
     n_numbers: int = 1
     odd: bool = False
+    vector: bool = False
 
 
 @dataclass(frozen=True, slots=True)

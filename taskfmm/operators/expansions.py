@@ -1,7 +1,8 @@
 """The matrices between charges, multipoles and locals of boxes, all in units of a box's half-width.
 
 Take the singular value decomposition of the upward check-to-equivalent problem,
-K(check surface, equivalent surface) = U S V^T, and keep the k singular values above ``tol`` times the largest.
+K(check surface, equivalent surface) = U S V^T, and keep the k singular values above ``tol`` times the largest
+(`taskfmm.operators.basis`).
 
 - A multipole is the k numbers c = S^-1 U^T u, from check potentials u; its equivalent density is V c. The
   inverse is never multiplied out: U^T and S^-1 act on u, V on the result (Malhotra and Biros 2015 call this
@@ -10,7 +11,7 @@ K(check surface, equivalent surface) = U S V^T, and keep the k singular values a
 - A local is the k numbers c = U_d^T u, from check potentials u on the downward check surface; its equivalent
   density is V_d S_d^-1 c. For a symmetric kernel the downward problem is the transposed upward one.
 
-M2M and L2L are then k by k, one for each octant. All matrices act on rows from the right.
+M2M and L2L are then k by k, one for each octant, all of them mirror images of one. All matrices act on rows from the right.
 """
 
 from __future__ import annotations
@@ -18,17 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
+from taskfmm.operators import basis
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.m2l import LowRankM2L, compress
 from taskfmm.operators.matrix import kernel_matrix
-
-NULL = 4.0 * float(np.finfo(np.float64).eps)
-"""Singular values below this multiple of the largest are rounding."""
-
 
 @dataclass(frozen=True, slots=True)
 class Expansions:
@@ -65,32 +62,21 @@ class Expansions:
         return self.m2m.shape[1]
 
 
-def _truncated_svd(matrix: np.ndarray, tol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """U, s, V with the singular values above the tolerance; equal ones (the cube's symmetry) stay together."""
-    u, s, vt = scipy.linalg.svd(matrix, lapack_driver="gesdd")
-    k = int((s > max(tol, NULL) * s[0]).sum())
-    while k < s.size and s[k] > (1.0 - 1e-4) * s[k - 1] and s[k] > NULL * s[0]:
-        k += 1
-    return u[:, :k], s[:k], np.ascontiguousarray(vt[:k].T)
-
-
 def build(kernel: Kernel, accuracy: Accuracy) -> Expansions:
     """The operators of a kernel for boxes of half-width 1."""
     inner = surface.cube(accuracy.order, surface.INNER)
     outer = surface.cube(accuracy.order, surface.OUTER)
-    u, s, v = _truncated_svd(kernel_matrix(kernel, outer, inner), accuracy.basis_tol)
+    u, s, v, parity = basis.factor(kernel, outer, inner, accuracy.basis_tol)
     to_multipole = u / s
     # symmetric kernel: K(inner, outer) = K(outer, inner)^T, so the downward factors are the upward ones swapped
     to_local, local_to_density = v, (u / s).T
 
-    m2m, l2l = [], []
+    child_inner = 0.5 * inner + surface.octant_centers()[7][:, None]  # other octants are its mirror images
+    up = kernel_matrix(kernel, outer, child_inner)
+    down = kernel_matrix(kernel, child_inner, outer)
     power = kernel.power(kernel.outputs[0].name)
-    for center in surface.octant_centers():
-        child_inner = 0.5 * inner + center[:, None]
-        up = kernel_matrix(kernel, outer, child_inner)
-        down = kernel_matrix(kernel, child_inner, outer)
-        m2m.append((to_multipole.T @ up @ v).T)
-        l2l.append(2.0**power * (to_local.T @ down @ local_to_density.T).T)
+    m2m = (to_multipole.T @ up @ v).T
+    l2l = 2.0**power * (to_local.T @ down @ local_to_density.T).T
     return Expansions(
         accuracy,
         upward_check=outer,
@@ -99,7 +85,7 @@ def build(kernel: Kernel, accuracy: Accuracy) -> Expansions:
         multipole_to_density=np.ascontiguousarray(v.T),
         check_to_local=np.ascontiguousarray(to_local),
         local_to_density=np.ascontiguousarray(local_to_density),
-        m2m=np.ascontiguousarray(m2m),
-        l2l=np.ascontiguousarray(l2l),
-        m2l=compress(kernel, accuracy.order, accuracy.m2l_tol, v, to_local, accuracy.m2l_dtype),
+        m2m=basis.mirrored(m2m, parity, parity),
+        l2l=basis.mirrored(l2l, parity, parity),
+        m2l=compress(kernel, inner, 2.0, accuracy.m2l_tol, accuracy.m2l_dtype, (v, parity), (to_local, parity)),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from taskfmm.geometry.surface import n_points
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.expansions import NULL
+from taskfmm.operators.basis import NULL
 from taskfmm.operators.symmetry import is_far
 
 READING = 2.0

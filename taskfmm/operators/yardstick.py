@@ -133,7 +133,7 @@ class _Chain:
             half, shift = 0.5, surface.octant_centers()[7][:, None]
             multipole = multipole @ at.m2m[7]
         sources = shift + half * self.sources
-        for offset in symmetry.offsets()[symmetry.is_far()]:
+        for offset in symmetry.offsets():
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
             toward = surface.octant_centers()[int((offset < 0) @ [4, 2, 1])][:, None] if descend else shift
@@ -182,7 +182,7 @@ class _Chain:
         return check.T @ self.operators.check_to_multipole
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        right, left = self.operators.m2l.factors(int((offset + symmetry.REACH) @ [49, 7, 1]))
+        right, left = self.operators.m2l.factors(offset)
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
     def _at_targets(self, local: np.ndarray, half: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from taskfmm.jit import jit
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Source
 
 KERNEL = Kernel(
-    "dipoles", __name__, 1.0, None, sources=(Source("charge"), Source("dipole", 3, odd=True)),
+    "dipoles", __name__, 1.0, None, sources=(Source("charge"), Source("dipole", 3, odd=True, vector=True)),
     outputs=(POTENTIAL, GRADIENT),
 )  # fmt: skip
 

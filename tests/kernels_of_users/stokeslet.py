@@ -10,7 +10,7 @@ KERNEL = Kernel(
     __name__,
     1 / (8 * np.pi),
     -1,
-    sources=(Source("force", 3),),
+    sources=(Source("force", 3, vector=True),),
     outputs=(Output("velocity", (3,)),),
 )
 
