@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bounds import ROUNDING, SYMMETRY
-from boxes import BITS, family_entries, one_transfer, whole
+from boxes import family_entries, one_transfer, whole
 from kernels_of_users import stokeslet
 
 from taskfmm.geometry import surface
@@ -129,23 +129,21 @@ def test_every_vector_runs_its_own_core(at, offset):
 @pytest.mark.parametrize("beside", range(1, 8))
 def test_counts_are_those_of_whole_families(at, beside):
     """A batch full of reflected pairs of parents that have all of their children."""
-    level = int((beside & BITS == 0).sum())
-    n = siblings.BATCH >> level
+    n = siblings.BATCH
     none, family = np.zeros(n, np.int32), np.arange(8, dtype=np.int32)[None]
     code_ptr = np.where(np.arange(8) >= beside, n, 0)[None]
     work = Siblings(whole(3, 8), 8, code_ptr, none, none, none.astype(np.int8), family, family)
     entries = family_entries(work)
     counts = at.m2l.counts(work, len(entries))
     assert counts["m2l_meeting"] == len(entries)
-    assert counts["m2l_core"] == len(entries) / n / 2**level
+    assert counts["m2l_core"] == len(entries) / n
     assert counts["m2l_multiply_add_64"] == pytest.approx(at.m2l.multiply_adds * len(entries))
 
 
 def test_adjacent_boxes_have_no_core(at):
     far = symmetry.is_far()
-    assert (far.size, far.sum(), len(OFFSETS)) == (64, 56, 316)
+    assert (far.size, far.sum(), (far & symmetry.is_folded()).sum(), len(OFFSETS)) == (125, 98, 56, 316)
     np.testing.assert_array_equal(at.m2l.rank > 0, far)
-    assert at.m2l.start[-1] == at.m2l.rank.sum()
     assert at.m2l.right.size == at.m2l.left.size == at.rank * at.m2l.rank.sum()
 
 
@@ -166,19 +164,20 @@ def test_single_precision_cores_are_the_same_rounded(at):
 
 def test_sixteen_classes_cover_all_positions():
     code, exchange = symmetry.representatives()
-    offset, far = symmetry.folded_offsets(), symmetry.is_far()
-    assert len(np.unique(code[far])) == 16
+    chosen = symmetry.is_far() & symmetry.is_folded()
+    code, exchange, offset = code[chosen], exchange[chosen], symmetry.coded_offsets()
+    assert len(np.unique(code)) == 16
     turned = np.einsum("nij,nj->ni", symmetry.exchanges()[exchange], offset[code])
-    np.testing.assert_array_equal(turned, offset)
-    assert (np.diff(offset[np.unique(code[far])], axis=1) <= 0).all()
+    np.testing.assert_array_equal(turned, offset[chosen])
+    assert (np.diff(offset[np.unique(code)], axis=1) <= 0).all()
 
 
 def test_reflections_of_folded_positions_are_all_positions():
-    for offset in OFFSETS:
-        code, mirror = symmetry.fold(offset)
-        np.testing.assert_array_equal(
-            symmetry.folded_offsets()[code] * symmetry.reflections()[mirror], offset
-        )
+    code, mirror = symmetry.fold(OFFSETS)
+    folded = symmetry.coded_offsets()[code]
+    assert (folded >= 0).all()
+    np.testing.assert_array_equal(folded * symmetry.reflections()[mirror], OFFSETS)
+    np.testing.assert_array_equal(symmetry.fold(symmetry.coded_offsets())[0][code], code)
 
 
 def turns() -> np.ndarray:

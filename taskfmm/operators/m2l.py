@@ -4,7 +4,8 @@ The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It i
 r_t, cut where the singular values fall below ``tol`` times the largest of all cores. In a basis with parities the
 core of a reflected position is C_t with signs, so those of the 56 positions without negative components serve all 316.
 They are 16 up to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T P_g B, where
-P_g permutes the points of the surface, and the components of vectors.
+P_g permutes the points of the surface, and the components of vectors. The 56 are kept on disk; in memory, the 42 that
+the loop also needs (`taskfmm.operators.siblings`) follow them.
 """
 
 from __future__ import annotations
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 MEETINGS = np.array([48, 48, 60, 48, 60, 60, 63])
 """Pairs of children of two parents that are not adjacent, by direction between the parents, 1 to 7."""
-
-COPIES = np.array([4, 4, 2, 4, 2, 2, 1])
-"""Reflected pairs for each pair of parents, by the same; each meets an equal part of the cores."""
 
 
 class M2L(Protocol):
@@ -75,12 +73,12 @@ class M2L(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LowRankM2L:
-    """Cores that act on rows: local += multipole @ right[t] @ left[t], for t without negative components.
+    """Cores that act on rows: local += multipole @ right[t] @ left[t].
 
-    rank : int64 [64], 0 for adjacent boxes
-    start : int64 [65], where the factors of a code begin, in rows of length k
-    right : [start[-1] * k], for each code a C-order (k, rank) block
-    left : [start[-1] * k], for each code a C-order (rank, k) block
+    rank : int64 [125], by code (see `taskfmm.operators.symmetry`), 0 for adjacent boxes
+    start : int64 [125], where the factors of a code begin, in rows of length k: first those of folded codes
+    right : [rank.sum() * k], for each code a C-order (k, rank) block
+    left : [rank.sum() * k], for each code a C-order (rank, k) block
     source_parity, target_parity : int8 [3, k], signs of multipoles and of locals under reflection of each axis
     """
 
@@ -90,6 +88,28 @@ class LowRankM2L:
     left: np.ndarray
     source_parity: np.ndarray
     target_parity: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        rank: np.ndarray,
+        right: np.ndarray,
+        left: np.ndarray,
+        source_parity: np.ndarray,
+        target_parity: np.ndarray,
+    ) -> LowRankM2L:
+        """From the factors of folded codes alone, see `arrays`."""
+        k = source_parity.shape[1]
+        folded, mirror = symmetry.fold(symmetry.coded_offsets())
+        start = _start(rank)
+        whole = cls(rank, start, *np.empty((2, rank.sum() * k), right.dtype), source_parity, target_parity)
+        whole.right[: right.size], whole.left[: left.size] = right, left
+        source, target = (signs(parity).astype(right.dtype) for parity in (source_parity, target_parity))
+        for code in np.flatnonzero(~symmetry.is_folded() & symmetry.is_far()):
+            here, there = (slice(start[c] * k, (start[c] + rank[c]) * k) for c in (code, folded[code]))
+            whole.right[here] = (source[mirror[code], :, None] * whole.right[there].reshape(k, -1)).ravel()
+            whole.left[here] = (whole.left[there].reshape(-1, k) * target[mirror[code]]).ravel()
+        return whole
 
     @property
     def dtype(self) -> np.dtype:
@@ -101,15 +121,14 @@ class LowRankM2L:
 
     @property
     def multiply_adds(self) -> float:
-        weight = 2.0 ** (symmetry.folded_offsets() > 0).sum(axis=1)  # as many positions does a core serve
-        mean_rank = (self.rank @ weight) / weight[symmetry.is_far()].sum()
-        return float(2.0 * self.source_parity.shape[1] * mean_rank)
+        code, _ = symmetry.fold(symmetry.offsets())
+        return float(2.0 * self.source_parity.shape[1] * self.rank[code].mean())
 
     def factors(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Right and left factor of any relative position, [k, rank] and [rank, k]."""
         code, mirror = symmetry.fold(offset)
         k = self.source_parity.shape[1]
-        here = slice(self.start[code] * k, self.start[code + 1] * k)
+        here = slice(self.start[code] * k, (self.start[code] + self.rank[code]) * k)
         right, left = self.right[here].reshape(k, -1), self.left[here].reshape(-1, k)
         return signs(self.source_parity)[mirror][:, None] * right, left * signs(self.target_parity)[mirror]
 
@@ -133,33 +152,46 @@ class LowRankM2L:
         return sums
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        k = self.source_parity.shape[1]
+        n = int(self.rank[symmetry.is_folded()].sum()) * k
+        return dict(
+            rank=self.rank,
+            right=self.right[:n],
+            left=self.left[:n],
+            source_parity=self.source_parity,
+            target_parity=self.target_parity,
+        )
 
     def check(self, rank: int, dtype: str) -> None:
         expected = dict(
             rank=("int64", (symmetry.N_CODES,)),
-            start=("int64", (symmetry.N_CODES + 1,)),
+            start=("int64", (symmetry.N_CODES,)),
             right=(dtype, (self.left.size,)),
             left=(dtype, (self.left.size,)),
             source_parity=("int8", (3, rank)),
             target_parity=("int8", (3, rank)),
         )
-        for name, array in self.arrays().items():
-            if (array.dtype.name, array.shape) != expected[name]:
-                raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, expected {expected[name]}")
-        if not (((self.rank > 0) == symmetry.is_far()).all() and (self.rank <= rank).all()):
+        for name, (kind, shape) in expected.items():
+            array = getattr(self, name)
+            if (array.dtype.name, array.shape) != (kind, shape):
+                raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, expected {shape} of {kind}")
+        folded, _ = symmetry.fold(symmetry.coded_offsets())
+        if not (
+            ((self.rank > 0) == symmetry.is_far()).all()
+            and (self.rank <= rank).all()
+            and (self.rank == self.rank[folded]).all()
+        ):
             raise ValueError("ranks that M2L cannot have")
-        if not (self.start == np.concatenate([[0], np.cumsum(self.rank)])).all():
+        if not (self.start == _start(self.rank)).all():
             raise ValueError("M2L factors begin elsewhere")
-        if self.right.size != self.start[-1] * rank:
+        if self.right.size != self.rank.sum() * rank:
             raise ValueError("M2L factors of another size")
         if not all((np.abs(parity) == 1).all() for parity in (self.source_parity, self.target_parity)):
             raise ValueError("parities of M2L that are no signs")
 
     def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
         pairs = np.diff(work.code_ptr, axis=1)
-        batches = -(-pairs // (siblings.BATCH // COPIES))
-        cores = float((batches @ (MEETINGS // COPIES)).sum())
+        cores = float((-(-pairs // siblings.BATCH) @ MEETINGS).sum())
         return {
             f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * self.multiply_adds,
             "m2l_meeting": float((pairs @ MEETINGS).sum()),
@@ -191,7 +223,7 @@ def compress(
         int8 [3, k]: density = columns @ coefficients, and coefficients = columns.T @ check potentials
     """
     code, exchange = symmetry.representatives()
-    far, offset = symmetry.is_far(), symmetry.folded_offsets()
+    far, offset = symmetry.is_far() & symmetry.is_folded(), symmetry.coded_offsets()
     cores, cut = {}, 0.0
     for c in np.unique(code[far]):
         full = kernel_matrix(kernel, points + width * offset[c][:, None], points)
@@ -201,20 +233,27 @@ def compress(
         cores[c] = u[:, :r].copy(order="F"), s, vt[:r].copy(order="F")
 
     rank = np.zeros(symmetry.N_CODES, np.int64)
-    for c in np.flatnonzero(far):
+    for c in np.flatnonzero(symmetry.is_far()):
         rank[c] = _kept(cores[code[c]][1], cut)
-    start = np.concatenate([[0], np.cumsum(rank)])
-    k = multipole[0].shape[1]
-    right, left = np.empty(start[-1] * k, dtype), np.empty(start[-1] * k, dtype)
+    k, start = multipole[0].shape[1], _start(rank)
+    right, left = np.empty((2, rank[far].sum() * k), dtype)
     for g, turn in enumerate(symmetry.exchanges()):
         turn_source = _turn(multipole[0], points, turn, symmetry.charge_axes(kernel))
         turn_target = _turn(local[0], points, turn, symmetry.potential_axes(kernel))
         for c in np.flatnonzero(far & (exchange == g)):
             (u, s, vt), r = cores[code[c]], rank[c]
-            here = slice(start[c] * k, start[c + 1] * k)
+            here = slice(start[c] * k, (start[c] + r) * k)
             left[here] = (turn_target @ (u[:, :r] * s[:r])).T.ravel()
             right[here] = (turn_source @ vt[:r].T).ravel()
-    return LowRankM2L(rank, start, right, left, multipole[1], local[1])
+    return LowRankM2L.of(rank, right, left, multipole[1], local[1])
+
+
+def _start(rank: np.ndarray) -> np.ndarray:
+    """Where the factors of each code begin, in rows; those of folded codes come first."""
+    order = np.argsort(~symmetry.is_folded(), kind="stable")
+    start = np.empty(symmetry.N_CODES, np.int64)
+    start[order] = np.cumsum(rank[order]) - rank[order]
+    return start
 
 
 def _turn(columns: np.ndarray, points: np.ndarray, turn: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 A box meets in its V list children of its parent's colleagues, so M2L is a sum over pairs of neighbouring parents.
 Reflections take the 26 directions between them to the seven without negative components, and in the basis with
-parities a reflection is a sign for each coefficient. Where parents are level along an axis, a pair is taken twice,
-once reflected along it, each time with the sources of one half: so transfer vectors have no negative components
-either, and 56 cores serve all.
+parities a reflection is a sign for each coefficient. So pairs of many directions meet the same cores: those of
+transfer vectors with components from -1, between children of parents that are level along an axis, to 3.
 
 A batch of reflected pairs gathers the expansions of its sources once for the eight target octants, and scatters what
 arrives in an octant once for all sources; in between run small matrix products that stay in the cache.
@@ -28,31 +27,10 @@ def _code(direction, target, source):
 
     direction : target parent minus source parent, 4 x + 2 y + z; target, source : octants, as reflected
     """
-    x = 2 * (direction >> 2 & 1) + (target >> 2 & 1) - (source >> 2 & 1)
-    y = 2 * (direction >> 1 & 1) + (target >> 1 & 1) - (source >> 1 & 1)
-    z = 2 * (direction & 1) + (target & 1) - (source & 1)
-    return 16 * x + 4 * y + z
-
-
-@jit
-def _copies(direction):
-    """How often a pair is taken: twice for each axis along which the parents are level."""
-    return (2 - (direction >> 2 & 1)) * (2 - (direction >> 1 & 1)) * (2 - (direction & 1))
-
-
-@jit
-def _reflected(target, source, mirror, direction, targets, sources, mirrors):
-    """The pairs, once for each reflection along axes where the parents are level; returns how many."""
-    n = 0
-    for level in range(8):
-        if level & direction:
-            continue
-        for i in range(target.size):
-            targets[n] = target[i]
-            sources[n] = source[i]
-            mirrors[n] = mirror[i] ^ level
-            n += 1
-    return n
+    x = 2 * (direction >> 2 & 1) + (target >> 2 & 1) - (source >> 2 & 1) + 1
+    y = 2 * (direction >> 1 & 1) + (target >> 1 & 1) - (source >> 1 & 1) + 1
+    z = 2 * (direction & 1) + (target & 1) - (source & 1) + 1
+    return 25 * x + 5 * y + z
 
 
 @jit
@@ -117,23 +95,20 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
     n = targets.size
     k = out.shape[1]
     for o in range(8):
-        # where parents are level, sources of the other half come in another reflection of the pair
-        if o & direction == o and _children(source_child, sources, mirrors, o, source_rows[o]):
+        if _children(source_child, sources, mirrors, o, source_rows[o]):
             _gather(source_rows[o, :n], mirrors, expansions, source_signs, gathered[o])
     for t in range(8):
         if _children(target_child, targets, mirrors, t, target_rows) == 0:
             continue
         sums[:n] = 0.0
         for o in range(8):
-            if o & direction != o:
-                continue
             code = _code(direction, t, o)
             r = rank[code]
             m = _meeting(target_rows[:n], source_rows[o], place) if r else 0
             if m == 0:
                 continue
-            down = right[start[code] * k : start[code + 1] * k].reshape((k, r))
-            up = left[start[code] * k : start[code + 1] * k].reshape((r, k))
+            down = right[start[code] * k : (start[code] + r) * k].reshape((k, r))
+            up = left[start[code] * k : (start[code] + r) * k].reshape((r, k))
             if m == n:
                 product = core[: n * r].reshape((n, r))
                 np.dot(gathered[o, :n], down, product)
@@ -157,7 +132,7 @@ def translate_siblings(
     mirror : int8 [n_pairs], the reflection that leaves the direction without negative components
     target_child, source_child : int32 [n_parents, 8], row of out (of expansions) by octant, -1 where there is none
     expansions : [n_halo, k]
-    rank : int64 [64]; start : int64 [65], in rows of k
+    rank, start : int64 [125], of a code, and where its blocks begin, in rows of k
     right, left : flat, for each code a (k, rank) and a (rank, k) block
     source_signs, target_signs : [8, k], what a reflection does to expansions and to rows of out
     out : [n_rows, k]
@@ -174,17 +149,10 @@ def translate_siblings(
         place = np.empty(BATCH, np.int64)
         one = np.ones(1, right.dtype)
         work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
-        targets = np.empty(BATCH, np.int32)
-        sources = np.empty(BATCH, np.int32)
-        mirrors = np.empty(BATCH, np.int8)
         for d in range(1, 8):
-            step = BATCH // _copies(d)
-            for first in range(code_ptr[block, d - 1], code_ptr[block, d], step):
-                last = min(first + step, code_ptr[block, d])
-                n = _reflected(
-                    target[first:last], source[first:last], mirror[first:last], d, targets, sources, mirrors
-                )
+            for first in range(code_ptr[block, d - 1], code_ptr[block, d], BATCH):
+                last = min(first + BATCH, code_ptr[block, d])
+                targets, sources, mirrors = target[first:last], source[first:last], mirror[first:last]
                 _batch(
-                    targets[:n], sources[:n], mirrors[:n], target_child, source_child, expansions, d, factors,
-                    work, out,
-                )  # fmt: skip
+                    targets, sources, mirrors, target_child, source_child, expansions, d, factors, work, out
+                )

@@ -109,8 +109,8 @@ def load(kernel: Kernel, accuracy: Accuracy) -> Expansions:
             if file.attrs["identity"] != _identity(kernel, accuracy):
                 raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
-            m2l = LowRankM2L(**{field.name: file["m2l"][field.name][:] for field in fields(LowRankM2L)})
-    except (OSError, KeyError, RuntimeError) as error:
+            m2l = LowRankM2L.of(**{name: array[:] for name, array in file["m2l"].items()})
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise OSError(f"{source}: {error}") from error
     return Expansions(accuracy=accuracy, m2l=m2l, **found)
 

@@ -1,6 +1,7 @@
 """The symmetry of the cube: what reflections and exchanges of axes do to surfaces and to positions of boxes.
 
 The 316 relative positions of two boxes of a V list are 56 up to reflections, and 16 up to exchanges of axes besides.
+Codes number those with components from -1 to 3, of which 98 belong to V lists: all that reflected parents have.
 A reflection is a number of three bits, 4 for x, 2 for y and 1 for z, as octants are numbered: reflected by m, octant
 o becomes octant o ^ m.
 """
@@ -16,8 +17,8 @@ from taskfmm.kernels import Kernel
 REACH = 3
 """A box of the V list is at most this many boxes away along each axis, and more than one along some axis."""
 
-N_CODES = (REACH + 1) ** 3
-"""Codes of relative positions without negative components, 64; the 8 of adjacent boxes stay unused."""
+N_CODES = (REACH + 2) ** 3
+"""Codes, 125; the 27 of adjacent boxes stay unused."""
 
 BITS = np.array([4, 2, 1])
 """Of the axes."""
@@ -29,19 +30,27 @@ def offsets() -> np.ndarray:
     return np.array([v for v in itertools.product(line, repeat=3) if max(map(abs, v)) > 1])
 
 
-def folded_offsets() -> np.ndarray:
-    """Those without negative components, and adjacent ones, by code: int64 [64, 3], code 16 x + 4 y + z."""
-    return np.array(list(itertools.product(range(REACH + 1), repeat=3)))
+def coded_offsets() -> np.ndarray:
+    """The relative position of every code, int64 [125, 3]."""
+    return np.array(list(itertools.product(range(-1, REACH + 1), repeat=3)))
 
 
 def is_far() -> np.ndarray:
-    """Whether a code belongs to two boxes that are not adjacent, bool [64]; true for 56."""
-    return folded_offsets().max(axis=1) > 1
+    """Whether a code belongs to two boxes that are not adjacent, bool [125]; true for 98."""
+    return np.abs(coded_offsets()).max(axis=1) > 1
 
 
-def fold(offset: np.ndarray) -> tuple[int, int]:
-    """The code of a relative position, and the reflection that takes the position of that code to it."""
-    return int(np.abs(offset) @ [16, 4, 1]), int((np.asarray(offset) < 0) @ BITS)
+def is_folded() -> np.ndarray:
+    """Whether a code belongs to a position without negative components, bool [125]; true for 56 that are far."""
+    return coded_offsets().min(axis=1) >= 0
+
+
+def fold(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of positions with their components made positive, and the reflections that take these to them.
+
+    offset : int64 [..., 3]. Returns int64 [...] each.
+    """
+    return (np.abs(offset) + 1) @ [25, 5, 1], (np.asarray(offset) < 0) @ BITS
 
 
 def reflections() -> np.ndarray:
@@ -55,18 +64,18 @@ def exchanges() -> np.ndarray:
 
 
 def representatives() -> tuple[np.ndarray, np.ndarray]:
-    """For every code the code of its class, and an exchange of axes that takes the class to it.
+    """For every folded code the code of its class, and an exchange of axes that takes the class to it.
 
     Returns
     -------
-    code : int64 [64], the code whose offset is sorted, x >= y >= z
-    exchange : int64 [64], index into `exchanges`: offset = exchange @ offset[code]
+    code : int64 [125], the code whose offset is sorted, x >= y >= z
+    exchange : int64 [125], index into `exchanges`: offset = exchange @ offset[code]
     """
-    offset = folded_offsets()
+    offset = np.abs(coded_offsets())
     sorted_offset = -np.sort(-offset, axis=1)
     turned = np.einsum("gij,nj->ngi", exchanges(), sorted_offset)
     exchange = np.argmax((turned == offset[:, None, :]).all(axis=2), axis=1)
-    return sorted_offset @ [16, 4, 1], exchange
+    return fold(sorted_offset)[0], exchange
 
 
 def permutation(points: np.ndarray, turn: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -218,7 +218,8 @@ def _operators(found: Expansions, accuracy: Accuracy) -> None:
     except ValueError as error:
         raise Unfit(str(error)) from None
     bounded = [(name, getattr(found, name), largest) for name, largest in LARGEST.items()]
-    bounded += [(name, array, LARGEST_OF_M2L) for name, array in found.m2l.arrays().items() if array.dtype.kind == "f"]
+    factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
+    bounded += [(name, array, LARGEST_OF_M2L) for name, array in factors if array.dtype.kind == "f"]
     for name, array, largest in bounded:
         fits = array.size == 0 or (
             array.min() >= -largest and array.max() <= largest
