@@ -47,18 +47,20 @@ def _children(child, parents, mirrors, octant, rows):
 def _gather(found, mirrors, expansions, signs, rows):
     """The expansions of children, reflected."""
     for i in range(found.size):
-        if found[i] >= 0:
+        row, mirror = found[i], mirrors[i]
+        if row >= 0:
             for c in range(rows.shape[1]):
-                rows[i, c] = expansions[found[i], c] * signs[mirrors[i], c]
+                rows[i, c] = expansions[row, c] * signs[mirror, c]
 
 
 @jit
 def _scatter(found, mirrors, rows, signs, out):
     """Add rows, reflected back, to children."""
     for i in range(found.size):
-        if found[i] >= 0:
+        row, mirror = found[i], mirrors[i]
+        if row >= 0:
             for c in range(rows.shape[1]):
-                out[found[i], c] += rows[i, c] * signs[mirrors[i], c]
+                out[row, c] += rows[i, c] * signs[mirror, c]
 
 
 @jit
