@@ -1,4 +1,4 @@
-"""The basis with parities: the singular value decomposition of the whole matrix, whose columns reflections only sign."""
+"""The basis with parities: the singular value decomposition of a whole matrix, in which reflections are signs."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from boxes import family_entries
 
 from taskfmm.csr import Csr
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, symmetry
+from taskfmm.operators import accuracy
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, runs
 from taskfmm.plan.cost import TOP_LEVEL

@@ -7,7 +7,7 @@ and an SVD of a block takes a hundredth of the time. In the basis that comes of 
 coefficient.
 
 A point with a coordinate zero is its own mirror image. Its orbit is smaller, and takes no part where the parity along
-that axis is odd. The components of a vector have another sign besides where they lie along the axis of the reflection.
+that axis is odd. The component of a vector along the axis of a reflection has another sign besides.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def mirrored(matrix: np.ndarray, source_parity: np.ndarray, target_parity: np.nd
     """The matrices of all octants from that of the last, which act on rows: [8, k, k]."""
     reflection = 7 - np.arange(8)
     source, target = signs(source_parity)[reflection], signs(target_parity)[reflection]
-    return source[:, :, None] * matrix * target[:, None, :]
+    return np.ascontiguousarray(source[:, :, None] * matrix * target[:, None, :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class _Orbits:
     points : int64 [n_orbits], one point of each orbit
     image : int64 [8, m], the place of the image of each number under each reflection; m = components * n_orbits
     weight : float64 [8, 8, m], by parities and reflection the sign of that image
-    norm : float64 [8, m], by parities how many reflections leave a number where it is, 0 where that has other parities
+    norm : float64 [8, m], by parities how many reflections leave a number where it is, 0 if it has other parities
+    size : of the surface's numbers
     """
 
     points: np.ndarray

@@ -11,7 +11,8 @@ K(check surface, equivalent surface) = U S V^T, and keep the k singular values a
 - A local is the k numbers c = U_d^T u, from check potentials u on the downward check surface; its equivalent
   density is V_d S_d^-1 c. For a symmetric kernel the downward problem is the transposed upward one.
 
-M2M and L2L are then k by k, one for each octant, all of them mirror images of one. All matrices act on rows from the right.
+M2M and L2L are then k by k, one for each octant, all of them mirror images of one. All matrices act on rows from the
+right.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from taskfmm.operators import basis
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.m2l import LowRankM2L, compress
 from taskfmm.operators.matrix import kernel_matrix
+
 
 @dataclass(frozen=True, slots=True)
 class Expansions:
@@ -87,5 +89,7 @@ def build(kernel: Kernel, accuracy: Accuracy) -> Expansions:
         local_to_density=np.ascontiguousarray(local_to_density),
         m2m=basis.mirrored(m2m, parity, parity),
         l2l=basis.mirrored(l2l, parity, parity),
-        m2l=compress(kernel, inner, 2.0, accuracy.m2l_tol, accuracy.m2l_dtype, (v, parity), (to_local, parity)),
+        m2l=compress(
+            kernel, inner, 2.0, accuracy.m2l_tol, accuracy.m2l_dtype, (v, parity), (to_local, parity)
+        ),
     )

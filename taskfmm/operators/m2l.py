@@ -1,11 +1,11 @@
 """M2L in a compressed form: a low-rank core for each relative position, in the basis of the expansions.
 
-The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank
-r_t, cut where the singular values fall below ``tol`` times the largest of all cores. In a basis with parities the
-core of a reflected position is C_t with signs, so those of the 56 positions without negative components serve all 316.
-They are 16 up to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T P_g B, where
-P_g permutes the points of the surface, and the components of vectors. The 56 are kept on disk; in memory, the 42 that
-the loop also needs (`taskfmm.operators.siblings`) follow them.
+The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank r_t, cut
+where the singular values fall below ``tol`` times the largest of all cores. In a basis with parities the core of a
+reflected position is C_t with signs, so the 56 of positions without negative components serve all 316. They are 16 up
+to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T P_g B, where P_g permutes the
+points of the surface, and the components of vectors. The 56 are kept on disk; in memory, the 42 that the loop also
+needs (`taskfmm.operators.siblings`) follow them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class M2L(Protocol):
         """All that it consists of, by the names of its fields."""
 
     def check(self, rank: int, dtype: str) -> None:
-        """Whether the arrays are those of so many coefficients and fit each other, as loops trust; else ValueError."""
+        """Raises ValueError unless arrays are those of so many coefficients and fit each other, as loops trust."""
 
     def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
         """What a shard with so many pairs of boxes takes, by `taskfmm.operators.rates.Rates`."""
@@ -102,7 +102,8 @@ class LowRankM2L:
         k = source_parity.shape[1]
         folded, mirror = symmetry.fold(symmetry.coded_offsets())
         start = _start(rank)
-        whole = cls(rank, start, *np.empty((2, rank.sum() * k), right.dtype), source_parity, target_parity)
+        both = np.empty((2, rank.sum() * k), right.dtype)
+        whole = cls(rank, start, both[0], both[1], source_parity, target_parity)
         whole.right[: right.size], whole.left[: left.size] = right, left
         source, target = (signs(parity).astype(right.dtype) for parity in (source_parity, target_parity))
         for code in np.flatnonzero(~symmetry.is_folded() & symmetry.is_far()):
@@ -174,7 +175,9 @@ class LowRankM2L:
         for name, (kind, shape) in expected.items():
             array = getattr(self, name)
             if (array.dtype.name, array.shape) != (kind, shape):
-                raise ValueError(f"{name} has shape {array.shape} of {array.dtype}, expected {shape} of {kind}")
+                raise ValueError(
+                    f"{name} has shape {array.shape} of {array.dtype}, expected {shape} of {kind}"
+                )
         folded, _ = symmetry.fold(symmetry.coded_offsets())
         if not (
             ((self.rank > 0) == symmetry.is_far()).all()

@@ -152,8 +152,10 @@ def translate_siblings(
         one = np.ones(1, right.dtype)
         work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
         for d in range(1, 8):
-            for first in range(code_ptr[block, d - 1], code_ptr[block, d], BATCH):
-                last = min(first + BATCH, code_ptr[block, d])
+            begin, end = code_ptr[block, d - 1], code_ptr[block, d]
+            batches = -(-(end - begin) // BATCH)  # of equal size, since a small one takes all cores as well
+            for i in range(batches):
+                first, last = begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches
                 targets, sources, mirrors = target[first:last], source[first:last], mirror[first:last]
                 _batch(
                     targets, sources, mirrors, target_child, source_child, expansions, d, factors, work, out

@@ -99,7 +99,9 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
 def transfers(n_v: np.ndarray, operators: Expansions) -> np.ndarray:
     """Seconds of M2L of each box, float64 [n_boxes]."""
     rate = rates.current()
-    return (rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)) * n_v
+    return (
+        rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
+    ) * n_v
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: Expansions) -> int:

@@ -189,9 +189,7 @@ class ShardBuilder:
         ]
         code, mirror = MIRRORED[:, direction]
         pair = np.arange(target.size, dtype=np.int32)
-        code_ptr, target, pair = sort_by_code(
-            target.astype(np.int32), pair, code, 7, parents.size, M2L_BLOCK
-        )
+        code_ptr, target, pair = sort_by_code(target.astype(np.int32), pair, code, 7, parents.size, M2L_BLOCK)
         halo = halo_of(level, children, self.bounds[level])
         return Siblings(
             halo, last - first, code_ptr, target, where[pair], mirror[pair], target_child, source_child
