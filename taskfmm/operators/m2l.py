@@ -98,19 +98,12 @@ class LowRankM2L:
         source_parity: np.ndarray,
         target_parity: np.ndarray,
     ) -> LowRankM2L:
-        """From the factors of folded codes alone, see `arrays`."""
-        k = source_parity.shape[1]
-        folded, mirror = symmetry.fold(symmetry.coded_offsets())
-        start = _start(rank)
-        both = np.empty((2, rank.sum() * k), right.dtype)
-        whole = cls(rank, start, both[0], both[1], source_parity, target_parity)
-        whole.right[: right.size], whole.left[: left.size] = right, left
-        source, target = (signs(parity).astype(right.dtype) for parity in (source_parity, target_parity))
-        for code in np.flatnonzero(~symmetry.is_folded() & symmetry.is_far()):
-            here, there = (slice(start[c] * k, (start[c] + rank[c]) * k) for c in (code, folded[code]))
-            whole.right[here] = (source[mirror[code], :, None] * whole.right[there].reshape(k, -1)).ravel()
-            whole.left[here] = (whole.left[there].reshape(-1, k) * target[mirror[code]]).ravel()
-        return whole
+        """From `arrays`."""
+        size = rank.sum() * source_parity.shape[1]
+        both = np.empty(size, right.dtype), np.empty(size, left.dtype)
+        for whole, folded in zip(both, (right, left), strict=True):
+            whole[: folded.size] = folded
+        return _mirrored(cls(rank, _start(rank), *both, source_parity, target_parity))
 
     @property
     def dtype(self) -> np.dtype:
@@ -239,7 +232,7 @@ def compress(
     for c in np.flatnonzero(symmetry.is_far()):
         rank[c] = _kept(cores[code[c]][1], cut)
     k, start = multipole[0].shape[1], _start(rank)
-    right, left = np.empty((2, rank[far].sum() * k), dtype)
+    right, left = np.empty(rank.sum() * k, dtype), np.empty(rank.sum() * k, dtype)
     for g, turn in enumerate(symmetry.exchanges()):
         turn_source = _turn(multipole[0], points, turn, symmetry.charge_axes(kernel))
         turn_target = _turn(local[0], points, turn, symmetry.potential_axes(kernel))
@@ -248,7 +241,20 @@ def compress(
             here = slice(start[c] * k, (start[c] + r) * k)
             left[here] = (turn_target @ (u[:, :r] * s[:r])).T.ravel()
             right[here] = (turn_source @ vt[:r].T).ravel()
-    return LowRankM2L.of(rank, right, left, multipole[1], local[1])
+    return _mirrored(LowRankM2L(rank, start, right, left, multipole[1], local[1]))
+
+
+def _mirrored(form: LowRankM2L) -> LowRankM2L:
+    """With the factors of the other codes filled in, the mirror images of those of folded codes."""
+    k = form.source_parity.shape[1]
+    folded, mirror = symmetry.fold(symmetry.coded_offsets())
+    source, target = (signs(parity).astype(form.dtype) for parity in (form.source_parity, form.target_parity))
+    for code in np.flatnonzero(~symmetry.is_folded() & symmetry.is_far()):
+        here, there = ((form.start[c] * k, (form.start[c] + form.rank[c]) * k) for c in (code, folded[code]))
+        right = form.right[slice(*there)].reshape(k, -1) * source[mirror[code], :, None]
+        left = form.left[slice(*there)].reshape(-1, k) * target[mirror[code]]
+        form.right[slice(*here)], form.left[slice(*here)] = right.ravel(), left.ravel()
+    return form
 
 
 def _start(rank: np.ndarray) -> np.ndarray:
