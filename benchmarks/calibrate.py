@@ -49,7 +49,7 @@ def measure(kernel: str, chosen: Accuracy) -> dict[str, Any]:
         "order": chosen.order,
         "basis_tol": f"{chosen.basis_tol:.3g}",
         "m2l_tol": f"{chosen.m2l_tol:.3g}",
-        "m2l_cost": f"{2.0 * built.rank * built.m2l.mean_rank:.1f}",
+        "m2l_cost": f"{built.m2l.multiply_adds:.1f}",
         "potential": f"{found.potential:.3g}",
         "gradient": f"{found.gradient:.3g}",
         "filled": f"{found.filled:.3g}",

@@ -201,7 +201,7 @@ def _evaluation(eps: float) -> _Counted:
     operators = load(fmm.kernel, fmm.accuracy("potential", charges))
     n_points = np.diff(tree.source_ptr, axis=1)[:, 0]
     near_pairs = float((n_points * row_sums(lists.u, n_points)).sum())
-    m2l_size = 2.0 * operators.rank * operators.m2l.mean_rank
+    m2l_size = operators.m2l.multiply_adds
     n_surface = operators.upward_check.shape[1]
     return _Counted(
         near=least["near"] / near_pairs,

@@ -8,6 +8,9 @@ from taskfmm.plan.work import Halo, PointsToPoints, PointsToSurfaces, Siblings, 
 
 FOUR_PI = 4.0 * np.pi
 
+BITS = np.array([4, 2, 1])
+"""Of the axes, in octants and reflections."""
+
 
 def exact(targets: np.ndarray, sources: np.ndarray, charges: np.ndarray) -> np.ndarray:
     """Potential (row 0) and gradient (rows 1 to 3) without 1/(4 pi), by NumPy; zero distance adds nothing.
@@ -65,27 +68,24 @@ def one_transfer(vector: tuple[int, int, int]) -> Siblings:
     children = np.full((2, 1, 8), -1, np.int32)
     for child, octant in zip(children, octants, strict=True):
         child[0, octant] = 0
-    code_ptr = np.zeros((1, 28), np.int64)
-    code_ptr[0, (parents + 1) @ [9, 3, 1] + 1 :] = 1
-    return Siblings(whole(3, 1), 1, code_ptr, np.zeros(1, np.int32), np.zeros(1, np.int32), *children)
+    code_ptr = np.zeros((1, 8), np.int64)
+    code_ptr[0, (parents != 0) @ BITS :] = 1
+    mirror = np.array([(parents < 0) @ BITS], np.int8)
+    return Siblings(whole(3, 1), 1, code_ptr, np.zeros(1, np.int32), np.zeros(1, np.int32), mirror, *children)
 
 
 def family_entries(work: Siblings) -> np.ndarray:
-    """Every (row of the result, row of the halo, code) that a family's work stands for, int64 [n, 3]."""
+    """Every row of the result, row of the halo and transfer vector that a family's work stands for, int64 [n, 5]."""
     bits = np.array([(o >> 2 & 1, o >> 1 & 1, o & 1) for o in range(8)])
+    direction = np.repeat(np.tile(bits[1:], (len(work.code_ptr), 1)), np.diff(work.code_ptr).ravel(), axis=0)
+    direction = direction * np.where(bits[work.mirror], -1, 1)  # of the parents, one row for each pair
     found = []
-    for row in work.code_ptr:
-        for direction in range(27):
-            chosen = slice(row[direction], row[direction + 1])
-            d = np.array([direction // 9, direction // 3 % 3, direction % 3]) - 1
-            for t in range(8):
-                for s in range(8):
-                    offset = 2 * d + bits[t] - bits[s]
-                    target = work.target_child[work.target[chosen], t]
-                    source = work.source_child[work.source[chosen], s]
-                    both = (target >= 0) & (source >= 0) & (np.abs(offset).max() > 1)
-                    code = np.full(both.sum(), (offset + 3) @ [49, 7, 1])
-                    found.append(np.stack([target[both], source[both], code], axis=1))
+    for t in range(8):
+        for s in range(8):
+            offset = 2 * direction + bits[t] - bits[s]
+            target, source = work.target_child[work.target, t], work.source_child[work.source, s]
+            both = (target >= 0) & (source >= 0) & (np.abs(offset).max(axis=1) > 1)
+            found.append(np.column_stack([target, source, offset])[both])
     return np.concatenate(found)
 
 

@@ -57,8 +57,8 @@ def test_counts_are_those_of_the_lists(fmm):
     assert total(found, "l2p", "surface_pair") == n_surface * len(fmm.targets)
     assert total(found, "m2p", "surface_pair") == n_surface * (n_targets * np.diff(lists.w.ptr)).sum()
     assert total(found, "p2l", "surface_pair") == n_surface * row_sums(lists.x, n_sources).sum()
-    products = total(found, "m2l", f"m2l_multiply_add_{8 * at.m2l.left.itemsize}")
-    assert products == pytest.approx(2.0 * at.rank * at.m2l.mean_rank * lists.v.idx.size)
+    products = total(found, "m2l", f"m2l_multiply_add_{8 * at.m2l.dtype.itemsize}")
+    assert products == pytest.approx(at.m2l.multiply_adds * lists.v.idx.size)
 
 
 @pytest.mark.parametrize("outputs", [("potential",), BOTH])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tracemalloc
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_every_index_is_looked_at(plans, name):
     plan, places = plans[name], one_of_each(plans[name])
     rng = np.random.default_rng(86171)
     indices = {owner: found for owner, found in places.items() if is_indices(found[1])}
-    assert len(indices) == (41 if name == "clustered" else 37)
+    assert len(indices) == (42 if name == "clustered" else 38)
     for owner, (path, array) in indices.items():
         for new in (-2, np.iinfo(array.dtype).max, np.iinfo(array.dtype).min):
             place = int(rng.integers(array.size))
@@ -66,6 +66,7 @@ def test_every_index_is_looked_at(plans, name):
         ("Translation.target", lambda plan, work: work.n_rows),
         ("Siblings.target", lambda plan, work: len(work.target_child)),
         ("Siblings.source", lambda plan, work: len(work.source_child)),
+        ("Siblings.mirror", lambda plan, work: 8),
         ("Siblings.target_child", lambda plan, work: work.n_rows),
         ("Siblings.source_child", lambda plan, work: work.halo.rows.size),
         ("BothSides.own_rows", lambda plan, work: plan.tree.source_order.size),
@@ -223,8 +224,9 @@ def _own(found):
 
 def _operators(found, **changes):
     own = _own(found)
-    m2l = {name: changes.pop(name) for name in ("rank", "start", "right", "left") if name in changes}
-    own = replace(own, **changes, m2l=replace(own.m2l, **m2l))
+    m2l = {field.name for field in fields(own.m2l)} & changes.keys()
+    form = replace(own.m2l, **{name: changes.pop(name) for name in m2l})
+    own = replace(own, **changes, m2l=form)
     operators = replace(found.operators["potential"], by_level={0: own})
     return dict(operators={"potential": operators, "gradient": operators})
 
@@ -258,10 +260,22 @@ def _operators(found, **changes):
             lambda f: dict(accuracy={k: replace(a, m2l_dtype="int8") for k, a in f.accuracy.items()}),
             "accuracy of",
         ),
-        (lambda f: _operators(f, rank=np.full(343, 2**40)), "ranks that M2L cannot have"),
-        (lambda f: _operators(f, start=np.arange(344)), "M2L factors begin elsewhere"),
+        (lambda f: _operators(f, rank=np.full(125, 2**40)), "ranks that M2L cannot have"),
+        (
+            lambda f: _operators(
+                f, rank=with_entry(_own(f).m2l.rank, 0, 1)
+            ),  # that of a mirror image is not 1
+            "ranks that M2L cannot have",
+        ),
+        (lambda f: _operators(f, start=np.arange(125)), "M2L factors begin elsewhere"),
         (lambda f: _operators(f, right=np.zeros(7), left=np.zeros(7)), "M2L factors of another size"),
-        (lambda f: _operators(f, left=np.zeros(7)), "left has shape"),
+        (lambda f: _operators(f, left=np.zeros(7)), "right has shape"),
+        (lambda f: _operators(f, rank=_own(f).m2l.rank[:99]), "rank has shape"),
+        (
+            lambda f: _operators(f, source_parity=with_entry(_own(f).m2l.source_parity, 1, 0)),
+            "parities of M2L",
+        ),
+        (lambda f: _operators(f, target_parity=_own(f).m2l.target_parity[:, 1:]), "target_parity has shape"),
         (
             lambda f: _operators(f, left=_own(f).m2l.left * np.float32(np.inf)),
             "left holds numbers that are not",

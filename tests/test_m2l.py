@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from bounds import ROUNDING, SYMMETRY
 from boxes import family_entries, one_transfer, whole
+from kernels_of_users import stokeslet
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions, m2l, symmetry
+from taskfmm.operators import accuracy, basis, expansions, m2l, siblings, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
 from taskfmm.passes import transfer
@@ -18,15 +19,20 @@ from taskfmm.runtime.threads import budget
 
 ORDER = 4
 LAPLACE = KERNELS["laplace"]
-FAR = np.flatnonzero(symmetry.is_far())
+OFFSETS = symmetry.offsets()
 
 
-def core(back_end: m2l.LowRankM2L, code: int) -> np.ndarray:
-    """The k by k matrix of a code, acting on rows."""
-    begin, end = back_end.start[code : code + 2]
-    k = back_end.right.size // int(back_end.start[-1])
-    flat = slice(begin * k, end * k)
-    return back_end.right[flat].reshape(k, -1) @ back_end.left[flat].reshape(-1, k)
+def core(form: m2l.LowRankM2L, offset: np.ndarray) -> np.ndarray:
+    """The k by k matrix of a transfer vector, acting on rows."""
+    right, left = form.factors(offset)
+    return right @ left
+
+
+def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: str = "float64"):
+    """Cores of boxes of this width, and the columns and points that they are made of."""
+    inner, outer = (0.5 * width * surface.cube(order, r) for r in (surface.INNER, surface.OUTER))
+    _, _, v, parity = basis.factor(kernel, outer, inner, cut)
+    return m2l.compress(kernel, inner, width, tol, dtype, (v, parity), (v, parity)), v, inner
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +42,41 @@ def at() -> expansions.Expansions:
 
 
 @pytest.fixture(scope="module")
-def projected(at) -> dict[int, np.ndarray]:
+def projected(at) -> list[np.ndarray]:
     """Every core from its own kernel matrix, without symmetry and without compression."""
     inner = surface.cube(ORDER, surface.INNER)
-    found = {}
-    for code in FAR:
-        full = kernel_matrix(LAPLACE, inner + 2.0 * symmetry.offsets()[code][:, None], inner)
-        found[code] = (at.check_to_local.T @ full @ at.multipole_to_density.T).T
+    found = []
+    for offset in OFFSETS:
+        full = kernel_matrix(LAPLACE, inner + 2.0 * offset[:, None], inner)
+        found.append((at.check_to_local.T @ full @ at.multipole_to_density.T).T)
     return found
 
 
-def test_rotated_cores_are_the_projected_kernel_matrices(at, projected):
-    exact = m2l.compress(LAPLACE, ORDER, 0.0, at.multipole_to_density.T, at.check_to_local, "float64")
-    for code in FAR:
-        size = np.abs(projected[code]).max()
-        np.testing.assert_allclose(core(exact, code), projected[code], rtol=0, atol=SYMMETRY * size)
-
-
-def test_equal_singular_values_stay_together():
-    """Wherever the cut falls, the basis spans what the symmetries of the cube map onto itself."""
-    inner, outer = surface.cube(3, surface.INNER), surface.cube(3, surface.OUTER)
-    matrix = kernel_matrix(LAPLACE, outer, inner)
-    values = np.linalg.svd(matrix, compute_uv=False)
-    turns = [symmetry.permutation(inner, g) for g in symmetry.rotations()]
-    for value in values[1:20]:
-        _, _, basis = expansions._truncated_svd(matrix, value / values[0])
-        projector = basis @ basis.T
-        assert max(np.abs(projector[np.ix_(p, p)] - projector).max() for p in turns) <= SYMMETRY
+@pytest.mark.parametrize("kernel", [LAPLACE, stokeslet.KERNEL], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("order, width", [(4, 2.0), (3, 0.7)])
+def test_mirrored_cores_are_the_projected_kernel_matrices(kernel, order, width):
+    form, columns, inner = compressed(kernel, order, 1e-4, width, tol=0.0)
+    assert form.source_parity.shape == (3, columns.shape[1])
+    for offset in OFFSETS:
+        full = kernel_matrix(kernel, inner + width * offset[:, None], inner)
+        expected = (columns.T @ full @ columns).T
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(core(form, offset), expected, rtol=0, atol=SYMMETRY * size)
 
 
 def test_compression_cuts_at_its_tolerance(at, projected):
     """The spectral norm of what is dropped is below tol times the largest singular value of all cores."""
     tol = at.accuracy.m2l_tol
-    largest = max(np.linalg.norm(matrix, 2) for matrix in projected.values())
-    missing = [np.linalg.norm(core(at.m2l, code) - projected[code], 2) for code in FAR]
+    largest = max(np.linalg.norm(matrix, 2) for matrix in projected)
+    missing = [np.linalg.norm(core(at.m2l, v) - p, 2) for v, p in zip(OFFSETS, projected, strict=True)]
     assert max(missing) <= tol * largest * (1 + SYMMETRY)
     assert max(missing) > 0.1 * tol * largest  # and it does compress
-    assert at.m2l.mean_rank < 0.5 * at.rank
+    assert at.m2l.multiply_adds < 0.5 * 2 * at.rank**2
+
+
+def test_multiply_adds_are_the_mean_over_transfer_vectors(at):
+    counted = [sum(factor.size for factor in at.m2l.factors(offset)) for offset in OFFSETS]
+    assert at.m2l.multiply_adds == pytest.approx(np.mean(counted))
 
 
 def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
@@ -82,14 +86,17 @@ def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
         exists = rng.random((n_parents, 8)) < 0.7
         rows = np.where(exists, np.cumsum(exists).reshape(exists.shape) - 1, -1).astype(np.int32)
         children.append(rows)
-    direction = rng.integers(0, 27, n_pairs)
+    beside = rng.integers(1, 8, n_pairs)
+    mirror = (beside & rng.integers(0, 8, n_pairs)).astype(np.int8)
     target, source = rng.integers(0, n_parents, (2, n_pairs)).astype(np.int32)
-    key = (target * blocks // n_parents) * 27 + direction
+    key = (target * blocks // n_parents) * 7 + beside - 1
     order = np.argsort(key, kind="stable")
-    ends = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=27 * blocks))])
-    code_ptr = np.stack([ends[27 * b : 27 * b + 28] for b in range(blocks)])
+    ends = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=7 * blocks))])
+    code_ptr = np.stack([ends[7 * b : 7 * b + 8] for b in range(blocks)])
     n_rows, n_halo = (int(c.max()) + 1 for c in children)
-    return Siblings(whole(3, n_halo), n_rows, code_ptr, target[order], source[order], *children)
+    return Siblings(
+        whole(3, n_halo), n_rows, code_ptr, target[order], source[order], mirror[order], *children
+    )
 
 
 @pytest.mark.parametrize("n_parents, n_pairs", [(60, 9000), (300, 700), (1, 1)])
@@ -101,72 +108,94 @@ def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs):
     one, two = (transfer.m2l(work, [multipoles], at, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
     expected = np.zeros((work.n_rows, at.rank))
-    target, source, codes = family_entries(work).T
-    for c in np.unique(codes):
-        chosen = codes == c
-        np.add.at(expected, target[chosen], multipoles[source[chosen]] @ core(at.m2l, c))
+    target, source, *offset = family_entries(work).T
+    found, number = np.unique(offset, axis=1, return_inverse=True)
+    for n, vector in enumerate(found.T):
+        chosen = number == n
+        np.add.at(expected, target[chosen], multipoles[source[chosen]] @ core(at.m2l, vector))
     np.testing.assert_allclose(one, expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("code", FAR)
-def test_every_vector_runs_its_own_core(at, code):
-    work = one_transfer(symmetry.offsets()[code])
-    assert family_entries(work).tolist() == [[0, 0, code]]
+@pytest.mark.parametrize("offset", OFFSETS, ids=str)
+def test_every_vector_runs_its_own_core(at, offset):
+    work = one_transfer(offset)
+    assert family_entries(work).tolist() == [[0, 0, *offset]]
     multipole = np.random.default_rng(7320509).standard_normal((1, at.rank))
-    expected = multipole @ core(at.m2l, code)
+    expected = multipole @ core(at.m2l, offset)
     found = transfer.m2l(work, [multipole], at)
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("beside", range(1, 8))
+def test_counts_are_those_of_whole_families(at, beside):
+    """A batch full of reflected pairs of parents that have all of their children."""
+    n = siblings.BATCH
+    none, family = np.zeros(n, np.int32), np.arange(8, dtype=np.int32)[None]
+    code_ptr = np.where(np.arange(8) >= beside, n, 0)[None]
+    work = Siblings(whole(3, 8), 8, code_ptr, none, none, none.astype(np.int8), family, family)
+    entries = family_entries(work)
+    counts = at.m2l.counts(work, len(entries))
+    assert counts["m2l_meeting"] == len(entries)
+    assert counts["m2l_core"] == len(entries) / n
+    assert counts["m2l_multiply_add_64"] == pytest.approx(at.m2l.multiply_adds * len(entries))
+
+
 def test_adjacent_boxes_have_no_core(at):
-    near = np.flatnonzero(~symmetry.is_far())
-    assert near.size == 27
-    assert FAR.size == 316
-    assert (at.m2l.rank[near] == 0).all()
-    assert (at.m2l.rank[FAR] > 0).all()
-    assert at.m2l.start[-1] == at.m2l.rank.sum()
+    far = symmetry.is_far()
+    assert (far.size, far.sum(), (far & symmetry.is_folded()).sum(), len(OFFSETS)) == (125, 98, 56, 316)
+    np.testing.assert_array_equal(at.m2l.rank > 0, far)
+    assert at.m2l.right.size == at.m2l.left.size == at.rank * at.m2l.rank.sum()
 
 
 def test_the_constant_kernel_is_exact():
     one = load(KERNELS["one"], accuracy.of_order(1))
     assert one.rank == 1
-    for code in FAR:
-        assert core(one.m2l, code) * one.multipole_to_density * one.local_to_density == 1.0
+    for offset in OFFSETS:
+        assert core(one.m2l, offset) * one.multipole_to_density * one.local_to_density == 1.0
 
 
 def test_single_precision_cores_are_the_same_rounded(at):
-    single = m2l.compress(LAPLACE, ORDER, 1e-3, at.multipole_to_density.T, at.check_to_local, "float32")
-    assert single.right.dtype == single.left.dtype == np.float32
-    np.testing.assert_array_equal(single.right, at.m2l.right.astype(np.float32))
-    np.testing.assert_array_equal(single.left, at.m2l.left.astype(np.float32))
+    double, _, _ = compressed(LAPLACE, ORDER, 1e-4, 2.0, 1e-3)
+    single, _, _ = compressed(LAPLACE, ORDER, 1e-4, 2.0, 1e-3, "float32")
+    assert single.right.dtype == single.left.dtype == single.dtype == np.float32
+    np.testing.assert_array_equal(single.right, double.right.astype(np.float32))
+    np.testing.assert_array_equal(single.left, double.left.astype(np.float32))
 
 
 def test_sixteen_classes_cover_all_positions():
-    code, rotation = symmetry.representatives()
-    offset, turns = symmetry.offsets(), symmetry.rotations()
-    assert len(np.unique(code[FAR])) == 16
-    turned = np.einsum("nij,nj->ni", turns[rotation], offset[code])
-    np.testing.assert_array_equal(turned, offset)
-    classes = offset[np.unique(code[FAR])]
-    assert (np.diff(classes, axis=1) <= 0).all()
-    assert (classes >= 0).all()
+    code, exchange = symmetry.representatives()
+    chosen = symmetry.is_far() & symmetry.is_folded()
+    code, exchange, offset = code[chosen], exchange[chosen], symmetry.coded_offsets()
+    assert len(np.unique(code)) == 16
+    turned = np.einsum("nij,nj->ni", symmetry.exchanges()[exchange], offset[code])
+    np.testing.assert_array_equal(turned, offset[chosen])
+    assert (np.diff(offset[np.unique(code)], axis=1) <= 0).all()
 
 
-def test_codes_number_the_offsets():
-    offset = symmetry.offsets()
-    np.testing.assert_array_equal((offset + 3) @ [49, 7, 1], np.arange(343))
+def test_reflections_of_folded_positions_are_all_positions():
+    code, mirror = symmetry.fold(OFFSETS)
+    folded = symmetry.coded_offsets()[code]
+    assert (folded >= 0).all()
+    np.testing.assert_array_equal(folded * symmetry.reflections()[mirror], OFFSETS)
+    np.testing.assert_array_equal(symmetry.fold(symmetry.coded_offsets())[0][code], code)
 
 
-def test_rotations_are_the_48_of_the_cube():
-    turns = symmetry.rotations()
-    assert len({tuple(t.ravel()) for t in turns}) == 48
-    np.testing.assert_array_equal(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (48, 3, 3)))
+def turns() -> np.ndarray:
+    """The 48 symmetries of the cube."""
+    return np.array([np.diag(r) @ g for r in symmetry.reflections() for g in symmetry.exchanges()])
+
+
+def test_exchanges_and_reflections_make_the_48_symmetries_of_the_cube():
+    assert len({tuple(t.ravel()) for t in turns()}) == 48
+    np.testing.assert_array_equal(
+        turns() @ turns().transpose(0, 2, 1), np.broadcast_to(np.eye(3), (48, 3, 3))
+    )
 
 
 @pytest.mark.parametrize("order", [2, 3, 6])
 def test_permutations_turn_the_surface(order):
     points = surface.cube(order, surface.INNER)
-    for turn in symmetry.rotations():
+    for turn in turns():
         perm = symmetry.permutation(points, turn)
         np.testing.assert_array_equal(np.sort(perm), np.arange(points.shape[1]))
         np.testing.assert_allclose(points[:, perm], turn.T @ points, rtol=0, atol=1e-15)

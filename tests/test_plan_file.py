@@ -179,7 +179,7 @@ def _front(**changes):
         ),
         (_cut, "is damaged.* it has .* bytes of"),
         (lambda path: os.truncate(path, path.stat().st_size + 1), "is damaged.* it has .* bytes of"),
-        (_front(format=99), "has format 99 of taskfmm .*, expected format 3"),
+        (_front(format=99), "has format 99 of taskfmm .*, expected format 4"),
         (_front(taskfmm="0.0.0"), "of taskfmm 0.0.0, little-endian, expected"),
         (_front(byteorder="big"), "big-endian, expected"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bounds import TABLE_DIGITS
@@ -42,14 +44,14 @@ def test_the_table_holds_the_yardstick(order, cut):
     assert row.errors.filled == pytest.approx(found.filled, rel=TABLE_DIGITS)
     assert row.errors.faces == pytest.approx(found.faces, rel=TABLE_DIGITS)
     assert row.errors.smooth == pytest.approx(found.smooth, rel=TABLE_DIGITS)
-    assert row.m2l_cost == pytest.approx(2 * built.rank * built.m2l.mean_rank, rel=TABLE_DIGITS)
+    assert row.m2l_cost == pytest.approx(built.m2l.multiply_adds, rel=TABLE_DIGITS)
 
 
 def through_the_passes(built, place: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Errors of one source at a place of the unit box by the functions that an evaluation runs, over all V boxes."""
     found, exact = [], []
     multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), LAPLACE, built)
-    for offset in symmetry.offsets()[symmetry.is_far()]:
+    for offset in symmetry.offsets():
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
         at = center[:, None] + targets
@@ -85,7 +87,7 @@ def test_a_cloud_in_one_direction_errs_more_than_clouds_all_around():
     targets = rng.uniform(-1, 1, (3, 200))
     multipole = source.p2m(onto_surface(np.zeros(3), 1.0, np.ones((3, 1))), np.ones((1, 1)), LAPLACE, built)
     found, exact = [], []
-    for offset in symmetry.offsets()[symmetry.is_far()]:
+    for offset in symmetry.offsets():
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
         at = center[:, None] + targets
@@ -98,13 +100,15 @@ def test_a_cloud_in_one_direction_errs_more_than_clouds_all_around():
 
 
 def test_rounding_of_m2l_adds_its_noise():
-    """In quadrature where errors of many directions come together."""
+    """In quadrature where errors of many directions come together. In one direction it is one draw, several times as
+    large or none; the reach for a single charge has room for it."""
     for order, cut in ((6, 1e-5), (7, 3e-7)):
         exact, rounded = measured(order, cut), measured(order, cut, "float32")
         for name in ("filled", "faces"):
             assert getattr(rounded, name) <= np.hypot(getattr(exact, name), NOISE["float32"])
+        row = replace(shipped(order, cut), accuracy=Accuracy(order, cut, cut, "float32"))
         for name in ("potential", "gradient"):
-            assert getattr(rounded, name) <= getattr(exact, name) + NOISE["float32"]
+            assert getattr(rounded, name) <= row.reach(name, None)
 
 
 def test_a_smooth_field_errs_alike_in_leaves_of_any_depth(monkeypatch):

@@ -16,14 +16,11 @@ import numpy as np
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import Matrices
 from taskfmm.operators.rates import Rates
-from taskfmm.passes import siblings, translations
+from taskfmm.passes import translations
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import Chunk, FarShard, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
 
 Key = tuple[str, int, int]
-
-CORES_OF_A_DIRECTION = 8 * 189 / 26
-"""M2L cores between the children of two parents, on average over the 26 directions."""
 
 DOUBLE = 8
 """Bytes of a number."""
@@ -164,25 +161,17 @@ class _Counting:
     def _m2l(self, shard: FarShard, first: int) -> Effort:
         work, at = shard.m2l, self.operators.at(shard.level)
         assert work is not None
-        dtype = at.m2l.left.dtype
         ptr = self.plan.lists.v.ptr
         n_pairs = float(ptr[first + shard.n_boxes] - ptr[first])
-        core = 2.0 * at.rank * at.m2l.mean_rank
-        batches = float(-(-np.diff(work.code_ptr, axis=1) // siblings.BATCH).sum())
         halo = work.halo.rows.size * at.rank
+        itemsize = at.m2l.dtype.itemsize
         return Effort(
-            shared={
-                "m2l_multiply_add_32" if dtype == np.float32 else "m2l_multiply_add_64": n_pairs * core,
-                "m2l_meeting": CORES_OF_A_DIRECTION * work.target.size,
-                "m2l_core": CORES_OF_A_DIRECTION * batches,
-                # a batch reads the cores of its direction, from memory if they do not fit the cache
-                "copied": CORES_OF_A_DIRECTION * batches * core * dtype.itemsize / DOUBLE,
-            },
+            shared=at.m2l.counts(work, n_pairs),
             alone={"copied": halo + work.n_rows * at.rank, "call": 1},
             blocks=len(work.code_ptr),
             work=n_bytes(work),
-            result=work.n_rows * at.rank * dtype.itemsize,
-            scratch=(halo + 11 * siblings.BATCH * at.rank) * dtype.itemsize,
+            result=work.n_rows * at.rank * itemsize,
+            scratch=halo * itemsize + at.m2l.scratch,
         )
 
     def _to_points(self, work: SurfacesToPoints, n_surface: int, k: int, added: int) -> Effort:

@@ -4,7 +4,8 @@ A kernel with a degree has one set, for boxes of half-width 1: those of another 
 a set for each level, and its boxes have their true size.
 
 Take the singular value decomposition of the upward check-to-equivalent problem,
-K(check surface, equivalent surface) = U S V^T, and keep the k singular values above ``tol`` times the largest.
+K(check surface, equivalent surface) = U S V^T, and keep the k singular values above ``tol`` times the largest
+(`taskfmm.operators.basis`).
 
 - A multipole is the k numbers c = S^-1 U^T u, from check potentials u; its equivalent density is V c. The
   inverse is never multiplied out: U^T and S^-1 act on u, V on the result (Malhotra and Biros 2015 call this
@@ -13,8 +14,8 @@ K(check surface, equivalent surface) = U S V^T, and keep the k singular values a
 - A local is the k numbers c = U_d^T u, from check potentials u on the downward check surface; its equivalent
   density is V_d S_d^-1 c. For a symmetric kernel the downward problem is the transposed upward one.
 
-M2M and L2L are then matrices between the coefficients of a box and of its children, one for each octant. All
-matrices act on rows from the right.
+M2M and L2L are then matrices between the coefficients of a box and of its children, one for each octant, all of them
+mirror images of one. All matrices act on rows from the right.
 """
 
 from __future__ import annotations
@@ -22,16 +23,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
+from taskfmm.operators import basis
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.m2l import LowRankM2L, compress
 from taskfmm.operators.matrix import kernel_matrix
-
-NULL = 4.0 * float(np.finfo(np.float64).eps)
-"""Singular values below this multiple of the largest are rounding."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -73,23 +71,13 @@ class Expansions:
         return self.m2m.shape[2]
 
 
-def _truncated_svd(matrix: np.ndarray, tol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """U, s, V with the singular values above the tolerance; equal ones (the cube's symmetry) stay together."""
-    u, s, vt = scipy.linalg.svd(matrix, lapack_driver="gesdd")
-    k = max(
-        1, int((s > max(tol, NULL) * s[0]).sum())
-    )  # one, if all are 0: a kernel that dies away within a box
-    while k < s.size and s[k] > (1.0 - 1e-4) * s[k - 1] and s[k] > NULL * s[0]:
-        k += 1
-    return u[:, :k], np.where(s[:k] > 0.0, s[:k], 1.0), np.ascontiguousarray(vt[:k].T)
-
-
 @dataclass(frozen=True, slots=True)
 class _Basis:
     """The factors of the check-to-equivalent problem of boxes of one size.
 
     inner, outer : float64 [3, n_s]
     u : [p, k]; s : [k]; v : [q, k]
+    parity : int8 [3, k], of all columns
     """
 
     inner: np.ndarray
@@ -97,12 +85,13 @@ class _Basis:
     u: np.ndarray
     s: np.ndarray
     v: np.ndarray
+    parity: np.ndarray
 
     @classmethod
     def of(cls, kernel: Kernel, accuracy: Accuracy, half_width: float) -> _Basis:
         inner = half_width * surface.cube(accuracy.order, surface.INNER)
         outer = half_width * surface.cube(accuracy.order, surface.OUTER)
-        return cls(inner, outer, *_truncated_svd(kernel_matrix(kernel, outer, inner), accuracy.basis_tol))
+        return cls(inner, outer, *basis.factor(kernel, outer, inner, accuracy.basis_tol))
 
     @property
     def to_multipole(self) -> np.ndarray:
@@ -128,13 +117,14 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expans
     else:  # a child's potentials in its own unit of length
         child = replace(own, inner=0.5 * own.inner, outer=0.5 * own.outer)
         to_child = 2.0**kernel.degree
-    m2m, l2l = [], []
-    for center in half_width * surface.octant_centers():
-        inner = child.inner + center[:, None]
-        up = kernel_matrix(kernel, own.outer, inner)
-        down = kernel_matrix(kernel, inner, own.outer)
-        m2m.append((own.to_multipole.T @ up @ child.v).T)
-        l2l.append(to_child * (child.to_local.T @ down @ own.local_to_density.T).T)
+    in_octant = (
+        child.inner + half_width * surface.octant_centers()[7][:, None]
+    )  # others are its mirror images
+    up = kernel_matrix(kernel, own.outer, in_octant)
+    down = kernel_matrix(kernel, in_octant, own.outer)
+    m2m = (own.to_multipole.T @ up @ child.v).T
+    l2l = to_child * (child.to_local.T @ down @ own.local_to_density.T).T
+    columns = own.v, own.parity
     return Expansions(
         accuracy,
         half_width,
@@ -144,7 +134,7 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expans
         multipole_to_density=np.ascontiguousarray(own.v.T),
         check_to_local=np.ascontiguousarray(own.to_local),
         local_to_density=np.ascontiguousarray(own.local_to_density),
-        m2m=np.ascontiguousarray(m2m),
-        l2l=np.ascontiguousarray(l2l),
-        m2l=compress(kernel, accuracy, half_width, own.v, own.to_local),
+        m2m=basis.mirrored(m2m, child.parity, own.parity),
+        l2l=basis.mirrored(l2l, own.parity, child.parity),
+        m2l=compress(kernel, accuracy, own.inner, 2.0 * half_width, columns, columns),
     )

@@ -1,91 +1,277 @@
 """M2L in a compressed form: a low-rank core for each relative position, in the basis of the expansions.
 
-The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank
-r_t, cut where the singular values fall below ``tol`` times the largest of all cores. For a radial kernel the
-316 cores are rotations of 16, so 16 are computed and factored:
-C_{g t} = G C_t G^T with G = B^T P_g B, where P_g permutes the points of the surface.
+The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank r_t, cut
+where the singular values fall below ``tol`` times the largest of all cores. In a basis with parities the core of a
+reflected position is C_t with signs, so the 56 of positions without negative components serve all 316. They are 16 up
+to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T P_g B, where P_g permutes the
+points of the surface, and the components of vectors. The 56 are kept on disk; in memory, the 42 that the loop also
+needs (`taskfmm.operators.siblings`) follow them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import scipy.linalg
 
-from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
-from taskfmm.operators import symmetry
+from taskfmm.operators import siblings, symmetry
 from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.basis import signs
 from taskfmm.operators.matrix import kernel_matrix
+
+if TYPE_CHECKING:
+    from taskfmm.plan.work import Siblings
+
+MEETINGS = np.array([48, 48, 60, 48, 60, 60, 63])
+"""Pairs of children of two parents that are not adjacent, by direction between the parents, 1 to 7."""
+
+
+class M2L(Protocol):
+    """What the rest of the library asks of a form of M2L.
+
+    Expansions of the halo are prepared, translated for all boxes of a shard, and finished: a form may work in numbers
+    of its own in between.
+    """
+
+    @property
+    def dtype(self) -> np.dtype:
+        """In which it works."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that a shard reads at least once."""
+
+    @property
+    def multiply_adds(self) -> float:
+        """Of one pair of boxes, on average over relative positions."""
+
+    def prepare(self, multipoles: np.ndarray) -> np.ndarray:
+        """What `translate` takes, from rows of the halo in the dtype of this form, [n_halo, k]."""
+
+    def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
+        """The sums over V lists."""
+
+    def finish(self, sums: np.ndarray) -> np.ndarray:
+        """Locals from what `translate` gives, [n_boxes, k]."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it consists of, by the names of its fields."""
+
+    def check(self, rank: int, dtype: str) -> None:
+        """Raises ValueError unless arrays are those of so many coefficients and fit each other, as loops trust."""
+
+    def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
+        """What a shard with so many pairs of boxes takes, by `taskfmm.operators.rates.Rates`."""
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that a thread needs besides what goes in and comes out."""
 
 
 @dataclass(frozen=True, slots=True)
 class LowRankM2L:
     """Cores that act on rows: local += multipole @ right[t] @ left[t].
 
-    rank : int64 [343], 0 for adjacent boxes
-    start : int64 [344], where the factors of a code begin, in rows of length k
-    right : [start[-1] * k], for each code a C-order (k, rank) block
-    left : [start[-1] * k], for each code a C-order (rank, k) block
+    rank : int64 [125], by code (see `taskfmm.operators.symmetry`), 0 for adjacent boxes
+    start : int64 [125], where the factors of a code begin, in rows of length k: first those of folded codes
+    right : [rank.sum() * k], for each code a C-order (k, rank) block
+    left : [rank.sum() * k], for each code a C-order (rank, k) block
+    source_parity, target_parity : int8 [3, k], signs of multipoles and of locals under reflection of each axis
     """
 
     rank: np.ndarray
     start: np.ndarray
     right: np.ndarray
     left: np.ndarray
+    source_parity: np.ndarray
+    target_parity: np.ndarray
 
-    def factors(self, code: int) -> tuple[np.ndarray, np.ndarray]:
-        """Right and left factor of a code, [k, rank] and [rank, k]."""
-        first, last = self.start[code : code + 2]
-        k = self.right.size // self.start[-1]
-        return (
-            self.right[first * k : last * k].reshape(k, last - first),
-            self.left[first * k : last * k].reshape(last - first, k),
-        )
+    @classmethod
+    def of(
+        cls,
+        rank: np.ndarray,
+        right: np.ndarray,
+        left: np.ndarray,
+        source_parity: np.ndarray,
+        target_parity: np.ndarray,
+    ) -> LowRankM2L:
+        """From `arrays`."""
+        size = rank.sum() * source_parity.shape[1]
+        both = np.empty(size, right.dtype), np.empty(size, left.dtype)
+        for whole, folded in zip(both, (right, left), strict=True):
+            whole[: folded.size] = folded
+        return _mirrored(cls(rank, _start(rank), *both, source_parity, target_parity))
 
     @property
-    def mean_rank(self) -> float:
-        return float(self.rank[symmetry.is_far()].mean())
+    def dtype(self) -> np.dtype:
+        return self.right.dtype
+
+    @property
+    def size(self) -> int:
+        return self.right.size + self.left.size
+
+    @property
+    def multiply_adds(self) -> float:
+        code, _ = symmetry.fold(symmetry.offsets())
+        return float(2.0 * self.source_parity.shape[1] * self.rank[code].mean())
+
+    def factors(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right and left factor of any relative position, [k, rank] and [rank, k]."""
+        code, mirror = symmetry.fold(offset)
+        k = self.source_parity.shape[1]
+        here = slice(self.start[code] * k, (self.start[code] + self.rank[code]) * k)
+        right, left = self.right[here].reshape(k, -1), self.left[here].reshape(-1, k)
+        return signs(self.source_parity)[mirror][:, None] * right, left * signs(self.target_parity)[mirror]
+
+    def prepare(self, multipoles: np.ndarray) -> np.ndarray:
+        return multipoles
+
+    def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
+        out = np.zeros((work.n_rows, self.target_parity.shape[1]), self.dtype)
+        siblings.translate_siblings(
+            *(work.code_ptr, work.target, work.source, work.mirror, work.target_child, work.source_child),
+            prepared,
+            *(self.rank, self.start, self.right, self.left),
+            signs(self.source_parity).astype(self.dtype),
+            signs(self.target_parity).astype(self.dtype),
+            out,
+            threads=threads,
+        )
+        return out
+
+    def finish(self, sums: np.ndarray) -> np.ndarray:
+        return sums
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        k = self.source_parity.shape[1]
+        n = int(self.rank[symmetry.is_folded()].sum()) * k
+        return dict(
+            rank=self.rank,
+            right=self.right[:n],
+            left=self.left[:n],
+            source_parity=self.source_parity,
+            target_parity=self.target_parity,
+        )
+
+    def check(self, rank: int, dtype: str) -> None:
+        expected = dict(
+            rank=("int64", (symmetry.N_CODES,)),
+            start=("int64", (symmetry.N_CODES,)),
+            right=(dtype, (self.left.size,)),
+            left=(dtype, (self.left.size,)),
+            source_parity=("int8", (3, rank)),
+            target_parity=("int8", (3, rank)),
+        )
+        for name, (kind, shape) in expected.items():
+            array = getattr(self, name)
+            if (array.dtype.name, array.shape) != (kind, shape):
+                raise ValueError(
+                    f"{name} has shape {array.shape} of {array.dtype}, expected {shape} of {kind}"
+                )
+        folded, _ = symmetry.fold(symmetry.coded_offsets())
+        if not (
+            ((self.rank > 0) == symmetry.is_far()).all()
+            and (self.rank <= rank).all()
+            and (self.rank == self.rank[folded]).all()
+        ):
+            raise ValueError("ranks that M2L cannot have")
+        if not (self.start == _start(self.rank)).all():
+            raise ValueError("M2L factors begin elsewhere")
+        if self.right.size != self.rank.sum() * rank:
+            raise ValueError("M2L factors of another size")
+        if not all((np.abs(parity) == 1).all() for parity in (self.source_parity, self.target_parity)):
+            raise ValueError("parities of M2L that are no signs")
+
+    def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
+        pairs = np.diff(work.code_ptr, axis=1)
+        cores = float((-(-pairs // siblings.BATCH) @ MEETINGS).sum())
+        return {
+            f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * self.multiply_adds,
+            "m2l_meeting": float((pairs @ MEETINGS).sum()),
+            "m2l_core": cores,
+            # a batch reads the cores of its direction, from memory if they do not fit the cache
+            "copied": cores * self.multiply_adds * self.dtype.itemsize / np.dtype(float).itemsize,
+        }
+
+    @property
+    def scratch(self) -> int:
+        return 11 * siblings.BATCH * self.source_parity.shape[1] * self.dtype.itemsize
 
 
 def compress(
-    kernel: Kernel, accuracy: Accuracy, half_width: float, multipole: np.ndarray, local: np.ndarray
+    kernel: Kernel,
+    accuracy: Accuracy,
+    points: np.ndarray,
+    width: float,
+    multipole: tuple[np.ndarray, np.ndarray],
+    local: tuple[np.ndarray, np.ndarray],
 ) -> LowRankM2L:
-    """Build the cores for boxes of a half-width.
+    """Build the cores.
 
-    multipole, local : float64 [n_s, k], orthonormal columns: density = multipole @ coefficients, and
-    coefficients = local.T @ check potentials.
+    points : float64 [3, n], the surface around a box at the origin on which multipoles have their densities, and
+        locals their check potentials
+    width : of a box, in the unit of the points
+    multipole, local : orthonormal columns, float64 [n_charge * n, k] and [n_potential * n, k], and their parities,
+        int8 [3, k]: density = columns @ coefficients, and coefficients = columns.T @ check potentials
     """
     tol, dtype = accuracy.m2l_tol, accuracy.m2l_dtype
-    inner = half_width * surface.cube(accuracy.order, surface.INNER)
-    code, rotation = symmetry.representatives()
-    far = symmetry.is_far()
-    offset = symmetry.offsets()
+    code, exchange = symmetry.representatives()
+    far, offset = symmetry.is_far() & symmetry.is_folded(), symmetry.coded_offsets()
     cores, cut = {}, 0.0
     for c in np.unique(code[far]):
-        full = kernel_matrix(kernel, inner + 2.0 * half_width * offset[c][:, None], inner)
-        u, s, vt = scipy.linalg.svd(local.T @ full @ multipole, lapack_driver="gesdd")
+        full = kernel_matrix(kernel, points + width * offset[c][:, None], points)
+        u, s, vt = scipy.linalg.svd(local[0].T @ full @ multipole[0], lapack_driver="gesdd")
         cut = max(cut, tol * s[0])
         r = _kept(s, cut)  # no fewer than are left when the cut of all cores is known
         cores[c] = u[:, :r].copy(order="F"), s, vt[:r].copy(order="F")
 
-    rank = np.zeros(symmetry.N_OFFSETS, np.int64)
-    for c in np.flatnonzero(far):
+    rank = np.zeros(symmetry.N_CODES, np.int64)
+    for c in np.flatnonzero(symmetry.is_far()):
         rank[c] = _kept(cores[code[c]][1], cut)
-    start = np.concatenate([[0], np.cumsum(rank)])
-    k = multipole.shape[1]
-    right, left = np.empty(start[-1] * k, dtype), np.empty(start[-1] * k, dtype)
-    for g, turn in enumerate(symmetry.rotations()):
-        perm = symmetry.permutation(inner, turn)
-        turn_source = multipole.T @ multipole[perm]
-        turn_target = turn_source if local is multipole else local.T @ local[perm]
-        for c in np.flatnonzero(far & (rotation == g)):
+    k, start = multipole[0].shape[1], _start(rank)
+    right, left = np.empty(rank.sum() * k, dtype), np.empty(rank.sum() * k, dtype)
+    for g, turn in enumerate(symmetry.exchanges()):
+        turn_source = _turn(multipole[0], points, turn, symmetry.charge_axes(kernel))
+        turn_target = _turn(local[0], points, turn, symmetry.potential_axes(kernel))
+        for c in np.flatnonzero(far & (exchange == g)):
             (u, s, vt), r = cores[code[c]], rank[c]
-            here = slice(start[c] * k, start[c + 1] * k)
+            here = slice(start[c] * k, (start[c] + r) * k)
             left[here] = (turn_target @ (u[:, :r] * s[:r])).T.ravel()
             right[here] = (turn_source @ vt[:r].T).ravel()
-    return LowRankM2L(rank, start, right, left)
+    return _mirrored(LowRankM2L(rank, start, right, left, multipole[1], local[1]))
+
+
+def _mirrored(form: LowRankM2L) -> LowRankM2L:
+    """With the factors of the other codes filled in, the mirror images of those of folded codes."""
+    k = form.source_parity.shape[1]
+    folded, mirror = symmetry.fold(symmetry.coded_offsets())
+    source, target = (signs(parity).astype(form.dtype) for parity in (form.source_parity, form.target_parity))
+    for code in np.flatnonzero(~symmetry.is_folded() & symmetry.is_far()):
+        here, there = ((form.start[c] * k, (form.start[c] + form.rank[c]) * k) for c in (code, folded[code]))
+        right = form.right[slice(*there)].reshape(k, -1) * source[mirror[code], :, None]
+        left = form.left[slice(*there)].reshape(-1, k) * target[mirror[code]]
+        form.right[slice(*here)], form.left[slice(*here)] = right.ravel(), left.ravel()
+    return form
+
+
+def _start(rank: np.ndarray) -> np.ndarray:
+    """Where the factors of each code begin, in rows; those of folded codes come first."""
+    order = np.argsort(~symmetry.is_folded(), kind="stable")
+    start = np.empty(symmetry.N_CODES, np.int64)
+    start[order] = np.cumsum(rank[order]) - rank[order]
+    return start
+
+
+def _turn(columns: np.ndarray, points: np.ndarray, turn: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """What an exchange of axes does to coefficients, [k, k]; axes : of the components, -1 for a scalar."""
+    component = np.arange(axes.size)
+    component = np.where(axes < 0, component, component - axes + turn.argmax(axis=1)[axes])
+    turned = columns.reshape(axes.size, points.shape[1], -1)[component][:, symmetry.permutation(points, turn)]
+    return columns.T @ turned.reshape(columns.shape)
 
 
 def _kept(values: np.ndarray, cut: float) -> int:

@@ -56,7 +56,7 @@ def _row(kernel: Kernel, accuracy: Accuracy, half_width: float) -> Row:
     found = [_measured(operators, level) for level in levels]
     worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
     at = operators.at(levels[0])
-    return Row(accuracy, 2.0 * at.rank * at.m2l.mean_rank, Yardstick(**worst))
+    return Row(accuracy, at.m2l.multiply_adds, Yardstick(**worst))
 
 
 def _measured(operators: Operators, level: int) -> Yardstick:

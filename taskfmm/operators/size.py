@@ -9,11 +9,12 @@ import numpy as np
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.expansions import NULL
+from taskfmm.operators.basis import NULL
 from taskfmm.operators.symmetry import is_far
 
-READING = 2.0
-"""Peak over size while operators are read: a file is in memory whole until its arrays have been taken out."""
+READING = 2.2
+"""Peak over size while operators are read: a file, which has half of what M2L takes in memory, is there whole until
+its arrays have been taken out and those of M2L completed."""
 
 BUILDING = 2.5
 """The same while they are built and kept: their file is put together in memory, and factorizations leave gaps in the

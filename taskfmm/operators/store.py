@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 
 from taskfmm.files import disk
 from taskfmm.kernels import Kernel, fingerprint
@@ -83,8 +81,10 @@ def save(kernel: Kernel, operators: Expansions) -> None:
     """Write operators into the cache; raises OSError where that cannot be done."""
     image = BytesIO()
     with h5py.File(image, "w", userblock_size=FRONT) as file:
-        for name, array in _arrays(operators):
-            file.create_dataset(name, data=array)
+        for name in _NAMES:
+            file.create_dataset(name, data=getattr(operators, name))
+        for name, array in operators.m2l.arrays().items():
+            file.create_dataset(f"m2l/{name}", data=array)
         file.attrs["identity"] = _identity(kernel, operators.accuracy, operators.half_width)
     with image.getbuffer() as content:
         content[:FRONT] = _front(content[FRONT:])
@@ -111,9 +111,9 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansi
             if file.attrs["identity"] != _identity(kernel, accuracy, half_width):
                 raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
-    except (OSError, KeyError, RuntimeError) as error:
+            m2l = LowRankM2L.of(**{name: array[:] for name, array in file["m2l"].items()})
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise OSError(f"{source}: {error}") from error
-    m2l = LowRankM2L(*(found.pop(f"m2l/{field.name}") for field in fields(LowRankM2L)))
     return Expansions(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
 
 
@@ -126,17 +126,4 @@ def _front(content: memoryview) -> bytes:
     return f"taskfmm operators; sha256 of what follows this block: {digest}\n".encode().ljust(FRONT, b"\0")
 
 
-def _arrays(operators: Any, prefix: str = "") -> list[tuple[str, np.ndarray]]:
-    found: list[tuple[str, np.ndarray]] = []
-    for field in fields(operators):
-        value = getattr(operators, field.name)
-        if isinstance(value, np.ndarray):
-            found.append((prefix + field.name, value))
-        elif is_dataclass(value) and not isinstance(value, Accuracy):
-            found += _arrays(value, f"{prefix}{field.name}/")
-    return found
-
-
-_NAMES = [f.name for f in fields(Expansions) if f.name not in ("accuracy", "half_width", "m2l")] + [
-    f"m2l/{f.name}" for f in fields(LowRankM2L)
-]
+_NAMES = [f.name for f in fields(Expansions) if f.name not in ("accuracy", "half_width", "m2l")]

@@ -128,7 +128,7 @@ class _Chain:
         if descend:
             multipole = multipole @ at.m2m[7]
         sources = shift + half * self.sources
-        for offset in symmetry.offsets()[symmetry.is_far()]:
+        for offset in symmetry.offsets():
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
             octant = int((offset < 0) @ [4, 2, 1])
@@ -202,7 +202,7 @@ class _Chain:
         return kernel_matrix(self.kernel, at.downward_check, at.half_width * sources).T @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        right, left = self.operators.m2l.factors(int((offset + symmetry.REACH) @ [49, 7, 1]))
+        right, left = self.operators.m2l.factors(offset)
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
     def _at_targets(self, local: np.ndarray, at: Expansions, half: float) -> np.ndarray:

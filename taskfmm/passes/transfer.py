@@ -8,8 +8,8 @@ import numpy as np
 
 from taskfmm.kernels import Kernel
 from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.m2l import M2L
 from taskfmm.passes.halo import pull
-from taskfmm.passes.siblings import translate_siblings
 from taskfmm.passes.source import check_potentials
 from taskfmm.plan.work import PointsToSurfaces, Siblings
 
@@ -18,23 +18,9 @@ def m2l(
     work: Siblings, multipoles: Sequence[np.ndarray], operators: Expansions, threads: int = 1
 ) -> np.ndarray:
     """M2L, on every box: sum over the V list. Returns [n_boxes, k] in the dtype of the M2L stage."""
-    back_end = operators.m2l
-    out = np.zeros((work.n_rows, operators.rank), back_end.left.dtype)
-    translate_siblings(
-        work.code_ptr,
-        work.target,
-        work.source,
-        work.target_child,
-        work.source_child,
-        pull(work.halo, multipoles, back_end.left.dtype),
-        back_end.rank,
-        back_end.start,
-        back_end.right,
-        back_end.left,
-        out,
-        threads=threads,
-    )
-    return out
+    form: M2L = operators.m2l
+    prepared = form.prepare(pull(work.halo, multipoles, form.dtype))
+    return form.finish(form.translate(work, prepared, threads))
 
 
 def p2l(

@@ -36,7 +36,8 @@ ARRAYS: dict[type, dict[str, str]] = {
     Halo: dict(ptr="int64 s+1", rows="int32 n"),
     Translation: dict(code_ptr="int64 b 9", target="int32 e", source="int32 e"),
     Siblings: dict(
-        code_ptr="int64 b 28", target="int32 e", source="int32 e", target_child="int32 t 8", source_child="int32 s 8"
+        code_ptr="int64 b 8", target="int32 e", source="int32 e", mirror="int8 e", target_child="int32 t 8",
+        source_child="int32 s 8",
     ),
     PointsToSurfaces: dict(
         rows="int32 n", hi="float64 3 n", lo="float64 3 n", ptr="int64 n+1", begin="int64 e", end="int64 e",

@@ -158,6 +158,7 @@ class _Works:
         _blocks(work, len(work.target_child), M2L_BLOCK)
         within("target", work.target, 0, len(work.target_child))
         within("source", work.source, 0, len(work.source_child))
+        within("mirror", work.mirror, 0, 8)
         within("target_child", work.target_child, -1, work.n_rows)
         distinct("target_child", work.target_child[work.target_child >= 0], work.n_rows)
         within("source_child", work.source_child, -1, work.halo.rows.size)

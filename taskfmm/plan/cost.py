@@ -32,9 +32,6 @@ DOMINATED = 4.0
 """Where M2L is less than one part in so many of a level, as when sources are many and targets few, shards may have
 fewer boxes: P2M and L2P are to run on all threads."""
 
-CORES = 316
-"""Transfer vectors of M2L, each with a core."""
-
 
 def task(seconds: float) -> float:
     """What a shard should cost, of so many seconds altogether."""
@@ -102,13 +99,14 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
 def transfers(n_v: np.ndarray, operators: Expansions) -> np.ndarray:
     """Seconds of M2L of each box, float64 [n_boxes]."""
     rate = rates.current()
-    core = 2.0 * operators.rank * operators.m2l.mean_rank
-    return (rate.m2l_pair + core * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)) * n_v
+    return (
+        rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
+    ) * n_v
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: Expansions) -> int:
     """Of a shard of a level; far, m2l : seconds of its boxes, and of M2L among them."""
-    cores = CORES * 2.0 * operators.rank * operators.m2l.mean_rank * rates.current().copied
+    cores = operators.m2l.size * rates.current().copied
     shards = (far.sum() - DOMINATED * m2l.sum()) / (DOMINATED * cores)
     return min(FEWEST_BOXES, math.ceil(far.size / max(1.0, shards)))
 

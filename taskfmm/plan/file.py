@@ -29,7 +29,7 @@ from taskfmm.plan import hdf5
 from taskfmm.plan.outline import Maker, Outline, fits
 from taskfmm.version import __version__
 
-FORMAT = 3
+FORMAT = 4
 """Of the files; raised whenever the same bytes would mean something else."""
 
 FRONT = 4096

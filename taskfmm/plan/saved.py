@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -13,11 +13,9 @@ from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel
-from taskfmm.operators import symmetry
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import UNIT, Matrices
-from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import copies, file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
@@ -40,10 +38,13 @@ EXPANSIONS = dict(
 
 LARGEST = dict(
     check_to_multipole=1e16, multipole_to_density=1e16, check_to_local=1e16, local_to_density=1e16,
-    m2m=1e4, l2l=1e4, left=1e4, right=1e4,
+    m2m=1e4, l2l=1e4,
 )  # fmt: skip
 """Beyond what operators hold: inverses are cut where singular values are rounding, and what is applied once a level
 stays near one, or numbers would overflow in a deep tree."""
+
+LARGEST_OF_M2L = 1e4
+"""The same for each array of M2L."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +240,14 @@ def _operators(kernel: Kernel, found: Expansions, accuracy: Accuracy, half_width
         np.array_equal(found.upward_equivalent, half_width * surface.cube(accuracy.order, surface.INNER)),
         "another inner surface",
     )
-    dtype, rank, m2l = accuracy.m2l_dtype, found.rank, found.m2l
-    assert isinstance(m2l, LowRankM2L)
-    shapes(m2l, dict(rank="int64 343", start="int64 344", right=f"{dtype} n", left=f"{dtype} n"))
-    need(
-        ((m2l.rank > 0) == symmetry.is_far()).all() and (m2l.rank <= rank).all(), "ranks that M2L cannot have"
-    )
-    need((m2l.start == np.concatenate([[0], np.cumsum(m2l.rank)])).all(), "M2L factors begin elsewhere")
-    need(m2l.right.size == m2l.start[-1] * rank, "M2L factors of another size")
-    for name, largest in LARGEST.items():
-        array = getattr(found if hasattr(found, name) else m2l, name)
+    try:
+        found.m2l.check(found.rank, accuracy.m2l_dtype)
+    except ValueError as error:
+        raise Unfit(str(error)) from None
+    bounded = [(name, getattr(found, name), largest) for name, largest in LARGEST.items()]
+    factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
+    bounded += [(name, array, LARGEST_OF_M2L) for name, array in factors if array.dtype.kind == "f"]
+    for name, array, largest in bounded:
         fits = array.size == 0 or (
             array.min() >= -largest and array.max() <= largest
         )  # not if there is a NaN

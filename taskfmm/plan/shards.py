@@ -34,6 +34,19 @@ NEAR_BLOCK = (16, 256)
 block is large; it is also what one thread takes, so a shard has two or more."""
 
 
+def _mirrored() -> np.ndarray:
+    """By direction to a colleague, how M2L sorts and reflects a pair of parents (see `Siblings`), int8 [2, 27].
+
+    A colleague lies at source minus target, M2L wants target minus source. The first row counts from 0.
+    """
+    colleague = np.indices((3, 3, 3)).reshape(3, 27) - 1
+    bits = np.array([4, 2, 1])
+    return np.stack([bits @ (colleague != 0) - 1, bits @ (colleague > 0)]).astype(np.int8)
+
+
+MIRRORED = _mirrored()
+
+
 @dataclass(frozen=True, slots=True)
 class Interactions:
     """The lists that the passes run, after cheap W and X entries have become near-field entries."""
@@ -174,13 +187,13 @@ class ShardBuilder:
         target_child[target_child >= 0] = np.where(self.has_targets[first:last], np.arange(last - first), -1)[
             target_child[target_child >= 0]
         ]
-        # a colleague lies at source minus target; the code is of target minus source
-        code = (26 - direction).astype(np.int16)
-        code_ptr, target, source = sort_by_code(
-            target.astype(np.int32), where, code, 27, parents.size, M2L_BLOCK
-        )
+        code, mirror = MIRRORED[:, direction]
+        pair = np.arange(target.size, dtype=np.int32)
+        code_ptr, target, pair = sort_by_code(target.astype(np.int32), pair, code, 7, parents.size, M2L_BLOCK)
         halo = halo_of(level, children, self.bounds[level])
-        return Siblings(halo, last - first, code_ptr, target, source, target_child, source_child)
+        return Siblings(
+            halo, last - first, code_ptr, target, where[pair], mirror[pair], target_child, source_child
+        )
 
     def _by_octant(self, boxes: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
         """For each parent the places of its children among ``boxes``, int32 [n_rows, 8], -1 for none."""

@@ -96,9 +96,8 @@ def _guess(operators: Expansions, share: float) -> int:
 
     share : targets for each source, or the reverse, whichever are fewer
     """
-    m2l = 2.0 * operators.rank * operators.m2l.mean_rank
     rate = rates.current()
-    box = rate.m2l_pair + m2l * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
+    box = rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
     mean = np.sqrt(189.0 * box / (27.0 * rate.near_pair))
     return int(np.clip(2 ** np.round(np.log2(2.0 * mean / np.sqrt(share))), SMALLEST, LARGEST))
 

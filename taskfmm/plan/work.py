@@ -50,8 +50,10 @@ class Siblings:
     """M2L: pairs of neighbouring parents, all of whose children that are not adjacent interact.
 
     halo : the source rows; n_rows : rows of the result, the boxes of the shard
-    code_ptr : int64 [n_blocks, 28], pairs of a block of target parents by direction
+    code_ptr : int64 [n_blocks, 8], pairs of a block of target parents by direction: in which axes the target parent
+        lies beside the source parent, 4 for x, 2 for y and 1 for z, from 1 to 7
     target, source : int32 [n_pairs], rows of target_child and source_child
+    mirror : int8 [n_pairs], the axes along which the target parent lies on the lower side, by the same numbers
     target_child, source_child : int32 [n_parents, 8], row of the result (of the halo) by octant, -1 for none
     """
 
@@ -60,6 +62,7 @@ class Siblings:
     code_ptr: np.ndarray
     target: np.ndarray
     source: np.ndarray
+    mirror: np.ndarray
     target_child: np.ndarray
     source_child: np.ndarray
 

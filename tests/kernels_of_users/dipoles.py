@@ -6,9 +6,13 @@ from taskfmm.jit import jit
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Source
 
 KERNEL = Kernel(
-    "dipoles", __name__, 1.0, -1, sources=(Source("charge"), Source("dipole", 3, odd=True, derivative=1)),
+    "dipoles",
+    __name__,
+    factor=1.0,
+    degree=-1,
+    sources=(Source("charge"), Source("dipole", 3, odd=True, derivative=1, vector=True)),
     outputs=(POTENTIAL, GRADIENT),
-)  # fmt: skip
+)
 
 
 @jit

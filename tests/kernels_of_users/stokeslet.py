@@ -10,7 +10,7 @@ KERNEL = Kernel(
     __name__,
     1 / (8 * np.pi),
     -1,
-    sources=(Source("force", 3, argument="forces", vector=True),),
+    sources=(Source("force", 3, vector=True),),
     outputs=(Output("velocity", (3,)),),
 )
 

@@ -1,0 +1,162 @@
+"""The M2L loop of low-rank cores: families of siblings, reflected so that few cores serve all directions.
+
+A box meets in its V list children of its parent's colleagues, so M2L is a sum over pairs of neighbouring parents.
+Reflections take the 26 directions between them to the seven without negative components, and in the basis with
+parities a reflection is a sign for each coefficient. So pairs of many directions meet the same cores: those of
+transfer vectors with components from -1, between children of parents that are level along an axis, to 3.
+
+A batch of reflected pairs gathers the expansions of its sources once for the eight target octants, and scatters what
+arrives in an octant once for all sources; in between run small matrix products that stay in the cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from taskfmm.blas import add_product
+from taskfmm.jit import jit, loop
+
+BATCH = 128
+"""Reflected pairs of parents taken at a time: enough for BLAS, few enough for the cache."""
+
+
+@jit
+def _code(direction, target, source):
+    """Code of the transfer vector (see `taskfmm.operators.symmetry`) between children of neighbouring parents.
+
+    direction : target parent minus source parent, 4 x + 2 y + z; target, source : octants, as reflected
+    """
+    x = 2 * (direction >> 2 & 1) + (target >> 2 & 1) - (source >> 2 & 1) + 1
+    y = 2 * (direction >> 1 & 1) + (target >> 1 & 1) - (source >> 1 & 1) + 1
+    z = 2 * (direction & 1) + (target & 1) - (source & 1) + 1
+    return 25 * x + 5 * y + z
+
+
+@jit
+def _children(child, parents, mirrors, octant, rows):
+    """The rows of the children in one octant of reflected parents, -1 for none; returns how many exist."""
+    n = 0
+    for i in range(parents.size):
+        rows[i] = child[parents[i], octant ^ mirrors[i]]
+        n += rows[i] >= 0
+    return n
+
+
+@jit
+def _gather(found, mirrors, expansions, signs, rows):
+    """The expansions of children, reflected."""
+    for i in range(found.size):
+        row, mirror = found[i], mirrors[i]
+        if row >= 0:
+            for c in range(rows.shape[1]):
+                rows[i, c] = expansions[row, c] * signs[mirror, c]
+
+
+@jit
+def _scatter(found, mirrors, rows, signs, out):
+    """Add rows, reflected back, to children."""
+    for i in range(found.size):
+        row, mirror = found[i], mirrors[i]
+        if row >= 0:
+            for c in range(rows.shape[1]):
+                out[row, c] += rows[i, c] * signs[mirror, c]
+
+
+@jit
+def _meeting(targets, sources, place):
+    """The pairs that have both a target and a source."""
+    n = 0
+    for i in range(targets.size):
+        if targets[i] >= 0 and sources[i] >= 0:
+            place[n] = i
+            n += 1
+    return n
+
+
+@jit
+def _some(place, rows, right, left, core, packed, sums):
+    """sums[place] += rows[place] @ right @ left."""
+    n = place.size
+    k = rows.shape[1]
+    for i in range(n):
+        for c in range(k):
+            packed[i, c] = rows[place[i], c]
+    np.dot(packed[:n], right, core)
+    np.dot(core, left, packed[:n])
+    for i in range(n):
+        for c in range(k):
+            sums[place[i], c] += packed[i, c]
+
+
+@jit
+def _batch(targets, sources, mirrors, target_child, source_child, expansions, direction, factors, work, out):
+    """All interactions of a batch of reflected pairs of one direction."""
+    rank, start, right, left, source_signs, target_signs = factors
+    gathered, source_rows, target_rows, core, packed, sums, place, one = work
+    n = targets.size
+    k = out.shape[1]
+    for o in range(8):
+        if _children(source_child, sources, mirrors, o, source_rows[o]):
+            _gather(source_rows[o, :n], mirrors, expansions, source_signs, gathered[o])
+    for t in range(8):
+        if _children(target_child, targets, mirrors, t, target_rows) == 0:
+            continue
+        sums[:n] = 0.0
+        for o in range(8):
+            code = _code(direction, t, o)
+            r = rank[code]
+            m = _meeting(target_rows[:n], source_rows[o], place) if r else 0
+            if m == 0:
+                continue
+            down = right[start[code] * k : (start[code] + r) * k].reshape((k, r))
+            up = left[start[code] * k : (start[code] + r) * k].reshape((r, k))
+            if m == n:
+                product = core[: n * r].reshape((n, r))
+                np.dot(gathered[o, :n], down, product)
+                add_product(product, up, sums[:n], one)
+            else:
+                _some(place[:m], gathered[o], down, up, core[: m * r].reshape((m, r)), packed, sums)
+        _scatter(target_rows[:n], mirrors, sums, target_signs, out)
+
+
+@loop
+def translate_siblings(
+    code_ptr, target, source, mirror, target_child, source_child, expansions,
+    rank, start, right, left, source_signs, target_signs, out,
+):  # fmt: skip
+    """out[target children] += expansions[source children] @ right @ left, for every pair of parents.
+
+    Parameters
+    ----------
+    code_ptr : int64 [n_blocks, 8], pairs of a block of target parents by direction, 1 to 7, as reflected
+    target, source : int32 [n_pairs], rows of target_child and source_child
+    mirror : int8 [n_pairs], the reflection that leaves the direction without negative components
+    target_child, source_child : int32 [n_parents, 8], row of out (of expansions) by octant, -1 where there is none
+    expansions : [n_halo, k]
+    rank, start : int64 [125], of a code, and where its blocks begin, in rows of k
+    right, left : flat, for each code a (k, rank) and a (rank, k) block
+    source_signs, target_signs : [8, k], what a reflection does to expansions and to rows of out
+    out : [n_rows, k]
+    """
+    k = out.shape[1]
+    factors = (rank, start, right, left, source_signs, target_signs)
+    for block in prange(code_ptr.shape[0]):
+        gathered = np.empty((8, BATCH, k), right.dtype)
+        source_rows = np.empty((8, BATCH), np.int32)
+        target_rows = np.empty(BATCH, np.int32)
+        core = np.empty(BATCH * rank.max(), right.dtype)
+        packed = np.empty((BATCH, k), right.dtype)
+        sums = np.empty((BATCH, k), right.dtype)
+        place = np.empty(BATCH, np.int64)
+        one = np.ones(1, right.dtype)
+        work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
+        for d in range(1, 8):
+            begin, end = code_ptr[block, d - 1], code_ptr[block, d]
+            batches = -(-(end - begin) // BATCH)  # of equal size, since a small one takes all cores as well
+            for i in range(batches):
+                first, last = begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches
+                targets, sources, mirrors = target[first:last], source[first:last], mirror[first:last]
+                _batch(
+                    targets, sources, mirrors, target_child, source_child, expansions, d, factors, work, out
+                )
