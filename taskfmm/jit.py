@@ -106,7 +106,7 @@ class Loop:
 def _named(body: Callable[..., Any], form: str) -> Callable[..., Any]:
     twin = python_types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
     twin.__module__ = body.__module__
-    twin.__qualname__ = f"{body.__module__.rsplit('.', 1)[-1]}.{body.__qualname__}.{form}"
+    twin.__qualname__ = f"{body.__module__}.{body.__qualname__}.{form}"
     return twin
 
 

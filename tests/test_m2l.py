@@ -32,7 +32,8 @@ def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: 
     """Cores of boxes of this width, and the columns and points that they are made of."""
     inner, outer = (0.5 * width * surface.cube(order, r) for r in (surface.INNER, surface.OUTER))
     _, _, v, parity = basis.factor(kernel, outer, inner, cut)
-    return m2l.compress(kernel, inner, width, tol, dtype, (v, parity), (v, parity)), v, inner
+    chosen = accuracy.Accuracy(order, cut, tol, dtype)
+    return m2l.compress(kernel, chosen, inner, width, (v, parity), (v, parity)), v, inner
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_the_worst_place_through_the_passes_is_that_of_the_yardstick():
     built, row, found = operators(4, 3e-4), shipped(4, 3e-4), []
     for line in yardstick.CORNERS:
         targets = yardstick._grid(line)
-        for place in yardstick._Chain(LAPLACE, built, built, targets).sources.T:
+        for place in yardstick._Chain(LAPLACE, built, built, [targets]).sources.T:
             found.append(through_the_passes(built, place, targets)["potential"])
     assert row.errors.filled < max(found) <= (1 + TABLE_DIGITS) * row.errors.potential
 

@@ -56,7 +56,7 @@ def instantiate(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
     )
     text = pairs.text(sources, odd_rows)
-    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, text)}"
+    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, module.__name__ + text)}"
     with _lock:
         if name in sys.modules:
             return sys.modules[name]

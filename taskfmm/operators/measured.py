@@ -69,7 +69,7 @@ def _measured(operators: Operators, level: int) -> Yardstick:
         with suppress(OSError, TypeError):
             return Yardstick(**numbers.read(path))
     below = None if kernel.degree is not None else operators.at(level + 1)
-    found = yardstick.measure(kernel, operators.at(level), below)
+    found = yardstick.measure(kernel, operators.at(level), below, yardstick.FEW_PLACES)
     if path is not None:
         with suppress(OSError):
             numbers.write(path, asdict(found))

@@ -9,7 +9,7 @@ points is needed, so it serves every kernel, output and level alike.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -29,6 +29,9 @@ Where each level has operators of its own there is one such level: more of them 
 PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
 
+FEW_PLACES = (0.0, 0.6, 1.0)
+"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face."""
+
 CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
 """Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order
 have a point at the middle, where others have none, and their errors are largest elsewhere."""
@@ -44,24 +47,30 @@ OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
 
 
-def measure(kernel: Kernel, operators: Expansions, below: Expansions | None = None) -> Yardstick:
+def measure(
+    kernel: Kernel,
+    operators: Expansions,
+    below: Expansions | None = None,
+    at: tuple[float, ...] = PLACES,
+) -> Yardstick:
     """The yardstick of the operators of a kernel for boxes of one size.
 
     below : of their children, where they differ
+    at : coordinates of sources
     """
-    sets = operators, below or operators
-    corners = [_Chain(kernel, *sets, _grid(line)) for line in CORNERS]
-    faces = _Chain(kernel, *sets, _faces(FILLING))
-    filling = _Chain(kernel, *sets, _grid(FILLING))
-    around = [way for chain in corners for way in chain.ways()]
-    on_faces = max(way["gradient"] for way in faces.ways())
-    one_way = filling.worst_direction()
+    places = [*(_grid(line) for line in CORNERS), _faces(FILLING), _grid(FILLING)]
+    faces, filling = 2, 3
+    chain = _Chain(kernel, operators, below or operators, places, at)
+    through_parents, one_way = chain.through_parents()
+    ways = [chain.between_leaves(), through_parents, chain.m2p(), chain.p2l()]
+    on_faces = max(way["gradient"][faces] for way in ways)
+    corners = max(way["potential"][:faces].max() for way in ways)
     return Yardstick(
-        potential=max(one_way["potential"], *(way["potential"] for way in around)),
-        gradient=max(one_way["gradient"], on_faces),
-        filled=max(way["potential"] for way in filling.ways()),
-        faces=on_faces,
-        smooth=filling.smooth(),
+        potential=float(max(one_way["potential"][filling], corners)),
+        gradient=float(max(one_way["gradient"][filling], on_faces)),
+        filled=float(max(way["potential"][filling] for way in ways)),
+        faces=float(on_faces),
+        smooth=float(chain.smooth()[filling]),
     )
 
 
@@ -83,41 +92,47 @@ def _leaves_next_to_small_boxes() -> np.ndarray:
     return centers[np.abs(centers).max(axis=1) == 5]
 
 
+Errors = dict[str, np.ndarray]
+"""By output, the largest relative error of any source, for each set of targets."""
+
+
 class _Chain:
-    """Errors of each way through the operators, from unit sources to `targets`, both in a box around the origin.
+    """Errors of each way through the operators, from unit sources to targets, both in a box around the origin.
 
     operators : of a box; places are in units of its half-width
     below : of its children
-    targets : float64 [3, n]
+    places : sets of targets, float64 [3, n] each; errors are found for each set
     """
 
-    def __init__(self, kernel: Kernel, operators: Expansions, below: Expansions, targets: np.ndarray) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        operators: Expansions,
+        below: Expansions,
+        places: list[np.ndarray],
+        at: tuple[float, ...] = PLACES,
+    ) -> None:
         self.kernel = kernel
         self.operators = operators
         self.below = below
-        self.sources = np.array([p for p in _grid(PLACES).T if p[0] >= p[1] >= p[2]]).T
-        self.targets = targets
+        self.sources = np.array([p for p in _grid(at).T if p[0] >= p[1] >= p[2]]).T
+        self.targets = np.concatenate(places, axis=1)
+        self.ptr = np.cumsum([0, *(points.shape[1] for points in places)])
         self._of_locals: dict[float, np.ndarray] = {}
-        self._least: dict[str, np.ndarray] | None = None
+        self._least = self._around() if kernel.degree is None else None
 
-    def ways(self) -> list[dict[str, float]]:
-        return [self.m2l(descend=False), self.m2l(descend=True), self.m2p(), self.p2l()]
+    def between_leaves(self) -> Errors:
+        """By the V list."""
+        return self._sum(self._by_direction(descend=False)).worst()
 
-    def m2l(self, descend: bool) -> dict[str, float]:
-        """By the V list: between leaves, or through the parents of source and target."""
-        errors = self._errors()
-        for found, exact in self._by_direction(descend):
-            errors.add(found, exact)
-        return errors.worst()
-
-    def worst_direction(self) -> dict[str, float]:
-        """By the V list to targets in a single box, the worst for each output."""
-        worst = dict.fromkeys(OUTPUTS, 0.0)
+    def through_parents(self) -> tuple[Errors, Errors]:
+        """By the V list of the parents of source and target; to all targets, and to those in the worst direction."""
+        whole, worst = self._sums(), {output: np.zeros(self.ptr.size - 1) for output in OUTPUTS}
         for found, exact in self._by_direction(descend=True):
-            errors = self._errors()
-            errors.add(found, exact)
-            worst = {output: max(worst[output], error) for output, error in errors.worst().items()}
-        return worst
+            whole.add(found, exact)
+            one = self._sum([(found, exact)]).worst()
+            worst = {output: np.maximum(worst[output], one[output]) for output in OUTPUTS}
+        return whole.worst(), worst
 
     def _by_direction(self, descend: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What arrives in each box of a V list, and what should: values [n_components, n_targets, n_sources]."""
@@ -138,29 +153,27 @@ class _Chain:
             targets = 2.0 * offset[:, None] + toward + half * self.targets
             yield self._at_targets(local, leaf, half), self._exact(targets, sources)
 
-    def m2p(self) -> dict[str, float]:
+    def m2p(self) -> Errors:
         """By the W list: multipoles at the targets of leaves twice as wide."""
-        errors = self._errors()
-        at = self.operators
+        at, sums = self.operators, self._sums()
         density = self._multipole(at) @ at.multipole_to_density
         for center in _leaves_next_to_small_boxes():
             targets = center[:, None] + 2.0 * self.targets
-            places = at.half_width * targets
-            found = value_matrix(self.kernel.of_densities, places, at.upward_equivalent) @ density.T
-            errors.add(found, self._exact(targets, self.sources))
-        return errors.worst()
+            by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
+            sums.add(by_density @ density.T, self._exact(targets, self.sources))
+        return sums.worst()
 
-    def p2l(self) -> dict[str, float]:
+    def p2l(self) -> Errors:
         """By the X list: sources in leaves twice as wide, straight to locals."""
-        errors = self._errors()
+        sums = self._sums()
         for center in _leaves_next_to_small_boxes():
             sources = center[:, None] + 2.0 * self.sources
             found = self._at_targets(self._local(sources), self.operators, 1.0)
-            errors.add(found, self._exact(self.targets, sources))
-        return errors.worst()
+            sums.add(found, self._exact(self.targets, sources))
+        return sums.worst()
 
-    def smooth(self) -> float:
-        """See `Yardstick`."""
+    def smooth(self) -> np.ndarray:
+        """See `Yardstick`; for each set of targets."""
         sources = self.sources - 2.0 * np.array([[3], [2], [1]])
         local, half, shift = self._local(sources), 1.0, np.zeros(3)
         deep = DEEP if self.below is self.operators else 1
@@ -169,21 +182,27 @@ class _Chain:
             half *= 0.5
             shift += 2.0 * half * surface.octant_centers()[octant]
         exact = self._exact(shift[:, None] + half * self.targets, sources)
-        wrong = (self._at_targets(local, self.below, half) - exact)[self.kernel.n_potential :]
-        size = np.linalg.norm(exact[: self.kernel.n_potential], axis=(0, 1)) / (
-            half * self.operators.half_width
-        )
-        return float((np.linalg.norm(wrong, axis=(0, 1)) / size).max())
+        sums = self._sum([(self._at_targets(local, self.below, half), exact)])
+        field = np.sqrt(sums.size["potential"]) / (half * self.operators.half_width)
+        return _ratio(np.sqrt(sums.wrong["gradient"]), field).max(axis=1)
 
-    def _errors(self) -> _Errors:
-        if self._least is None and self.kernel.degree is None:
-            around = _grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]
-            near = _Errors(self.kernel)
-            beside = np.abs(around.reshape(3, -1)).max(axis=0) > 1.0
-            values = self._exact(around.reshape(3, -1)[:, beside], self.sources)
-            near.add(np.zeros_like(values), values)
-            self._least = {name: DECAYED**2 * size / beside.sum() for name, size in near.size.items()}
-        return _Errors(self.kernel, self._least)
+    def _sums(self) -> _Sums:
+        return _Sums(self.kernel, self.ptr, self._least)
+
+    def _sum(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> _Sums:
+        sums = self._sums()
+        for found, exact in pairs:
+            sums.add(found, exact)
+        return sums
+
+    def _around(self) -> dict[str, np.ndarray]:
+        """See `DECAYED`: of each output and source, the least square that counts at a target."""
+        around = (_grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]).reshape(3, -1)
+        beside = around[:, np.abs(around).max(axis=0) > 1.0]
+        values = self._exact(beside, self.sources)
+        sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
+        sums.add(values, values)
+        return {output: DECAYED**2 * size[0] / beside.shape[1] for output, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
@@ -217,32 +236,44 @@ class _Chain:
         return found
 
 
-class _Errors:
-    """Sums of squares over targets, for each output and source.
+class _Sums:
+    """Sums of squares over each set of targets, [n_sets, n_sources], for each output.
 
+    ptr : int64 [n_sets + 1], where sets begin among the targets
     least : of each output and source, a square that what is exact at a target counts as in the mean, at least
     """
 
-    def __init__(self, kernel: Kernel, least: dict[str, np.ndarray] | None = None) -> None:
+    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[str, np.ndarray] | None) -> None:
         first = kernel.n_potential
         self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
+        self.ptr = ptr
         self.least = least
-        self.wrong = {output: np.zeros(1) for output in OUTPUTS}
-        self.size = {output: np.zeros(1) for output in OUTPUTS}
-        self.n_targets = 0
+        self.wrong = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
+        self.size = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
+        self.n_targets = np.zeros((ptr.size - 1, 1))
 
     def add(self, found: np.ndarray, exact: np.ndarray) -> None:
-        self.n_targets += exact.shape[1]
+        """Values [n_components, n_targets, n_sources]."""
+        self.n_targets += np.diff(self.ptr)[:, None]
+        wrong = found - exact
         for output, rows in self.rows.items():
-            self.wrong[output] = self.wrong[output] + ((found[rows] - exact[rows]) ** 2).sum(axis=(0, 1))
-            self.size[output] = self.size[output] + (exact[rows] ** 2).sum(axis=(0, 1))
+            self.wrong[output] = self.wrong[output] + self._squares(wrong[rows])
+            self.size[output] = self.size[output] + self._squares(exact[rows])
 
-    def worst(self) -> dict[str, float]:
+    def _squares(self, values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(np.einsum("cts,cts->ts", values, values), self.ptr[:-1], axis=0)
+
+    def worst(self) -> Errors:
         """The largest relative error of any source; 0 of an output that the kernel does not have."""
-        return {name: float(np.sqrt(self._relative(name).max())) for name in OUTPUTS}
+        found = {}
+        for output in OUTPUTS:
+            size = self.size[output]
+            if self.least is not None:
+                size = np.maximum(size, self.n_targets * self.least[output])
+            found[output] = np.sqrt(_ratio(self.wrong[output], size)).max(axis=1)
+        return found
 
-    def _relative(self, name: str) -> np.ndarray:
-        wrong, size = self.wrong[name], self.size[name]
-        if self.least is not None:
-            size = np.maximum(size, self.n_targets * self.least[name])
-        return np.divide(wrong, size, where=wrong > 0.0, out=np.zeros_like(wrong))
+
+def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """0 where nothing is wrong, of whatever size."""
+    return np.divide(wrong, size, where=wrong > 0.0, out=np.zeros_like(wrong))
