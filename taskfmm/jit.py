@@ -46,13 +46,23 @@ def jit(body: Callable[..., Any]) -> Any:
     return _compiled(_named(body, "alone"))
 
 
+def formula(body: Callable[..., Any]) -> Any:
+    """Decorator for a kernel's formula, and for what formulas and loops over pairs call.
+
+    It has no disk cache of its own, but is kept as a part of the loops that call it. LLVM sees code that was read
+    from a disk in another order, and with fast math another order is other rounding: results of processes that read
+    it and of those that compiled it would differ in the last bit.
+    """
+    return _compiled(_named(body, "formula"), cache=False)
+
+
 def jit_in_order(body: Callable[..., Any]) -> Any:
-    """As `jit`, for arithmetic that is wrong in another order.
+    """As `formula`, for arithmetic that is wrong in another order.
 
     Fast math may turn ``(x - hi) - lo`` into ``x - (hi + lo)``, which loses ``lo``. The instructions of this
     function keep their order, also where it is inlined into one with fast math.
     """
-    return _compiled(_named(body, "alone"), fastmath=False)
+    return _compiled(_named(body, "formula"), fastmath=False, cache=False)
 
 
 def _compiled(body: Callable[..., Any], **changed: Any) -> Any:

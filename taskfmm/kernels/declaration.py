@@ -91,7 +91,7 @@ class _Probe:
         )
         _need(
             hasattr(formula, "py_func"),
-            f"{self.kind.name} is not compiled: decorate it with taskfmm.jit.jit or numba.njit",
+            f"{self.kind.name} is not compiled: decorate it with taskfmm.jit.formula",
         )
         return cast(Callable[..., tuple], formula)
 

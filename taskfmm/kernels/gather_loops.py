@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import jit, loop, wide_vectors
+from taskfmm.jit import formula, loop, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -38,7 +38,7 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, para
         _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
 
 
-@jit
+@formula
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
     wide_vectors()
     size = 0
@@ -52,7 +52,7 @@ def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters
             gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
 
 
-@jit
+@formula
 def _pack(begin, end, points, charges, first, last, skip, size):
     """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``."""
     packed = np.empty((3, size))
@@ -89,7 +89,7 @@ def points_to_points_both(
             _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row)
 
 
-@jit
+@formula
 def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     wide_vectors()
     rows = pair[pair_ptr[row] : pair_ptr[row + 1]]

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from taskfmm.jit import jit, wide_vectors
+from taskfmm.jit import formula, wide_vectors
 from taskfmm.kernels import pairs
 from taskfmm.kernels.kernel import Kernel, Source
 
@@ -63,11 +63,16 @@ def instantiate(
         spec = importlib.util.spec_from_loader(name, _Loader(path, text))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
-        found.__dict__.update({kind.name: getattr(module, kind.name) for kind in sources})
-        found.__dict__.update(jit=jit, wide_vectors=wide_vectors)
+        found.__dict__.update({kind.name: _formula(getattr(module, kind.name)) for kind in sources})
+        found.__dict__.update(formula=formula, wide_vectors=wide_vectors)
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found
+
+
+def _formula(compiled: Any) -> Any:
+    """A user's may have been compiled in another way, and be cached."""
+    return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.jit import jit
+from taskfmm.jit import formula
 from taskfmm.kernels.kernel import Kernel
 
 KERNEL = Kernel("laplace", __name__, factor=1.0 / (4.0 * np.pi), degree=-1)
@@ -17,7 +17,7 @@ NORMAL = np.float32(2.0**-126)
 it at 1e-37 of the width of the cube: clouds with a closer pair are refused (`taskfmm.geometry.resolution`)."""
 
 
-@jit
+@formula
 def inverse_distance(r2):
     """1 / sqrt(r2) to float64 accuracy, and 0 where r2 is 0.
 
@@ -30,7 +30,7 @@ def inverse_distance(r2):
     return y * (1.0 + e * (0.5 + 0.375 * e))
 
 
-@jit
+@formula
 def charge(dx, dy, dz, q, parameters):
     """The potential q / r and its gradient, -q (dx, dy, dz) / r^3, at (dx, dy, dz) from a charge q."""
     inverse = inverse_distance(dx * dx + dy * dy + dz * dz)

@@ -6,13 +6,13 @@ it counts a pair at zero distance too.
 
 from __future__ import annotations
 
-from taskfmm.jit import jit
+from taskfmm.jit import formula
 from taskfmm.kernels.kernel import Kernel
 
 KERNEL = Kernel("one", __name__, factor=1.0, degree=0, fixed_order=1, counts_itself=True)
 
 
-@jit
+@formula
 def charge(dx, dy, dz, q, parameters):
     """The potential is the charge, wherever it is, and the gradient of a constant is zero."""
     return q, 0.0, 0.0, 0.0

@@ -28,7 +28,7 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
     """
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     lines = [
-        "@jit",
+        "@formula",
         "def gather(x, y, z, sx, sy, sz, q, out, i, parameters):",
         "    wide_vectors()",
         *(f"    total{r} = 0.0" for r in rows),
@@ -38,7 +38,7 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         *(f"        total{r} += {_sum('f', sources, r)}" for r in rows),
         *(f"    out[{r}, i] += total{r}" for r in rows),
         "",
-        "@jit",
+        "@formula",
         "def gather_both(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = own[{n}, i]" for n in numbers),
@@ -52,7 +52,7 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         *(f"        back[{r}, j] += {_sum('b', sources, r, odd)}" for r, odd in enumerate(odd_rows)),
         *(f"    out[{r}, i] += total{r}" for r in rows),
         "",
-        "@jit",
+        "@formula",
         "def spread(x, y, z, q, j, tx, ty, tz, out, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = q[{n}, j]" for n in numbers),

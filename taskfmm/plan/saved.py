@@ -43,6 +43,10 @@ LARGEST = dict(
 """Beyond what operators hold: inverses are cut where singular values are rounding, and what is applied once a level
 stays near one, or numbers would overflow in a deep tree."""
 
+INVERSES = ("check_to_multipole", "multipole_to_density", "check_to_local", "local_to_density")
+DECAYED = 1e300
+"""Where a kernel dies away within a box, its inverses are as large as it is small."""
+
 LARGEST_OF_M2L = 1e4
 """The same for each array of M2L."""
 
@@ -244,7 +248,8 @@ def _operators(kernel: Kernel, found: Expansions, accuracy: Accuracy, half_width
         found.m2l.check(found.rank, accuracy.m2l_dtype)
     except ValueError as error:
         raise Unfit(str(error)) from None
-    bounded = [(name, getattr(found, name), largest) for name, largest in LARGEST.items()]
+    of_inverses = LARGEST if kernel.degree is not None else LARGEST | dict.fromkeys(INVERSES, DECAYED)
+    bounded = [(name, getattr(found, name), largest) for name, largest in of_inverses.items()]
     factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
     bounded += [(name, array, LARGEST_OF_M2L) for name, array in factors if array.dtype.kind == "f"]
     for name, array, largest in bounded:

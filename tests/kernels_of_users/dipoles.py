@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from taskfmm.jit import jit
+from taskfmm.jit import formula
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Source
 
 KERNEL = Kernel(
@@ -15,7 +15,7 @@ KERNEL = Kernel(
 )
 
 
-@jit
+@formula
 def charge(dx, dy, dz, q, parameters):
     r = np.sqrt(dx * dx + dy * dy + dz * dz)
     value = q / r if r > 0.0 else 0.0
@@ -23,7 +23,7 @@ def charge(dx, dy, dz, q, parameters):
     return value, -slope * dx, -slope * dy, -slope * dz
 
 
-@jit
+@formula
 def dipole(dx, dy, dz, px, py, pz, parameters):
     r2 = dx * dx + dy * dy + dz * dz
     cube = 1.0 / (r2 * np.sqrt(r2)) if r2 > 0.0 else 0.0

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from taskfmm.jit import jit
+from taskfmm.jit import formula
 from taskfmm.kernels.kernel import Kernel
 
 KERNEL = Kernel("screened", __name__, 1.0, None, parameters=(1.5,))
 
 
-@jit
+@formula
 def charge(dx, dy, dz, q, parameters):
     r = np.sqrt(dx * dx + dy * dy + dz * dz)
     value = q * np.exp(-parameters[0] * r) / r if r > 0.0 else 0.0

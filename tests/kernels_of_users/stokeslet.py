@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from taskfmm.jit import jit
+from taskfmm.jit import formula
 from taskfmm.kernels.kernel import Kernel, Output, Source
 
 KERNEL = Kernel(
@@ -15,7 +15,7 @@ KERNEL = Kernel(
 )
 
 
-@jit
+@formula
 def force(dx, dy, dz, fx, fy, fz, parameters):
     r2 = dx * dx + dy * dy + dz * dz
     inverse = 1.0 / np.sqrt(r2) if r2 > 0.0 else 0.0
