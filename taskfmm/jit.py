@@ -41,6 +41,21 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
     return types.none(), codegen
 
 
+@_hint
+def not_inlined(typingctx):  # type: ignore[no-untyped-def]
+    """Keep the function that calls this as it is, whoever calls it.
+
+    Inlined into the serial and into the parallel form of a loop, the same arithmetic may be put into another order
+    by fast math, and round otherwise: results would hang on the number of threads.
+    """
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
 def jit(body: Callable[..., Any]) -> Any:
     """Decorator for a function that other compiled functions call, or that one thread runs."""
     return _compiled(_named(body, "alone"))

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import formula, loop, wide_vectors
+from taskfmm.jit import formula, loop, not_inlined, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -40,6 +40,7 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, para
 
 @formula
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
+    not_inlined()
     wide_vectors()
     size = 0
     for entry in range(ptr[row], ptr[row + 1]):
@@ -91,6 +92,7 @@ def points_to_points_both(
 
 @formula
 def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
+    not_inlined()
     wide_vectors()
     rows = pair[pair_ptr[row] : pair_ptr[row + 1]]
     if rows.size == 0:
@@ -140,31 +142,44 @@ def surfaces_to_points(
     box_hi, box_lo : float64 [3, n_boxes]; density : float64 [n_boxes, n_charge, n_s]
     out : float64 [n_components, n_t], zero on entry
     """
-    n = surface.shape[1]
     for row in prange(ptr.size - 1):
-        wide_vectors()
-        packed = np.empty((3, n))
-        here = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
+        _from_surfaces(
+            surface,
+            target_ptr,
+            targets,
+            hi,
+            lo,
+            unit,
+            ptr,
+            idx,
+            box_hi,
+            box_lo,
+            density,
+            parameters,
+            out,
+            row,
+        )
+
+
+@formula
+def _from_surfaces(
+    surface, target_ptr, targets, hi, lo, unit, ptr, idx, box_hi, box_lo, density, parameters, out, row
+):
+    not_inlined()
+    wide_vectors()
+    n = surface.shape[1]
+    packed = np.empty((3, n))
+    here = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
+    for axis in range(3):
+        for i in range(here.shape[1]):
+            x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
+            here[axis, i] = x * unit
+    for entry in range(ptr[row], ptr[row + 1]):
+        box = idx[entry]
         for axis in range(3):
-            for i in range(here.shape[1]):
-                x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
-                here[axis, i] = x * unit
-        for entry in range(ptr[row], ptr[row + 1]):
-            box = idx[entry]
-            for axis in range(3):
-                shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
-                for s in range(n):
-                    packed[axis, s] = shift * unit + surface[axis, s]
-            for i in range(here.shape[1]):
-                gather(
-                    here[0, i],
-                    here[1, i],
-                    here[2, i],
-                    packed[0],
-                    packed[1],
-                    packed[2],
-                    density[box],
-                    out,
-                    target_ptr[row] + i,
-                    parameters,
-                )
+            shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
+            for s in range(n):
+                packed[axis, s] = shift * unit + surface[axis, s]
+        sx, sy, sz, q, first = packed[0], packed[1], packed[2], density[box], target_ptr[row]
+        for i in range(here.shape[1]):
+            gather(here[0, i], here[1, i], here[2, i], sx, sy, sz, q, out, first + i, parameters)

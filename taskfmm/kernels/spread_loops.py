@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import loop, wide_vectors
+from taskfmm.jit import formula, loop, not_inlined, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -30,15 +30,21 @@ def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, 
     points : float64 [3, n]; charges : float64 [n_numbers, n], in that unit
     out : float64 [n_rows, n_potential, n_s], zero on entry
     """
-    sx, sy, sz = surface[0], surface[1], surface[2]
     for row in prange(ptr.size - 1):
-        wide_vectors()
-        for entry in range(ptr[row], ptr[row + 1]):
-            for j in range(begin[entry], end[entry]):
-                x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit
-                y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit
-                z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit
-                spread(x, y, z, charges, j, sx, sy, sz, out[row], parameters)
+        _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out[row], row)
+
+
+@formula
+def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out, row):
+    not_inlined()
+    wide_vectors()
+    sx, sy, sz = surface[0], surface[1], surface[2]
+    for entry in range(ptr[row], ptr[row + 1]):
+        for j in range(begin[entry], end[entry]):
+            x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit
+            y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit
+            z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit
+            spread(x, y, z, charges, j, sx, sy, sz, out, parameters)
 
 
 @loop

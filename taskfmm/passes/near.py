@@ -14,7 +14,7 @@ def near(
     """Near field, on leaves: sum over the U list. Returns float64 [n_components, n_targets]."""
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
-    lists = (work.ptr, work.begin, work.end, work.points, charges[:, work.charge_rows])
+    lists = (work.ptr, work.begin, work.end, work.points, charges.take(work.charge_rows, axis=1))
     if work.both is None:
         loops.points_to_points(work.target_ptr, work.targets, *lists, kernel.constants, out, threads=threads)
     else:
@@ -22,7 +22,7 @@ def near(
             work.both.block_ptr,
             work.target_ptr,
             work.targets,
-            charges[:, work.both.own_rows],
+            charges.take(work.both.own_rows, axis=1),
             *lists,
             work.both.ptr,
             work.both.idx,

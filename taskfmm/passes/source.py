@@ -36,7 +36,7 @@ def check_potentials(
         work.begin,
         work.end,
         work.points,
-        kernel.in_width(charges[:, work.charge_rows], 1.0 / unit),
+        kernel.in_width(charges.take(work.charge_rows, axis=1), 1.0 / unit),
         kernel.constants,
         out,
         threads=threads,
