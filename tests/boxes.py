@@ -77,6 +77,8 @@ def family_entries(work: Siblings) -> np.ndarray:
     for row in work.code_ptr:
         for direction in range(27):
             chosen = slice(row[direction], row[direction + 1])
+            if chosen.start == chosen.stop:
+                continue
             d = np.array([direction // 9, direction // 3 % 3, direction % 3]) - 1
             for t in range(8):
                 for s in range(8):

@@ -19,6 +19,9 @@ CLOUDS = ("uniform", "sphere", "plummer", "two_clusters")
 KINDS = ("positive", "signed")
 OUTPUTS = ("potential", "gradient")
 EPS = (1e-3, 1e-6, 1e-9)
+EVERY_TWO = [(name, kind, EPS[(i + j) % 2]) for i, name in enumerate(CLOUDS) for j, kind in enumerate(KINDS)]
+"""Any two of a cloud, a kind of charges and an eps meet."""
+
 N = 20_000
 N_SAMPLES = 1000
 
@@ -46,9 +49,7 @@ def assert_contract(name, kind, eps, n=N, leaf_size=40):
     assert found["gradient"] <= eps
 
 
-@pytest.mark.parametrize("eps", EPS[:2])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("name, kind, eps", EVERY_TWO)
 def test_eps_is_kept(name, kind, eps):
     assert_contract(name, kind, eps)
 
@@ -277,7 +278,7 @@ def test_gradient_is_the_slope_of_the_potential():
     where, h = rng.uniform(1.1, 1.5, (100, 3)), 1e-3
     steps = np.concatenate([np.zeros((1, 3)), h * np.eye(3), -h * np.eye(3)])
     targets = (where[:, None, :] + steps).reshape(-1, 3)
-    out = dask.compute(taskfmm.Fmm(sources, targets, eps=1e-9, leaf_size=40).evaluate(q))[0]
+    out = dask.compute(taskfmm.Fmm(sources, targets, order=10, leaf_size=40).evaluate(q))[0]
     phi = out["potential"].reshape(100, 7)
     difference = (phi[:, 1:4] - phi[:, 4:7]) / (2 * h)
     found = out["gradient"].reshape(100, 7, 3)[:, 0]

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from cases import each
 from click.testing import CliRunner
 
 from taskfmm import doctor
@@ -35,7 +36,7 @@ def signed(**changed) -> str:
     return json.dumps({"rates": found, "sha256": rates._digest(found)})
 
 
-@pytest.mark.parametrize(
+@each(
     "damage",
     [
         "not json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm.kernels import KERNELS
@@ -157,8 +158,8 @@ def test_threads_do_not_change_a_pass(fmm, at, sorted_charges):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("output, power", [("potential", 0), ("gradient", 1)])
+@each("kernel", KERNELS)
+@each("output, power", [("potential", 0), ("gradient", 1)])
 def test_units(kernel, output, power):
     facts = KERNELS[kernel]
     values = np.random.default_rng(5590117).standard_normal((4, 7))

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from boxes import family_entries
+from cases import each
 
 from taskfmm.csr import Csr
 from taskfmm.kernels import KERNELS
@@ -281,7 +282,7 @@ def test_cut_makes_runs_of_equal_cost():
     np.testing.assert_allclose(pieces, values.sum() / 10, atol=2.0)
 
 
-@pytest.mark.parametrize("values", [np.zeros(5), np.ones(1), np.array([0.0, 9.0, 0.0])])
+@each("values", [np.zeros(5), np.ones(1), np.array([0.0, 9.0, 0.0])])
 def test_cut_of_hard_cases(values):
     bounds = cost.cut(values, 0.5)
     assert bounds[0] == 0

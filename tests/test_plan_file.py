@@ -11,6 +11,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from cases import each
 from numba.core import event
 
 from taskfmm.errors import StorageError
@@ -137,7 +138,7 @@ def test_a_file_may_go_while_it_is_used(path):
     np.testing.assert_array_equal(found["a"], np.arange(1e6))
 
 
-@pytest.mark.parametrize("name", ["shards/float64", "shards/int64", "outline"])
+@each("name", ["shards/float64", "shards/int64", "outline"])
 def test_a_flipped_bit_is_noticed(path, name):
     file.write(path, {"a": np.arange(1000.0), "b": np.arange(1000)})
     with h5py.File(path) as raw:
@@ -168,7 +169,7 @@ def _front(**changes):
     return change
 
 
-@pytest.mark.parametrize(
+@each(
     "damage, message",
     [
         (lambda path: path.unlink(), "cannot be read as a plan: No such file"),

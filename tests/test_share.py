@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from boxes import l2_error
+from cases import each
 
 import taskfmm
 from taskfmm import testing
@@ -135,8 +136,8 @@ def test_it_has_no_unit(scale, charge):
     assert 0.4 < (other.smooth / other.far) / (plain.smooth / plain.far) < 2.5
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 300])
-@pytest.mark.parametrize("value", [0.0, 1.0])
+@each("n", [1, 2, 5, 300])
+@each("value", [0.0, 1.0])
 def test_few_points_coincident_points_and_no_charges(n, value):
     rng = np.random.default_rng(n)
     for points in (rng.random((n, 3)), np.repeat(rng.random((1, 3)), n, axis=0)):

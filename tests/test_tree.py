@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from cases import each
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import SIZE, enclose
@@ -80,7 +81,7 @@ def brute_force(sources: np.ndarray, targets: np.ndarray, leaf_size: int) -> set
     return set(inside)
 
 
-@pytest.mark.parametrize("name", ["uniform", "ellipsoid", "two_clusters", "tiny_cluster", "box_faces"])
+@each("name", ["uniform", "ellipsoid", "two_clusters", "tiny_cluster", "box_faces"])
 def test_boxes_are_those_of_the_definition(name):
     sources, targets = sources_and_targets(name, "separate", 90, np.random.default_rng(41414))
     for leaf_size in (1, 7):
@@ -88,7 +89,7 @@ def test_boxes_are_those_of_the_definition(name):
         assert boxes(tree) == brute_force(sources, targets, leaf_size)
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_full_leaves_hold_points_of_one_key(name):
     sources, targets = sources_and_targets(name, "separate", 2000, np.random.default_rng(78787))
     tree = octree.build(sources, targets, 10)
@@ -101,7 +102,7 @@ def test_full_leaves_hold_points_of_one_key(name):
     assert name in ("identical", "half_duplicates") or (end - begin).max() <= 10
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@each("n", [1, 2, 3])
 def test_very_few_points(n):
     points = np.random.default_rng(10007).random((n, 3))
     tree = octree.build(points, None, 1)
@@ -116,7 +117,7 @@ def test_targets_that_are_the_sources_share_arrays():
     assert tree.target_order is tree.source_order
 
 
-@pytest.mark.parametrize("side", ["sources", "targets"])
+@each("side", ["sources", "targets"])
 def test_one_side_empty(side):
     points, nothing = np.random.default_rng(10009).random((500, 3)), np.empty((0, 3))
     tree = octree.build(*((nothing, points) if side == "sources" else (points, nothing)), 20)
@@ -150,9 +151,7 @@ def test_points_closer_than_the_deepest_level_stay_together():
     assert np.diff(tree.source_ptr[tree.is_leaf]).max() == 2
 
 
-@pytest.mark.parametrize(
-    "width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)]
-)
+@each("width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)])
 def test_extreme_places(width, offset):
     points = (np.random.default_rng(65537).random((2000, 3)) + offset) * width
     tree = octree.build(points, None, 25)
@@ -176,7 +175,7 @@ def test_given_domain_is_kept():
     check_tree(tree)
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_threads_do_not_change_the_tree(name):
     sources, targets = sources_and_targets(name, "separate", 3000, np.random.default_rng(46368))
     assert_same(octree.build(sources, targets, 20, threads=1), octree.build(sources, targets, 20, threads=2))
@@ -191,7 +190,7 @@ def test_any_memory_layout():
     assert_same(octree.build(padded[::2, ::2], None, 10), expected)
 
 
-@pytest.mark.parametrize("field", ["anchor", "parent", "source_ptr", "sources", "source_order", "child_ptr"])
+@each("field", ["anchor", "parent", "source_ptr", "sources", "source_order", "child_ptr"])
 def test_the_check_notices_damage(field):
     tree = octree.build(np.random.default_rng(121393).random((800, 3)), None, 10)
     damaged = getattr(tree, field).copy()

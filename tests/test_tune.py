@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import each
 
 from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
 from taskfmm.kernels import KERNELS
@@ -25,8 +26,8 @@ def operators(eps: float):
     ).at(0)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.2, 1.5, 2.0])
-@pytest.mark.parametrize("offset", [0.0, 1e8])
+@each("factor", [1.0, 1.2, 1.5, 2.0])
+@each("offset", [0.0, 1e8])
 def test_an_enlarged_cube_is_a_domain_of_the_points(factor, offset):
     points = np.random.default_rng(9814072).random((500, 3)) + offset
     small = enclose(points, points[:0])
