@@ -9,6 +9,17 @@ from typing import Any
 
 import pytest
 
+from taskfmm.testing import DISTRIBUTIONS, RELATIONS
+
+LEAF_SIZES = (1, 10, 64, 500)
+
+EVERY_TWO = [
+    (name, relation, LEAF_SIZES[(i + j) % len(LEAF_SIZES)])
+    for i, name in enumerate(DISTRIBUTIONS)
+    for j, relation in enumerate(RELATIONS)
+]
+"""Any two of a distribution, a relation and a leaf size meet; all three of them in the nightly runs."""
+
 
 def each(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """As ``pytest.mark.parametrize``, but all cases are one test, which names every case that failed.

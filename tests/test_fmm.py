@@ -6,12 +6,10 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from cases import each
+from cases import EVERY_TWO, LEAF_SIZES, each
 
 import taskfmm
 from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
-
-LEAF_SIZES = (1, 10, 64, 500)
 
 
 def assert_every_target_receives(n_points, name, relation, leaf_sizes, seed):
@@ -28,10 +26,9 @@ def assert_every_target_receives(n_points, name, relation, leaf_sizes, seed):
         np.testing.assert_array_equal(found, np.full(n_targets, charges.sum()), err_msg=f"leaf {leaf_size}")
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_constant_kernel(name, relation):
-    assert_every_target_receives(1201, name, relation, LEAF_SIZES, 5915587277)
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_constant_kernel(name, relation, leaf_size):
+    assert_every_target_receives(1201, name, relation, [leaf_size], 5915587277)
 
 
 @pytest.mark.nightly

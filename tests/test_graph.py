@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-import subprocess
-import sys
 from collections import Counter
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+from cases import each
 from dask.callbacks import Callback
 
 import taskfmm
@@ -59,10 +58,8 @@ def serial():
     return get
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
-@pytest.mark.parametrize(
-    "how", [{"scheduler": "synchronous"}, *({"scheduler": "threads", "num_workers": n} for n in (1, 2, 3))]
-)
+@each("output", ["potential", "gradient"])
+@each("how", [{"scheduler": "synchronous"}, *({"scheduler": "threads", "num_workers": n} for n in (1, 2, 3))])
 def test_every_scheduler_gives_the_serial_bits(fmm, charges, serial, how, output):
     found = fmm.evaluate(charges, output)[output].compute(**how)
     np.testing.assert_array_equal(found, serial(fmm, charges, output))
@@ -88,7 +85,7 @@ def test_a_cluster_of_threads_gives_the_serial_bits(tiny):
     np.testing.assert_array_equal(found, fmm.serial(charges))
 
 
-@pytest.mark.parametrize("active", [None, False, True])
+@each("active", [None, False, True])
 def test_every_operator_keeps_its_name(clustered, active):
     """Dask's own optimisation, under any setting of fusion, leaves all tasks apart."""
     phi = clustered.potential(np.ones(len(clustered.sources)))
@@ -117,35 +114,6 @@ def test_work_around_it_may_fuse(clustered, charges_of):
 @pytest.fixture(scope="module")
 def charges_of():
     return lambda fmm: np.random.default_rng(3391753).uniform(-1, 1, len(fmm.sources))
-
-
-QUERY_PLANNING = """
-import dask
-dask.config.set({"array.query-planning": True})
-import dask.array as da, numpy as np, taskfmm
-from dask.callbacks import Callback
-assert da.array_expr_enabled()
-rng = np.random.default_rng(7719023)
-x, q = rng.random((900, 3)), rng.uniform(-1, 1, 900)
-fmm = taskfmm.Fmm(x, order=3, leaf_size=20)
-keys = []
-phi = fmm.evaluate(q)
-with Callback(posttask=lambda key, *_: keys.append(key)):
-    potential, gradient = dask.compute(phi["potential"], phi["gradient"], scheduler="synchronous")
-np.testing.assert_array_equal(gradient, fmm.serial(q, "gradient"))
-exact = taskfmm.direct(x, q)
-assert np.linalg.norm(potential - exact) < 2e-2 * np.linalg.norm(exact)
-names = {key[0].split("-")[0] for key in keys}
-assert {"p2m", "m2m", "m2l", "l2l", "l2p", "near"} <= names, names
-lazy = fmm.potential(da.from_array(q, chunks=250))
-np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), fmm.serial(q))
-"""
-
-
-def test_it_works_under_array_expressions():
-    """With array.query-planning, which must be set before dask.array is imported."""
-    done = subprocess.run([sys.executable, "-c", QUERY_PLANNING], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
 
 
 def in_order(graph) -> list:

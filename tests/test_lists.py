@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from cases import each
+from cases import EVERY_TWO, LEAF_SIZES, each
 
 from taskfmm.csr import Csr
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, RELATIONS, charges, sources_and_targets
@@ -15,13 +15,11 @@ from taskfmm.tree.check import check_lists, check_tree
 from taskfmm.tree.lists import SELF, Lists
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_every_pair_is_covered_once(name, relation):
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_every_pair_is_covered_once(name, relation, leaf_size):
     sources, targets = sources_and_targets(name, relation, 2500, np.random.default_rng(832040))
-    for leaf_size in (1, 10, 64, 500):
-        tree = octree.build(sources, targets, leaf_size)
-        check_lists(tree, lists.build(tree))
+    tree = octree.build(sources, targets, leaf_size)
+    check_lists(tree, lists.build(tree))
 
 
 @pytest.mark.nightly
@@ -29,7 +27,7 @@ def test_every_pair_is_covered_once(name, relation):
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_pair_of_many_is_covered_once(name, relation):
     sources, targets = sources_and_targets(name, relation, 100_000, np.random.default_rng(267914296))
-    for leaf_size in (1, 10, 64, 500):
+    for leaf_size in LEAF_SIZES:
         tree = octree.build(sources, targets, leaf_size, threads=2)
         check_tree(tree)
         check_lists(tree, lists.build(tree, threads=2))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from boxes import family_entries
 from cases import each
 
@@ -224,8 +223,8 @@ def test_near_pairs_are_the_u_list(fmm):
     assert found == expected
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", ["plummer", "two_clusters", "tiny_cluster"])
+@each("relation", RELATIONS)
+@each("name", ["plummer", "two_clusters", "tiny_cluster"])
 def test_what_is_cheaper_directly_keeps_every_pair(name, relation):
     """W and X entries only move into U: with sources and targets as boxes, nothing is lost or doubled."""
     sources, targets = sources_and_targets(name, relation, 3000, np.random.default_rng(4801183))

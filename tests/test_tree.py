@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from cases import each
+from cases import EVERY_TWO, each
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import SIZE, enclose
-from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
+from taskfmm.testing import DISTRIBUTIONS, sources_and_targets
 from taskfmm.tree import octree
 from taskfmm.tree.check import check_tree
 from taskfmm.tree.octree import Octree
@@ -29,17 +29,15 @@ def assert_same(a: Octree, b: Octree) -> None:
             np.testing.assert_array_equal(first, second, err_msg=field.name)
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_invariants(name, relation):
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_invariants(name, relation, leaf_size):
     sources, targets = sources_and_targets(name, relation, 2500, np.random.default_rng(60613))
-    for leaf_size in (1, 10, 64, 500):
-        tree = octree.build(sources, targets, leaf_size)
-        check_tree(tree)
-        expected = sources[tree.source_order].T * tree.domain.scale
-        np.testing.assert_array_equal(tree.sources, expected)
-        given = sources if targets is None else targets
-        np.testing.assert_array_equal(tree.targets, given[tree.target_order].T * tree.domain.scale)
+    tree = octree.build(sources, targets, leaf_size)
+    check_tree(tree)
+    expected = sources[tree.source_order].T * tree.domain.scale
+    np.testing.assert_array_equal(tree.sources, expected)
+    given = sources if targets is None else targets
+    np.testing.assert_array_equal(tree.targets, given[tree.target_order].T * tree.domain.scale)
 
 
 def brute_force(sources: np.ndarray, targets: np.ndarray, leaf_size: int) -> set[tuple[int, int, int, int]]:
