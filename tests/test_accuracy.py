@@ -125,8 +125,8 @@ def test_eps_is_kept_where_one_charge_outweighs_all_others(eps):
     assert kept_or_refused(points, q, eps, leaf_size=60) == 0
 
 
-@pytest.mark.parametrize("place", HEAVY_PLACES)
-@pytest.mark.parametrize("name", ["uniform", "sphere", "coplanar", "box_faces"])
+@each("place", HEAVY_PLACES)
+@each("name", ["uniform", "sphere", "coplanar", "box_faces"])
 def test_eps_is_kept_with_a_heavy_charge(name, place):
     points, q = with_heavy(cloud(name, 6000), place, 1e9, np.random.default_rng(883))
     assert kept_or_refused(points, q, 1e-4, leaf_size=40) == 0
@@ -163,8 +163,8 @@ def test_eps_is_kept_or_refused_inside_a_shell(radius, eps):
     kept_or_refused(shell(6000), np.ones(6000), eps, targets, leaf_size=60)
 
 
-@pytest.mark.parametrize("gap", [0.003, 0.02])
-@pytest.mark.parametrize("eps", [3e-3, 1e-4])
+@each("gap", [0.003, 0.02])
+@each("eps", [3e-3, 1e-4])
 def test_eps_is_kept_in_a_capacitor(gap, eps):
     plate = REGULAR["plane_grid"](3000, None)
     plate /= plate.max()
@@ -173,7 +173,7 @@ def test_eps_is_kept_in_a_capacitor(gap, eps):
     assert kept_or_refused(points, q, eps, leaf_size=100) == 0
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@each("seed", [0, 1, 2])
 def test_eps_is_kept_with_two_opposite_heavy_charges(seed):
     rng = np.random.default_rng(seed)
     points, q = rng.random((4000, 3)), rng.uniform(-1, 1, 4000)
@@ -268,7 +268,7 @@ def test_the_far_field_matters_in_these_tests():
     assert near_pairs < 0.05 * N * N
 
 
-@pytest.mark.parametrize("dtype_eps", [1e-2, 1e-4])
+@each("dtype_eps", [1e-2, 1e-4])
 def test_float32_results_keep_eps(dtype_eps):
     points = cloud("uniform", 8000)
     q = charges("signed", 8000, np.random.default_rng(5550113))

@@ -64,14 +64,14 @@ def test_worker_processes_give_the_serial_bits(client, directory, monkeypatch, s
 def large():
     """Large enough to travel by reference, and the charges, too."""
     rng = np.random.default_rng(8820117)
-    return taskfmm.Fmm(rng.random((280_000, 3)), order=3), rng.uniform(-1, 1, 280_000)
+    return taskfmm.Fmm(rng.random((510_000, 3)), order=3), rng.uniform(-1, 1, 510_000)
 
 
 def test_the_graph_is_small_and_nothing_warns(client, directory, large):
-    """Dask warns of graphs above ten megabytes; ours has points and charges for more."""
+    """Dask warns of graphs above ten megabytes; ours has points and charges for sixty."""
     fmm, q = large
     phi = fmm.potential(q)
-    assert fmm._evaluator.works.n_bytes > 2e7
+    assert fmm._evaluator.works.n_bytes > 4e7
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         future = client.compute(phi[:10])

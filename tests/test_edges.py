@@ -135,7 +135,7 @@ def test_an_offset_of_1e8():
         assert l2_error(out[output], exact[output]) <= 1e-6
 
 
-@pytest.mark.parametrize("width", [1e-150, 1e-100, 1e100, 1e150])
+@each("width", [1e-150, 1e-100, 1e100, 1e150])
 def test_extreme_widths(width):
     rng = np.random.default_rng(7898713)
     x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
@@ -144,7 +144,7 @@ def test_extreme_widths(width):
     assert l2_error(taskfmm.direct(x * width, q) * width, taskfmm.direct(x, q)) <= SUM_ROUNDING * 100
 
 
-@pytest.mark.parametrize("width", [1e-150, 1e150])
+@each("width", [1e-150, 1e150])
 def test_gradients_of_extreme_widths(width):
     """The gradient is of the size of charge / width^2, 1e300 or 1e-300: still a float64."""
     rng = np.random.default_rng(8909807)
@@ -229,7 +229,7 @@ def test_inputs_are_never_changed():
         assert array.flags.writeable
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@each("bad", [np.nan, np.inf])
 def test_bad_values_in_a_dask_array_are_found_when_it_computes(bad):
     x = np.random.default_rng(2232131).random((100, 3))
     q = np.ones(100)

@@ -98,7 +98,7 @@ def assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output) -> 
     return seen
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output):
     seen = assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output)
     assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near"}
@@ -120,7 +120,7 @@ ROWS = 6
 """Of each halo, how many are looked at."""
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_everything_inside_the_halo_is_read(fmm, at, sorted_charges, output):
     """A halo that is too large would cost memory and hide a wrong one: NaN in any one row of it must show."""
     rng = np.random.default_rng(7702181)

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from cases import each
 from click.testing import CliRunner
 
 import taskfmm
@@ -151,7 +152,7 @@ def test_the_job_script_keeps_what_is_configured():
     assert "--nthreads 8" in one
 
 
-@pytest.mark.parametrize("missing", ["cores", "memory"])
+@each("missing", ["cores", "memory"])
 def test_a_job_needs_cores_and_memory(missing):
     with pytest.raises(InputError, match=rf"jobqueue\.slurm\.{missing} is not set"):
         schedulers.job_script("slurm", **{f"jobqueue__slurm__{missing}": None})

@@ -254,8 +254,8 @@ def known(clustered):
     return clustered.evaluate(charges)["gradient"], clustered.serial(charges, "gradient")
 
 
-@pytest.mark.parametrize("numba_threads", [1, 2])
-@pytest.mark.parametrize("dask_threads", [1, 2, 3])
+@each("numba_threads", [1, 2])
+@each("dask_threads", [1, 2, 3])
 def test_every_split_gives_the_same_bits(known, dask_threads, numba_threads):
     lazy, expected = known
     how = {"taskfmm.numba-threads": numba_threads, "taskfmm.oversubscribe": True}
