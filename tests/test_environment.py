@@ -75,12 +75,14 @@ def test_no_warning_anywhere(script, where):
 
 
 def test_no_warning_on_the_command_line(tmp_path):
-    def taskfmm_(*arguments):
-        return run([sys.executable, "-W", "error", "-m", "taskfmm", *arguments], cwd=tmp_path)
-
-    taskfmm_("generate", "cube", "-n", "1000", "-o", "in.h5")
-    taskfmm_("run", "in.h5", "-o", "out.h5", "--eps", "1e-3")
-    taskfmm_("explain", "in.h5", "--eps", "1e-3")
+    strict = [sys.executable, "-W", "error"]
+    run([*strict, "-m", "taskfmm", *shlex.split("generate cube -n 1000 -o in.h5")], cwd=tmp_path)
+    code = (
+        "import sys; from taskfmm.cli import main\n"
+        "for line in sys.argv[1:]: main(line.split(), standalone_mode=False)"
+    )
+    lines = "run in.h5 -o out.h5 --eps 1e-3", "explain in.h5 --eps 1e-3"
+    run([*strict, "-c", code, *lines], cwd=tmp_path)
 
 
 def test_without_a_terminal(script, tmp_path):

@@ -102,16 +102,11 @@ def test_chunks_of_no_length(fmm):
     np.testing.assert_array_equal(fmm.potential(lazy).compute(), fmm.serial(q))
 
 
-def test_chunks_on_workers(fmm):
+def test_chunks_on_workers(fmm, client):
     """The error crosses processes."""
-    distributed = pytest.importorskip("distributed")
-    options = dict(n_workers=1, threads_per_worker=1, dashboard_address=":0")
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
-        np.testing.assert_array_equal(
-            fmm.potential(da.ones(N, chunks=CHUNK)).compute(), fmm.serial(np.ones(N))
-        )
-        with pytest.raises(taskfmm.InputError, match="chunk 1 of charges"):
-            fmm.potential(charges(1, lambda block: block[1:])).compute()
+    np.testing.assert_array_equal(fmm.potential(da.ones(N, chunks=CHUNK)).compute(), fmm.serial(np.ones(N)))
+    with pytest.raises(taskfmm.InputError, match="chunk 1 of charges"):
+        fmm.potential(charges(1, lambda block: block[1:])).compute()
 
 
 def test_charges_that_are_delayed(fmm):
