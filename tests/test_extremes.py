@@ -168,7 +168,8 @@ def test_a_row_that_marks_a_missing_value_is_named(mark):
     x = np.random.default_rng(71003321).random((5000, 3))
     x[2345] = mark
     q = np.ones(5000)
-    for refused in (lambda: taskfmm.Fmm(x), lambda: taskfmm.direct(x, q), lambda: taskfmm.Fmm(x, x.copy())):
+    in_a_tree, as_a_sum = lambda: taskfmm.Fmm(x, leaf_size=50), lambda: taskfmm.Fmm(x, x.copy())
+    for refused in (in_a_tree, as_a_sum, lambda: taskfmm.direct(x, q)):
         with pytest.raises(taskfmm.InputError, match=r"sources row 2345 is \[.*drop the row"):
             refused()
     with pytest.raises(taskfmm.InputError, match="targets row 2345 is"):
