@@ -50,6 +50,8 @@ def signed(**changed) -> str:
     ],
 )
 def test_what_is_no_measurement_is_not_used(damage, caplog):
+    rates.current.cache_clear()
+    caplog.clear()
     rates.path().parent.mkdir(exist_ok=True)
     rates.path().write_text(damage)
     assert rates.current() == rates.DEFAULT
