@@ -54,9 +54,9 @@ FINITE_DIFFERENCE = 1e-7
 source: h ** 2 relative."""
 
 FMM_DIFFERENCE = 2e-5
-"""Gradient of the FMM at eps = 1e-9 against central differences of its potential over h = 1e-3: the difference
+"""Gradient of the FMM at order 10 against central differences of its potential over h = 1e-3: the difference
 errs by h ** 2 times the third derivative over the first, some 5e-6 this far from the sources, and by the jumps of
-the potential between boxes, eps / h = 1e-6."""
+the potential between boxes, 1e-9 / h = 1e-6."""
 
 PROPERTY = 1e-12
 """Linearity and permutations hold for the method as for the exact sum: only rounding differs. Rounding grows in

@@ -102,7 +102,8 @@ def suite(tree: Path, first: tuple[str, ...]) -> list[str]:
 def first_failure(tree: Path, cache: Path, arguments: list[str]) -> str | None:
     """Run tests; what fails first, or None."""
     environment = dict(os.environ, PYTHONPATH=str(tree), TASKFMM_CACHE_DIR=str(cache))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *arguments]
+    options = ["-x", "-q", "--tb=no", "-n", "0", "-p", "no:cacheprovider"]  # in the order of the files
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cases import each
 
 pytest.importorskip("benchmarks", reason="a source checkout has the benchmarks, the package has not")
 
@@ -43,7 +44,7 @@ def scripted(monkeypatch, source: str) -> None:
     monkeypatch.setattr(run, "COMMAND", [sys.executable, "-c", source])
 
 
-@pytest.mark.parametrize(
+@each(
     "source, reason",
     [
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL, by the system if memory ran out"),

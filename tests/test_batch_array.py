@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from cases import each
 
 pytest.importorskip("benchmarks", reason="a source checkout has the benchmarks, the package has not")
 
@@ -79,7 +80,7 @@ def test_an_array_with_workers_gets_a_cluster_in_each_job(slurm):
     assert "jobqueue" not in found
 
 
-@pytest.mark.parametrize(
+@each(
     "change, section, words",
     [
         (

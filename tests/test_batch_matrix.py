@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import dask
 import pytest
+from cases import each
 
 pytest.importorskip("benchmarks", reason="a source checkout has the benchmarks, the package has not")
 
@@ -50,7 +51,7 @@ def test_excluded_and_hand_made_cases():
     assert len(twice.cases) == 4
 
 
-@pytest.mark.parametrize(
+@each(
     "change, words",
     [
         ({"distributions": ["cube"]}, "'distributions' is not known: did you mean 'distribution'"),
@@ -110,9 +111,7 @@ def test_missing_keys_and_files(tmp_path, written):
     assert "cannot be read" in invoke(arguments).output
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "benchmarks" / "matrices").glob("*.yaml")), ids=lambda p: p.stem
-)
+@each("path", sorted((ROOT / "benchmarks" / "matrices").glob("*.yaml")))
 def test_shipped_matrices(path):
     assert len(matrix.read(path).cases) > 3
 
@@ -136,14 +135,14 @@ def test_the_case_decides_threads_and_workers():
     assert config == {"taskfmm": {"cluster": {"kind": "local", "n_workers": 9, "memory-limit": "1GiB"}}}
 
 
-@pytest.mark.parametrize("workers, per_job", [(8, 4), (6, 2), (3, 1)])
+@each("workers, per_job", [(8, 4), (6, 2), (3, 1)])
 def test_slurm_starts_whole_jobs(workers, per_job):
     config = {"taskfmm": {"cluster": {"kind": "slurm"}}, "jobqueue": {"slurm": {"processes": 4, "cores": 16}}}
     found = scheduling.for_case(config, replace(CASE, workers=workers, dask_threads=5))["jobqueue"]["slurm"]
     assert found == {"processes": per_job, "cores": 5 * per_job}
 
 
-@pytest.mark.parametrize(
+@each(
     "config, change, words",
     [
         (THREADS, {"workers": 2}, "workers is 2"),

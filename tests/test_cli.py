@@ -13,6 +13,7 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
+from cases import each
 from click.testing import CliRunner
 
 import taskfmm
@@ -129,7 +130,7 @@ def test_refused_before_anything_is_planned(fake, monkeypatch):
     assert "in.h5: charges row 3 is not finite" in call("run", "in.h5", "-o", "out.h5", code=1).stderr
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments",
     [
         ["run", "in.h5"],

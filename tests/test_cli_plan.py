@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from bounds import ROUNDING
+from cases import each
 from click.testing import CliRunner
 
 import taskfmm
@@ -81,7 +82,7 @@ def test_what_plan_says(points):
     assert "evaluation" not in text
 
 
-@pytest.mark.parametrize(
+@each(
     "datasets, message",
     [
         (dict(charges=CHARGES[0][:-1]), "charges has 299 rows, sources has 300"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dask
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm.errors import InputError
@@ -31,7 +32,7 @@ def test_the_shipped_names():
     assert tuple(configurations.names()) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_shipped_files_load_by_name_and_by_path(name):
     by_name = configurations.load(name)
     assert by_name == configurations.load(configurations.directory() / f"{name}.yaml")
@@ -42,7 +43,7 @@ BOMB = "\n".join(["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)
 MERGES = "\n".join(["m0: &m0 {a: 1}", *(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}" for i in range(1, 40))])
 
 
-@pytest.mark.parametrize(
+@each(
     "text, says",
     [
         (
@@ -81,7 +82,6 @@ MERGES = "\n".join(["m0: &m0 {a: 1}", *(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1
         (MERGES, "more than 10000 values"),
         ("a: " + "x" * 2_000_000, "more than 1000000 bytes"),
     ],
-    ids=lambda value: value[:20],
 )
 def test_files_that_cannot_be_meant(write, text, says):
     with pytest.raises(InputError) as failed:

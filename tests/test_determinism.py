@@ -33,7 +33,12 @@ def ways(name, most):
         for t in range(1, most + 1):
             yield dict(scheduler="threads", num_workers=t), k
 
-def main(names, relation, what, most, leaf_size):
+def main(names, relations, what, most, leaf_sizes):
+    for relation in relations.split(","):
+        for leaf_size in leaf_sizes.split(","):
+            check_all(names, relation, what, most, int(leaf_size))
+
+def check_all(names, relation, what, most, leaf_size):
     cost.SHORTEST, cost.LONGEST, cost.FEWEST_BOXES, plan.CHUNK = 1e-4, 1e-3, 16, 1000
     reference.SMALL = 0
     for name in names.split(","):
@@ -63,17 +68,17 @@ def main(names, relation, what, most, leaf_size):
                             check(2)
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
 """
 
 
 @pytest.fixture
 def run(tmp_path):
-    def go(names, relation, what, most, leaf_size=25):
+    def go(names, relations, what, most, leaf_sizes="25"):
         script = tmp_path / "script.py"
         script.write_text(RUN)
         environment = dict(os.environ, NUMBA_NUM_THREADS="4")
-        command = [sys.executable, str(script), ",".join(names), relation, what, str(most), str(leaf_size)]
+        command = [sys.executable, str(script), ",".join(names), relations, what, str(most), leaf_sizes]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
 
@@ -81,14 +86,8 @@ def run(tmp_path):
 
 
 def test_more_threads_than_cores(run):
-    """Some of the nightly test."""
-    run(("plummer",), "same", "threads", 3)
-
-
-@pytest.mark.parametrize("relation", ["same", "separate"])
-def test_more_threads_than_cores_on_the_direct_sum(run, relation):
-    """Targets in several tiles of a task and in several tasks."""
-    run(("plummer",), relation, "threads", 3, leaf_size=10**6)
+    """Some of the nightly test, and the direct sum: targets in several tiles of a task and in several tasks."""
+    run(("plummer",), "same,separate", "threads", 3, f"25,{10**6}")
 
 
 @pytest.mark.nightly

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bounds import FINITE_DIFFERENCE, SUM_ROUNDING
 from boxes import FOUR_PI, exact, l2_error
+from cases import each
 
 import taskfmm
 
@@ -15,7 +16,7 @@ def magnitude(targets, sources, charges):
     return exact(targets.T, sources.T, np.abs(charges))[0] / FOUR_PI
 
 
-@pytest.mark.parametrize("n_sources, n_targets", [(1, 1), (7, 300), (5000, 20), (4096, 256), (4097, 257)])
+@each("n_sources, n_targets", [(1, 1), (7, 300), (5000, 20), (4096, 256), (4097, 257)])
 def test_it_is_the_sum(n_sources, n_targets):
     """Also across the edges of its tiles and blocks."""
     rng = np.random.default_rng(1018081)
@@ -78,7 +79,7 @@ def test_nothing():
     assert out["gradient"].shape == (0, 3)
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments, message",
     [
         (dict(sources=np.ones((3, 5)), charges=np.ones(5)), r"did you mean sources\.T"),

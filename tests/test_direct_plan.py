@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bounds import SUM_ROUNDING
 from boxes import l2_error
+from cases import each
 from conftest import tasks_cut_small
 
 import taskfmm
@@ -47,7 +48,7 @@ def no_operators(monkeypatch):
     levels._load.cache_clear()
 
 
-@pytest.mark.parametrize("n_sources, n_targets", SIZES)
+@each("n_sources, n_targets", SIZES)
 def test_it_is_exact_and_needs_no_operators(n_sources, n_targets, no_operators, tmp_path):
     fmm, q = cloud(n_sources, n_targets)
     found = dask.compute(fmm.evaluate(q))[0]
@@ -58,10 +59,10 @@ def test_it_is_exact_and_needs_no_operators(n_sources, n_targets, no_operators, 
     fmm.save(tmp_path / "plan.h5")
     again = taskfmm.Fmm.load(tmp_path / "plan.h5")
     np.testing.assert_array_equal(again.potential(q).compute(), fmm.potential(q).compute())
-    for each in (fmm, again):
-        assert each.leaf_size is None
-        assert "direct sum" in repr(each) and "direct sum" in each.explain(BOTH) and each._repr_html_()
-        assert facts(each)["direct_sum"] and each.forecast().by_operator.keys() == {
+    for one in (fmm, again):
+        assert one.leaf_size is None
+        assert "direct sum" in repr(one) and "direct sum" in one.explain(BOTH) and one._repr_html_()
+        assert facts(one)["direct_sum"] and one.forecast().by_operator.keys() == {
             "charges",
             "near",
             "potential",
@@ -69,8 +70,7 @@ def test_it_is_exact_and_needs_no_operators(n_sources, n_targets, no_operators, 
 
 
 @pytest.mark.parametrize("n_sources, n_targets", [(5000, None), (90_000, 40), (40, 90_000), (6000, 5000)])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_every_pair_is_in_one_task_once(n_sources, n_targets, threads):
+def test_every_pair_is_in_one_task_once(n_sources, n_targets):
     """In many tasks and chunks: the constant counts the sources, a position more tells them apart."""
     with tasks_cut_small():
         fmm, _ = cloud(n_sources, n_targets, kernel="one", leaf_size=10**6)
@@ -80,11 +80,11 @@ def test_every_pair_is_in_one_task_once(n_sources, n_targets, threads):
     assert (fmm.serial(ones) == n_sources).all()
     assert fmm.potential(ones).compute().tolist() == [n_sources] * len(fmm.targets)
     exact = taskfmm.direct(coulomb.sources, q, None if n_targets is None else coulomb.targets)
-    found = serial.run(
-        coulomb.plan, coulomb.operators("potential"), coulomb.kernel, q, "potential", coulomb.dtype, threads
-    )
+    found = coulomb.potential(q).compute()
     assert l2_error(found, exact) <= SUM_ROUNDING
-    np.testing.assert_array_equal(found, coulomb.potential(q).compute())
+    how = coulomb.plan, coulomb.operators("potential"), coulomb.kernel, q, "potential", coulomb.dtype
+    for threads in (1, 2):
+        np.testing.assert_array_equal(serial.run(*how, threads), found)
 
 
 def test_each_distance_serves_both_points():
@@ -99,7 +99,7 @@ def test_each_distance_serves_both_points():
     assert count["near_one"] <= n * direct.ROW
 
 
-@pytest.mark.parametrize("n_sources, n_targets", [(400_000, 40), (40, 400_000)])
+@each("n_sources, n_targets", [(400_000, 40), (40, 400_000)])
 def test_the_longer_side_is_cut_into_tasks_that_all_workers_share(n_sources, n_targets):
     fmm, _ = cloud(n_sources, n_targets)
     assert len(fmm.plan.near) > 1
@@ -164,7 +164,7 @@ def test_a_file_of_a_direct_sum_holds_no_operators(tmp_path):
         taskfmm.Fmm.load(tmp_path / "plan.h5")
 
 
-@pytest.mark.parametrize("sizes", [(200_000, 3), (3, 200_000)])
+@each("sizes", [(200_000, 3), (3, 200_000)])
 def test_no_more_memory_is_promised_before_planning_than_it_takes(sizes):
     fmm, _ = cloud(*sizes)
     least = memory.SOURCE * sizes[0] + memory.TARGET * sizes[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from cases import each
 
 from taskfmm.cli import main
 
@@ -57,7 +58,7 @@ def test_commands_can_be_parsed():
         command.make_context(name, arguments)
 
 
-@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: f"{page.parent.name}-{page.stem}")
+@each("page", [*PAGES, *OTHERS])
 def test_links_lead_somewhere(page):
     for link in links(page):
         file, _, anchor = link.partition("#")
@@ -66,14 +67,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: f"{page.parent.name}-{page.stem}")
+@each("page", [*PAGES, *OTHERS])
 def test_scripts_are_there(page):
     for name in re.findall(r"python -m ((?:benchmarks|taskfmm)\b[\w.]*)", page.read_text()):
         module = ROOT / name.rstrip(".").replace(".", "/")
         assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), name
 
 
-@pytest.mark.parametrize("contents", [README, INDEX], ids=["README", "index"])
+@each("contents", [README, INDEX])
 def test_every_page_is_linked(contents):
     linked = {(contents.parent / link.partition("#")[0]).resolve() for link in links(contents)}
     assert {page for page in PAGES if page not in (README, INDEX)} <= linked

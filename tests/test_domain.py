@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,9 +36,9 @@ def assert_valid(domain: Domain, points: np.ndarray) -> None:
     assert (offset < 2 * domain.half_width).all()
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-@pytest.mark.parametrize("width", [1e-150, 1.0, 1e150])
-@pytest.mark.parametrize("offset", [0.0, 1e8])
+@each("name", DISTRIBUTIONS)
+@each("width", [1e-150, 1.0, 1e150])
+@each("offset", [0.0, 1e8])
 def test_every_point_is_inside(name, width, offset):
     points = (DISTRIBUTIONS[name](500, np.random.default_rng(90210)) + offset) * width
     assert_valid(enclose(points, NONE), points)
@@ -67,7 +67,7 @@ def test_every_point_is_inside_at_any_offset(offset, width, seed, factor):
     assert (away >= 0).all() and (away < 2 * larger.half_width).all()
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e8, -5e12, 1e15, 3e15])
+@each("offset", [0.0, 1e8, -5e12, 1e15, 3e15])
 def test_places_in_boxes_are_exact_at_any_offset(offset):
     """Compiled, with all the freedom that the compiler has elsewhere: a point seen from the centre of its box."""
     points = np.random.default_rng(60711).random((40, 3)) + offset
@@ -83,7 +83,7 @@ def test_places_in_boxes_are_exact_at_any_offset(offset):
             assert abs(found - exact) <= 2.0**-50 * box_half_width(domain, level)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e-300, 5e-324, 1e8, -1e8, 1e300])
+@each("offset", [0.0, 1e-300, 5e-324, 1e8, -1e8, 1e300])
 def test_one_place_gets_a_sane_cube(offset):
     points = np.full((3, 3), offset)
     domain = enclose(points[:2], points[2:])
@@ -92,7 +92,7 @@ def test_one_place_gets_a_sane_cube(offset):
     assert np.all(np.abs(points.T * domain.scale - center) <= domain.half_width)
 
 
-@pytest.mark.parametrize(
+@each(
     "low, high",
     [(-1.7e308, 1.7e308), (0.0, 5e-324), (1e8, np.nextafter(1e8, 2e8)), (-1e300, 1e-300), (1.0, 1 + 2**-52)],
 )
@@ -120,7 +120,7 @@ def test_sources_and_targets_share_one_cube():
     assert_valid(enclose(sources, targets), np.concatenate((sources, targets)))
 
 
-@pytest.mark.parametrize("offset", [0.0, -3.7, 1e8, 1e15])
+@each("offset", [0.0, -3.7, 1e8, 1e15])
 def test_box_centers_are_exact(offset):
     rng = np.random.default_rng(55221)
     domain = enclose(rng.random((40, 3)) + offset, NONE)

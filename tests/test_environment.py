@@ -75,23 +75,25 @@ def test_no_warning_anywhere(script, where):
 
 
 def test_no_warning_on_the_command_line(tmp_path):
-    def taskfmm_(*arguments):
-        return run([sys.executable, "-W", "error", "-m", "taskfmm", *arguments], cwd=tmp_path)
+    strict = [sys.executable, "-W", "error"]
+    run([*strict, "-m", "taskfmm", *shlex.split("generate cube -n 1000 -o in.h5")], cwd=tmp_path)
+    code = (
+        "import sys; from taskfmm.cli import main\n"
+        "for line in sys.argv[1:]: main(line.split(), standalone_mode=False)"
+    )
+    lines = "run in.h5 -o out.h5 --eps 1e-3", "explain in.h5 --eps 1e-3"
+    run([*strict, "-c", code, *lines], cwd=tmp_path)
 
-    taskfmm_("generate", "cube", "-n", "1000", "-o", "in.h5")
-    taskfmm_("run", "in.h5", "-o", "out.h5", "--eps", "1e-3")
-    taskfmm_("explain", "in.h5", "--eps", "1e-3")
 
-
-@pytest.mark.parametrize("redirected", ["</dev/null >/dev/null 2>&1", "<&- >&- 2>&-"])
-def test_without_a_terminal(script, tmp_path, redirected):
+def test_without_a_terminal(script, tmp_path):
     """No standard streams at all, and in a session of its own."""
-    command = f"{shlex.join([sys.executable, str(script)])} {redirected}"
+    command = f"{shlex.join([sys.executable, str(script)])} <&- >&- 2>&-"
     run(["sh", "-c", command], env=bare(HOME=str(tmp_path)), start_new_session=True)
 
 
 def test_without_a_home_nothing_lands_in_the_working_directory(script, tmp_path):
-    """And with no environment to speak of. The user's entry among the accounts is no home either."""
+    """And with no environment to speak of, and streams that lead nowhere. The user's entry among the accounts is no
+    home either."""
     code = (
         "import pwd, os, runpy, sys\n"
         "def nobody(*_): raise KeyError\n"
@@ -101,7 +103,8 @@ def test_without_a_home_nothing_lands_in_the_working_directory(script, tmp_path)
     )
     here = tmp_path / "here"
     here.mkdir()
-    run([sys.executable, "-B", "-c", code, str(script)], env=bare(), cwd=here)
+    command = shlex.join([sys.executable, "-B", "-c", code, str(script)])
+    run(["sh", "-c", f"{command} </dev/null >/dev/null"], env=bare(), cwd=here)
     assert list(here.iterdir()) == []
 
 

@@ -6,11 +6,10 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from cases import EVERY_TWO, LEAF_SIZES, each
 
 import taskfmm
 from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
-
-LEAF_SIZES = (1, 10, 64, 500)
 
 
 def assert_every_target_receives(n_points, name, relation, leaf_sizes, seed):
@@ -27,10 +26,9 @@ def assert_every_target_receives(n_points, name, relation, leaf_sizes, seed):
         np.testing.assert_array_equal(found, np.full(n_targets, charges.sum()), err_msg=f"leaf {leaf_size}")
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_constant_kernel(name, relation):
-    assert_every_target_receives(1201, name, relation, LEAF_SIZES, 5915587277)
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_constant_kernel(name, relation, leaf_size):
+    assert_every_target_receives(1201, name, relation, [leaf_size], 5915587277)
 
 
 @pytest.mark.nightly
@@ -98,7 +96,7 @@ def test_evaluate_takes_a_name_or_names(clustered):
     assert list(clustered.evaluate(q, ["gradient", "potential", "gradient"])) == ["gradient", "potential"]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@each("dtype", ["float64", "float32"])
 def test_charges_may_change_after_the_call(dtype):
     """As in a loop that fills one buffer again and again, and computes all results at the end."""
     fmm = taskfmm.Fmm(np.random.default_rng(2750159).random((300, 3)), order=3, leaf_size=50, dtype=dtype)
@@ -143,8 +141,8 @@ def test_points_without_a_plan_may_change_too():
         x[:] = 1.0
 
 
-@pytest.mark.parametrize("width", [1e-150, 0.1, 3.0, 1e150])
-@pytest.mark.parametrize("offset", [0.0, 1.0, -1e8])
+@each("width", [1e-150, 0.1, 3.0, 1e150])
+@each("offset", [0.0, 1.0, -1e8])
 def test_points_come_back_bit_for_bit(width, offset):
     x = (np.random.default_rng(2750173).standard_normal((100, 3)) + offset) * width
     x[0], x[1] = 0.0, -0.0
@@ -195,7 +193,7 @@ def test_error_estimate_of_a_gradient(separate):
     assert separate.error_estimate(q, lazy, output="gradient") < 1e-2
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments, message",
     [
         (dict(n_samples=0), "n_samples is 0, expected an integer of at least 1"),
@@ -239,7 +237,7 @@ def test_error_estimate_of_nothing(clustered):
     assert clustered.error_estimate(np.zeros(n), np.zeros(n), n_samples=50) == 0.0
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@each("dtype", ["float64", "float32"])
 def test_results_have_the_dtype(dtype):
     x = np.random.default_rng(2147483629).random((300, 3))
     fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=10, dtype=dtype)
@@ -267,7 +265,7 @@ def test_explain_is_a_table_of_text(clustered):
         assert operator in text.lower()
 
 
-@pytest.mark.parametrize("module", ["taskfmm", "taskfmm.fmm", "taskfmm.direct_sum", "taskfmm.testing"])
+@each("module", ["taskfmm", "taskfmm.fmm", "taskfmm.direct_sum", "taskfmm.testing"])
 def test_docstring_examples_run(module):
     import doctest
     import importlib

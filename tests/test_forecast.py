@@ -11,6 +11,7 @@ from itertools import pairwise
 import dask
 import numpy as np
 import pytest
+from cases import each
 from dask import threaded
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def total(found, operator, name):
     return sum(effort.shared[name] for key, effort in found.items() if key[0] == operator)
 
 
-@pytest.mark.parametrize("outputs", [("potential",), ("gradient",), BOTH])
+@each("outputs", [("potential",), ("gradient",), BOTH])
 def test_every_task_is_counted_and_no_other(fmm, charges, outputs):
     graph, _ = fmm._evaluator.graph(charges, outputs)
     assert {_bare(key) for key in graph} == set(counted(fmm, outputs)[0])

@@ -7,6 +7,7 @@ import dask.array as da
 import numpy as np
 import psutil
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm import foreign
@@ -104,7 +105,7 @@ def test_xarray(fmm):
     taskfmm.Fmm(numbered, X)
 
 
-@pytest.mark.parametrize("carry", [with_unit, Labelled, Measured])
+@each("carry", [with_unit, Labelled, Measured])
 def test_units_that_differ(carry):
     near, far = carry(X, "kpc"), carry(X, "pc")
     for call in (taskfmm.Fmm, lambda x, t: taskfmm.direct(x, Q, t)):
@@ -118,7 +119,7 @@ def test_units_that_differ(carry):
             call(X, far)
 
 
-@pytest.mark.parametrize("carry", [with_unit, Labelled, Measured])
+@each("carry", [with_unit, Labelled, Measured])
 def test_units_that_are_the_same(carry, fmm):
     given = carry(X, "kpc")
     again = carry(X.copy(), "kpc")

@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from cases import each
 from plans import changed, leaves, one_of_each, with_entry
 
 import taskfmm
@@ -31,14 +32,14 @@ def is_indices(leaf):
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "i"
 
 
-@pytest.mark.parametrize("name", ["clustered", "separate"])
+@each("name", ["clustered", "separate"])
 def test_a_right_plan_passes(plans, name):
     check.check(plans[name], name == "clustered")
     with pytest.raises(Unfit):
         check.check(plans[name], name != "clustered")
 
 
-@pytest.mark.parametrize("name", ["clustered", "separate"])
+@each("name", ["clustered", "separate"])
 def test_every_index_is_looked_at(plans, name):
     """In every array of integers of every class: one entry far below and far above."""
     plan, places = plans[name], one_of_each(plans[name])
@@ -53,7 +54,7 @@ def test_every_index_is_looked_at(plans, name):
                 pytest.fail(f"{owner}[{place}] = {new} at {path}")
 
 
-@pytest.mark.parametrize(
+@each(
     "field, beyond",
     [
         ("PointsToSurfaces.charge_rows", lambda plan, work: plan.tree.source_order.size),
@@ -87,7 +88,7 @@ def test_bounds_are_exact(plans, field, beyond):
             check.check(changed(plan, path, with_entry(array, place, beyond(plan, work))), True)
 
 
-@pytest.mark.parametrize("name", ["clustered", "separate"])
+@each("name", ["clustered", "separate"])
 def test_every_number_is_looked_at(plans, name):
     plan, places = plans[name], one_of_each(plans[name])
     numbers = {owner: found for owner, found in places.items() if not isinstance(found[1], np.ndarray)}
@@ -107,7 +108,7 @@ def test_every_number_is_looked_at(plans, name):
                 pytest.fail(f"{owner} = {new} at {path}")
 
 
-@pytest.mark.parametrize("name", ["clustered", "separate"])
+@each("name", ["clustered", "separate"])
 def test_every_dtype_and_shape_is_looked_at(plans, name):
     plan, places = plans[name], one_of_each(plans[name])
     for owner, (path, array) in places.items():
@@ -133,7 +134,7 @@ COPIES = {
 """Fields that hold again what the tree holds."""
 
 
-@pytest.mark.parametrize("name", ["clustered", "separate"])
+@each("name", ["clustered", "separate"])
 def test_every_copy_is_compared(plans, name, request):
     """In works of each operator, the last bit of one number; a NaN; and charges of other points."""
     plan, fmm = plans[name], request.getfixturevalue(name)
@@ -231,7 +232,7 @@ def _operators(found, **changes):
     return dict(operators={"potential": operators, "gradient": operators})
 
 
-@pytest.mark.parametrize(
+@each(
     "change, message",
     [
         (
@@ -321,9 +322,8 @@ def test_contents_that_cannot_be(stored, change, message):
     refused(path, message)
 
 
-def forge(path, change):
-    """Change the outline, as an object or as text, and make every digest right again."""
-    content = path.read_bytes()
+def forge(path, content, change):
+    """The file with another outline, changed as an object or as text, and with every digest right again."""
     facts = json.loads(content.partition(b"\n")[0])
     place, size, _ = facts["outline"]
     outline = json.loads(content[place : place + size])
@@ -354,7 +354,7 @@ HALO = {
 }
 
 
-@pytest.mark.parametrize(
+@each(
     "change, message",
     [
         (_table("sources", 2, 2**62), "beyond the file's"),
@@ -403,10 +403,10 @@ HALO = {
         (lambda outline: b" " * 5_000_000, "an outline of 5000000 bytes"),
     ],
 )
-def test_outlines_that_cannot_be(stored, change, message):
+def test_outlines_that_cannot_be(original, tmp_path, change, message):
     """Refused for what they say, with little memory: what a file declares is worth nothing until it is there."""
-    path, _ = stored
-    forge(path, change)
+    path = tmp_path / "plan.h5"
+    forge(path, original[0], change)
     tracemalloc.start()
     try:
         refused(path, message)
@@ -415,12 +415,12 @@ def test_outlines_that_cannot_be(stored, change, message):
         tracemalloc.stop()
 
 
-def test_nests_without_end(stored):
-    path, _ = stored
+def test_nests_without_end(original, tmp_path):
+    path = tmp_path / "plan.h5"
     nest: list = []
     for _ in range(60):
         nest = [nest]
-    forge(path, _value(eps=nest))
+    forge(path, original[0], _value(eps=nest))
     refused(path, "eps: is nested too deep")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bounds import FINITE_DIFFERENCE, ROUNDING
 from boxes import FOUR_PI, exact, l2_error
+from cases import each
 from numba.core.dispatcher import Dispatcher
 
 from taskfmm.jit import Loop
@@ -32,7 +33,7 @@ def cloud():
     return rng.uniform(-1, 1, (3, 70)), rng.uniform(-1, 1, 70)
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_laplace_is_its_formula(cloud, output):
     sources, charges = cloud
     at = np.array([0.3, 1.7, -0.2])
@@ -77,7 +78,7 @@ def test_the_constant_kernel_counts_every_pair(cloud):
     assert one_point("one", "gradient", sources[:, 5].copy(), sources, ones).tolist() == [70.0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@each("kernel", KERNELS)
 def test_spread_is_the_transposed_gather(kernel, cloud):
     sources, _ = cloud
     targets = np.random.default_rng(8814437).uniform(-1, 1, (3, 30))
@@ -127,7 +128,7 @@ def test_an_edited_formula_gets_loops_of_its_own(tmp_path):
     assert len(names) == 2
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_threads_do_not_change_the_loops(cloud, output):
     """Rows are independent, so any number of threads gives the same bits."""
     rng = np.random.default_rng(6637129)
@@ -164,8 +165,8 @@ def test_no_two_dispatchers_share_a_cache_entry():
     assert len(seen) >= 4 * 4 + 2 * 4
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
-@pytest.mark.parametrize("kernel", KERNELS)
+@each("output", ["potential", "gradient"])
+@each("kernel", KERNELS)
 def test_two_sided_formulas_are_two_one_sided_ones(kernel, output, cloud):
     """One source and all others, both ways; the point itself among them adds nothing, or one where it counts."""
     points, charges = cloud

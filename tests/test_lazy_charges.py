@@ -6,6 +6,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from cases import each
 
 import taskfmm
 
@@ -26,7 +27,7 @@ def charges(number: int, change) -> da.Array:
     return da.map_blocks(chunk, da.ones(N, chunks=CHUNK), dtype=float, meta=np.empty(0))
 
 
-@pytest.mark.parametrize(
+@each(
     "number, change, came",
     [
         (1, lambda block: np.r_[block, 1.0], r"declared as float64 of shape \(30,\) and came .* shape \(31,\)"),
@@ -43,14 +44,14 @@ def charges(number: int, change) -> da.Array:
         (1, lambda block: np.ma.masked_array(block, np.arange(30) == 3), "has masked entries"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
-def test_a_chunk_that_is_not_as_declared(fmm, number, change, came, scheduler):
+def test_a_chunk_that_is_not_as_declared(fmm, number, change, came):
     phi = fmm.potential(charges(number, change))
-    with pytest.raises(taskfmm.InputError, match=f"chunk {number} of charges .*{came}"):
-        phi.compute(scheduler=scheduler)
+    for scheduler in ("synchronous", "threads"):
+        with pytest.raises(taskfmm.InputError, match=f"chunk {number} of charges .*{came}"):
+            phi.compute(scheduler=scheduler)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@each("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_found_by_row_and_chunk(fmm, bad):
     phi = fmm.potential(charges(2, lambda block: np.where(np.arange(block.size) == 7, bad, block)))
     with pytest.raises(taskfmm.InputError, match=f"charges row 67 is not finite: {bad}, in chunk 2"):
@@ -65,7 +66,7 @@ def test_a_masked_array(fmm):
     np.testing.assert_array_equal(fmm.potential(nothing).compute(), fmm.serial(np.ones(N)))
 
 
-@pytest.mark.parametrize("use", ["serial", "direct", "error_estimate"])
+@each("use", ["serial", "direct", "error_estimate"])
 def test_what_gathers_charges_looks_at_them_as_well(fmm, use):
     calls = {
         "serial": fmm.serial,
@@ -83,8 +84,8 @@ def test_what_gathers_charges_looks_at_them_as_well(fmm, use):
         calls[use](charges(0, lambda block: np.ones(31)))
 
 
-@pytest.mark.parametrize("given", ["int64", "float32", ">f8"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@each("given", ["int64", "float32", ">f8"])
+@each("dtype", ["float64", "float32"])
 def test_other_real_dtypes_give_the_same_bits(given, dtype):
     rng = np.random.default_rng(60167)
     plan = taskfmm.Fmm(rng.random((N, 3)), order=3, leaf_size=20, dtype=dtype)
@@ -101,16 +102,11 @@ def test_chunks_of_no_length(fmm):
     np.testing.assert_array_equal(fmm.potential(lazy).compute(), fmm.serial(q))
 
 
-def test_chunks_on_workers(fmm):
+def test_chunks_on_workers(fmm, client):
     """The error crosses processes."""
-    distributed = pytest.importorskip("distributed")
-    options = dict(n_workers=1, threads_per_worker=1, dashboard_address=":0")
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
-        np.testing.assert_array_equal(
-            fmm.potential(da.ones(N, chunks=CHUNK)).compute(), fmm.serial(np.ones(N))
-        )
-        with pytest.raises(taskfmm.InputError, match="chunk 1 of charges"):
-            fmm.potential(charges(1, lambda block: block[1:])).compute()
+    np.testing.assert_array_equal(fmm.potential(da.ones(N, chunks=CHUNK)).compute(), fmm.serial(np.ones(N)))
+    with pytest.raises(taskfmm.InputError, match="chunk 1 of charges"):
+        fmm.potential(charges(1, lambda block: block[1:])).compute()
 
 
 def test_charges_that_are_delayed(fmm):

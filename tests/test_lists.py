@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cases import EVERY_TWO, LEAF_SIZES, each
 
 from taskfmm.csr import Csr
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, RELATIONS, charges, sources_and_targets
@@ -14,13 +15,11 @@ from taskfmm.tree.check import check_lists, check_tree
 from taskfmm.tree.lists import SELF, Lists
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_every_pair_is_covered_once(name, relation):
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_every_pair_is_covered_once(name, relation, leaf_size):
     sources, targets = sources_and_targets(name, relation, 2500, np.random.default_rng(832040))
-    for leaf_size in (1, 10, 64, 500):
-        tree = octree.build(sources, targets, leaf_size)
-        check_lists(tree, lists.build(tree))
+    tree = octree.build(sources, targets, leaf_size)
+    check_lists(tree, lists.build(tree))
 
 
 @pytest.mark.nightly
@@ -28,13 +27,13 @@ def test_every_pair_is_covered_once(name, relation):
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_pair_of_many_is_covered_once(name, relation):
     sources, targets = sources_and_targets(name, relation, 100_000, np.random.default_rng(267914296))
-    for leaf_size in (1, 10, 64, 500):
+    for leaf_size in LEAF_SIZES:
         tree = octree.build(sources, targets, leaf_size, threads=2)
         check_tree(tree)
         check_lists(tree, lists.build(tree, threads=2))
 
 
-@pytest.mark.parametrize("name", ["uniform", "sphere", "plummer", "power_law"])
+@each("name", ["uniform", "sphere", "plummer", "power_law"])
 def test_sizes_stay_within_geometry(name):
     tree = octree.build(DISTRIBUTIONS[name](30_000, np.random.default_rng(1346269)), None, 8)
     found = lists.build(tree)
@@ -73,14 +72,14 @@ def test_one_box_meets_itself():
     check_lists(tree, found)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@each("n", [1, 2])
 def test_few_points(n):
     tree = octree.build(np.random.default_rng(3524578).random((n, 3)), np.ones((1, 3)), 1)
     check_lists(tree, lists.build(tree))
     assert (tree.n_boxes > 1) == (n > 1)
 
 
-@pytest.mark.parametrize("width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8)])
+@each("width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8)])
 def test_extreme_places(width, offset):
     points = (DISTRIBUTIONS["plummer"](2000, np.random.default_rng(5702887)) + offset) * width
     tree = octree.build(points, None, 15)
@@ -97,7 +96,7 @@ def test_nothing_is_listed_without_sources_or_targets():
         assert (found.colleagues >= 0).any()
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_threads_do_not_change_the_lists(name):
     sources, targets = sources_and_targets(name, "separate", 3000, np.random.default_rng(14930352))
     tree = octree.build(sources, targets, 20)
@@ -120,8 +119,8 @@ def moved(csr: Csr) -> Csr:
     return Csr(csr.ptr, idx)
 
 
-@pytest.mark.parametrize("damage", [without_last, moved])
-@pytest.mark.parametrize("kind", ["u", "v", "w", "x"])
+@each("damage", [without_last, moved])
+@each("kind", ["u", "v", "w", "x"])
 def test_the_check_notices_damage(kind, damage):
     tree = octree.build(DISTRIBUTIONS["plummer"](3000, np.random.default_rng(24157817)), None, 20)
     good = lists.build(tree)
@@ -138,8 +137,8 @@ def test_the_check_notices_a_wrong_colleague():
         check_lists(tree, damaged)
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-@pytest.mark.parametrize("n", [0, 1, 2, 101])
+@each("name", DISTRIBUTIONS)
+@each("n", [0, 1, 2, 101])
 def test_clouds_have_the_promised_shape(name, n):
     points = DISTRIBUTIONS[name](n, np.random.default_rng(63245986))
     again = DISTRIBUTIONS[name](n, np.random.default_rng(63245986))
@@ -149,7 +148,7 @@ def test_clouds_have_the_promised_shape(name, n):
     np.testing.assert_array_equal(points, again)
 
 
-@pytest.mark.parametrize("kind", CHARGE_KINDS)
+@each("kind", CHARGE_KINDS)
 def test_charges_are_of_their_kind(kind):
     values = charges(kind, 1000, np.random.default_rng(102334155))
     assert values.shape == (1000,)

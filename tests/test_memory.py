@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import each
 from click.testing import CliRunner
 from distributed import Client
 
@@ -34,7 +35,7 @@ def cube():
     return np.random.default_rng(7727).random((20_000, 3))
 
 
-@pytest.mark.parametrize("value", [True, 0, -1, "much", "8 lightyears", "", float("nan"), float("inf"), [8]])
+@each("value", [True, 0, -1, "much", "8 lightyears", "", float("nan"), float("inf"), [8]])
 def test_what_is_no_number_of_bytes_is_refused(value):
     with pytest.raises(InputError, match="memory_limit is"):
         taskfmm.Fmm([[0, 0, 0]], memory_limit=value)
@@ -79,8 +80,8 @@ def cold(monkeypatch, tmp_path):
     gc.collect()
 
 
-@pytest.mark.parametrize("order", [4, 6])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@each("order", [4, 6])
+@each("dtype", ["float32", "float64"])
 def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
     chosen = replace(accuracy.of_order(order), m2l_dtype=dtype)
     found = n_bytes(levels.load(KERNELS["laplace"], chosen))

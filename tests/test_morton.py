@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from cases import each
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
@@ -58,7 +58,7 @@ def test_points_land_in_their_cells():
     assert [whole(*key) for key in zip(hi, lo, strict=True)] == [interleave(*cell) for cell in expected]
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_sort_is_by_key_then_index(name):
     points = DISTRIBUTIONS[name](700, np.random.default_rng(97531))
     hi, lo = morton.keys(points, enclose(points, points))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from cases import each
 from mutants import MUTANTS
 from mutations import ROOT, mutated, occurrences
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@each("mutant", MUTANTS)
 def test_each_can_be_put_in(mutant):
     assert occurrences(mutant) == 1
     compile(mutated(mutant), mutant.file, "exec")

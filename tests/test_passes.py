@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm.kernels import KERNELS
@@ -97,7 +98,7 @@ def assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output) -> 
     return seen
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output):
     seen = assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output)
     assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near"}
@@ -119,7 +120,7 @@ ROWS = 6
 """Of each halo, how many are looked at."""
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_everything_inside_the_halo_is_read(fmm, at, sorted_charges, output):
     """A halo that is too large would cost memory and hide a wrong one: NaN in any one row of it must show."""
     rng = np.random.default_rng(7702181)
@@ -157,8 +158,8 @@ def test_threads_do_not_change_a_pass(fmm, at, sorted_charges):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("output, power", [("potential", 0), ("gradient", 1)])
+@each("kernel", KERNELS)
+@each("output, power", [("potential", 0), ("gradient", 1)])
 def test_units(kernel, output, power):
     facts = KERNELS[kernel]
     values = np.random.default_rng(5590117).standard_normal((4, 7))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from boxes import family_entries
+from cases import each
 
 from taskfmm.csr import Csr
 from taskfmm.kernels import KERNELS
@@ -223,8 +223,8 @@ def test_near_pairs_are_the_u_list(fmm):
     assert found == expected
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", ["plummer", "two_clusters", "tiny_cluster"])
+@each("relation", RELATIONS)
+@each("name", ["plummer", "two_clusters", "tiny_cluster"])
 def test_what_is_cheaper_directly_keeps_every_pair(name, relation):
     """W and X entries only move into U: with sources and targets as boxes, nothing is lost or doubled."""
     sources, targets = sources_and_targets(name, relation, 3000, np.random.default_rng(4801183))
@@ -281,7 +281,7 @@ def test_cut_makes_runs_of_equal_cost():
     np.testing.assert_allclose(pieces, values.sum() / 10, atol=2.0)
 
 
-@pytest.mark.parametrize("values", [np.zeros(5), np.ones(1), np.array([0.0, 9.0, 0.0])])
+@each("values", [np.zeros(5), np.ones(1), np.array([0.0, 9.0, 0.0])])
 def test_cut_of_hard_cases(values):
     bounds = cost.cut(values, 0.5)
     assert bounds[0] == 0

@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from bounds import TWO_CLOCKS
+from cases import each
 from conftest import tasks_cut_small
 from distributed import Client, get_task_stream
 
@@ -266,7 +267,7 @@ def test_a_client_that_cannot_wait_is_refused():
         pass
 
 
-@pytest.mark.parametrize(
+@each(
     "tasks_at_once, loop_threads, clock",
     [(1, 1, time.thread_time), (1, 4, time.process_time), (2, 1, time.thread_time), (2, 2, time.thread_time)],
 )

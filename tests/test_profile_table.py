@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
 import sys
 
 import dask.array as da
@@ -177,26 +176,6 @@ def test_no_picture_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"taskfmm\[viz\]"):
         taskfmm.profile().plot()
-
-
-QUERY_PLANNING = """
-import dask.array as da, numpy as np, taskfmm
-assert da.array_expr_enabled()
-x = np.random.default_rng(7719029).random((900, 3))
-phi = taskfmm.Fmm(x, order=3, leaf_size=20).potential(da.from_array(np.ones(900), chunks=300))
-with taskfmm.profile() as found:
-    (phi + 1.0).compute(scheduler="synchronous")
-names = {row["operator"] for row in found.table(by="operator")}
-assert names >= {"charges", "p2m", "m2m", "m2l", "l2l", "l2p", "near", "potential"}, names
-assert "CPU/wall" in str(found)
-"""
-
-
-def test_it_works_under_array_expressions():
-    environment = dict(os.environ, DASK_ARRAY__QUERY_PLANNING="True")
-    command = [sys.executable, "-c", QUERY_PLANNING]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
 
 
 def test_command(tmp_path):

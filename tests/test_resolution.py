@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def test_every_pair_that_the_loops_take_for_one_point_is_found(some, others, sam
         assert by_pairs(sources, targets, scale, times=4.0)[found]
 
 
-@pytest.mark.parametrize("where", [0, 1, 777, 16_384, 39_999])
+@each("where", [0, 1, 777, 16_384, 39_999])
 def test_one_pair_among_many(where):
     points = np.random.default_rng(80510033).random((40_000, 3))
     points[5] = [0.0, 0.5, 0.5]

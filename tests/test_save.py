@@ -13,6 +13,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm.explain import facts
@@ -88,7 +89,7 @@ def test_all_that_an_fmm_knows_comes_back(fmm, path):
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.parametrize("options", [dict(dtype=np.float32), dict(kernel="one"), dict(eps=1e-2, leaf_size=7)])
+@each("options", [dict(dtype=np.float32), dict(kernel="one"), dict(eps=1e-2, leaf_size=7)])
 def test_other_plans(options, path):
     rng = np.random.default_rng(7340033)
     fmm = taskfmm.Fmm(rng.random((700, 3)), **options)
@@ -99,7 +100,7 @@ def test_other_plans(options, path):
     np.testing.assert_array_equal(found, fmm.potential(charges).compute())
 
 
-@pytest.mark.parametrize("shapes", [(0, None), (0, 5), (5, 0)])
+@each("shapes", [(0, None), (0, 5), (5, 0)])
 def test_without_points(shapes, path):
     points = [None if n is None else np.ones((n, 3)) for n in shapes]
     taskfmm.Fmm(*points).save(path)
@@ -108,7 +109,8 @@ def test_without_points(shapes, path):
     assert found.potential(np.ones(n)).compute().tolist() == [0.0] * m
 
 
-def test_pickled_and_used_by_threads(fmm, charges, path):
+def test_pickled_and_used_by_threads(tiny, path):
+    fmm, charges = tiny
     fmm.save(path)
     expected = results(fmm, charges)
     again = pickle.loads(pickle.dumps(taskfmm.Fmm.load(path)))

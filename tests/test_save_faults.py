@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import each
 
 import taskfmm
 from taskfmm.errors import InputError, StorageError
@@ -82,7 +83,7 @@ def test_every_byte_in_front_counts(small, path):
         assert attempt(path, charges) is None, f"byte {place}"
 
 
-@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 1.0])
+@each("part", [0.0, 0.01, 0.3, 0.9, 1.0])
 def test_cut_short(small, path, part):
     content, charges, _ = small
     path.write_bytes(content[: int(part * (len(content) - 1))])

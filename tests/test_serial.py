@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 from bounds import PROPERTY, SERIAL_ERROR
 from boxes import l2_error
+from cases import each
 
 import taskfmm
 from taskfmm.kernels import KERNELS
@@ -24,7 +24,7 @@ def test_it_is_the_direct_sum(fmm, charges):
         assert 0 < l2_error(found, exact) <= SERIAL_ERROR[output]
 
 
-@pytest.mark.parametrize("output", ["potential", "gradient"])
+@each("output", ["potential", "gradient"])
 def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
     plan, accuracy = fmm.plan, fmm.accuracy(output)
     q = charges[plan.tree.source_order][None]

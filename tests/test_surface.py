@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from cases import each
 
 from taskfmm.geometry import surface
 
 
-@pytest.mark.parametrize(
-    "order, n", [(2, 8), (3, 26), (4, 56), (5, 98), (6, 152), (7, 218), (8, 296), (10, 488), (12, 728)]
-)
+@each("order, n", [(2, 8), (3, 26), (4, 56), (5, 98), (6, 152), (7, 218), (8, 296), (10, 488), (12, 728)])
 def test_known_sizes(order, n):
     assert surface.n_points(order) == n
     points = surface.cube(order, 2.95)
@@ -19,7 +17,7 @@ def test_known_sizes(order, n):
     assert len(np.unique(points.round(12), axis=1).T) == n
 
 
-@pytest.mark.parametrize("radius", [1.0, surface.INNER, surface.OUTER])
+@each("radius", [1.0, surface.INNER, surface.OUTER])
 def test_every_point_lies_on_the_surface_and_the_grid_is_regular(radius):
     points = surface.cube(5, radius)
     assert (np.abs(points).max(axis=0) == radius).all()

@@ -12,6 +12,7 @@ import dask
 import numba
 import numpy as np
 import pytest
+from cases import each
 from threadpoolctl import ThreadpoolController
 
 import taskfmm
@@ -184,7 +185,7 @@ def test_too_many_threads_fall_back_and_it_is_said_once(four_cores, says, worker
             assert dask.delayed(share)().compute(**how)[1] == min(asked, 4)
 
 
-@pytest.mark.parametrize(
+@each(
     "key, value",
     [("numba-threads", v) for v in (0, -1, 1.5, "two", True)]
     + [("oversubscribe", v) for v in (None, 1, "no")],
@@ -253,8 +254,8 @@ def known(clustered):
     return clustered.evaluate(charges)["gradient"], clustered.serial(charges, "gradient")
 
 
-@pytest.mark.parametrize("numba_threads", [1, 2])
-@pytest.mark.parametrize("dask_threads", [1, 2, 3])
+@each("numba_threads", [1, 2])
+@each("dask_threads", [1, 2, 3])
 def test_every_split_gives_the_same_bits(known, dask_threads, numba_threads):
     lazy, expected = known
     how = {"taskfmm.numba-threads": numba_threads, "taskfmm.oversubscribe": True}

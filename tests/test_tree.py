@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from cases import EVERY_TWO, each
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import SIZE, enclose
-from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
+from taskfmm.testing import DISTRIBUTIONS, sources_and_targets
 from taskfmm.tree import octree
 from taskfmm.tree.check import check_tree
 from taskfmm.tree.octree import Octree
@@ -28,17 +29,15 @@ def assert_same(a: Octree, b: Octree) -> None:
             np.testing.assert_array_equal(first, second, err_msg=field.name)
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_invariants(name, relation):
+@each("name, relation, leaf_size", EVERY_TWO)
+def test_invariants(name, relation, leaf_size):
     sources, targets = sources_and_targets(name, relation, 2500, np.random.default_rng(60613))
-    for leaf_size in (1, 10, 64, 500):
-        tree = octree.build(sources, targets, leaf_size)
-        check_tree(tree)
-        expected = sources[tree.source_order].T * tree.domain.scale
-        np.testing.assert_array_equal(tree.sources, expected)
-        given = sources if targets is None else targets
-        np.testing.assert_array_equal(tree.targets, given[tree.target_order].T * tree.domain.scale)
+    tree = octree.build(sources, targets, leaf_size)
+    check_tree(tree)
+    expected = sources[tree.source_order].T * tree.domain.scale
+    np.testing.assert_array_equal(tree.sources, expected)
+    given = sources if targets is None else targets
+    np.testing.assert_array_equal(tree.targets, given[tree.target_order].T * tree.domain.scale)
 
 
 def brute_force(sources: np.ndarray, targets: np.ndarray, leaf_size: int) -> set[tuple[int, int, int, int]]:
@@ -80,7 +79,7 @@ def brute_force(sources: np.ndarray, targets: np.ndarray, leaf_size: int) -> set
     return set(inside)
 
 
-@pytest.mark.parametrize("name", ["uniform", "ellipsoid", "two_clusters", "tiny_cluster", "box_faces"])
+@each("name", ["uniform", "ellipsoid", "two_clusters", "tiny_cluster", "box_faces"])
 def test_boxes_are_those_of_the_definition(name):
     sources, targets = sources_and_targets(name, "separate", 90, np.random.default_rng(41414))
     for leaf_size in (1, 7):
@@ -88,7 +87,7 @@ def test_boxes_are_those_of_the_definition(name):
         assert boxes(tree) == brute_force(sources, targets, leaf_size)
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_full_leaves_hold_points_of_one_key(name):
     sources, targets = sources_and_targets(name, "separate", 2000, np.random.default_rng(78787))
     tree = octree.build(sources, targets, 10)
@@ -101,7 +100,7 @@ def test_full_leaves_hold_points_of_one_key(name):
     assert name in ("identical", "half_duplicates") or (end - begin).max() <= 10
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@each("n", [1, 2, 3])
 def test_very_few_points(n):
     points = np.random.default_rng(10007).random((n, 3))
     tree = octree.build(points, None, 1)
@@ -116,7 +115,7 @@ def test_targets_that_are_the_sources_share_arrays():
     assert tree.target_order is tree.source_order
 
 
-@pytest.mark.parametrize("side", ["sources", "targets"])
+@each("side", ["sources", "targets"])
 def test_one_side_empty(side):
     points, nothing = np.random.default_rng(10009).random((500, 3)), np.empty((0, 3))
     tree = octree.build(*((nothing, points) if side == "sources" else (points, nothing)), 20)
@@ -150,9 +149,7 @@ def test_points_closer_than_the_deepest_level_stay_together():
     assert np.diff(tree.source_ptr[tree.is_leaf]).max() == 2
 
 
-@pytest.mark.parametrize(
-    "width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)]
-)
+@each("width, offset", [(1e-150, 0.0), (1e150, 0.0), (1.0, 1e8), (1e-3, -1e8), (1e150, 1e8)])
 def test_extreme_places(width, offset):
     points = (np.random.default_rng(65537).random((2000, 3)) + offset) * width
     tree = octree.build(points, None, 25)
@@ -176,7 +173,7 @@ def test_given_domain_is_kept():
     check_tree(tree)
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each("name", DISTRIBUTIONS)
 def test_threads_do_not_change_the_tree(name):
     sources, targets = sources_and_targets(name, "separate", 3000, np.random.default_rng(46368))
     assert_same(octree.build(sources, targets, 20, threads=1), octree.build(sources, targets, 20, threads=2))
@@ -191,7 +188,7 @@ def test_any_memory_layout():
     assert_same(octree.build(padded[::2, ::2], None, 10), expected)
 
 
-@pytest.mark.parametrize("field", ["anchor", "parent", "source_ptr", "sources", "source_order", "child_ptr"])
+@each("field", ["anchor", "parent", "source_ptr", "sources", "source_order", "child_ptr"])
 def test_the_check_notices_damage(field):
     tree = octree.build(np.random.default_rng(121393).random((800, 3)), None, 10)
     damaged = getattr(tree, field).copy()

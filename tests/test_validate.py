@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import each
 
 from taskfmm import kernels, validate
 from taskfmm.errors import InputError
@@ -19,7 +20,7 @@ def message(call, *args, **kwargs) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     "form",
     [
         lambda a: a.tolist(),
@@ -28,7 +29,6 @@ def message(call, *args, **kwargs) -> str:
         lambda a: np.repeat(a, 2, axis=0)[::2],
         lambda a: np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(np.float64).reshape(a.shape),
     ],
-    ids=["list", "fortran", "big-endian", "strided", "unaligned"],
 )
 def test_points_of_every_form_come_out_alike(form):
     given = form(POINTS)
@@ -41,7 +41,7 @@ def test_points_of_every_form_come_out_alike(form):
     assert not found.flags.writeable
 
 
-@pytest.mark.parametrize("dtype", ["i1", "u2", "i8", "f2", "f4", "g"])
+@each("dtype", ["i1", "u2", "i8", "f2", "f4", "g"])
 def test_points_of_every_real_dtype(dtype):
     given = np.arange(12).reshape(4, 3).astype(dtype)
     np.testing.assert_array_equal(validate.points("sources", given), np.arange(12.0).reshape(4, 3))
@@ -65,7 +65,7 @@ def test_the_callers_array_stays_writable_and_unshared_for_writing():
     assert given.flags.writeable
 
 
-@pytest.mark.parametrize("empty", [[], np.empty((0, 3)), np.empty((0, 3), dtype=int)])
+@each("empty", [[], np.empty((0, 3)), np.empty((0, 3), dtype=int)])
 def test_no_points(empty):
     assert validate.points("sources", empty).shape == (0, 3)
 
@@ -76,7 +76,7 @@ def test_transposed_points():
     )
 
 
-@pytest.mark.parametrize(
+@each(
     "given, hint",
     [
         ([1.0, 2.0, 3.0], "write [sources]"),
@@ -91,7 +91,7 @@ def test_points_of_other_shapes(given, hint):
     assert hint in text
 
 
-@pytest.mark.parametrize(
+@each(
     "given, part",
     [
         (POINTS + 0j, "dtype complex128, expected real numbers: give sources.real"),
@@ -127,8 +127,8 @@ def test_charges_of_another_length():
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of NumPy, for its matrix
-@pytest.mark.parametrize("shape", [(6, 1), (1, 6)])
-@pytest.mark.parametrize("form", [np.asarray, np.asmatrix, np.ndarray.tolist])
+@each("shape", [(6, 1), (1, 6)])
+@each("form", [np.asarray, np.asmatrix, np.ndarray.tolist])
 def test_charges_as_a_column_or_row(shape, form):
     """What the error proposes is done, and works: a matrix stays one when it is flattened."""
     charges = form(np.ones(shape))
@@ -161,7 +161,7 @@ def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
     np.testing.assert_array_equal(found, [1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("value", [0, 1, -1e-6, 2.0, np.nan, np.inf, "1e-6", None, True, 1j, 10**400])
+@each("value", [0, 1, -1e-6, 2.0, np.nan, np.inf, "1e-6", None, True, 1j, 10**400])
 def test_eps_refused(value):
     assert "expected a number between 0 and 1" in message(validate.eps, value)
 
@@ -171,12 +171,12 @@ def test_eps_accepted():
     assert isinstance(validate.eps(np.float32(0.5)), float)
 
 
-@pytest.mark.parametrize("value", [1, 0, -3, 2.0, "6", True, validate.MAX_ORDER + 1])
+@each("value", [1, 0, -3, 2.0, "6", True, validate.MAX_ORDER + 1])
 def test_order_refused(value):
     assert "order is" in message(validate.order, value)
 
 
-@pytest.mark.parametrize("value", [0, -1, 10.0, "100", False])
+@each("value", [0, -1, 10.0, "100", False])
 def test_leaf_size_refused(value):
     assert "expected an integer of at least 1" in message(validate.leaf_size, value)
 
@@ -189,12 +189,12 @@ def test_integers_accepted():
     assert validate.leaf_size(10**30) == validate.MAX_LEAF_SIZE
 
 
-@pytest.mark.parametrize("name", ["laplac", "Laplace", "LAPLACE"])
+@each("name", ["laplac", "Laplace", "LAPLACE"])
 def test_the_nearest_kernel_is_offered(name):
     assert "did you mean 'laplace'?" in message(validate.known_name, "kernel", name, {"one", "laplace"})
 
 
-@pytest.mark.parametrize("name", ["zzz", 3, None])
+@each("name", ["zzz", 3, None])
 def test_without_a_near_kernel_all_are_listed(name):
     assert message(validate.known_name, "kernel", name, {"one", "laplace"}).endswith(
         "choose from laplace, one"
@@ -214,7 +214,7 @@ def test_outputs():
         assert "expected at least one of potential, gradient" in message(validate.outputs, nothing, OUTPUTS)
 
 
-@pytest.mark.parametrize("value", [np.float32, "f8", ">f4", np.dtype(float)])
+@each("value", [np.float32, "f8", ">f4", np.dtype(float)])
 def test_dtype(value):
     if np.dtype(value).isnative:
         assert validate.dtype(value) == np.dtype(value)
@@ -222,6 +222,6 @@ def test_dtype(value):
         assert "expected float64 or float32" in message(validate.dtype, value)
 
 
-@pytest.mark.parametrize("value", [None, int, complex, "f2", "nonsense", object])
+@each("value", [None, int, complex, "f2", "nonsense", object])
 def test_dtype_refused(value):
     assert "expected float64 or float32" in message(validate.dtype, value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from itertools import combinations
 
@@ -61,21 +59,3 @@ def test_notebooks_show_a_table(clustered):
     for word in (f"{len(clustered.sources):,}", "leaf size", "expected", "peak memory"):
         assert word in shown
     assert "expected" not in taskfmm.Fmm(np.empty((0, 3)))._repr_html_()
-
-
-def test_all_of_it_works_with_query_planning():
-    code = """
-import numpy as np, taskfmm
-fmm = taskfmm.Fmm(np.random.default_rng(9).random((3000, 3)), eps=1e-3, leaf_size=100, memory_limit="64GiB")
-fmm.evaluate(np.ones(3000))
-print(fmm.explain()); fmm.visualize(); fmm._repr_html_()
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env=os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True", "DASK_OPTIMIZATION__FUSE__ACTIVE": "False"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "critical path" in done.stdout
