@@ -43,9 +43,9 @@ def no_operators(monkeypatch):
         raise AssertionError("operators are asked for")
 
     monkeypatch.setattr(store, "kept", refuse)
-    levels._load.cache_clear()
+    levels._kept.cache_clear()
     yield
-    levels._load.cache_clear()
+    levels._kept.cache_clear()
 
 
 @each("n_sources, n_targets", SIZES)
@@ -82,7 +82,7 @@ def test_every_pair_is_in_one_task_once(n_sources, n_targets):
     exact = taskfmm.direct(coulomb.sources, q, None if n_targets is None else coulomb.targets)
     found = coulomb.potential(q).compute()
     assert l2_error(found, exact) <= SUM_ROUNDING
-    how = coulomb.plan, coulomb.operators("potential"), coulomb.kernel, q, "potential", coulomb.dtype
+    how = coulomb.plan, coulomb.operators("potential"), coulomb.kernel, [q], "potential", coulomb.dtype
     for threads in (1, 2):
         np.testing.assert_array_equal(serial.run(*how, threads), found)
 

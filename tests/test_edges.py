@@ -317,7 +317,7 @@ def test_bad_plans(arguments, message):
         (np.ones(20) * 1j, "real"),
         (["x"] * 20, "real"),
         (1.0, "charges has shape"),
-        (None, "real"),
+        (None, "no sources were given"),
         (np.ones(20, bool), "real"),
         (np.ones(20, object), "real"),
         (np.ma.masked_equal(np.arange(20.0), 3), "masked"),

@@ -24,11 +24,16 @@ from taskfmm.graph.forecast import _bare
 from taskfmm.graph.schedule import Tasks, critical_path, simulate
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.rates import DEFAULT
+from taskfmm.passes.given import Given
 from taskfmm.plan.cost import row_sums
 from taskfmm.runtime import layout, threads
 from taskfmm.runtime.layout import Layout
 
 BOTH = ("potential", "gradient")
+
+
+def of(fmm, charges):
+    return Given(fmm.kernel, (charges,))
 
 
 def counted(fmm, outputs):
@@ -42,7 +47,7 @@ def total(found, operator, name):
 
 @each("outputs", [("potential",), ("gradient",), BOTH])
 def test_every_task_is_counted_and_no_other(fmm, charges, outputs):
-    graph, _ = fmm._evaluator.graph(charges, outputs)
+    graph, _ = fmm._evaluator.graph(of(fmm, charges), outputs)
     assert {_bare(key) for key in graph} == set(counted(fmm, outputs)[0])
 
 
@@ -66,7 +71,7 @@ def test_counts_are_those_of_the_lists(fmm):
 def test_bytes_are_those_of_the_tasks(clustered, outputs):
     """Results to the byte; scratch by what NumPy and Numba allocate in a task."""
     fmm = taskfmm.Fmm(clustered.sources, order=6, leaf_size=30)  # tasks of ordinary size
-    graph, _ = fmm._evaluator.graph(np.ones(len(fmm.sources)), outputs)
+    graph, _ = fmm._evaluator.graph(of(fmm, np.ones(len(fmm.sources))), outputs)
     found, _ = counted(fmm, outputs)
     measured = {}
 
@@ -105,7 +110,9 @@ def test_bytes_are_those_of_the_tasks(clustered, outputs):
 
 def test_one_thread_runs_the_tasks_in_the_foretold_order(clustered):
     # Dask breaks ties by the names of tasks, and so by their token: that of a forecast belongs to zero charges
-    graph, chunks = clustered._evaluator.graph(np.zeros(len(clustered.sources)), ("potential",))
+    graph, chunks = clustered._evaluator.graph(
+        of(clustered, np.zeros(len(clustered.sources))), ("potential",)
+    )
     name, sizes = chunks["potential"]
     ran = []
 
@@ -190,7 +197,7 @@ def test_facts_are_plain_data(fmm):
     assert json.loads(json.dumps(found))["forecast"]["outputs"] == list(BOTH)
     forecast = found["forecast"]
     assert forecast["tasks"] == sum(found["tasks"].values()) == len(fmm.forecast(BOTH).keys)
-    graph, _ = fmm._evaluator.graph(np.zeros(len(fmm.sources)), BOTH)
+    graph, _ = fmm._evaluator.graph(of(fmm, np.zeros(len(fmm.sources))), BOTH)
     assert forecast["edges"] == sum(len(task.dependencies) for task in graph.values())
     assert forecast["parallelism"] >= 1.0
     assert forecast["largest_task"]["bytes"] > 0

@@ -18,7 +18,7 @@ from taskfmm.graph import reference
 from taskfmm.graph.reference import Reference
 from taskfmm.graph.spec import OperatorTask
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.levels import Operators
 
 OPERATORS = {"p2m", "m2m", "m2l", "p2l", "l2l", "l2p", "m2p", "near"}
 
@@ -244,7 +244,7 @@ def referred(task) -> list[Reference]:
 
 
 def small(argument) -> bool:
-    return isinstance(argument, (Accuracy, Kernel, str, int, float))
+    return isinstance(argument, (Operators, Kernel, str, int, float))
 
 
 def test_tasks_refer_to_arrays_and_hold_none(clustered, charges_of):

@@ -152,7 +152,7 @@ def test_workers_record_only_while_a_profile_is_open(phi, current):
 
 def test_a_worker_that_never_had_a_task_is_idle(current):
     graph = {}
-    key = add(graph, ("near-single", 2, 0), plus, 1, 2).key
+    key = add(graph, ("near-fmm0single", 2, 0), plus, 1, 2).key
     with taskfmm.profile() as found:
         current.get(graph, key)
     busy, idle = sorted(found.threads(), key=lambda row: -row["tasks"])
@@ -210,7 +210,7 @@ def test_a_process_of_several_workers_reports_each_task_once():
 
 def test_processes_of_dask_are_not_passed_over_in_silence(caplog):
     graph = {}
-    key = add(graph, ("near-there", 2, 0), plus, 1, 2).key
+    key = add(graph, ("near-fmm0there", 2, 0), plus, 1, 2).key
     with caplog.at_level(logging.WARNING, logger="taskfmm"), taskfmm.profile() as found:
         assert dask.multiprocessing.get(graph, key, num_workers=1) == 3
     assert [record.getMessage() for record in caplog.records] == [profile.UNSEEN % 1]
@@ -251,8 +251,8 @@ def test_a_profile_may_be_opened_again_but_not_twice(phi):
 
 def test_failed_tasks_are_left_out_and_the_rest_kept():
     graph = {}
-    good = add(graph, ("near-partly", 2, 0), plus, 1, 2)
-    bad = add(graph, ("near-partly", 2, 1), plus, good, "text")
+    good = add(graph, ("near-fmm0partly", 2, 0), plus, 1, 2)
+    bad = add(graph, ("near-fmm0partly", 2, 1), plus, good, "text")
     found = taskfmm.profile()
     with pytest.raises(TypeError), found:
         dask.get(graph, bad.key)
@@ -279,8 +279,8 @@ def test_the_cpu_clock_counts_what_the_task_uses(monkeypatch, tasks_at_once, loo
 
 def test_cpu_time_is_not_waiting():
     graph = {}
-    busy = add(graph, ("p2m-clocks", 2, 0), lambda: sum(range(2_000_000)))
-    idle = add(graph, ("near-clocks", 2, 0), time.sleep, 0.2)
+    busy = add(graph, ("p2m-fmm0clocks", 2, 0), lambda: sum(range(2_000_000)))
+    idle = add(graph, ("near-fmm0clocks", 2, 0), time.sleep, 0.2)
     with taskfmm.profile() as found:
         dask.threaded.get(graph, [busy.key, idle.key], num_workers=2)
     rows = {row["operator"]: row for row in found.table(by="operator")}

@@ -160,4 +160,6 @@ def test_without_a_file_the_accuracy_travels(clustered, path):
     reference = shelf.reference("operators/potential")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(shelf), "publish", lambda self: None)
-        assert pickle.loads(pickle.dumps(reference)) == clustered.accuracy("potential")
+        assert pickle.loads(pickle.dumps(reference)) == clustered._planned.made(
+            clustered.accuracy("potential")
+        )

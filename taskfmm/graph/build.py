@@ -93,7 +93,7 @@ class GraphBuilder:
         """Tasks from the charges to the values of each shard."""
         order = self.shelf.reference("source_order")
         parts, declared = zip(*(pieces(array, self.graph) for array in charges.arrays), strict=True)
-        given = (sequence(parts), declared, self.kernel, self.scale)
+        given = (sequence(chain.from_iterable(parts)), declared, self.kernel, self.scale)
         self.exponent: Any  # an integer, or the reference to a task that finds it
         if charges.are_lazy:
             self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, *given)

@@ -56,17 +56,17 @@ def sequence(references: Iterable[TaskRef]) -> List:
     return List(*references)
 
 
-def pieces(array: Any, graph: Graph) -> tuple[List, Declared | None]:
-    """The charges of one kind as one argument: chunks of a dask.array, whose graph is merged in, or a `Reference`.
+def pieces(array: Any, graph: Graph) -> tuple[list[Any], Declared | None]:
+    """The charges of one kind as arguments: chunks of a dask.array, whose graph is merged in, or a `Reference`.
 
     With chunks goes what the array declares of them: their lengths and numbers, and their dtype.
     """
     if not isinstance(array, da.Array):
-        return List(Shelf({"charges": array}).reference("charges")), None
+        return [Shelf({"charges": array}).reference("charges")], None
     if array.ndim > 1:
         array = array.rechunk({1: -1})
     graph.update(array.__dask_graph__())
-    chunks = List(*(TaskRef(key) for key in flatten(array.__dask_keys__())))
+    chunks = [TaskRef(key) for key in flatten(array.__dask_keys__())]
     return chunks, (tuple(map(int, array.chunks[0])), array.shape[1:], str(array.dtype))
 
 

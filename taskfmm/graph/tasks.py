@@ -7,6 +7,7 @@ where the task runs, so that neither matrices nor works travel in the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -29,16 +30,14 @@ def _at(operators: Operators, level: int) -> Expansions:
     return fetch(operators).at(level)
 
 
-def exponent(
-    pieces: Sequence[Arrays], declared: Sequence[Declared | None], kernel: Kernel, scale: float
-) -> int:
+def exponent(pieces: Arrays, declared: Sequence[Declared | None], kernel: Kernel, scale: float) -> int:
     """The exponent of charges that are known only now."""
     return given.exponent(_whole(pieces, declared), kernel, scale)
 
 
 def charges(
     order: np.ndarray,
-    pieces: Sequence[Arrays],
+    pieces: Arrays,
     declared: Sequence[Declared | None],
     kernel: Kernel,
     scale: float,
@@ -48,12 +47,13 @@ def charges(
     return given.ranked(_whole(pieces, declared), fetch(order), kernel, scale, exponent)
 
 
-def _whole(pieces: Sequence[Arrays], declared: Sequence[Declared | None]) -> list[np.ndarray]:
+def _whole(pieces: Arrays, declared: Sequence[Declared | None]) -> list[np.ndarray]:
     """For each kind one array that was checked when it was given, or chunks, which are checked now."""
-    return [
-        fetch(some[0]) if of is None else validate.chunks(some, *of, np.float64)
-        for some, of in zip(pieces, declared, strict=True)
-    ]
+    found, left = [], iter(pieces)
+    for of in declared:
+        some = list(islice(left, 1 if of is None else len(of[0])))
+        found.append(fetch(some[0]) if of is None else validate.chunks(some, *of, np.float64))
+    return found
 
 
 def p2m(

@@ -117,9 +117,8 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expans
     else:  # a child's potentials in its own unit of length
         child = replace(own, inner=0.5 * own.inner, outer=0.5 * own.outer)
         to_child = 2.0**kernel.degree
-    in_octant = (
-        child.inner + half_width * surface.octant_centers()[7][:, None]
-    )  # others are its mirror images
+    center = half_width * surface.octant_centers()[7]  # the matrices of other octants are mirror images
+    in_octant = child.inner + center[:, None]
     up = kernel_matrix(kernel, own.outer, in_octant)
     down = kernel_matrix(kernel, in_octant, own.outer)
     m2m = (own.to_multipole.T @ up @ child.v).T
