@@ -39,11 +39,15 @@ def anchors(page: Path) -> set[str]:
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
 def test_examples_run(page, tmp_path, monkeypatch, configuration_kept):
-    """The blocks of a page run one after the other, as in one script."""
+    """The blocks of a page run one after the other, as in one script; one that begins with a name is that file."""
     pytest.importorskip("matplotlib").use("agg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     names = {"__name__": "__main__"}
     for block in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / named[1]).write_text(block)
+            continue
         exec(compile(block, str(page), "exec"), names)
 
 
