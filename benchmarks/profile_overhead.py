@@ -36,10 +36,10 @@ def microseconds(once: Callable[[], None]) -> float:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Print the three costs, of a task that reads from eight others."""
-    values = {(f"p2m-{'0' * 24}", 4, i): b"" for i in range(NEEDS)}
+    values = {(f"P2M-fmm{'0' * 21}", 4, i): b"" for i in range(NEEDS)}
     kinds = {}
     for kind in (Task, OperatorTask):
-        kinds[kind] = kind((f"m2l-{'0' * 24}", 4, 0), nothing, List(*map(TaskRef, values)))
+        kinds[kind] = kind((f"M2L-fmm{'0' * 21}", 4, 0), nothing, List(*map(TaskRef, values)))
     plain = microseconds(lambda: kinds[Task](values))
     silent = microseconds(lambda: kinds[OperatorTask](values))
     with taskfmm.profile() as recorded:

@@ -109,16 +109,16 @@ def _foretelling(found: Rates) -> Rates:
     for suffix, outputs in (("", ("potential",)), ("_gradient", ("potential", "gradient"))):
         other, same = (Fmm(sources, points, eps=1e-6, leaf_size=LEAF_SIZE) for points in (targets, None))
         one_sided, both = (_Operators(fmm, outputs) for fmm in (other, same))
-        found = replace(found, **one_sided.solve(found, "near", f"near_one{suffix}"))
-        found = replace(found, **both.solve(found, "near", f"near_two{suffix}"))
+        found = replace(found, **one_sided.solve(found, "P2P", f"near_one{suffix}"))
+        found = replace(found, **both.solve(found, "P2P", f"near_two{suffix}"))
         if suffix:
-            found = replace(found, **both.solve(found, "l2p", f"surface_pair{suffix}"))
+            found = replace(found, **both.solve(found, "L2P", f"surface_pair{suffix}"))
     # M2L of so few boxes mostly waits for its cores, which forecasts count as copies: take them out of its rates
     slower = found.multiply_add / rates.DEFAULT.multiply_add
     found = replace(found, m2l_meeting=slower * rates.DEFAULT.m2l_meeting)
     for bits, eps in ((32, 1e-6), (64, 1e-9)):
         alone = _Operators(Fmm(sources, eps=eps, leaf_size=LEAF_SIZE), ("potential",))
-        found = replace(found, **alone.solve(found, "m2l", f"m2l_multiply_add_{bits}"))
+        found = replace(found, **alone.solve(found, "M2L", f"m2l_multiply_add_{bits}"))
     return found
 
 
@@ -204,9 +204,9 @@ def _evaluation(eps: float) -> _Counted:
     m2l_size = operators.m2l.multiply_adds
     n_surface = operators.upward_check.shape[1]
     return _Counted(
-        near=least["near"] / near_pairs,
-        m2l=least["m2l"] / lists.v.idx.size,
-        leaves=least["p2m"] + least["l2p"],
+        near=least["P2P"] / near_pairs,
+        m2l=least["M2L"] / lists.v.idx.size,
+        leaves=least["P2M"] + least["L2P"],
         m2l_size=m2l_size,
         n_surface=2.0 * N * n_surface,
         n_products=float(tree.is_leaf.sum()) * operators.rank * n_surface,

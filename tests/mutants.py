@@ -769,9 +769,9 @@ PASSES = (
     ),
     Mutant(
         "locals-of-nothing",
-        "graph/build.py",
-        "if at not in self.locals:",
-        "if self.locals and at not in self.locals:",
+        "passes/drive.py",
+        "if parts or shard.l2l or _is_read(plan, at):",
+        "if parts or shard.l2l:",
         "a few points in small leaves cannot be evaluated",
         ("edges",),
     ),

@@ -12,7 +12,7 @@ import taskfmm
 
 distributed = pytest.importorskip("distributed")
 
-OPERATORS = {"charges", "p2m", "m2m", "m2l", "l2l", "l2p", "near", "potential"}
+OPERATORS = {"charges", "P2M", "M2M", "M2L", "L2L", "L2P", "P2P", "potential"}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_progress_counts_operators(client, evaluated):
     prefixes = client.cluster.scheduler.task_prefixes
     assert set(prefixes) >= OPERATORS
     assert prefixes["potential"].states["memory"] == 1
-    assert prefixes["near"].state_counts["memory"] >= 1
+    assert prefixes["P2P"].state_counts["memory"] >= 1
 
 
 def test_the_pages_answer(client, evaluated):

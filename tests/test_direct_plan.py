@@ -64,7 +64,7 @@ def test_it_is_exact_and_needs_no_operators(n_sources, n_targets, no_operators, 
         assert "direct sum" in repr(one) and "direct sum" in one.explain(BOTH) and one._repr_html_()
         assert facts(one)["direct_sum"] and one.forecast().by_operator.keys() == {
             "charges",
-            "near",
+            "P2P",
             "potential",
         }
 
@@ -93,7 +93,7 @@ def test_each_distance_serves_both_points():
     fmm, _ = cloud(n, leaf_size=n)
     count = {"near_one": 0.0, "near_two": 0.0}
     for key, effort in zip(fmm.forecast().keys, fmm.forecast().efforts, strict=True):
-        if key[0] == "near":
+        if key[0] == "P2P":
             count = {name: count[name] + effort.shared[name] for name in count}
     assert count["near_one"] + 2 * count["near_two"] == n**2
     assert count["near_one"] <= n * direct.ROW

@@ -261,7 +261,7 @@ def test_explain_is_a_table_of_text(clustered):
     text = clustered.explain()
     assert isinstance(text, str)
     assert "7,000" in text
-    for operator in ("m2l", "near"):
+    for operator in ("M2L", "P2P"):
         assert operator in text.lower()
 
 

@@ -57,13 +57,13 @@ def test_counts_are_those_of_the_lists(fmm):
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     n_surface = at.upward_check.shape[1]
-    near = total(found, "near", "near_one") + 2 * total(found, "near", "near_two")
+    near = total(found, "P2P", "near_one") + 2 * total(found, "P2P", "near_two")
     assert near == (n_targets * row_sums(lists.u, n_sources)).sum()
-    assert total(found, "p2m", "surface_pair") == n_surface * len(fmm.sources)
-    assert total(found, "l2p", "surface_pair") == n_surface * len(fmm.targets)
-    assert total(found, "m2p", "surface_pair") == n_surface * (n_targets * np.diff(lists.w.ptr)).sum()
-    assert total(found, "p2l", "surface_pair") == n_surface * row_sums(lists.x, n_sources).sum()
-    products = total(found, "m2l", f"m2l_multiply_add_{8 * at.m2l.dtype.itemsize}")
+    assert total(found, "P2M", "surface_pair") == n_surface * len(fmm.sources)
+    assert total(found, "L2P", "surface_pair") == n_surface * len(fmm.targets)
+    assert total(found, "M2P", "surface_pair") == n_surface * (n_targets * np.diff(lists.w.ptr)).sum()
+    assert total(found, "P2L", "surface_pair") == n_surface * row_sums(lists.x, n_sources).sum()
+    products = total(found, "M2L", f"m2l_multiply_add_{8 * at.m2l.dtype.itemsize}")
     assert products == pytest.approx(at.m2l.multiply_adds * lists.v.idx.size)
 
 
@@ -202,7 +202,7 @@ def test_facts_are_plain_data(fmm):
     assert forecast["parallelism"] >= 1.0
     assert forecast["largest_task"]["bytes"] > 0
     text = fmm.explain(BOTH)
-    assert all(word in text for word in ("critical path", "peak memory", "expected", "m2p", "gradient"))
+    assert all(word in text for word in ("critical path", "peak memory", "expected", "M2P", "gradient"))
 
 
 def test_nothing_is_foretold_without_points():
@@ -237,11 +237,11 @@ def test_doctors_rates_make_the_operators_they_were_measured_on_come_out_right()
         def __init__(self, fmm, outputs):
             self.efforts, _ = counted(fmm, outputs)
             truth = DEFAULT.__class__(near_one=3 * DEFAULT.near_one)
-            self.seconds = {"near": sum(e.seconds(truth) for k, e in self.efforts.items() if k[0] == "near")}
+            self.seconds = {"P2P": sum(e.seconds(truth) for k, e in self.efforts.items() if k[0] == "P2P")}
 
     rng = np.random.default_rng(91)
     fmm = taskfmm.Fmm(rng.random((2000, 3)), rng.random((2000, 3)), order=3, leaf_size=50)
-    found = Measured(fmm, ("potential",)).solve(DEFAULT, "near", "near_one")
+    found = Measured(fmm, ("potential",)).solve(DEFAULT, "P2P", "near_one")
     assert found["near_one"] == pytest.approx(3 * DEFAULT.near_one)
 
 
@@ -249,5 +249,5 @@ def test_levels_of_the_critical_path_go_up_and_down(clustered):
     found = clustered.forecast()
     path = [found.keys[i] for i in found.path]
     assert path[0][0] == "charges" and path[-1][0] == "potential"
-    downward = [key[1] for key in path if key[0] == "l2l"]
+    downward = [key[1] for key in path if key[0] == "L2L"]
     assert all(a < b for a, b in pairwise(downward))

@@ -20,7 +20,7 @@ from taskfmm.graph.spec import OperatorTask
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 
-OPERATORS = {"p2m", "m2m", "m2l", "p2l", "l2l", "l2p", "m2p", "near"}
+OPERATORS = {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "P2P"}
 
 
 def operators(keys) -> Counter:
@@ -192,7 +192,7 @@ def test_both_outputs_share_their_tasks(clustered, charges_of):
         found = dask.compute(clustered.evaluate(q), scheduler="synchronous")[0]
     ran = operators(run.keys)
     assert len(set(run.keys)) == len(run.keys)
-    assert ran["near"] == len(clustered.plan.near)
+    assert ran["P2P"] == len(clustered.plan.near)
     assert {k: n for k, n in ran.items() if k != "potential"} == dict(one)
     assert ran["potential"] == len(clustered.plan.chunks)
     np.testing.assert_array_equal(found["gradient"], clustered.serial(q, "gradient"))
@@ -201,10 +201,10 @@ def test_both_outputs_share_their_tasks(clustered, charges_of):
 def test_one_task_for_each_operator_and_shard(clustered):
     plan = clustered.plan
     found = operators(graph_of(clustered.potential(np.ones(len(clustered.sources)))))
-    for operator in OPERATORS - {"near", "l2l"}:
-        works = sum(getattr(s, operator) is not None for level in plan.far for s in level)
+    for operator in OPERATORS - {"P2P", "L2L"}:
+        works = sum(getattr(s, operator.lower()) is not None for level in plan.far for s in level)
         assert found[operator] == works > 0, operator
-    assert found["near"] == len(plan.near)
+    assert found["P2P"] == len(plan.near)
     assert found["charges"] == 1
     assert found["potential"] == len(plan.chunks)
 
@@ -212,7 +212,7 @@ def test_one_task_for_each_operator_and_shard(clustered):
 def test_the_near_field_is_ready_from_the_start(clustered):
     graph = graph_of(clustered.potential(np.ones(len(clustered.sources))))
     for key, task in graph.items():
-        if key[0].startswith("near-"):
+        if key[0].startswith("P2P-"):
             assert [d[0].split("-")[0] for d in task.dependencies] == ["charges"]
 
 

@@ -108,7 +108,7 @@ def test_it_is_explained_profiled_and_drawn(kernel, fmm, given):
     with taskfmm.profile() as seen:
         dask.compute(*fmm.evaluate(**given).values())
     names = {row["operator"] for row in seen.table(by="operator")}
-    assert {"p2m", "m2l", "near", *kernel.names} <= names
+    assert {"P2M", "M2L", "P2P", *kernel.names} <= names
     foretold = fmm.forecast(kernel.names)
     assert set(foretold.by_operator) == names
     arrays = fmm.evaluate(**given)

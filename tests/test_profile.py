@@ -152,7 +152,7 @@ def test_workers_record_only_while_a_profile_is_open(phi, current):
 
 def test_a_worker_that_never_had_a_task_is_idle(current):
     graph = {}
-    key = add(graph, ("near-fmm0single", 2, 0), plus, 1, 2).key
+    key = add(graph, ("P2P-fmm0single", 2, 0), plus, 1, 2).key
     with taskfmm.profile() as found:
         current.get(graph, key)
     busy, idle = sorted(found.threads(), key=lambda row: -row["tasks"])
@@ -194,7 +194,7 @@ def test_a_process_of_several_workers_reports_each_task_once():
     reporters = [remote.Reporter("a topic", "another process") for _ in workers]
     for worker, reporter in zip(workers, reporters, strict=True):
         reporter.setup(worker)
-    record = Record("p2m0", (), "p2m", 3, "e", "tcp://two", 1, 0.0, 1.0, 0.5, 100, 10)
+    record = Record("p2m0", (), "P2M", 3, "e", "tcp://two", 1, 0.0, 1.0, 0.5, 100, 10)
     recording.publish(record)
     for worker, reporter in zip(workers, reporters, strict=True):
         reporter.teardown(worker)
@@ -210,7 +210,7 @@ def test_a_process_of_several_workers_reports_each_task_once():
 
 def test_processes_of_dask_are_not_passed_over_in_silence(caplog):
     graph = {}
-    key = add(graph, ("near-fmm0there", 2, 0), plus, 1, 2).key
+    key = add(graph, ("P2P-fmm0there", 2, 0), plus, 1, 2).key
     with caplog.at_level(logging.WARNING, logger="taskfmm"), taskfmm.profile() as found:
         assert dask.multiprocessing.get(graph, key, num_workers=1) == 3
     assert [record.getMessage() for record in caplog.records] == [profile.UNSEEN % 1]
@@ -251,8 +251,8 @@ def test_a_profile_may_be_opened_again_but_not_twice(phi):
 
 def test_failed_tasks_are_left_out_and_the_rest_kept():
     graph = {}
-    good = add(graph, ("near-fmm0partly", 2, 0), plus, 1, 2)
-    bad = add(graph, ("near-fmm0partly", 2, 1), plus, good, "text")
+    good = add(graph, ("P2P-fmm0partly", 2, 0), plus, 1, 2)
+    bad = add(graph, ("P2P-fmm0partly", 2, 1), plus, good, "text")
     found = taskfmm.profile()
     with pytest.raises(TypeError), found:
         dask.get(graph, bad.key)
@@ -279,11 +279,11 @@ def test_the_cpu_clock_counts_what_the_task_uses(monkeypatch, tasks_at_once, loo
 
 def test_cpu_time_is_not_waiting():
     graph = {}
-    busy = add(graph, ("p2m-fmm0clocks", 2, 0), lambda: sum(range(2_000_000)))
-    idle = add(graph, ("near-fmm0clocks", 2, 0), time.sleep, 0.2)
+    busy = add(graph, ("P2M-fmm0clocks", 2, 0), lambda: sum(range(2_000_000)))
+    idle = add(graph, ("P2P-fmm0clocks", 2, 0), time.sleep, 0.2)
     with taskfmm.profile() as found:
         dask.threaded.get(graph, [busy.key, idle.key], num_workers=2)
     rows = {row["operator"]: row for row in found.table(by="operator")}
-    assert rows["near"]["seconds"] >= 0.2
-    assert rows["near"]["cpu_per_wall"] < 0.5
-    assert rows["p2m"]["cpu_seconds"] > 0
+    assert rows["P2P"]["seconds"] >= 0.2
+    assert rows["P2P"]["cpu_per_wall"] < 0.5
+    assert rows["P2M"]["cpu_seconds"] > 0

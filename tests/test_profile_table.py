@@ -34,33 +34,33 @@ def task(operator, shard, begin=0.0, seconds=1.0, needs=(), level=3, thread=1, w
 
 CHAIN = [
     task("charges", 0, 0.0, 1.0, ["a chunk of somebody else's"], level=None),
-    task("p2m", 0, 1.0, 2.0, ["charges0"], level=4),
-    task("p2m", 1, 1.0, 1.0, ["charges0"], level=4, thread=2),
-    task("m2l", 0, 3.0, 2.0, ["p2m0", "p2m1"]),
-    task("near", 0, 2.0, 3.5, ["charges0"], thread=2),
-    task("potential", 0, 6.0, 0.5, ["m2l0", "near0"], level=None),
+    task("P2M", 0, 1.0, 2.0, ["charges0"], level=4),
+    task("P2M", 1, 1.0, 1.0, ["charges0"], level=4, thread=2),
+    task("M2L", 0, 3.0, 2.0, ["P2M0", "P2M1"]),
+    task("P2P", 0, 2.0, 3.5, ["charges0"], thread=2),
+    task("potential", 0, 6.0, 0.5, ["M2L0", "P2P0"], level=None),
 ]
 
 
 def test_the_critical_path_by_hand():
     path = analysis.critical_path(CHAIN)
-    assert [record.key for record in path] == ["charges0", "p2m0", "m2l0", "potential0"]
+    assert [record.key for record in path] == ["charges0", "P2M0", "M2L0", "potential0"]
     assert analysis.critical_path([]) == []
-    again = [*CHAIN, task("p2m", 0, 10.0, 0.1, ["charges0"], level=4)]
-    assert [record.key for record in analysis.critical_path(again)] == ["charges0", "near0", "potential0"]
+    again = [*CHAIN, task("P2M", 0, 10.0, 0.1, ["charges0"], level=4)]
+    assert [record.key for record in analysis.critical_path(again)] == ["charges0", "P2P0", "potential0"]
 
 
 def test_the_table_by_hand():
     rows = analysis.rows(CHAIN, ("operator", "level"))
     assert [(row["operator"], row["level"]) for row in rows] == [
         ("charges", None),
-        ("p2m", 4),
-        ("m2l", 3),
-        ("near", 3),
+        ("P2M", 4),
+        ("M2L", 3),
+        ("P2P", 3),
         ("potential", None),
     ]
     assert rows[1] == {
-        "operator": "p2m",
+        "operator": "P2M",
         "level": 4,
         "tasks": 2,
         "seconds": 3.0,
@@ -100,8 +100,8 @@ def test_threads_and_totals_by_hand():
 
 def test_nobody_is_idle_between_evaluations():
     later = [
-        task("near", 1, 100.0, 2.0, evaluation="f"),
-        task("near", 2, 101.0, 3.0, evaluation="g", thread=2),
+        task("P2P", 1, 100.0, 2.0, evaluation="f"),
+        task("P2P", 2, 101.0, 3.0, evaluation="g", thread=2),
     ]
     assert analysis.spans([*CHAIN, *later]) == [(0.0, 6.5), (100.0, 104.0)]
     assert analysis.elapsed([*CHAIN, *later]) == 10.5
@@ -133,7 +133,7 @@ def test_files_hold_the_table(phi, tmp_path):
 def test_text(phi):
     with taskfmm.profile() as found:
         phi.compute()
-    for word in (f"{len(found.tasks)} tasks", "m2l", "near", "CPU/wall", "critical path", "thread 1"):
+    for word in (f"{len(found.tasks)} tasks", "M2L", "P2P", "CPU/wall", "critical path", "thread 1"):
         assert word in str(found)
     assert len(found.text(("operator", "level")).splitlines()) > len(str(found).splitlines())
     assert found._repr_html_() == f"<pre>{found}</pre>"
@@ -169,7 +169,7 @@ def test_the_picture(records, tmp_path):
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["thread 1\n15.4% idle", "thread 2\n30.8% idle"]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["charges 10.0%", "p2m 30.0%", "m2l 20.0%", "near 35.0%", "potential 5.0%", "idle"]
+    assert legend == ["charges 10.0%", "P2M 30.0%", "M2L 20.0%", "P2P 35.0%", "potential 5.0%", "idle"]
 
 
 def test_no_picture_without_matplotlib(monkeypatch):
@@ -187,7 +187,7 @@ def test_command(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "level" in shown.output and "CPU/wall" in shown.output
     with open(table, newline="") as file:
-        assert {"near", "m2l"} <= {line["operator"] for line in csv.DictReader(file)}
+        assert {"P2P", "M2L"} <= {line["operator"] for line in csv.DictReader(file)}
     found = json.loads(runner.invoke(main, [*arguments, "--json", "--gradient"]).output)
     assert found["totals"]["evaluations"] == 1
     assert {"potential", "gradient"} <= {row["operator"] for row in found["table"]}

@@ -23,8 +23,8 @@ def add(*values):
 
 def graph(token="fmm0abc"):
     """Four tasks of ours and one of somebody else's."""
-    near = [Task((f"near-{token}", 3, s), add, s, 10) for s in range(2)]
-    m2l = Task((f"m2l-{token}", 3, 0), add, 1)
+    near = [Task((f"P2P-{token}", 3, s), add, s, 10) for s in range(2)]
+    m2l = Task((f"M2L-{token}", 3, 0), add, 1)
     other = Task(("sum-xyz", 0), add, 5)
     keys = [TaskRef(task.key) for task in (*near, m2l, other)]
     last = Task((f"potential-{token}", 0), add, *keys)
@@ -37,14 +37,14 @@ class Terminal(io.StringIO):
 
 
 def test_the_operator_of_a_key():
-    assert operator_of(("m2l-fmm01f3a-b", 4, 2)) == "m2l"
-    assert operator_of("near-fmm01f3a") == "near"
+    assert operator_of(("M2L-fmm01f3a-b", 4, 2)) == "M2L"
+    assert operator_of("P2P-fmm01f3a") == "P2P"
     for key in (
-        ("m2l", 1),
+        ("M2L", 1),
         ("sum-1f3a", 0),
-        ("m2l-1f3a", 0),
+        ("M2L-1f3a", 0),
         ("exponent-fmm01f3a", 0),
-        "near",
+        "P2P",
         ("p2m_1", 0),
         7,
         (),
@@ -97,7 +97,7 @@ def test_there_is_no_bar_for_the_graphs_of_others(monkeypatch):
 
 def test_the_bar_goes_when_a_task_fails_and_when_threads_share_it(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    key = ("near-fmm0bad", 0)
+    key = ("P2P-fmm0bad", 0)
     shown = progress()
     with shown, pytest.raises(TypeError):
         dask.threaded.get({key: Task(key, add, "text")}, key)

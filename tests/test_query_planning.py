@@ -18,7 +18,7 @@ dask.config.set({"temporary-directory": sys.argv[1]})
 import dask.array as da, numpy as np, taskfmm
 from dask.callbacks import Callback
 
-OPERATORS = {"p2m", "m2m", "m2l", "l2l", "l2p", "near"}
+OPERATORS = {"P2M", "M2M", "M2L", "L2L", "L2P", "P2P"}
 
 def graph(fmm, q):
     keys = []

@@ -36,7 +36,7 @@ def test_a_picture_is_returned_and_written(clustered, tmp_path, ending):
     target = tmp_path / f"graph.{ending}"
     figure = clustered.visualize(str(target))
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "near", "charges", "potential"} <= set(texts)
+    assert {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "P2P", "charges", "potential"} <= set(texts)
     assert f"{len(clustered.forecast().keys):,} tasks" in figure.axes[0].get_title(loc="left")
     assert target.stat().st_size > 5000
 
@@ -44,7 +44,7 @@ def test_a_picture_is_returned_and_written(clustered, tmp_path, ending):
 def test_the_smallest_graph_is_drawn():
     pytest.importorskip("matplotlib")
     figure = taskfmm.Fmm([[0, 0, 0], [0, 0, 1]]).visualize()
-    assert "near" in [text.get_text() for text in figure.axes[0].texts]
+    assert "P2P" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_without_matplotlib_the_error_says_what_to_install(clustered, monkeypatch):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near")
+COLUMNS = ("P2M", "M2M", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P")
 """From left to right; charges and results stand below them."""
 
 ROW, WIDTH = 0.95, 1.55
@@ -155,7 +155,7 @@ def _frame(
         axes.text(
             x,
             top,
-            operator.upper().replace("NEAR", "near"),
+            operator,
             color="black",
             fontsize=10,
             ha="center",

@@ -7,18 +7,20 @@ keys ``(operator, level, shard)`` are those of the graph, without its token.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators.expansions import Expansions
 from taskfmm.operators.levels import Matrices
 from taskfmm.operators.rates import Rates
 from taskfmm.passes import translations
+from taskfmm.passes.drive import Place, drive
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import Chunk, FarShard, PointsToPoints, PointsToSurfaces, SurfacesToPoints, Translation
+from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 
 Key = tuple[str, int, int]
 
@@ -73,16 +75,14 @@ def efforts(
 
     outputs : those asked for; result_bytes : of a number of the results
     """
-    mode = kernel.last(outputs)
-    count = _Counting(plan, operators, kernel, mode)
+    count = _Counting(plan, operators, kernel, kernel.last(outputs))
     found = {("charges", 0, 0): count.charges()}
-    for shards in plan.far:
-        first = int(plan.tree.level_ptr[shards[0].level]) if shards else 0
-        for shard in shards:
-            found |= {(name, shard.level, shard.number): effort for name, effort in count.far(shard, first)}
-            first += shard.n_boxes
-    for number, work in enumerate(plan.near):
-        found["near", work.level, number] = count.near(work)
+
+    def call(name: str, at: Place, work: Any, *inputs: Any) -> Key:
+        found[name, *at] = getattr(count, name.lower())(at, work, *inputs)
+        return (name, *at)
+
+    drive(plan, None, call)
     for output in outputs:
         for number, chunk in enumerate(plan.chunks):
             found[output, number, 0] = count.collect(chunk, output, result_bytes)
@@ -106,30 +106,31 @@ class _Counting:
         numbers = self.kernel.n_numbers * n
         return Effort(alone={"gathered": numbers, "call": 1}, work=order, result=numbers * DOUBLE, scratch=n)
 
-    def far(self, shard: FarShard, first: int) -> Iterator[tuple[str, Effort]]:
-        """The operators of a shard whose first box has that number."""
-        at = self.operators.at(shard.level)
-        k, n_surface = at.rank, at.upward_check.shape[1]
-        rows = shard.n_boxes * k * DOUBLE
-        if shard.p2m:
-            yield "p2m", self._to_surfaces(shard.p2m, n_surface, k)
-        if shard.m2m:
-            yield "m2m", self._translation(shard.m2m, k)
-        if shard.m2l:
-            yield "m2l", self._m2l(shard, first)
-        if shard.p2l:
-            yield "p2l", self._to_surfaces(shard.p2l, n_surface, k)
-        if shard.l2l:
-            yield "l2l", self._translation(shard.l2l, k, 2 * shard.n_boxes * k)
-        elif shard.m2l or shard.p2l:
-            yield "l2l", Effort(alone={"copied": 2 * shard.n_boxes * k, "call": 1}, result=rows)
-        if shard.m2p:
-            yield "m2p", self._to_points(shard.m2p, n_surface, k, 0)
-        if shard.l2p:
-            n = shard.l2p.targets.shape[1]
-            yield "l2p", self._to_points(shard.l2p, n_surface, k, self.components * n if shard.m2p else 0)
+    def p2m(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
+        return self._to_surfaces(work, self.operators.at(at[0]))
 
-    def _to_surfaces(self, work: PointsToSurfaces, n_surface: int, k: int) -> Effort:
+    def p2l(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
+        return self._to_surfaces(work, self.operators.at(at[0]))
+
+    def m2m(self, at: Place, work: Translation, *_: Any) -> Effort:
+        matrices = self.operators.at(at[0]).m2m
+        return self._translation(work, *matrices.shape[1:])
+
+    def l2l(self, at: Place, work: Translation | None, n_boxes: int, *_: Any) -> Effort:
+        k = self.operators.at(at[0]).rank
+        if work is None:
+            return Effort(alone={"copied": 2 * n_boxes * k, "call": 1}, result=n_boxes * k * DOUBLE)
+        return self._translation(work, self.operators.at(at[0] - 1).rank, k, 2 * n_boxes * k)
+
+    def m2p(self, at: Place, work: SurfacesToPoints, *_: Any) -> Effort:
+        return self._to_points(work, self.operators.at(at[0] + 1), 0)
+
+    def l2p(self, at: Place, work: SurfacesToPoints, local: Any, from_m2p: Any) -> Effort:
+        added = 0 if from_m2p is None else self.components * work.targets.shape[1]
+        return self._to_points(work, self.operators.at(at[0]), added)
+
+    def _to_surfaces(self, work: PointsToSurfaces, at: Expansions) -> Effort:
+        n_surface, k = at.check_to_multipole.shape
         n_points = float((work.end - work.begin).sum())
         n = work.rows.size
         return Effort(
@@ -146,35 +147,36 @@ class _Counting:
             scratch=(n * (n_surface + k) + work.charge_rows.size) * DOUBLE,
         )
 
-    def _translation(self, work: Translation, k: int, added: int = 0) -> Effort:
+    def _translation(self, work: Translation, of: int, k: int, added: int = 0) -> Effort:
         n_entries = work.target.size
-        halo = work.halo.rows.size * k
+        halo = work.halo.rows.size * of
         return Effort(
-            shared={"multiply_add": n_entries * k * k, "copied": 3 * n_entries * k},
+            shared={"multiply_add": n_entries * of * k, "copied": n_entries * (of + 2 * k)},
             alone={"copied": halo + work.n_rows * k + added, "call": 1},
             blocks=len(work.code_ptr),
             work=n_bytes(work),
             result=work.n_rows * k * DOUBLE,
-            scratch=(halo + 2 * translations.BATCH * k) * DOUBLE,
+            scratch=(halo + translations.BATCH * (of + k)) * DOUBLE,
         )
 
-    def _m2l(self, shard: FarShard, first: int) -> Effort:
-        work, at = shard.m2l, self.operators.at(shard.level)
-        assert work is not None
-        ptr = self.plan.lists.v.ptr
-        n_pairs = float(ptr[first + shard.n_boxes] - ptr[first])
-        halo = work.halo.rows.size * at.rank
-        itemsize = at.m2l.dtype.itemsize
+    def m2l(self, at: Place, work: Siblings, *_: Any) -> Effort:
+        level, number = at
+        before = sum(shard.n_boxes for shard in self.plan.far[level][:number])
+        first = int(self.plan.tree.level_ptr[level]) + before
+        ptr, own = self.plan.lists.v.ptr, self.operators.at(level)
+        n_pairs = float(ptr[first + work.n_rows] - ptr[first])
+        halo, itemsize = work.halo.rows.size * own.rank, own.m2l.dtype.itemsize
         return Effort(
-            shared=at.m2l.counts(work, n_pairs),
-            alone={"copied": halo + work.n_rows * at.rank, "call": 1},
+            shared=own.m2l.counts(work, n_pairs),
+            alone={"copied": halo + work.n_rows * own.rank, "call": 1},
             blocks=len(work.code_ptr),
             work=n_bytes(work),
-            result=work.n_rows * at.rank * itemsize,
-            scratch=halo * itemsize + at.m2l.scratch,
+            result=work.n_rows * own.rank * itemsize,
+            scratch=halo * itemsize + own.m2l.scratch,
         )
 
-    def _to_points(self, work: SurfacesToPoints, n_surface: int, k: int, added: int) -> Effort:
+    def _to_points(self, work: SurfacesToPoints, at: Expansions, added: int) -> Effort:
+        k, n_surface = at.local_to_density.shape
         n_targets = np.diff(work.target_ptr)
         halo = work.halo.rows.size
         values = self.components * work.targets.shape[1]
@@ -192,7 +194,7 @@ class _Counting:
             scratch=(halo * (k + n_surface) + added) * DOUBLE,
         )
 
-    def near(self, work: PointsToPoints) -> Effort:
+    def p2p(self, at: Place, work: PointsToPoints, *_: Any) -> Effort:
         n_targets = np.diff(work.target_ptr).astype(np.float64)
         one = _row_sums(work.ptr, (work.end - work.begin).astype(np.float64))
         two = np.zeros(1)

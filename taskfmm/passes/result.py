@@ -9,6 +9,7 @@ import numpy as np
 
 from taskfmm.jit import jit
 from taskfmm.kernels import Kernel
+from taskfmm.passes.drive import Values
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import Chunk, Part
 
@@ -61,13 +62,11 @@ def parts(chunk: Chunk) -> list[Part]:
 
 
 def gather(
-    plan: Plan, values: Sequence[np.ndarray], kernel: Kernel, output: str, dtype: np.dtype, exponent: int = 0
+    plan: Plan, values: Values, kernel: Kernel, output: str, dtype: np.dtype, exponent: int = 0
 ) -> np.ndarray:
     """The whole of one output from the values of `taskfmm.passes.serial`, and the exponent of its charges."""
-    works = [(s.level, s.number) for shards in plan.far for s in shards if s.l2p]
-    at = dict(zip([*works, *range(len(plan.near))], values, strict=True))
-    pieces = []
-    for chunk in plan.chunks:
-        pulled = [at[key] for key in (*chunk.far, *chunk.near)]
-        pieces.append(collect(chunk, pulled, kernel, output, plan.tree.domain.scale, exponent, dtype))
+    scale = plan.tree.domain.scale
+    pieces = [
+        collect(chunk, values.of(chunk), kernel, output, scale, exponent, dtype) for chunk in plan.chunks
+    ]
     return np.concatenate(pieces)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 COLOURS = {
     "charges": "#7f7f7f",
-    "p2m": "#2ca02c",
-    "m2m": "#98df8a",
-    "m2l": "#1f77b4",
-    "p2l": "#17becf",
-    "l2l": "#9467bd",
-    "l2p": "#d62728",
-    "m2p": "#e377c2",
-    "near": "#ff9f40",
+    "P2M": "#2ca02c",
+    "M2M": "#98df8a",
+    "M2L": "#1f77b4",
+    "P2L": "#17becf",
+    "L2L": "#9467bd",
+    "L2P": "#d62728",
+    "M2P": "#e377c2",
+    "P2P": "#ff9f40",
     "potential": "#4d4d4d",
     "gradient": "#8c564b",
 }
@@ -26,13 +26,14 @@ OTHER_OUTPUT = "#bcbd22"
 OPERATORS = tuple(COLOURS)
 """The names that begin the keys of our tasks, in the order of the method; other outputs come last."""
 
+LEVELED = tuple(name for name in COLOURS if name.isupper())
+"""The operators of the method, by the field's names in capitals; their keys have a level."""
+
 MARK = "fmm0"
 """Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
 
 ASIDE = ("exponent",)
 """Tasks of ours that are no operator's."""
-
-_LEVELED = ("p2m", "m2m", "m2l", "p2l", "l2l", "l2p", "m2p", "near")
 
 
 class Name(NamedTuple):
@@ -54,7 +55,7 @@ def rank(operator: str) -> tuple[int, str]:
 
 
 def operator_of(key: Hashable) -> str | None:
-    """The operator or output of a task's key ``("m2l-<token>", level, shard)``; None for the tasks of others."""
+    """The operator or output of a task's key ``("M2L-<token>", level, shard)``; None for the tasks of others."""
     operator, _, token = _first(key).partition("-")
     return operator if token.startswith(MARK) and operator not in ASIDE else None
 
@@ -64,7 +65,7 @@ def name_of(key: Hashable) -> Name | None:
     operator = operator_of(key)
     if operator is None:
         return None
-    leveled = isinstance(key, tuple) and len(key) > 1 and operator in _LEVELED
+    leveled = isinstance(key, tuple) and len(key) > 1 and operator in LEVELED
     return Name(operator, int(key[1]) if leveled else None, _first(key).split("-", 1)[1])  # type: ignore[index]
 
 

@@ -77,7 +77,7 @@ class profile(Callback):
     >>> with taskfmm.profile() as prof:
     ...     values = phi.compute()
     >>> [row["operator"] for row in prof.table(by="operator")][:2]
-    ['charges', 'p2m']
+    ['charges', 'P2M']
     >>> prof.totals()["tasks"] == len(prof.tasks)
     True
     """

@@ -1,0 +1,92 @@
+"""The whole FMM, read from top to bottom: which operators run, and what each reads.
+
+`drive` is run with plain calls by `taskfmm.passes.serial`, with tasks by `taskfmm.graph.build`, and with counts by
+`taskfmm.graph.effort`. What it hands on is never looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from taskfmm.plan.cost import TOP_LEVEL
+from taskfmm.plan.plan import Plan
+from taskfmm.plan.work import Chunk, Halo
+
+Place = tuple[int, int]
+"""Level and number of a shard, or of a work of the near field."""
+
+
+class Call(Protocol):
+    """Runs one operator on one work, or says that it is to be run."""
+
+    def __call__(self, name: str, at: Place, work: Any, *inputs: Any) -> Any:
+        """Inputs are what other calls gave, lists of such, None, or numbers."""
+
+
+@dataclass
+class Values:
+    """What arrives at the targets: of each shard with leaves from far away, and of each work of the near field."""
+
+    far: dict[Place, Any] = field(default_factory=dict)
+    near: list[Any] = field(default_factory=list)
+
+    def of(self, chunk: Chunk) -> list[Any]:
+        """Those that a chunk of the result is made of: the far field by level and shard, then the near field."""
+        return [*(self.far[at] for at in chunk.far), *(self.near[number] for number in chunk.near)]
+
+
+def drive(plan: Plan, charges: Any, call: Call) -> Values:
+    """Call every operator of a plan, each after those that it reads.
+
+    charges : handed to the operators that read them
+    """
+    multipoles: dict[Place, Any] = {}
+    locals_: dict[Place, Any] = {}
+    values = Values()
+    levels = range(TOP_LEVEL, len(plan.far))
+
+    def read(expansions: dict[Place, Any], halo: Halo) -> list[Any]:
+        return [expansions[halo.level, number] for number in halo.shards]
+
+    # Upward: multipoles of leaves from their sources, of inner boxes from their children, finest level first.
+    for level in reversed(levels):
+        for shard in plan.far[level]:
+            at, found = (level, shard.number), None
+            if shard.p2m:
+                found = call("P2M", at, shard.p2m, charges)
+            if shard.m2m:
+                found = call("M2M", at, shard.m2m, found, read(multipoles, shard.m2m.halo))
+            if found is not None:
+                multipoles[at] = found
+
+    # Across and downward: locals from the V list, the X list and the parent, coarsest level first. At the leaves:
+    # values from the local, and from the multipoles of the W list.
+    for level in levels:
+        for shard in plan.far[level]:
+            at, parts, parents = (level, shard.number), [], []
+            if shard.m2l:
+                parts.append(call("M2L", at, shard.m2l, read(multipoles, shard.m2l.halo)))
+            if shard.p2l:
+                parts.append(call("P2L", at, shard.p2l, charges))
+            if shard.l2l:
+                parents = read(locals_, shard.l2l.halo)
+            if parts or shard.l2l or _is_read(plan, at):
+                locals_[at] = call("L2L", at, shard.l2l, shard.n_boxes, parents, parts)
+            if shard.l2p:
+                from_w = call("M2P", at, shard.m2p, read(multipoles, shard.m2p.halo)) if shard.m2p else None
+                values.far[at] = call("L2P", at, shard.l2p, locals_[at], from_w)
+
+    # The near field: from the U list directly.
+    for number, work in enumerate(plan.near):
+        values.near.append(call("P2P", (work.level, number), work, charges))
+    return values
+
+
+def _is_read(plan: Plan, at: Place) -> bool:
+    """Whether the locals of a shard that nothing reaches are read: they are zero, as where all boxes are near all."""
+    level, number = at
+    below: Sequence[Any] = plan.far[level + 1] if level + 1 < len(plan.far) else ()
+    own = plan.far[level][number].l2p is not None
+    return own or any(shard.l2l and number in shard.l2l.halo.shards for shard in below)

@@ -1,0 +1,81 @@
+"""The table of the operators: what each runs on the work of one shard.
+
+All functions take the work, what the shard reads, and how the evaluation goes. Names are the field's; the shards of a
+plan hold the work of each under its name in small letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from taskfmm.kernels import Kernel
+from taskfmm.operators.levels import Matrices, Operators
+from taskfmm.passes import near, source, target, transfer
+from taskfmm.plan.work import PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+
+Arrays = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What is the same for all operators of an evaluation, and the shard's level.
+
+    kernel : with the kinds of sources that are given
+    output : the last of those that are wanted
+    threads : of Numba
+    """
+
+    kernel: Kernel
+    operators: Operators | Matrices
+    output: str
+    level: int
+    threads: int = 1
+
+
+def p2m(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+    return source.p2m(work, charges, how.kernel, how.operators.at(how.level), how.threads)
+
+
+def m2m(work: Translation, own: np.ndarray | None, children: Arrays, *, how: How) -> np.ndarray:
+    return source.m2m(work, own, children, how.operators.at(how.level), how.threads)
+
+
+def m2l(work: Siblings, multipoles: Arrays, *, how: How) -> np.ndarray:
+    return transfer.m2l(work, multipoles, how.operators.at(how.level), how.threads)
+
+
+def p2l(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+    return transfer.p2l(work, charges, how.kernel, how.operators.at(how.level), how.threads)
+
+
+def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, *, how: How) -> np.ndarray:
+    shape = (n_boxes, how.operators.at(how.level).rank)
+    above = None if work is None else how.operators.at(how.level - 1)
+    return target.l2l(work, parents, parts, shape, above, how.threads)
+
+
+def m2p(work: SurfacesToPoints, multipoles: Arrays, *, how: How) -> np.ndarray:
+    below = how.operators.at(how.level + 1)
+    return target.m2p(work, multipoles, how.kernel, below, how.output, how.threads)
+
+
+def l2p(work: SurfacesToPoints, local: np.ndarray, from_m2p: np.ndarray | None, *, how: How) -> np.ndarray:
+    found = target.l2p(work, [local], how.kernel, how.operators.at(how.level), how.output, how.threads)
+    return found if from_m2p is None else found + from_m2p
+
+
+def p2p(work: PointsToPoints, charges: np.ndarray, *, how: How) -> np.ndarray:
+    return near.near(work, charges, how.kernel, how.output, how.threads)
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    function.__name__.upper(): function for function in (p2m, m2m, m2l, p2l, l2l, l2p, m2p, p2p)
+}
+"""By the names that the dashboard shows."""
+
+FAR = tuple(name for name in OPERATORS if name != "P2P")
+"""Those whose works are parts of a shard of the far field."""
