@@ -19,6 +19,9 @@ logger = logging.getLogger("taskfmm")
 
 OPTIONS: dict[str, Any] = dict(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
+KEPT_IN_ORDER = {"nnan", "ninf", "nsz", "arcp", "contract", "afn"}
+"""Fast math but for the order of sums and products."""
+
 
 def _hint(body: Callable[..., Any]) -> Any:
     """Decorator for an intrinsic; with NUMBA_DISABLE_JIT the loops are plain Python, and a hint is nothing."""
@@ -61,14 +64,21 @@ def jit(body: Callable[..., Any]) -> Any:
     return _compiled(_named(body, "alone"))
 
 
-def formula(body: Callable[..., Any]) -> Any:
-    """Decorator for a kernel's formula, and for what formulas and loops over pairs call.
+def part(body: Callable[..., Any]) -> Any:
+    """Decorator for what loops over pairs call: as `jit`, but it is kept as a part of the loops, not by itself.
 
-    It has no disk cache of its own, but is kept as a part of the loops that call it. LLVM sees code that was read
-    from a disk in another order, and with fast math another order is other rounding: results of processes that read
-    it and of those that compiled it would differ in the last bit.
+    LLVM sees code that was read from a disk in another order, and with fast math another order is other rounding.
     """
-    return _compiled(_named(body, "formula"), cache=False)
+    return _compiled(_named(body, "part"), cache=False)
+
+
+def formula(body: Callable[..., Any]) -> Any:
+    """Decorator for a kernel's formula, and for what it calls: as `part`, with sums and products in their order.
+
+    A loop that is read from a disk was optimised once more than in the process that compiled it. What may be put into
+    another order would then be rounded otherwise, and results would hang on who compiled the loop.
+    """
+    return _compiled(_named(body, "formula"), cache=False, fastmath=KEPT_IN_ORDER)
 
 
 def jit_in_order(body: Callable[..., Any]) -> Any:

@@ -94,8 +94,8 @@ def test_what_is_not_asked_for_is_not_computed():
 
 def test_signs_of_the_other_side_follow_from_what_is_odd():
     text = pairs.text((Source("charge"), Source("dipole", 3, odd=True)), (False, True))
-    assert "back[0, j] += b0[0] + -b1[0]" in text
-    assert "back[1, j] += -b0[1] + b1[1]" in text
+    assert "back[0, j] = add(back[0, j], b0[0], -b1[0])" in text
+    assert "back[1, j] = add(back[1, j], -b0[1], b1[1])" in text
 
 
 @pytest.mark.parametrize("kernel", ["stokeslet"], indirect=True)

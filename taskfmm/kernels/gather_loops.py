@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import formula, loop, not_inlined, wide_vectors
+from taskfmm.jit import loop, not_inlined, part, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -38,7 +38,7 @@ def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, para
         _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
 
 
-@formula
+@part
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
     not_inlined()
     wide_vectors()
@@ -53,7 +53,7 @@ def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters
             gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
 
 
-@formula
+@part
 def _pack(begin, end, points, charges, first, last, skip, size):
     """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``."""
     packed = np.empty((3, size))
@@ -90,7 +90,7 @@ def points_to_points_both(
             _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row)
 
 
-@formula
+@part
 def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     not_inlined()
     wide_vectors()
@@ -161,7 +161,7 @@ def surfaces_to_points(
         )
 
 
-@formula
+@part
 def _from_surfaces(
     surface, target_ptr, targets, hi, lo, unit, ptr, idx, box_hi, box_lo, density, parameters, out, row
 ):

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from taskfmm.jit import formula, wide_vectors
+from taskfmm.jit import formula, part, wide_vectors
 from taskfmm.kernels import pairs
 from taskfmm.kernels.kernel import Kernel, Source
 
@@ -64,7 +64,7 @@ def instantiate(
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
         found.__dict__.update({kind.name: _formula(getattr(module, kind.name)) for kind in sources})
-        found.__dict__.update(formula=formula, wide_vectors=wide_vectors)
+        found.__dict__.update(formula=formula, part=part, wide_vectors=wide_vectors)
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found

@@ -35,5 +35,5 @@ def charge(dx, dy, dz, q, parameters):
     """The potential q / r and its gradient, -q (dx, dy, dz) / r^3, at (dx, dy, dz) from a charge q."""
     inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
     value = q * inverse
-    slope = value * inverse * inverse
+    slope = value * (inverse * inverse)
     return value, -(slope * dx), -(slope * dy), -(slope * dz)

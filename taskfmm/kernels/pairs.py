@@ -27,39 +27,48 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
     """
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
+    kinds = range(len(sources))
     lines = [
+        # in this order, whatever LLVM thinks of another one
         "@formula",
+        f"def add(total, {_list('part', kinds)}):",
+        f"    return {' + '.join(['total', *(f'part{s}' for s in kinds)])}",
+        "",
+        "@part",
         "def gather(x, y, z, sx, sy, sz, q, out, i, parameters):",
         "    wide_vectors()",
-        *(f"    total{r} = 0.0" for r in rows),
+        *(f"    total{r}_{s} = 0.0" for r in rows for s in kinds),
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
-        *(f"        total{r} += {_sum('f', sources, r)}" for r in rows),
-        *(f"    out[{r}, i] += total{r}" for r in rows),
+        *(f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds),
+        *(f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows),
         "",
-        "@formula",
+        "@part",
         "def gather_both(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = own[{n}, i]" for n in numbers),
-        *(f"    total{r} = 0.0" for r in rows),
+        *(f"    total{r}_{s} = 0.0" for r in rows for s in kinds),
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
         # the same offset, so that the distance is formed once; signs follow from what is odd
         *_formulas("b", sources, "dx, dy, dz", "own{}"),
-        *(f"        total{r} += {_sum('f', sources, r)}" for r in rows),
-        *(f"        back[{r}, j] += {_sum('b', sources, r, odd)}" for r, odd in enumerate(odd_rows)),
-        *(f"    out[{r}, i] += total{r}" for r in rows),
+        *(f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds),
+        *(
+            f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, r, odd)}"
+            for r, odd in enumerate(odd_rows)
+        ),
+        *(f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows),
         "",
-        "@formula",
+        "@part",
         "def spread(x, y, z, q, j, tx, ty, tz, out, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = q[{n}, j]" for n in numbers),
         "    for i in range(tx.size):",
         *_offset("tx[i] - x", "ty[i] - y", "tz[i] - z"),
         *_formulas("f", sources, "dx, dy, dz", "own{}"),
-        *(f"        out[{r}, i] += {_sum('f', sources, r)}" for r in rows),
+        *(f"        out[{r}, i] = {_added(f'out[{r}, i]', 'f', sources, r)}" for r in rows),
         "",
     ]
     return "\n".join(lines)
@@ -79,7 +88,11 @@ def _formulas(name: str, sources: Sequence[Source], offset: str, number: str) ->
     return lines
 
 
-def _sum(name: str, sources: Sequence[Source], row: int, odd: bool | None = None) -> str:
-    """The sum over the kinds of a row; seen from the other side, with its sign, where ``odd`` tells its kind."""
+def _list(name: str, kinds: range) -> str:
+    return ", ".join(f"{name}{kind}" for kind in kinds)
+
+
+def _added(total: str, name: str, sources: Sequence[Source], row: int, odd: bool | None = None) -> str:
+    """A total and the row of each kind; seen from the other side, with its sign, where ``odd`` tells its kind."""
     signs = ["-" if odd is not None and odd != kind.odd else "" for kind in sources]
-    return " + ".join(f"{sign}{name}{at}[{row}]" for at, sign in enumerate(signs))
+    return f"add({total}, {', '.join(f'{sign}{name}{at}[{row}]' for at, sign in enumerate(signs))})"

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import formula, loop, not_inlined, wide_vectors
+from taskfmm.jit import loop, not_inlined, part, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -34,7 +34,7 @@ def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, 
         _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out[row], row)
 
 
-@formula
+@part
 def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out, row):
     not_inlined()
     wide_vectors()
