@@ -208,7 +208,12 @@ def table(kernel: str = "laplace") -> tuple[Row, ...]:
 
 def is_calibrated(kernel: Kernel) -> bool:
     """Whether there is a table for a kernel; else its operators are measured where they are made."""
-    return bool(kernel.fixed_order) or _calibration(kernel.name).is_file()
+    return bool(kernel.fixed_order) or _has_table(kernel.name)
+
+
+@cache
+def _has_table(kernel: str) -> bool:
+    return _calibration(kernel).is_file()
 
 
 def _calibration(kernel: str) -> Traversable:

@@ -188,7 +188,7 @@ def make(
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets, smallest)
     if not (asked.chosen or asked.looks_at_charges):
-        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width if not scaled else UNIT)
+        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(cost.TOP_LEVEL)
     leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads)
     if leaf_size is None:
