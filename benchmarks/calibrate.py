@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions, yardstick
+from taskfmm.operators import accuracy, box, yardstick
 from taskfmm.operators.accuracy import Accuracy
 
 COLUMNS = ("order", "basis_tol", "m2l_tol", "m2l_cost", "potential", "gradient", "filled", "faces", "smooth")
@@ -43,7 +43,7 @@ def choices(order: int) -> Iterator[Accuracy]:
 
 def measure(kernel: str, chosen: Accuracy) -> dict[str, Any]:
     """A row of the table."""
-    built = expansions.build(KERNELS[kernel], chosen)
+    built = box.build(KERNELS[kernel], chosen)
     found = yardstick.measure(KERNELS[kernel], built)
     return {
         "order": chosen.order,

@@ -18,7 +18,6 @@ import numpy as np
 from benchmarks import memory, peers
 from taskfmm import bench
 from taskfmm.direct_sum import direct
-from taskfmm.explain import facts
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
 
@@ -58,7 +57,7 @@ def taskfmm_case(case: dict[str, Any]) -> dict[str, Any]:
         **bench.pair_equivalents(found, rate, n),
         "order": fmm.accuracy(outputs[-1], charges).order,
         "leaf_size": fmm.leaf_size,
-        "plan": facts(fmm),
+        "plan": fmm.facts(),
     }
 
 

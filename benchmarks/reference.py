@@ -34,7 +34,7 @@ def _one_sided(targets, sources, q, out):
 @jit
 def _both(targets, own, sources, q, out, back):
     for i in range(targets.shape[1]):
-        laplace.potential_both(
+        laplace.potential_mutual(
             targets[0, i],
             targets[1, i],
             targets[2, i],

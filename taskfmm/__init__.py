@@ -17,9 +17,9 @@ from taskfmm.version import __version__
 if TYPE_CHECKING:
     from taskfmm.direct_sum import direct
     from taskfmm.fmm import Fmm
-    from taskfmm.runtime.profile import profile
-    from taskfmm.runtime.progress import progress
-    from taskfmm.runtime.schedulers import use
+    from taskfmm.profiling.profile import profile
+    from taskfmm.profiling.progress import progress
+    from taskfmm.sessions.schedulers import use
 
 __all__ = [
     "AccuracyError",
@@ -36,9 +36,9 @@ __all__ = [
 _HOME = {
     "Fmm": "taskfmm.fmm",
     "direct": "taskfmm.direct_sum",
-    "profile": "taskfmm.runtime.profile",
-    "progress": "taskfmm.runtime.progress",
-    "use": "taskfmm.runtime.schedulers",
+    "profile": "taskfmm.profiling.profile",
+    "progress": "taskfmm.profiling.progress",
+    "use": "taskfmm.sessions.schedulers",
 }
 
 

@@ -21,7 +21,7 @@ from taskfmm.direct_sum import direct
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
 from taskfmm.jit import jit
-from taskfmm.runtime.profile import profile
+from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import n_cores
 
 N_TARGETS, N_SOURCES = 1024, 8192

@@ -19,15 +19,15 @@ from dask.task_spec import TaskRef
 from threadpoolctl import threadpool_info
 
 from taskfmm.bench import by_operator, evaluate
+from taskfmm.cost import rates
+from taskfmm.cost.rates import Rates
+from taskfmm.files.cache import directory
 from taskfmm.fmm import Fmm
-from taskfmm.graph.effort import efforts
+from taskfmm.forecast.effort import efforts
 from taskfmm.graph.spec import add, sequence
-from taskfmm.operators import rates
-from taskfmm.operators.cache import directory
 from taskfmm.operators.levels import Operators, load
-from taskfmm.operators.rates import Rates
 from taskfmm.plan.cost import row_sums
-from taskfmm.runtime.profile import profile
+from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import budget, concurrent_calls_are_safe, n_cores
 from taskfmm.version import __version__
 

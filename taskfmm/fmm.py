@@ -12,17 +12,19 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.direct_sum import sampled_error
-from taskfmm.graph.evaluation import Evaluator
-from taskfmm.graph.forecast import Forecast
+from taskfmm.evaluation import Evaluator
+from taskfmm.forecast.forecast import Forecast
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes.given import Given
-from taskfmm.plan import saved
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
+from taskfmm.profiling.progress import announce_compilation
+from taskfmm.report import explain as report
+from taskfmm.report.drawing import draw
 from taskfmm.runtime import memory
-from taskfmm.runtime.progress import announce_compilation
+from taskfmm.store import saved
 
 
 class Fmm:
@@ -301,7 +303,7 @@ class Fmm:
 
         Returns
         -------
-        taskfmm.graph.forecast.Forecast
+        taskfmm.forecast.forecast.Forecast
 
         Raises
         ------
@@ -384,11 +386,18 @@ class Fmm:
         """What was planned, and what an evaluation of these outputs will take, as text.
 
         Boxes by level, list sizes, operators; tasks, edges and bytes of the graph; the critical path; seconds
-        and peak memory on the scheduler in use. `taskfmm.explain.facts` gives the same as data.
+        and peak memory on the scheduler in use. `facts` gives the same as data.
         """
-        from taskfmm.explain import explain
+        return report.explain(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
 
-        return explain(self, outputs)
+    def facts(self, outputs: Sequence[str] | str | None = None) -> dict[str, Any]:
+        """Numbers about the plan and one evaluation.
+
+        Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if
+        all pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
+        `taskfmm.forecast.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
+        """
+        return report.facts(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
 
     def visualize(self, filename: str | None = None, outputs: Sequence[str] | str | None = None) -> Any:
         """Draw the graph of an evaluation: a node for each operator and level, coloured by operator.
@@ -413,24 +422,13 @@ class Fmm:
         InputError
             As `forecast`.
         """
-        from taskfmm.graph.drawing import draw
-
         return draw(self.forecast(outputs), filename)
 
     def _repr_html_(self) -> str:
-        from taskfmm.explain import html
-
-        return html(self)
+        return report.html(self._evaluator)
 
     def __repr__(self) -> str:
-        targets = f"{self.n_targets:,} targets" if self.separate else "the sources"
-        method = "direct sum"
-        if self.plan is None or self.leaf_size is not None:
-            method = f"order {self.accuracy(self.kernel.names[0]).order}, leaf size {self.leaf_size}"
-        return (
-            f"<taskfmm.Fmm: {self.n_sources:,} sources, {targets}, kernel {self.kernel.name}, "
-            f"eps {self.eps:g}, {method}, {self.dtype}>"
-        )
+        return report.title(self._evaluator)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

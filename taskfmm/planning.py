@@ -13,9 +13,9 @@ from taskfmm.operators.size import least_bytes
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked, Planned, make
+from taskfmm.profiling.progress import announce_compilation
 from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
-from taskfmm.runtime.progress import announce_compilation
 from taskfmm.runtime.threads import budget
 
 CROWDED = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.plan.work import Halo, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+from taskfmm.plan.works import Halo, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 
 FOUR_PI = 4.0 * np.pi
 

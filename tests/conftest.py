@@ -115,7 +115,7 @@ def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
 @pytest.fixture
 def configuration_kept() -> Iterator[None]:
     """Whatever a test does, Dask's configuration is afterwards what it was before."""
-    from taskfmm.runtime import configurations, schedulers
+    from taskfmm.sessions import configurations, schedulers
 
     configurations.check({"jobqueue": {}, "kubernetes": {}}, "test")  # their defaults are registered
     before = copy.deepcopy(dask.config.config)

@@ -16,7 +16,7 @@ import dask
 import numpy as np
 
 import taskfmm
-from taskfmm.plan import file
+from taskfmm.store import file
 
 
 def files() -> list[tuple[bytes, list[np.ndarray]]]:

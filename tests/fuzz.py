@@ -111,7 +111,7 @@ YAML = [
 ]
 
 
-YAML_READERS = [("taskfmm.runtime.configurations", "load"), ("benchmarks.batches.matrix", "read")]
+YAML_READERS = [("taskfmm.sessions.configurations", "load"), ("benchmarks.batches.matrix", "read")]
 """Functions of a path."""
 
 

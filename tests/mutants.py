@@ -156,7 +156,7 @@ TREE = (
 OPERATORS = (
     Mutant(
         "m2m-mirrored",
-        "operators/expansions.py",
+        "operators/box.py",
         "half_width * surface.octant_centers()[7]",
         "half_width * surface.octant_centers()[0]",
         "M2M and L2L take the child for its opposite: wrong from the second level on",
@@ -164,7 +164,7 @@ OPERATORS = (
     ),
     Mutant(
         "l2l-level-factor-lost",
-        "operators/expansions.py",
+        "operators/box.py",
         "l2l = to_child * (child.to_local.T",
         "l2l = (child.to_local.T",
         "every level down doubles what came from above",
@@ -172,7 +172,7 @@ OPERATORS = (
     ),
     Mutant(
         "density-weighted",
-        "operators/expansions.py",
+        "operators/box.py",
         "multipole_to_density=np.ascontiguousarray(own.v.T)",
         "multipole_to_density=np.ascontiguousarray((own.v * own.s / own.s[0]).T)",
         "wrong numbers wherever W lists are",
@@ -252,7 +252,7 @@ OPERATORS = (
     ),
     Mutant(
         "lazy-charges-believed-to-be-equal",
-        "graph/evaluation.py",
+        "evaluation.py",
         "return planned.accuracy(output, None, alone, self._usual(output))",
         "return planned.accuracy(output, self._usual(output))",
         "lazy charges, one of which outweighs all others, err by more than eps",
@@ -324,7 +324,7 @@ OPERATORS = (
     ),
     Mutant(
         "any-rate-believed",
-        "operators/rates.py",
+        "cost/rates.py",
         "default / BELIEVABLE <= rate <= default * BELIEVABLE",
         "rate > 0.0",
         "one bad measurement, and every plan is slow from then on",
@@ -598,7 +598,7 @@ PLAN = (
     ),
     Mutant(
         "copies-in-a-file-believed",
-        "plan/saved.py",
+        "store/saved.py",
         "    copies.check(",
         "    len or copies.check(",
         "a plan file with points that were moved loads, and gives wrong numbers",
@@ -804,7 +804,7 @@ AROUND = (
     ),
     Mutant(
         "bar-forgets-tasks",
-        "runtime/progress.py",
+        "profiling/progress.py",
         "sum(operator_of(key) is not None for key in pending)",
         "min(1, sum(operator_of(key) is not None for key in pending))",
         "the bar is full after one task",
@@ -868,7 +868,7 @@ AROUND = (
     ),
     Mutant(
         "plans-of-two-sizes-alike",
-        "graph/evaluation.py",
+        "evaluation.py",
         "tree and (tree.domain.half_width, tree.domain.scale)",
         "tree and tree.domain.half_width",
         "of two clouds, one twice as large, both get the potential of the first",
@@ -916,7 +916,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-charges",
-        "graph/evaluation.py",
+        "evaluation.py",
         "if isinstance(array, da.Array) else array.data)",
         'if isinstance(array, da.Array) else b"")',
         "two charge vectors computed together give the same potential",
@@ -924,7 +924,7 @@ AROUND = (
     ),
     Mutant(
         "key-without-lazy-charges",
-        "graph/evaluation.py",
+        "evaluation.py",
         "array.name.encode() if isinstance",
         'b"" if isinstance',
         "two dask.arrays of charges computed together give the same potential",
@@ -932,7 +932,7 @@ AROUND = (
     ),
     Mutant(
         "gradient-at-the-order-of-potentials",
-        "graph/evaluation.py",
+        "evaluation.py",
         "        accuracy = self.accuracy(kernel.last(outputs), charges)\n",
         "        accuracy = self.accuracy(kernel.names[0], charges)\n",
         "gradients are ten times worse than eps",

@@ -12,7 +12,7 @@ from kernels_of_users import dipoles, screened, stokeslet
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Source
-from taskfmm.operators import basis, expansions, symmetry
+from taskfmm.operators import basis, box, symmetry
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.matrix import kernel_matrix
 
@@ -108,7 +108,7 @@ def test_equal_singular_values_stay_together():
 
 @pytest.mark.parametrize("order", [3, 4])
 def test_matrices_of_all_octants_are_mirror_images_of_one(order):
-    built = expansions.build(LAPLACE, Accuracy(order, 1e-4, 1e-2))
+    built = box.build(LAPLACE, Accuracy(order, 1e-4, 1e-2))
     outer, inner = built.upward_check, built.upward_equivalent
     for octant, center in enumerate(surface.octant_centers()):
         child = 0.5 * inner + center[:, None]

@@ -17,8 +17,8 @@ import pytest
 
 import taskfmm
 from taskfmm.errors import StorageError
+from taskfmm.forecast.forecast import Forecast
 from taskfmm.graph import reference
-from taskfmm.graph.forecast import Forecast
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.runtime import cluster as runtime
 
@@ -156,7 +156,7 @@ import dask, numpy as np, taskfmm
 from distributed import Client
 from pathlib import Path
 from taskfmm.graph import reference
-from taskfmm.graph.forecast import Forecast
+from taskfmm.forecast.forecast import Forecast
 reference.SMALL = 0
 directory = Path(sys.argv[2])
 dask.config.set({"temporary-directory": str(directory)})

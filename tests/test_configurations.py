@@ -11,7 +11,7 @@ from cases import each
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.runtime import configurations, schedulers
+from taskfmm.sessions import configurations, schedulers
 
 pytestmark = pytest.mark.usefixtures("configuration_kept")
 

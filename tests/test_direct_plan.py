@@ -14,14 +14,14 @@ from conftest import tasks_cut_small
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.explain import facts
-from taskfmm.graph.effort import n_bytes
+from taskfmm.forecast.effort import n_bytes
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import levels, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.passes import serial
-from taskfmm.plan import cost, direct, planned, saved
+from taskfmm.plan import cost, direct, planned
 from taskfmm.runtime import memory
+from taskfmm.store import saved
 
 BOTH = ("potential", "gradient")
 
@@ -62,7 +62,7 @@ def test_it_is_exact_and_needs_no_operators(n_sources, n_targets, no_operators, 
     for one in (fmm, again):
         assert one.leaf_size is None
         assert "direct sum" in repr(one) and "direct sum" in one.explain(BOTH) and one._repr_html_()
-        assert facts(one)["direct_sum"] and one.forecast().by_operator.keys() == {
+        assert one.facts()["direct_sum"] and one.forecast().by_operator.keys() == {
             "charges",
             "P2P",
             "potential",

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from taskfmm import doctor
 from taskfmm.cli import main
+from taskfmm.cost import rates
 from taskfmm.files import numbers
-from taskfmm.operators import rates
 
 
 @pytest.fixture(autouse=True)

@@ -17,13 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import taskfmm
+from taskfmm.cost.rates import DEFAULT
 from taskfmm.errors import InputError
-from taskfmm.explain import facts
-from taskfmm.graph.effort import efforts
-from taskfmm.graph.forecast import _bare
-from taskfmm.graph.schedule import Tasks, critical_path, simulate
+from taskfmm.forecast.effort import efforts
+from taskfmm.forecast.forecast import _bare
+from taskfmm.forecast.schedule import Tasks, critical_path, simulate
 from taskfmm.operators.levels import Operators
-from taskfmm.operators.rates import DEFAULT
 from taskfmm.passes.given import Given
 from taskfmm.plan.cost import row_sums
 from taskfmm.runtime import layout, threads
@@ -193,7 +192,7 @@ def test_a_gradient_and_more_points_are_foretold_to_take_longer(clustered):
 
 
 def test_facts_are_plain_data(fmm):
-    found = facts(fmm, BOTH)
+    found = fmm.facts(BOTH)
     assert json.loads(json.dumps(found))["forecast"]["outputs"] == list(BOTH)
     forecast = found["forecast"]
     assert forecast["tasks"] == sum(found["tasks"].values()) == len(fmm.forecast(BOTH).keys)

@@ -23,7 +23,7 @@ from benchmarks.batches import matrix
 from taskfmm.errors import InputError
 from taskfmm.files import charges as io
 from taskfmm.files import input as reading
-from taskfmm.runtime import configurations
+from taskfmm.sessions import configurations
 
 RNG = np.random.default_rng(441907)
 SOURCES = RNG.random((50, 3))

@@ -15,8 +15,8 @@ from plans import changed, leaves, one_of_each, with_entry
 
 import taskfmm
 from taskfmm.errors import InputError, StorageError
-from taskfmm.plan import check, copies, file, saved
-from taskfmm.plan.bounds import Unfit
+from taskfmm.store import check, copies, file, saved
+from taskfmm.store.bounds import Unfit
 from taskfmm.testing import DISTRIBUTIONS
 
 
@@ -70,8 +70,8 @@ def test_every_index_is_looked_at(plans, name):
         ("Siblings.mirror", lambda plan, work: 8),
         ("Siblings.target_child", lambda plan, work: work.n_rows),
         ("Siblings.source_child", lambda plan, work: work.halo.rows.size),
-        ("BothSides.own_rows", lambda plan, work: plan.tree.source_order.size),
-        ("BothSides.idx", lambda plan, work: work.ptr.size - 1),
+        ("MutualPairs.own_rows", lambda plan, work: plan.tree.source_order.size),
+        ("MutualPairs.idx", lambda plan, work: work.ptr.size - 1),
         ("Csr.idx", lambda plan, work: plan.tree.n_boxes),
         ("Octree.source_ptr", lambda plan, work: work.source_order.size + 1),
     ],

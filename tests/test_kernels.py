@@ -172,7 +172,7 @@ def test_two_sided_formulas_are_two_one_sided_ones(kernel, output, cloud):
     points, charges = cloud
     facts = KERNELS[kernel]
     n_rows = facts.n_components(output)
-    both = gather_loops(facts, output).gather_both
+    both = gather_loops(facts, output).gather_mutual
     own = np.array([[0.0, 1.7]])
     for at in (np.array([0.3, 1.7, -0.2]), points[:, 5].copy()):
         out, back = np.zeros((n_rows, 2)), np.zeros((n_rows, charges.size))

@@ -21,7 +21,7 @@ from boxes import l2_error
 import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.kernels import KERNELS, find, register
-from taskfmm.runtime.names import operator_of
+from taskfmm.profiling.names import operator_of
 
 HERE = Path(__file__).with_name("kernels_of_users")
 NAMES = ("screened", "stokeslet", "dipoles")

@@ -10,11 +10,11 @@ from kernels_of_users import stokeslet
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, basis, expansions, m2l, siblings, symmetry
+from taskfmm.operators import accuracy, basis, box, m2l, siblings, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
 from taskfmm.passes import transfer
-from taskfmm.plan.work import Siblings
+from taskfmm.plan.works import Siblings
 from taskfmm.runtime.threads import budget
 
 ORDER = 4
@@ -37,7 +37,7 @@ def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: 
 
 
 @pytest.fixture(scope="module")
-def at() -> expansions.Expansions:
+def at() -> box.BoxOperators:
     with budget():
         return load(KERNELS["laplace"], accuracy.Accuracy(ORDER, 1e-4, 1e-3))
 

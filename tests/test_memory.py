@@ -21,10 +21,10 @@ from taskfmm import planning
 from taskfmm.cli import main
 from taskfmm.errors import InputError, MemoryLimitError, TaskfmmError
 from taskfmm.files.charges import write_cloud
+from taskfmm.forecast.effort import n_bytes
 from taskfmm.generate import cloud
-from taskfmm.graph.effort import n_bytes
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions, levels, size, store
+from taskfmm.operators import accuracy, box, levels, size, store
 from taskfmm.runtime import layout, memory
 
 MANY = 10**9
@@ -75,7 +75,7 @@ def no_operators(*_):
 def cold(monkeypatch, tmp_path):
     """No operators in memory or on disk, and none may be built from now on."""
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(expansions, "build", no_operators)
+    monkeypatch.setattr(box, "build", no_operators)
     levels._kept.cache_clear()
     gc.collect()
 
@@ -91,10 +91,10 @@ def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
 def test_building_and_keeping_operators_takes_no_more_than_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
     kernel = KERNELS["laplace"]
-    expansions.build(kernel, accuracy.of_order(3))  # compiled
+    box.build(kernel, accuracy.of_order(3))  # compiled
     tracemalloc.start()
     try:
-        found = expansions.build(kernel, accuracy.of_order(6))
+        found = box.build(kernel, accuracy.of_order(6))
         building = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         store.save(kernel, found)
@@ -114,7 +114,7 @@ def test_operators_that_cannot_be_made_within_the_limit_are_not_begun(cold):
 def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_path):
     fmm = taskfmm.Fmm(cube, eps=1e-9)
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(expansions, "build", no_operators)
+    monkeypatch.setattr(box, "build", no_operators)
     levels._kept.cache_clear()
     gc.collect()
     fmm.memory_limit = memory.resident() + 64 * 2**20

@@ -20,8 +20,8 @@ from boxes import (
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators import accuracy, box
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
 from taskfmm.passes import near, source, target, transfer
@@ -35,7 +35,7 @@ WORST = (2, 0, 0)
 VECTORS = (WORST, (-2, 0, 0), (0, 2, 1), (0, 0, -2), (1, -2, 0), (2, 2, 2), (-3, 1, 2), (3, -3, 3))
 
 
-def operators(order: int) -> Expansions:
+def operators(order: int) -> BoxOperators:
     """Cut a digit below the order, so that the order decides the error."""
     cut = 10.0**-order
     with budget():
@@ -294,9 +294,9 @@ def test_near_leaves_out_pairs_at_zero_distance(output):
 
 def test_the_inverse_in_two_factors_keeps_the_digits(monkeypatch):
     """U^T and 1/s act first, V afterwards; multiplied out the same inverse loses several digits."""
-    monkeypatch.setattr(expansions, "compress", lambda *_: None)
+    monkeypatch.setattr(box, "compress", lambda *_: None)
     rng = np.random.default_rng(4090133)
-    at = expansions.build(KERNELS["laplace"], accuracy.Accuracy(8, 0.0, 1e-2))  # every singular value kept
+    at = box.build(KERNELS["laplace"], accuracy.Accuracy(8, 0.0, 1e-2))  # every singular value kept
     points, charges = rng.uniform(-1, 1, (3, 60)), rng.uniform(-1, 1, 60)
     check = exact(at.upward_check, points, charges)[0]
     forward = kernel_matrix(KERNELS["laplace"], at.upward_check, at.upward_equivalent)

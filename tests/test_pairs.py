@@ -70,7 +70,7 @@ def test_both_sides_of_a_pair_are_two_sums(kernel, problem):
     output = LAST[kernel.name]
     own = np.random.default_rng(9150373).uniform(-1, 1, (len(q), TARGETS))
     out, back = (np.zeros((kernel.n_components(output), n)) for n in (TARGETS, SOURCES))
-    both = gather_loops(kernel, output).gather_both
+    both = gather_loops(kernel, output).gather_mutual
     for i in range(TARGETS):
         both(*targets[:, i], own, *sources, q, out, i, back, kernel.constants)
     assert l2_error(out, expected(kernel, sources, targets, q)) <= 10 * ROUNDING

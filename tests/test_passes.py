@@ -11,7 +11,7 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators.levels import load
 from taskfmm.passes import near, result, source, target, transfer
 from taskfmm.passes.halo import pull
-from taskfmm.plan.work import Halo
+from taskfmm.plan.works import Halo
 from taskfmm.testing import DISTRIBUTIONS, sources_and_targets
 
 RANK_SEED = 2830943

@@ -14,10 +14,10 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, runs
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.shards import halo_of
 from taskfmm.testing import DISTRIBUTIONS, RELATIONS, sources_and_targets
 from taskfmm.tree import lists, octree
+from taskfmm.tree.lists import TOP_LEVEL
 
 
 def shards(fmm, operator=None):
@@ -213,14 +213,16 @@ def test_near_pairs_are_the_u_list(fmm):
         size = np.diff(work.target_ptr)
         found += int((run_points(work)[0] * size).sum())
         np.testing.assert_array_equal(work.points, tree.sources[:, work.charge_rows])
-        if work.both is not None:  # where targets are sources, each of these pairs of leaves stands for two
-            rows = np.repeat(np.arange(size.size), np.diff(work.both.ptr))
-            assert (work.both.idx > rows).all()
+        if work.mutual is not None:  # where targets are sources, each of these pairs of leaves stands for two
+            rows = np.repeat(np.arange(size.size), np.diff(work.mutual.ptr))
+            assert (work.mutual.idx > rows).all()
             # a thread takes a block: it must not add into the rows of another
-            block, other = (np.searchsorted(work.both.block_ptr, r, "right") for r in (rows, work.both.idx))
+            block, other = (
+                np.searchsorted(work.mutual.block_ptr, r, "right") for r in (rows, work.mutual.idx)
+            )
             np.testing.assert_array_equal(block, other)
-            found += int(2 * (size[rows] * size[work.both.idx]).sum())
-            np.testing.assert_array_equal(work.targets, tree.sources[:, work.both.own_rows])
+            found += int(2 * (size[rows] * size[work.mutual.idx]).sum())
+            np.testing.assert_array_equal(work.targets, tree.sources[:, work.mutual.own_rows])
     assert found == expected
 
 

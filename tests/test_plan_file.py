@@ -18,8 +18,8 @@ from taskfmm.errors import StorageError
 from taskfmm.graph.build import works
 from taskfmm.kernels import KERNELS
 from taskfmm.passes import near
-from taskfmm.plan import file
-from taskfmm.plan.work import Chunk, Halo, Part
+from taskfmm.plan.works import Chunk, Halo, Part
+from taskfmm.store import file
 
 
 def same(one, other) -> None:
@@ -239,7 +239,7 @@ FULL = """
 import os, resource, signal, sys
 import numpy as np
 from taskfmm.errors import StorageError
-from taskfmm.plan import file
+from taskfmm.store import file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with open(sys.argv[1], "w") as old:
     old.write("old")
@@ -267,7 +267,7 @@ def test_a_full_disk_is_an_error_and_no_crash(path):
 WRITER = """
 import sys, time
 import numpy as np
-from taskfmm.plan import file
+from taskfmm.store import file
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 while True:
     file.write(sys.argv[1], {"a": np.arange(3e5)})

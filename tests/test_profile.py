@@ -23,9 +23,9 @@ from distributed import Client, get_task_stream
 import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.graph.spec import add
-from taskfmm.runtime import profile, recording, remote
-from taskfmm.runtime.names import name_of, operator_of
-from taskfmm.runtime.recording import Record
+from taskfmm.profiling import profile, recording, remote
+from taskfmm.profiling.names import name_of, operator_of
+from taskfmm.profiling.recording import Record
 
 
 def operators(keys) -> Counter:

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError
-from taskfmm.runtime import analysis, profile
-from taskfmm.runtime.recording import Record
+from taskfmm.profiling import analysis, profile
+from taskfmm.profiling.recording import Record
 
 
 @pytest.fixture

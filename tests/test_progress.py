@@ -12,9 +12,9 @@ import dask.threaded
 import pytest
 from dask.task_spec import Task, TaskRef
 
-from taskfmm.runtime import progress as module
-from taskfmm.runtime.names import operator_of
-from taskfmm.runtime.progress import progress
+from taskfmm.profiling import progress as module
+from taskfmm.profiling.names import operator_of
+from taskfmm.profiling.progress import progress
 
 
 def add(*values):
@@ -155,7 +155,7 @@ def test_a_real_compilation_is_heard_in_a_process_that_asked_twice():
     code = """
 import logging, numba
 logging.basicConfig(level=logging.INFO)
-from taskfmm.runtime.progress import announce_compilation
+from taskfmm.profiling.progress import announce_compilation
 announce_compilation(); announce_compilation()
 def f(x): return x + 1
 f.__module__ = "taskfmm.kernels.loops"

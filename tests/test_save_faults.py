@@ -15,8 +15,8 @@ from cases import each
 
 import taskfmm
 from taskfmm.errors import InputError, StorageError
-from taskfmm.operators import expansions
-from taskfmm.plan import file
+from taskfmm.operators import box
+from taskfmm.store import file
 
 ROOT = str(Path(taskfmm.__file__).parents[1])
 
@@ -255,5 +255,5 @@ def test_versions_are_said(small, path):
 
 def test_nothing_is_built_to_load(small, path, monkeypatch):
     path.write_bytes(small[0])
-    monkeypatch.setattr(expansions, "build", None)
+    monkeypatch.setattr(box, "build", None)
     assert attempt(path, small[1]) is not None

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError
-from taskfmm.runtime import configurations, schedulers, starters
+from taskfmm.sessions import configurations, schedulers, starters
 
 pytestmark = pytest.mark.usefixtures("configuration_kept")
 

@@ -184,7 +184,7 @@ def test_forked_children_evaluate_to_the_same_bits(when):
 
 
 def test_a_pickled_plan_is_the_same_and_little_more_than_its_arrays(clustered):
-    from taskfmm.graph.effort import n_bytes
+    from taskfmm.forecast.effort import n_bytes
 
     q = np.random.default_rng(6680113).uniform(-1, 1, len(clustered.sources))
     new = pickle.dumps(clustered, pickle.HIGHEST_PROTOCOL)

@@ -17,9 +17,10 @@ from cases import each
 from conftest import others_can_read
 
 import taskfmm
-from taskfmm.files import disk
+from taskfmm.cost import rates
+from taskfmm.files import cache, disk
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, cache, expansions, rates, store
+from taskfmm.operators import accuracy, box, store
 
 ROOT = {"PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 KERNEL = KERNELS["laplace"]
@@ -29,7 +30,7 @@ RNG = np.random.default_rng(1209553)
 
 @pytest.fixture(scope="module")
 def operators():
-    return expansions.build(KERNEL, ACCURACY)
+    return box.build(KERNEL, ACCURACY)
 
 
 @pytest.fixture(autouse=True)
@@ -220,10 +221,11 @@ NOBODY = dict(user=65534, group=65534, extra_groups=[])
 BECOME_NOBODY = """
 import numpy as np
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions
+from taskfmm.operators import accuracy
+from taskfmm.operators import box
 # Python and compiled kernels may lie where only root can read: load all of it first
 kernel = KERNELS["laplace"]
-expansions.build(kernel, accuracy.choose(kernel, 1e-2, "potential", np.dtype(float), None))
+box.build(kernel, accuracy.choose(kernel, 1e-2, "potential", np.dtype(float), None))
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 """
 

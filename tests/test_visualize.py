@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import taskfmm
-from taskfmm.runtime.names import COLOURS, OPERATORS
+from taskfmm.profiling.names import COLOURS, OPERATORS
 
 
 def test_every_operator_has_a_colour_of_its_own():
@@ -20,7 +20,7 @@ def test_every_operator_has_a_colour_of_its_own():
 
 
 def test_nodes_and_lines_hold_all_tasks_and_bytes(fmm):
-    from taskfmm.graph.drawing import aggregate
+    from taskfmm.report.drawing import aggregate
 
     found = fmm.forecast(("potential", "gradient"))
     nodes, lines = aggregate(found)

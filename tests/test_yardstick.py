@@ -10,7 +10,7 @@ from bounds import TABLE_DIGITS
 from boxes import from_surface, l2_error, one_transfer, onto_surface
 
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, expansions, symmetry, yardstick
+from taskfmm.operators import accuracy, box, symmetry, yardstick
 from taskfmm.operators.accuracy import NOISE, NOISE_OF_ONE, Accuracy
 from taskfmm.operators.matrix import value_matrix
 from taskfmm.passes import source, target, transfer
@@ -20,7 +20,7 @@ LAPLACE = KERNELS["laplace"]
 
 @cache
 def operators(order: int, cut: float, dtype: str = "float64"):
-    return expansions.build(LAPLACE, Accuracy(order, cut, cut, dtype))
+    return box.build(LAPLACE, Accuracy(order, cut, cut, dtype))
 
 
 @cache

@@ -18,7 +18,7 @@ from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.generate import SHAPES
 from taskfmm.kernels import KERNELS
-from taskfmm.runtime import configurations
+from taskfmm.sessions import configurations
 
 OUTPUTS = ("potential", "gradient", "potential+gradient")
 REPEATS = 3

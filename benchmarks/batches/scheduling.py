@@ -16,7 +16,7 @@ import yaml
 import taskfmm
 from benchmarks.batches.matrix import Case
 from taskfmm.errors import InputError
-from taskfmm.runtime import configurations
+from taskfmm.sessions import configurations
 
 Config = dict[str, Any]
 

@@ -14,8 +14,8 @@ from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.charges import Batch
 from taskfmm.files.journal import Journal
 from taskfmm.files.output import OutputFile
+from taskfmm.profiling.progress import progress
 from taskfmm.runtime.blocks import each_block
-from taskfmm.runtime.progress import progress
 
 
 def evaluate(

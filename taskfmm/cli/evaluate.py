@@ -80,8 +80,8 @@ def _evaluate(
 
     from taskfmm.files import charges
     from taskfmm.files.output import OutputFile
+    from taskfmm.profiling.progress import progress
     from taskfmm.runtime.blocks import each_block
-    from taskfmm.runtime.progress import progress
 
     data = charges.read(input_path, planner.points)
     fmm = planner.make(data)

@@ -35,7 +35,7 @@ def doctor(as_json: bool) -> None:
     from dataclasses import asdict
 
     from taskfmm import doctor
-    from taskfmm.operators import rates
+    from taskfmm.cost import rates
 
     measured = doctor.measure()
     try:

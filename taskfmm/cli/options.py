@@ -57,7 +57,7 @@ def with_scheduler(command: Any) -> Any:
     )
     @wraps(command)
     def run(*args: Any, config: str | None, **options: Any) -> Any:
-        from taskfmm.runtime.schedulers import use
+        from taskfmm.sessions.schedulers import use
 
         with prompt_interrupt(), use(config):
             return command(*args, **options)

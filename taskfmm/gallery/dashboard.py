@@ -25,7 +25,7 @@ from tornado.websocket import websocket_connect
 
 import taskfmm
 from taskfmm.generate import cloud, new_seed
-from taskfmm.runtime.names import operator_of
+from taskfmm.profiling.names import operator_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (

@@ -25,7 +25,7 @@ from scipy.spatial import KDTree
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.runtime.progress import progress
+from taskfmm.profiling.progress import progress
 
 VOLTS = constants.e / (constants.epsilon_0 * constants.angstrom)
 """Volts in one elementary charge per angstrom, divided by eps0."""

@@ -14,8 +14,8 @@ import numpy as np
 
 import taskfmm
 from taskfmm.generate import cloud, new_seed
-from taskfmm.runtime.profile import profile
-from taskfmm.runtime.progress import progress
+from taskfmm.profiling.profile import profile
+from taskfmm.profiling.progress import progress
 
 N_CHECK = 1000
 

@@ -18,7 +18,7 @@ from taskfmm.passes.drive import Place, drive
 from taskfmm.passes.given import Given, exponent
 from taskfmm.passes.operators import FAR
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import FarShard
+from taskfmm.plan.works import FarShard
 
 
 def works(plan: Plan, operators: Mapping[str, tuple[Matrices, Operators]] | None = None) -> Shelf:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from taskfmm.errors import StorageError
-from taskfmm.plan import file
-from taskfmm.plan.outline import Outline
 from taskfmm.runtime import cluster
 from taskfmm.runtime.once import say_once
+from taskfmm.store import file
+from taskfmm.store.outline import Outline
 
 SMALL = 4_000_000
 """Bytes of a shelf that travel in the graph itself. A plan and charges of this size together stay below what Dask

@@ -11,7 +11,7 @@ from dask.core import flatten
 from dask.task_spec import List, Task, TaskRef
 
 from taskfmm.graph.reference import Shelf
-from taskfmm.runtime import recording
+from taskfmm.profiling import recording
 
 Graph = dict[Any, Any]
 Declared = tuple[tuple[int, ...], tuple[int, ...], str]

@@ -19,7 +19,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import given, result
 from taskfmm.passes.operators import OPERATORS, How
-from taskfmm.plan.work import Chunk
+from taskfmm.plan.works import Chunk
 from taskfmm.runtime.threads import budget
 
 Arrays = Sequence[np.ndarray]

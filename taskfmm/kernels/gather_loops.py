@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     def gather(*numbers: object) -> None: ...
 
-    def gather_both(*numbers: object) -> None: ...
+    def gather_mutual(*numbers: object) -> None: ...
 
 
 TILE = 8192
@@ -72,7 +72,7 @@ def _pack(begin, end, points, charges, first, last, skip, size):
 
 
 @loop
-def points_to_points_both(
+def points_to_points_mutual(
     block_ptr, target_ptr, targets, own, ptr, begin, end, points, charges, pair_ptr, pair, parameters, out
 ):
     """The near field where targets are sources: inside a block of rows each distance serves both of its points.
@@ -103,7 +103,9 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     sx, sy, sz = packed[0], packed[1], packed[2]
     back = np.zeros((out.shape[0], sx.size))
     for i in range(target_ptr[row], target_ptr[row + 1]):
-        gather_both(targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back, parameters)
+        gather_mutual(
+            targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back, parameters
+        )
     for c in range(out.shape[0]):
         at = 0
         for entry in range(rows.size):

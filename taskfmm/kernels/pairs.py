@@ -8,8 +8,8 @@ Three functions come of it. Arrays of charges, results and densities have one ro
 contiguous one-dimensional float64 arrays.
 
 - ``gather(x, y, z, sx, sy, sz, q, out, i, parameters)``: the sum over all sources is added to ``out[:, i]``.
-- ``gather_both(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: the same, and what the source ``own[:, i]``
-  at the target does to every other is added to ``back``: both sides of a pair for one distance.
+- ``gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: the same, and what the source at the
+  target, ``own[:, i]``, does to every other is added to ``back``: one distance serves both points of a pair.
 - ``spread(x, y, z, q, j, tx, ty, tz, out, parameters)``: source ``j`` is added at all targets.
 """
 
@@ -45,7 +45,7 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         *(f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows),
         "",
         "@part",
-        "def gather_both(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
+        "def gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = own[{n}, i]" for n in numbers),
         *(f"    total{r}_{s} = 0.0" for r in rows for s in kinds),

@@ -17,10 +17,10 @@ from importlib.resources.abc import Traversable
 
 import numpy as np
 
+from taskfmm.cost.rates import DEFAULT
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import Kernel
-from taskfmm.operators.rates import DEFAULT
 
 MANY = 100
 """Charges of one magnitude, or as many as weigh the same, whose errors average over the places in their boxes."""

@@ -9,30 +9,30 @@ from functools import lru_cache
 from weakref import WeakValueDictionary
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators import expansions, size, store
+from taskfmm.operators import box, size, store
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 
 UNIT = 1.0
 """The half-width that stands for all, where a kernel has a degree: its levels differ by a factor only."""
 
 _lock = threading.RLock()
-_in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], Expansions] = WeakValueDictionary()
+_in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = WeakValueDictionary()
 
 
 @lru_cache(maxsize=8)
-def _kept(kernel: Kernel, accuracy: Accuracy) -> dict[float, Expansions]:
+def _kept(kernel: Kernel, accuracy: Accuracy) -> dict[float, BoxOperators]:
     """By half-width; those that were asked for."""
     return {}
 
 
-def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> Expansions:
+def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOperators:
     """The operators of a kernel for boxes of one size, read or made once in each process."""
     with _lock:
         kept = _kept(kernel, accuracy)
         if half_width not in kept:
             kept[half_width] = store.kept(
-                kernel, accuracy, half_width, lambda: expansions.build(kernel, accuracy, half_width)
+                kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width)
             )
             _in_memory[kernel, accuracy, half_width] = kept[half_width]
         return kept[half_width]
@@ -49,7 +49,7 @@ class Operators:
     accuracy: Accuracy
     half_width: float = UNIT
 
-    def at(self, level: int) -> Expansions:
+    def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level, read or made where they are first asked for."""
         return load(self.kernel, self.accuracy, self.half_width_at(level))
 
@@ -80,9 +80,9 @@ class Operators:
 class Matrices:
     """Operators by level; a single one, by level 0, where it serves all; none for a direct sum."""
 
-    by_level: dict[int, Expansions]
+    by_level: dict[int, BoxOperators]
 
-    def at(self, level: int) -> Expansions:
+    def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level."""
         return self.by_level[level if level in self.by_level else 0]
 

@@ -24,7 +24,7 @@ from taskfmm.operators.basis import signs
 from taskfmm.operators.matrix import kernel_matrix
 
 if TYPE_CHECKING:
-    from taskfmm.plan.work import Siblings
+    from taskfmm.plan.works import Siblings
 
 MEETINGS = np.array([48, 48, 60, 48, 60, 60, 63])
 """Pairs of children of two parents that are not adjacent, by direction between the parents, 1 to 7."""
@@ -65,7 +65,7 @@ class M2L(Protocol):
         """Raises ValueError unless arrays are those of so many coefficients and fit each other, as loops trust."""
 
     def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
-        """What a shard with so many pairs of boxes takes, by `taskfmm.operators.rates.Rates`."""
+        """What a shard with so many pairs of boxes takes, by `taskfmm.cost.rates.Rates`."""
 
     @property
     def scratch(self) -> int:

@@ -17,10 +17,10 @@ from pathlib import Path
 import h5py
 
 from taskfmm.files import disk
+from taskfmm.files.cache import directory
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.cache import directory
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.version import __version__
 
@@ -39,8 +39,8 @@ _said: set[str] = set()
 
 
 def kept(
-    kernel: Kernel, accuracy: Accuracy, half_width: float, build: Callable[[], Expansions]
-) -> Expansions:
+    kernel: Kernel, accuracy: Accuracy, half_width: float, build: Callable[[], BoxOperators]
+) -> BoxOperators:
     """Operators from the cache; where it has none, those that ``build`` makes, which it then keeps.
 
     Trouble with the cache costs time, never a number: it is one warning in each process for each kind of trouble.
@@ -77,7 +77,7 @@ def is_kept(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> bool
         return False
 
 
-def save(kernel: Kernel, operators: Expansions) -> None:
+def save(kernel: Kernel, operators: BoxOperators) -> None:
     """Write operators into the cache; raises OSError where that cannot be done."""
     image = BytesIO()
     with h5py.File(image, "w", userblock_size=FRONT) as file:
@@ -91,7 +91,7 @@ def save(kernel: Kernel, operators: Expansions) -> None:
         disk.write_whole(path(kernel, operators.accuracy, operators.half_width), content)
 
 
-def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansions:
+def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOperators:
     """Operators from the cache.
 
     Raises
@@ -114,7 +114,7 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansi
             m2l = LowRankM2L.of(**{name: array[:] for name, array in file["m2l"].items()})
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise OSError(f"{source}: {error}") from error
-    return Expansions(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
+    return BoxOperators(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
 
 
 def _identity(kernel: Kernel, accuracy: Accuracy, half_width: float) -> str:
@@ -126,4 +126,4 @@ def _front(content: memoryview) -> bytes:
     return f"taskfmm operators; sha256 of what follows this block: {digest}\n".encode().ljust(FRONT, b"\0")
 
 
-_NAMES = [f.name for f in fields(Expansions) if f.name not in ("accuracy", "half_width", "m2l")]
+_NAMES = [f.name for f in fields(BoxOperators) if f.name not in ("accuracy", "half_width", "m2l")]

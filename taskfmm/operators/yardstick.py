@@ -17,7 +17,7 @@ from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators import symmetry
 from taskfmm.operators.accuracy import Yardstick
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.matrix import kernel_matrix, value_matrix
 
 OUTPUTS = ("potential", "gradient")
@@ -49,8 +49,8 @@ OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 
 def measure(
     kernel: Kernel,
-    operators: Expansions,
-    below: Expansions | None = None,
+    operators: BoxOperators,
+    below: BoxOperators | None = None,
     at: tuple[float, ...] = PLACES,
 ) -> Yardstick:
     """The yardstick of the operators of a kernel for boxes of one size.
@@ -107,8 +107,8 @@ class _Chain:
     def __init__(
         self,
         kernel: Kernel,
-        operators: Expansions,
-        below: Expansions,
+        operators: BoxOperators,
+        below: BoxOperators,
         places: list[np.ndarray],
         at: tuple[float, ...] = PLACES,
     ) -> None:
@@ -208,7 +208,7 @@ class _Chain:
         half = self.operators.half_width
         return value_matrix(self.kernel, half * targets, half * sources)
 
-    def _multipole(self, at: Expansions, half: float = 1.0) -> np.ndarray:
+    def _multipole(self, at: BoxOperators, half: float = 1.0) -> np.ndarray:
         """Of the sources in a box of this half-width, and with these operators."""
         check = kernel_matrix(self.kernel, at.upward_check, at.half_width * self.sources)
         if self.kernel.degree is not None:
@@ -224,7 +224,7 @@ class _Chain:
         right, left = self.operators.m2l.factors(offset)
         return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
 
-    def _at_targets(self, local: np.ndarray, at: Expansions, half: float) -> np.ndarray:
+    def _at_targets(self, local: np.ndarray, at: BoxOperators, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
         if at.half_width not in self._of_locals:
             places = at.half_width * self.targets

@@ -1,7 +1,7 @@
 """The whole FMM, read from top to bottom: which operators run, and what each reads.
 
 `drive` is run with plain calls by `taskfmm.passes.serial`, with tasks by `taskfmm.graph.build`, and with counts by
-`taskfmm.graph.effort`. What it hands on is never looked at here.
+`taskfmm.forecast.effort`. What it hands on is never looked at here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import Chunk, Halo
+from taskfmm.plan.works import Chunk, Halo
+from taskfmm.tree.lists import TOP_LEVEL
 
 Place = tuple[int, int]
 """Level and number of a shard, or of a work of the near field."""

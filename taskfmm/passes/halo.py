@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskfmm.plan.work import Halo
+from taskfmm.plan.works import Halo
 
 
 def pull(halo: Halo, shards: Sequence[np.ndarray], dtype: np.dtype | str = "float64") -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.plan.work import PointsToPoints
+from taskfmm.plan.works import PointsToPoints
 
 
 def near(
@@ -15,17 +15,17 @@ def near(
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, charges.take(work.charge_rows, axis=1))
-    if work.both is None:
+    if work.mutual is None:
         loops.points_to_points(work.target_ptr, work.targets, *lists, kernel.constants, out, threads=threads)
     else:
-        loops.points_to_points_both(
-            work.both.block_ptr,
+        loops.points_to_points_mutual(
+            work.mutual.block_ptr,
             work.target_ptr,
             work.targets,
-            charges.take(work.both.own_rows, axis=1),
+            charges.take(work.mutual.own_rows, axis=1),
             *lists,
-            work.both.ptr,
-            work.both.idx,
+            work.mutual.ptr,
+            work.mutual.idx,
             kernel.constants,
             out,
             threads=threads,

@@ -15,7 +15,7 @@ import numpy as np
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes import near, source, target, transfer
-from taskfmm.plan.work import PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+from taskfmm.plan.works import PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
 
 Arrays = Sequence[np.ndarray]
 

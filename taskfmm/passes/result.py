@@ -11,7 +11,7 @@ from taskfmm.jit import jit
 from taskfmm.kernels import Kernel
 from taskfmm.passes.drive import Values
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import Chunk, Part
+from taskfmm.plan.works import Chunk, Part
 
 
 @jit

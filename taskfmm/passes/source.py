@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel, spread_loops
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
-from taskfmm.plan.work import PointsToSurfaces, Translation
+from taskfmm.plan.works import PointsToSurfaces, Translation
 
 
 def check_potentials(
@@ -45,7 +45,7 @@ def check_potentials(
 
 
 def p2m(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Expansions, threads: int = 1
+    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 
@@ -61,7 +61,7 @@ def m2m(
     work: Translation,
     own: np.ndarray | None,
     children: Sequence[np.ndarray],
-    operators: Expansions,
+    operators: BoxOperators,
     threads: int = 1,
 ) -> np.ndarray:
     """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M."""

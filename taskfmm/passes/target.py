@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
-from taskfmm.plan.work import SurfacesToPoints, Translation
+from taskfmm.plan.works import SurfacesToPoints, Translation
 
 
 def l2l(
@@ -18,7 +18,7 @@ def l2l(
     parents: Sequence[np.ndarray],
     parts: Sequence[np.ndarray],
     shape: tuple[int, int],
-    above: Expansions | None,
+    above: BoxOperators | None,
     threads: int = 1,
 ) -> np.ndarray:
     """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
@@ -78,7 +78,7 @@ def l2p(
     work: SurfacesToPoints,
     local: Sequence[np.ndarray],
     kernel: Kernel,
-    operators: Expansions,
+    operators: BoxOperators,
     output: str,
     threads: int = 1,
 ) -> np.ndarray:
@@ -93,7 +93,7 @@ def m2p(
     work: SurfacesToPoints,
     multipoles: Sequence[np.ndarray],
     kernel: Kernel,
-    operators: Expansions,
+    operators: BoxOperators,
     output: str,
     threads: int = 1,
 ) -> np.ndarray:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.m2l import M2L
 from taskfmm.passes.halo import pull
 from taskfmm.passes.source import check_potentials
-from taskfmm.plan.work import PointsToSurfaces, Siblings
+from taskfmm.plan.works import PointsToSurfaces, Siblings
 
 
 def m2l(
-    work: Siblings, multipoles: Sequence[np.ndarray], operators: Expansions, threads: int = 1
+    work: Siblings, multipoles: Sequence[np.ndarray], operators: BoxOperators, threads: int = 1
 ) -> np.ndarray:
     """M2L, on every box: sum over the V list. Returns [n_boxes, k] in the dtype of the M2L stage."""
     form: M2L = operators.m2l
@@ -24,7 +24,7 @@ def m2l(
 
 
 def p2l(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: Expansions, threads: int = 1
+    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
 ) -> np.ndarray:
     """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
     out = np.zeros((work.n_rows, operators.rank))

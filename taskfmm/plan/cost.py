@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from taskfmm.cost import rates
 from taskfmm.csr import Csr
 from taskfmm.geometry import surface
-from taskfmm.operators import rates
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
+from taskfmm.tree.lists import TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 SHORTEST, LONGEST = 4e-3, 100e-3
@@ -20,9 +21,6 @@ SHARDS = 48
 
 TASKS = 4
 """Tasks of a level with expansions, one after the other: P2M or M2M, M2L, L2L, L2P."""
-
-TOP_LEVEL = 2
-"""The first level at which two boxes can be far from each other; expansions start there."""
 
 FEWEST_BOXES = 512
 """Boxes of a far-field shard, as far as a level has them: M2L reads all its cores, up to hundreds of megabytes, for
@@ -76,7 +74,7 @@ def near(tree: Octree, u: Csr) -> np.ndarray:
     return rates.current().near_pair * n_targets * row_sums(u, n_sources)
 
 
-def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) -> np.ndarray:
+def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: BoxOperators) -> np.ndarray:
     """Seconds of all far-field operators of each box, float64 [n_boxes].
 
     n_v : int64 [n_boxes], entries of the V lists
@@ -96,7 +94,7 @@ def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: Expansions) ->
     )
 
 
-def transfers(n_v: np.ndarray, operators: Expansions) -> np.ndarray:
+def transfers(n_v: np.ndarray, operators: BoxOperators) -> np.ndarray:
     """Seconds of M2L of each box, float64 [n_boxes]."""
     rate = rates.current()
     return (
@@ -104,7 +102,7 @@ def transfers(n_v: np.ndarray, operators: Expansions) -> np.ndarray:
     ) * n_v
 
 
-def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: Expansions) -> int:
+def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:
     """Of a shard of a level; far, m2l : seconds of its boxes, and of M2L among them."""
     cores = operators.m2l.size * rates.current().copied
     shards = (far.sum() - DOMINATED * m2l.sum()) / (DOMINATED * cores)

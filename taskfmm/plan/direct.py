@@ -13,7 +13,7 @@ import numpy as np
 
 from taskfmm.plan import cost
 from taskfmm.plan.runs import list_runs, take_runs
-from taskfmm.plan.work import BothSides, PointsToPoints
+from taskfmm.plan.works import MutualPairs, PointsToPoints
 from taskfmm.tree.octree import Octree
 
 TARGETS, SOURCES = 256, 8192
@@ -39,7 +39,7 @@ def build(tree: Octree) -> list[Work]:
     seconds = cost.direct(n_sources, n_targets, same)
     n_tasks = max(1, round(seconds / cost.task(seconds)))
     if same:
-        return _both_sides(tree, n_tasks)
+        return _mutual_tiles(tree, n_tasks)
     # the longer side is cut into tasks
     if n_targets > n_sources:
         return [_one_side(tree, (0, n_sources), run) for run in pairwise(_even(n_targets, n_tasks))]
@@ -74,7 +74,7 @@ def _one_side(tree: Octree, sources: tuple[int, int], targets: tuple[int, int]) 
     return work, list_runs(*blocks)
 
 
-def _both_sides(tree: Octree, n_tasks: int) -> list[Work]:
+def _mutual_tiles(tree: Octree, n_tasks: int) -> list[Work]:
     n = tree.source_order.size
     groups = _even(n, min(MOST_GROUPS, -(-n // GROUP)))
     tiles = list(combinations_with_replacement(range(groups.size - 1), 2))
@@ -102,7 +102,7 @@ def _tiles(tree: Octree, groups: np.ndarray, tiles: list[tuple[int, int]]) -> Wo
         source_ptr[1:],
         points,
         list_runs(begin[alone], end[alone]),
-        BothSides(
+        MutualPairs(
             block_ptr, places, np.cumsum([0, *(later[1] - later[0])]), list_runs(*later).astype(np.int32)
         ),
     )

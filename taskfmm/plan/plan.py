@@ -9,14 +9,13 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost, direct
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.shards import Interactions, ShardBuilder
-from taskfmm.plan.work import Chunk, FarShard, Part, PointsToPoints
+from taskfmm.plan.works import Chunk, FarShard, Part, PointsToPoints
 from taskfmm.tree import octree
-from taskfmm.tree.lists import SELF, Lists
+from taskfmm.tree.lists import SELF, TOP_LEVEL, Lists
 from taskfmm.tree.octree import Octree
 
 CHUNK = 2**18
@@ -149,7 +148,7 @@ def _of_one_box(tree: Octree) -> Plan:
 
 
 def _bounds(
-    tree: Octree, level: int, far_cost: np.ndarray, m2l: np.ndarray, operators: Expansions, task: float
+    tree: Octree, level: int, far_cost: np.ndarray, m2l: np.ndarray, operators: BoxOperators, task: float
 ) -> np.ndarray:
     """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
     first, last = tree.level_ptr[level : level + 2]
@@ -158,7 +157,7 @@ def _bounds(
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
-def build(tree: Octree, lists: Lists, operators: Expansions) -> Plan:
+def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
     """Cut the tree into shards of about equal cost."""
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)

@@ -16,6 +16,7 @@ from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
 from taskfmm.plan.plan import Plan
 from taskfmm.tree import lists, octree
+from taskfmm.tree.lists import TOP_LEVEL
 
 FEW_POINTS = 300_000
 """Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
@@ -141,7 +142,7 @@ class Planned:
         """Those with expansions."""
         if self.plan is None or self.plan.is_direct:
             return range(0)
-        return range(cost.TOP_LEVEL, len(self.plan.far))
+        return range(TOP_LEVEL, len(self.plan.far))
 
     def name_brought(self, accuracy: Accuracy) -> str | None:
         """The name of those that came with the plan, if they are of this accuracy."""
@@ -189,7 +190,7 @@ def make(
         return _summed_directly(asked, sources, targets, smallest)
     if not (asked.chosen or asked.looks_at_charges):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width)
-    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(cost.TOP_LEVEL)
+    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(TOP_LEVEL)
     leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads)
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest)

@@ -8,19 +8,18 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
-from taskfmm.plan.work import (
-    BothSides,
+from taskfmm.plan.works import (
     FarShard,
     Halo,
+    MutualPairs,
     PointsToPoints,
     PointsToSurfaces,
     Siblings,
     SurfacesToPoints,
     Translation,
 )
-from taskfmm.tree.lists import SELF
+from taskfmm.tree.lists import SELF, TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 M2L_BLOCK = 256
@@ -248,12 +247,12 @@ class ShardBuilder:
         targets, target_ptr = take_runs(self.tree.targets, begin, end)
         entry_ptr = np.concatenate([[0], np.cumsum(u.ptr[leaves + 1] - u.ptr[leaves])])
         entries = u.idx[list_runs(u.ptr[leaves], u.ptr[leaves + 1])]
-        both = None
+        mutual = None
         if self.tree.targets is self.tree.sources:
             block = int(np.clip(-(-leaves.size // 2), *NEAR_BLOCK))
             entry_ptr, entries, pair_ptr, pair = split_pairs(leaves, entry_ptr, entries, block)
             block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
-            both = BothSides(block_ptr, list_runs(begin, end), pair_ptr, pair)
+            mutual = MutualPairs(block_ptr, list_runs(begin, end), pair_ptr, pair)
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
         source_begin, source_end = self.tree.source_ptr[boxes].T
         points, ptr = take_runs(self.tree.sources, source_begin, source_end)
@@ -266,5 +265,5 @@ class ShardBuilder:
             ptr[1:][where],
             points,
             list_runs(source_begin, source_end),
-            both,
+            mutual,
         )

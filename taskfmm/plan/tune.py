@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
+from taskfmm.cost import rates
 from taskfmm.geometry.domain import Domain, enlarge
-from taskfmm.operators import rates
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
 from taskfmm.plan.plan import without_coincident
 from taskfmm.tree import lists, octree
@@ -37,7 +37,7 @@ ENLARGEMENTS = (1.2, 1.5)
 def choose(
     sources: np.ndarray,
     targets: np.ndarray | None,
-    operators: Expansions,
+    operators: BoxOperators,
     smallest: Domain,
     may_enlarge: bool = True,
     leaf_size: int | None = None,
@@ -48,7 +48,7 @@ def choose(
     Parameters
     ----------
     sources : float64 [n, 3]; targets : float64 [m, 3], or None when they are the sources
-    operators : Expansions
+    operators : BoxOperators
     smallest : Domain, around all points
     may_enlarge : bool, whether operators do not hang on the size of the cube
     leaf_size : int, optional
@@ -91,7 +91,7 @@ def choose(
     return size, enlarge(domain, factor)
 
 
-def _guess(operators: Expansions, share: float) -> int:
+def _guess(operators: BoxOperators, share: float) -> int:
     """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes.
 
     share : targets for each source, or the reverse, whichever are fewer
@@ -126,7 +126,7 @@ def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarra
 def estimate(
     tree: octree.Octree,
     found: lists.Lists,
-    operators: Expansions,
+    operators: BoxOperators,
     every: int = 1,
     of_targets: int | None = None,
 ) -> float:

@@ -78,7 +78,7 @@ def prepare(client: Any, seconds: Callable[[], float]) -> None:
             if scheduler is not None and scheduler.no_workers_timeout is None:
                 scheduler.no_workers_timeout = NO_WORKERS_TIMEOUT
             if scheduler is not None and not client.asynchronous:
-                from taskfmm.runtime.remote import Uninterrupted
+                from taskfmm.runtime.interrupt import Uninterrupted
 
                 client.register_plugin(Uninterrupted())
         if not said(TOO_SMALL) and (expected := seconds()) < ENOUGH_SECONDS:

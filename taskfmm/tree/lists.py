@@ -20,6 +20,9 @@ from taskfmm.tree.octree import Octree
 SELF = 13
 """The neighbourhood slot of the box itself."""
 
+TOP_LEVEL = 2
+"""The first level at which two boxes can be far from each other; expansions start there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lists:

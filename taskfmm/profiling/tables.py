@@ -6,7 +6,7 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from taskfmm.runtime.analysis import FIELDS
+from taskfmm.profiling.analysis import FIELDS
 
 
 def summary(totals: dict[str, Any]) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 
 from taskfmm.errors import TaskfmmError
-from taskfmm.runtime import configurations, settings, starters
+from taskfmm.runtime import settings
 from taskfmm.runtime.threads import threading_layer
+from taskfmm.sessions import configurations, starters
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -182,7 +183,7 @@ def job_script(name_or_path: str | Path = "slurm", **overrides: Any) -> str:
 
     Examples
     --------
-    >>> from taskfmm.runtime.schedulers import job_script
+    >>> from taskfmm.sessions.schedulers import job_script
     >>> "#SBATCH --cpus-per-task=8" in job_script("slurm", jobqueue__slurm__cores=8, jobqueue__slurm__processes=1)
     True
     """
@@ -204,7 +205,7 @@ def cluster_manifest(name_or_path: str | Path = "kubernetes", **overrides: Any) 
 
     Examples
     --------
-    >>> from taskfmm.runtime.schedulers import cluster_manifest
+    >>> from taskfmm.sessions.schedulers import cluster_manifest
     >>> cluster_manifest("kubernetes")["kind"]
     'DaskCluster'
     """

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
-from taskfmm.graph.forecast import Forecast
-from taskfmm.runtime.names import colour, rank
+from taskfmm.forecast.forecast import Forecast
+from taskfmm.profiling.names import colour, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

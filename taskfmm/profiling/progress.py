@@ -15,7 +15,7 @@ from dask.callbacks import Callback
 from numba.core import event
 from tqdm import tqdm
 
-from taskfmm.runtime.names import operator_of
+from taskfmm.profiling.names import operator_of
 
 logger = logging.getLogger("taskfmm")
 

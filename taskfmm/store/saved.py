@@ -14,16 +14,16 @@ from taskfmm.geometry import morton, surface
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel
 from taskfmm.operators.accuracy import Accuracy, Known
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import UNIT, Matrices
-from taskfmm.plan import copies, file
-from taskfmm.plan.bounds import Unfit, at, need, shapes
-from taskfmm.plan.check import check
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
-from taskfmm.plan.work import Chunk, FarShard, PointsToPoints
+from taskfmm.plan.works import Chunk, FarShard, PointsToPoints
+from taskfmm.store import copies, file
+from taskfmm.store.bounds import Unfit, at, need, shapes
+from taskfmm.store.check import check
+from taskfmm.tree.lists import TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
@@ -223,7 +223,7 @@ def _half_widths(saved: Saved) -> dict[int, float]:
     return {level: box_half_width(domain, level) for level in range(TOP_LEVEL, len(saved.plan.far))}
 
 
-def _operators(kernel: Kernel, found: Expansions, accuracy: Accuracy, half_width: float) -> None:
+def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_width: float) -> None:
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
     need(found.accuracy == accuracy, "of another accuracy")
     shapes(found, EXPANSIONS)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskfmm.errors import InputError
-from taskfmm.runtime import analysis
-from taskfmm.runtime.names import colour
-from taskfmm.runtime.recording import Record
-from taskfmm.runtime.tables import idle_share
+from taskfmm.profiling import analysis
+from taskfmm.profiling.names import colour
+from taskfmm.profiling.recording import Record
+from taskfmm.profiling.tables import idle_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

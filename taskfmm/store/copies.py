@@ -1,6 +1,6 @@
 """Whether what a plan holds more than once is the same everywhere: points and centres of boxes.
 
-Works carry copies of what they need, so that they can travel alone. `taskfmm.plan.check` sees to it that every index
+Works carry copies of what they need, so that they can travel alone. `taskfmm.store.check` sees to it that every index
 is in range; here the copies are compared with the original, bit for bit, so that one that was changed is no plan.
 """
 
@@ -14,9 +14,9 @@ from operator import call
 import numpy as np
 
 from taskfmm.geometry.domain import box_centers
-from taskfmm.plan.bounds import at, need
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import Chunk, FarShard, Halo, Part
+from taskfmm.plan.works import Chunk, FarShard, Halo, Part
+from taskfmm.store.bounds import at, need
 
 BLOCK = 2**16
 """Points compared at a time; they stay in the cache."""
@@ -25,7 +25,7 @@ BLOCK = 2**16
 def check(plan: Plan, sources: np.ndarray, targets: np.ndarray) -> None:
     """Compare all copies.
 
-    plan : one that `taskfmm.plan.check` has passed
+    plan : one that `taskfmm.store.check` has passed
     sources, targets : float64 [n, 3], the caller's points, finite; the same array where they are the same points
 
     Raises
@@ -60,8 +60,8 @@ def _near(plan: Plan, number: int, place: np.ndarray) -> None:
     near = plan.near[number]
     with at(f"near/{number}"):
         _sources(plan, near.points, near.charge_rows)
-        if near.both is not None:
-            _sources(plan, near.targets, near.both.own_rows)
+        if near.mutual is not None:
+            _sources(plan, near.targets, near.mutual.own_rows)
         _targets(plan, near.targets, [(chunk, chunk.near.get(number)) for chunk in plan.chunks], place)
 
 

@@ -114,7 +114,7 @@ class SurfacesToPoints:
 
 
 @dataclass(frozen=True, slots=True)
-class BothSides:
+class MutualPairs:
     """Pairs of leaves of one shard whose distances serve both.
 
     block_ptr : int64 [n_blocks + 1], leaves of a block; both leaves of a pair are in one block
@@ -136,7 +136,7 @@ class PointsToPoints:
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
     ptr : int64 [n + 1], entries of a leaf; begin, end : int64 [n_entries], runs of points
     points : float64 [3, n_points]; charge_rows : int64 [n_points], their places in the sorted charges
-    both : the pairs of leaves that are done in one go, or None where targets are not the sources
+    mutual : the pairs of leaves that are done in one go, or None where targets are not the sources
     """
 
     level: int
@@ -147,7 +147,7 @@ class PointsToPoints:
     end: np.ndarray
     points: np.ndarray
     charge_rows: np.ndarray
-    both: BothSides | None
+    mutual: MutualPairs | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.plan.shards import Interactions
-from taskfmm.plan.work import (
-    BothSides,
+from taskfmm.plan.works import (
     Halo,
+    MutualPairs,
     Part,
     PointsToPoints,
     PointsToSurfaces,
@@ -47,7 +47,7 @@ ARRAYS: dict[type, dict[str, str]] = {
         target_ptr="int64 n+1", targets="float64 3 t", hi="float64 3 n", lo="float64 3 n", ptr="int64 n+1",
         idx="int32 e", box_hi="float64 3 h", box_lo="float64 3 h",
     ),
-    BothSides: dict(block_ptr="int64 b+1", own_rows="int64 t", ptr="int64 n+1", idx="int32 e"),
+    MutualPairs: dict(block_ptr="int64 b+1", own_rows="int64 t", ptr="int64 n+1", idx="int32 e"),
     PointsToPoints: dict(
         target_ptr="int64 n+1", targets="float64 3 t", ptr="int64 n+1", begin="int64 e", end="int64 e",
         points="float64 3 p", charge_rows="int64 p",

@@ -2,7 +2,7 @@
 
 In front of the HDF5 file, in the user block that other programs skip, a line of JSON says what this is and where the
 outline lies, followed by a digest of that line. The outline, a dataset of JSON text, says where every other dataset
-lies, with a checksum of each, and which values their arrays belong to (`taskfmm.plan.outline`). So no structure of
+lies, with a checksum of each, and which values their arrays belong to (`taskfmm.store.outline`). So no structure of
 HDF5 is trusted or even looked at, and a size is believed only if the file is as long as that.
 """
 
@@ -25,11 +25,11 @@ import numpy as np
 
 from taskfmm.errors import StorageError
 from taskfmm.files import disk
-from taskfmm.plan import hdf5
-from taskfmm.plan.outline import Maker, Outline, fits
+from taskfmm.store import hdf5
+from taskfmm.store.outline import Maker, Outline, fits
 from taskfmm.version import __version__
 
-FORMAT = 4
+FORMAT = 5
 """Of the files; raised whenever the same bytes would mean something else."""
 
 FRONT = 4096

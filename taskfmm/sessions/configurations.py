@@ -88,7 +88,7 @@ def load(name_or_path: str | Path) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from taskfmm.runtime.configurations import load
+    >>> from taskfmm.sessions.configurations import load
     >>> load("synchronous")["scheduler"]
     'synchronous'
     """

@@ -1,7 +1,7 @@
 """What surrounds the arrays of a plan file: nests of the plan's dataclasses, told as JSON and made again from it.
 
 Nothing is pickled or evaluated. Only the classes below are made, from exactly their fields, each of exactly its type;
-whether the numbers inside arrays make sense is the business of `taskfmm.plan.check`.
+whether the numbers inside arrays make sense is the business of `taskfmm.store.check`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.operators.accuracy import Accuracy, Known, Share
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import Matrices
 from taskfmm.operators.m2l import LowRankM2L
-from taskfmm.plan import work
+from taskfmm.plan import works
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.octree import Octree
 
@@ -30,8 +30,8 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Csr, Domain, Interactions, Octree),
-        *(Accuracy, Expansions, Kernel, Known, LowRankM2L, Matrices, Output, Share, Source),
-        *(found for found in vars(work).values() if isinstance(found, type) and is_dataclass(found)),
+        *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, Output, Share, Source),
+        *(found for found in vars(works).values() if isinstance(found, type) and is_dataclass(found)),
     )
 }
 """What may occur in a file beside numbers, strings, None, tuples and dicts."""

@@ -1,4 +1,4 @@
-"""Plugins of distributed workers.
+"""Profiles of distributed workers.
 
 Records of a profile are told one by one, as tasks end, so that a worker that dies takes none of its finished ones
 with it: a plugin makes every worker, those that join later too, log a record as an event on a topic of this process.
@@ -8,17 +8,14 @@ does and takes the same way, so when a result has come, the records of all that 
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
 import threading
 from collections import Counter
 from typing import Any
 
 from distributed import Client, Worker, WorkerPlugin
 
-from taskfmm.runtime import recording
-from taskfmm.runtime.recording import Record
+from taskfmm.profiling import recording
+from taskfmm.profiling.recording import Record
 
 
 class Reporter(WorkerPlugin):
@@ -43,20 +40,6 @@ class Reporter(WorkerPlugin):
         """A process may hold several workers: each reports its own tasks."""
         if self.worker is not None and record.worker == self.worker.address:
             self.worker.log_event(self.topic, [*record[:1], list(record.needs), *record[2:]])
-
-
-class Uninterrupted(WorkerPlugin):
-    """Worker processes ignore Ctrl-C: a terminal sends it to all, and a worker that ends itself in the middle of a
-    task keeps its cluster waiting for seconds. The client ends them."""
-
-    name = "taskfmm-uninterrupted"
-    idempotent = True
-
-    def setup(self, worker: Worker) -> None:
-        """Called by every worker; those in the client's own process are left alone."""
-        if multiprocessing.parent_process() is not None:
-            with contextlib.suppress(ValueError):  # not in the main thread
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 _open: Counter[str] = Counter()

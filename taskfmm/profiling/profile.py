@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from dask.callbacks import Callback
 
 from taskfmm.errors import InputError
-from taskfmm.runtime import analysis, recording, tables
-from taskfmm.runtime.analysis import FIELDS
-from taskfmm.runtime.names import operator_of
-from taskfmm.runtime.recording import Record
+from taskfmm.profiling import analysis, recording, tables
+from taskfmm.profiling.analysis import FIELDS
+from taskfmm.profiling.names import operator_of
+from taskfmm.profiling.recording import Record
 from taskfmm.version import __version__
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class profile(Callback):
         self._open = True
         recording.listen(self._records.append)
         if self._client is not None:
-            from taskfmm.runtime import remote
+            from taskfmm.profiling import remote
 
             try:
                 remote.attach(self._client)
@@ -111,7 +111,7 @@ class profile(Callback):
         super().__exit__(*args)
         try:
             if self._client is not None:
-                from taskfmm.runtime import remote
+                from taskfmm.profiling import remote
 
                 self._workers |= remote.detach(self._client)
         finally:
@@ -213,7 +213,7 @@ class profile(Callback):
         InputError
             Matplotlib is not installed.
         """
-        from taskfmm.runtime import timeline
+        from taskfmm.profiling import timeline
 
         return timeline.draw(self.tasks, self.threads(), self.totals(), self._notes(), path)
 

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dask.utils import format_bytes
 
 from taskfmm.errors import AccuracyError
-from taskfmm.graph.effort import n_bytes
-from taskfmm.plan.cost import TOP_LEVEL
-
-if TYPE_CHECKING:
-    from taskfmm.fmm import Fmm
+from taskfmm.evaluation import Evaluator
+from taskfmm.forecast.effort import n_bytes
+from taskfmm.tree.lists import TOP_LEVEL
 
 
-def facts(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> dict[str, Any]:
-    """Numbers about a plan and one evaluation.
-
-    Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if all
-    pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
-    `taskfmm.graph.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
-    """
+def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
+    """Numbers about a plan and one evaluation, see `taskfmm.Fmm.facts`."""
+    planned = evaluator.planned
+    asked = planned.asked
     found: dict[str, Any] = {
-        "kernel": fmm.kernel.name,
-        "eps": fmm.eps,
-        "dtype": str(fmm.dtype),
-        "leaf_size": fmm.leaf_size,
-        "n_sources": fmm.n_sources,
-        "n_targets": fmm.n_targets,
-        "operators": {output: _operators(fmm, output) for output in fmm.kernel.names},
+        "kernel": asked.kernel.name,
+        "eps": asked.eps,
+        "dtype": str(asked.dtype),
+        "leaf_size": planned.leaf_size,
+        "n_sources": planned.n_sources,
+        "n_targets": planned.n_targets,
+        "operators": {output: _operators(evaluator, output) for output in asked.kernel.names},
     }
-    plan = fmm.plan
+    plan = planned.plan
     if plan is None:
         return found
     tree, lists = plan.tree, plan.lists
@@ -50,7 +44,7 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> dict[str, Any
     ]
     n_leaves = int(leaf.sum())
     found["fullest_leaf"] = tree.fullest
-    found["points_per_leaf"] = fmm.n_sources / n_leaves
+    found["points_per_leaf"] = planned.n_sources / n_leaves
     found["list_sizes"] = {
         "u": lists.u.idx.size / n_leaves,
         "v": lists.v.idx.size / tree.n_boxes,
@@ -59,34 +53,48 @@ def facts(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> dict[str, Any
     }
     found["direct_sum"] = plan.is_direct
     found["plan_bytes"] = n_bytes(plan)
-    found["forecast"] = fmm.forecast(outputs).facts()
+    found["forecast"] = evaluator.forecast(outputs).facts()
     found["tasks"] = {name: row["tasks"] for name, row in found["forecast"]["operators"].items()}
     return found
 
 
-def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
+def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
+    planned = evaluator.planned
     try:
-        chosen = fmm.accuracy(output)
+        chosen = evaluator.accuracy(output)
     except AccuracyError:
         return None
-    needed = output == fmm.kernel.names[0] and fmm.plan is not None and not fmm.plan.is_direct
-    rank = fmm.operators(output).at(TOP_LEVEL).rank if needed else None
+    needed = output == planned.asked.first and planned.plan is not None and not planned.plan.is_direct
+    rank = planned.matrices(chosen).at(TOP_LEVEL).rank if needed else None
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 
-def explain(fmm: Fmm, outputs: Sequence[str] | str | None = None) -> str:
+def title(evaluator: Evaluator) -> str:
+    """A plan in one line."""
+    planned, asked = evaluator.planned, evaluator.planned.asked
+    targets = "the sources" if planned.same else f"{planned.n_targets:,} targets"
+    method = "direct sum"
+    if planned.plan is None or planned.leaf_size is not None:
+        method = f"order {evaluator.accuracy(asked.first).order}, leaf size {planned.leaf_size}"
+    return (
+        f"<taskfmm.Fmm: {planned.n_sources:,} sources, {targets}, kernel {asked.kernel.name}, "
+        f"eps {asked.eps:g}, {method}, {asked.dtype}>"
+    )
+
+
+def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
     """The facts as text."""
-    found = facts(fmm, outputs)
+    found, head = facts(evaluator, outputs), title(evaluator)
     if "levels" not in found:
         nothing = "nothing to do: there are no sources or no targets, every output is zero"
-        return "\n".join([repr(fmm), nothing])
+        return "\n".join([head, nothing])
     method = _direct(found) if found["direct_sum"] else _approximated(found["operators"])
     plan = f"plan            {format_bytes(found['plan_bytes'])}"
     if found["leaf_size"] is None:
-        return "\n".join([repr(fmm), method, plan, "", *_forecast(found["forecast"])])
+        return "\n".join([head, method, plan, "", *_forecast(found["forecast"])])
     sizes = found["list_sizes"]
     lines = [
-        repr(fmm),
+        head,
         method,
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
@@ -140,7 +148,7 @@ def _forecast(found: dict[str, Any]) -> list[str]:
         f"an evaluation of {' and '.join(found['outputs'])}, on {found['scheduler']}",
         f"graph           {found['tasks']:,} tasks, {found['edges']:,} edges; "
         f"{format_bytes(found['edge_bytes'])} along them, results {format_bytes(found['result_bytes'])}",
-        f"expected        {_seconds(found['seconds'])}; all tasks together {_seconds(found['work_seconds'])}",
+        f"expected        {_seconds(found['seconds'])}; all tasks together {_seconds(found['task_seconds'])}",
         f"critical path   {_seconds(found['critical_path_seconds'])}: {path}; "
         f"parallelism {found['parallelism']:.1f}",
         f"peak memory     {format_bytes(peak)}: "
@@ -150,7 +158,7 @@ def _forecast(found: dict[str, Any]) -> list[str]:
         f"{'operator':<10} {'tasks':>6} {'expected s':>11} {'share':>7} {'results':>11}",
     ]
     lines += [
-        f"{name:<10} {row['tasks']:>6} {row['seconds']:>11.4f} {row['seconds'] / found['work_seconds']:>7.1%} "
+        f"{name:<10} {row['tasks']:>6} {row['seconds']:>11.4f} {row['seconds'] / found['task_seconds']:>7.1%} "
         f"{format_bytes(row['result_bytes']):>11}"
         for name, row in found["operators"].items()
     ]
@@ -161,24 +169,26 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1.0 else f"{1e3 * value:.3g} ms"
 
 
-def html(fmm: Fmm) -> str:
+def html(evaluator: Evaluator) -> str:
     """What a notebook shows of a plan."""
-    chosen = fmm.accuracy(fmm.kernel.names[0])
+    planned, asked = evaluator.planned, evaluator.planned.asked
+    chosen = evaluator.accuracy(asked.first)
     rows = {
-        "points": f"{fmm.n_sources:,}" + (f" sources, {fmm.n_targets:,} targets" if fmm.separate else ""),
-        "kernel": fmm.kernel.name,
-        "eps": f"{fmm.eps:g}",
+        "points": f"{planned.n_sources:,}"
+        + ("" if planned.same else f" sources, {planned.n_targets:,} targets"),
+        "kernel": asked.kernel.name,
+        "eps": f"{asked.eps:g}",
         "order": f"{chosen.order}",
-        "dtype": str(fmm.dtype),
+        "dtype": str(asked.dtype),
     }
-    if fmm.plan is not None:
-        tree, found = fmm.plan.tree, fmm.forecast()
+    if planned.plan is not None:
+        tree, found = planned.plan.tree, evaluator.forecast((asked.first,))
         rows |= {
-            "leaf size": "none: direct sum" if fmm.leaf_size is None else f"{fmm.leaf_size:,}",
+            "leaf size": "none: direct sum" if planned.leaf_size is None else f"{planned.leaf_size:,}",
             "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
             "tasks": f"{len(found.keys):,}",
-            "expected": f"{_seconds(found.seconds)} a {fmm.kernel.names[0]}, on {found.layout}",
-            "plan": format_bytes(n_bytes(fmm.plan)),
+            "expected": f"{_seconds(found.seconds)} a {asked.first}, on {found.layout}",
+            "plan": format_bytes(n_bytes(planned.plan)),
             "peak memory": format_bytes(found.memory["peak"]),
         }
     cell = "text-align:left;padding:1px 12px 1px 0"

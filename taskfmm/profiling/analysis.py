@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
-from taskfmm.runtime import names
-from taskfmm.runtime.recording import HERE, Record
+from taskfmm.profiling import names
+from taskfmm.profiling.recording import HERE, Record
 
 FIELDS = ("operator", "level")
 """What a table can be grouped by."""

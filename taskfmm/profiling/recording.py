@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dask.sizeof import sizeof
 
-from taskfmm.runtime.names import name_of
+from taskfmm.profiling.names import name_of
 from taskfmm.runtime.threads import concurrent_tasks, numba_threads
 
 HERE = ""

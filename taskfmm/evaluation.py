@@ -11,8 +11,8 @@ import dask.array as da
 import numpy as np
 
 from taskfmm.errors import AccuracyError, InputError
+from taskfmm.forecast.forecast import Forecast, forecast
 from taskfmm.graph import build, reference
-from taskfmm.graph.forecast import Forecast, forecast
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
@@ -20,8 +20,8 @@ from taskfmm.passes import serial
 from taskfmm.passes.given import Given
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
+from taskfmm.profiling.names import MARK
 from taskfmm.runtime import cluster, layout, memory
-from taskfmm.runtime.names import MARK
 from taskfmm.runtime.threads import budget
 from taskfmm.version import __version__
 
@@ -30,7 +30,7 @@ class Evaluator:
     """Evaluates what was planned; outputs and charges have been validated."""
 
     def __init__(self, planned: Planned) -> None:
-        self._planned = planned
+        self.planned = planned
         self._digest = _identify(planned)
         self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout], Forecast] = {}
         self._usual_known: dict[str, Known] = {}
@@ -39,8 +39,8 @@ class Evaluator:
         self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
-        dtype, kernel = self._planned.asked.dtype, charges.kernel
-        if self._planned.plan is None:
+        dtype, kernel = self.planned.asked.dtype, charges.kernel
+        if self.planned.plan is None:
             return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
         accuracy = self.accuracy(kernel.last(outputs), charges)
         self._prepare(outputs, accuracy, memory_limit)
@@ -52,7 +52,7 @@ class Evaluator:
 
     def serial(self, charges: Given, output: str) -> np.ndarray:
         """One output by plain function calls in this thread, without a graph."""
-        planned, dtype = self._planned, self._planned.asked.dtype
+        planned, dtype = self.planned, self.planned.asked.dtype
         if planned.plan is None:
             return np.zeros(self._shape(output), dtype)
         operators = planned.operators(self.accuracy(output, charges))
@@ -66,7 +66,7 @@ class Evaluator:
         ones, whose gradients may cancel. The usual charges are those that the caller has shown, else equal ones.
         Raises AccuracyError.
         """
-        planned, asked = self._planned, self._planned.asked
+        planned, asked = self.planned, self.planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
             # nothing hangs on it, or it is the same for all charges and outputs
             return asked.any_accuracy()
@@ -85,13 +85,13 @@ class Evaluator:
     def reachable(self) -> dict[str, Accuracy]:
         """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""
         found = {}
-        for output in self._planned.asked.kernel.names:
+        for output in self.planned.asked.kernel.names:
             with suppress(AccuracyError):
                 found[output] = self.accuracy(output)
         return found
 
     def _usual(self, output: str) -> Known:
-        planned = self._planned
+        planned = self.planned
         if planned.like is not None:
             return planned.like
         if output not in self._usual_known:
@@ -99,19 +99,19 @@ class Evaluator:
         return self._usual_known[output]
 
     def _look(self, charges: np.ndarray, output: str) -> Known:
-        assert self._planned.plan is not None
-        return look(self._planned.plan, self._planned.asked.kernel, charges, output, self._places)
+        assert self.planned.plan is not None
+        return look(self.planned.plan, self.planned.asked.kernel, charges, output, self._places)
 
     @cached_property
     def _places(self) -> Places:
-        assert self._planned.plan is not None
-        return Places(self._planned.plan.tree)
+        assert self.planned.plan is not None
+        return Places(self.planned.plan.tree)
 
     def graph(
         self, charges: Given, outputs: Sequence[str], accuracy: Accuracy | None = None
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
-        planned, mode = self._planned, charges.kernel.last(outputs)
+        planned, mode = self.planned, charges.kernel.last(outputs)
         assert planned.plan is not None
         accuracy = accuracy or self.accuracy(mode, charges)
         own = planned.name_brought(accuracy)
@@ -122,7 +122,7 @@ class Evaluator:
     @cached_property
     def works(self) -> reference.Shelf:
         """What tasks refer to; shared by all evaluations, so that other processes read it once."""
-        planned = self._planned
+        planned = self.planned
         assert planned.plan is not None
         brought = {name: (found, planned.made(found.accuracy)) for name, found in planned.brought.items()}
         return build.works(planned.plan, brought)
@@ -138,7 +138,7 @@ class Evaluator:
 
         accuracy : that of the usual charges, if left out
         """
-        planned, asked = self._planned, self._planned.asked
+        planned, asked = self.planned, self.planned.asked
         if planned.plan is None:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
         accuracy = accuracy or self.accuracy(asked.kernel.last(outputs))
@@ -151,7 +151,7 @@ class Evaluator:
         return self._forecasts[case].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
-        return (self._planned.n_targets, *self._planned.asked.kernel.output(output).shape)
+        return (self.planned.n_targets, *self.planned.asked.kernel.output(output).shape)
 
     def _prepare(self, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None) -> None:
         """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
@@ -162,8 +162,8 @@ class Evaluator:
         at = layout.current()
         if memory_limit is not None:
             advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"
-            peak = self._planned.least_to_load(accuracy)[1]
-            memory.refuse_making(memory_limit, self._planned.asked.kernel.last(outputs), peak, advice)
+            peak = self.planned.least_to_load(accuracy)[1]
+            memory.refuse_making(memory_limit, self.planned.asked.kernel.last(outputs), peak, advice)
             found = self.forecast(outputs, accuracy).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)

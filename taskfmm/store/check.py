@@ -1,8 +1,8 @@
 """Whether a plan that came from elsewhere can be run: compiled loops trust every index they are given.
 
-Dtypes and shapes first (`taskfmm.plan.bounds`); then every index is in range, every ptr ascends from where it should
+Dtypes and shapes first (`taskfmm.store.bounds`); then every index is in range, every ptr ascends from where it should
 begin to where it should end, and no two threads write one row. Whether the numbers are right cannot be seen here;
-`taskfmm.plan.copies` compares those that a plan holds more than once.
+`taskfmm.store.copies` compares those that a plan holds more than once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import numpy as np
 
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
-from taskfmm.plan.bounds import arrays, ascends, at, distinct, need, within
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
-from taskfmm.plan.work import (
+from taskfmm.plan.works import (
     Chunk,
     FarShard,
     Halo,
@@ -28,6 +26,8 @@ from taskfmm.plan.work import (
     SurfacesToPoints,
     Translation,
 )
+from taskfmm.store.bounds import arrays, ascends, at, distinct, need, within
+from taskfmm.tree.lists import TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 
@@ -205,23 +205,23 @@ class _Works:
         ascends("target_ptr", work.target_ptr, work.targets.shape[1])
         _runs(work, self.n_sources)
         need(
-            (work.both is not None) == self.same,
-            "both sides, but targets are not the sources, or the reverse",
+            (work.mutual is not None) == self.same,
+            "mutual pairs, but targets are not the sources, or the reverse",
         )
-        if work.both is None:
+        if work.mutual is None:
             return
-        both, n = work.both, work.ptr.size - 1
+        mutual, n = work.mutual, work.ptr.size - 1
         need(
-            both.own_rows.size == work.targets.shape[1] and both.ptr.size == work.ptr.size,
-            "both: other leaves",
+            mutual.own_rows.size == work.targets.shape[1] and mutual.ptr.size == work.ptr.size,
+            "mutual: other leaves",
         )
-        within("both.own_rows", both.own_rows, 0, self.n_sources)
-        ascends("both.block_ptr", both.block_ptr, n)
-        ascends("both.ptr", both.ptr, both.idx.size)
-        row, count = np.arange(n), np.diff(both.ptr)
-        end = np.repeat(both.block_ptr[1:], np.diff(both.block_ptr))
-        later = (both.idx > np.repeat(row, count)) & (both.idx < np.repeat(end, count))
-        need(later.all(), "both.idx names a leaf that is not later in the block")
+        within("mutual.own_rows", mutual.own_rows, 0, self.n_sources)
+        ascends("mutual.block_ptr", mutual.block_ptr, n)
+        ascends("mutual.ptr", mutual.ptr, mutual.idx.size)
+        row, count = np.arange(n), np.diff(mutual.ptr)
+        end = np.repeat(mutual.block_ptr[1:], np.diff(mutual.block_ptr))
+        later = (mutual.idx > np.repeat(row, count)) & (mutual.idx < np.repeat(end, count))
+        need(later.all(), "mutual.idx names a leaf that is not later in the block")
 
     def _chunks(self, chunks: tuple[Chunk, ...]) -> None:
         edges = [chunk.begin for chunk in chunks] + [self.n_targets]

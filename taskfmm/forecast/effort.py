@@ -1,6 +1,6 @@
 """What each task of an evaluation does, counted from the plan: how often each rate is paid, and bytes.
 
-A count is named by the field of `taskfmm.operators.rates.Rates` that prices it. Nothing here knows of Dask; the
+A count is named by the field of `taskfmm.cost.rates.Rates` that prices it. Nothing here knows of Dask; the
 keys ``(operator, level, shard)`` are those of the graph, without its token.
 """
 
@@ -13,14 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from taskfmm.cost.rates import Rates
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.expansions import Expansions
+from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import Matrices
-from taskfmm.operators.rates import Rates
 from taskfmm.passes import translations
 from taskfmm.passes.drive import Place, drive
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.work import Chunk, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+from taskfmm.plan.works import (
+    Chunk,
+    PointsToPoints,
+    PointsToSurfaces,
+    Siblings,
+    SurfacesToPoints,
+    Translation,
+)
 
 Key = tuple[str, int, int]
 
@@ -129,7 +136,7 @@ class _Counting:
         added = 0 if from_m2p is None else self.components * work.targets.shape[1]
         return self._to_points(work, self.operators.at(at[0]), added)
 
-    def _to_surfaces(self, work: PointsToSurfaces, at: Expansions) -> Effort:
+    def _to_surfaces(self, work: PointsToSurfaces, at: BoxOperators) -> Effort:
         n_surface, k = at.check_to_multipole.shape
         n_points = float((work.end - work.begin).sum())
         n = work.rows.size
@@ -175,7 +182,7 @@ class _Counting:
             scratch=halo * itemsize + own.m2l.scratch,
         )
 
-    def _to_points(self, work: SurfacesToPoints, at: Expansions, added: int) -> Effort:
+    def _to_points(self, work: SurfacesToPoints, at: BoxOperators, added: int) -> Effort:
         k, n_surface = at.local_to_density.shape
         n_targets = np.diff(work.target_ptr)
         halo = work.halo.rows.size
@@ -199,9 +206,9 @@ class _Counting:
         one = _row_sums(work.ptr, (work.end - work.begin).astype(np.float64))
         two = np.zeros(1)
         blocks, own = len(n_targets), 0
-        if work.both is not None:
-            two = _row_sums(work.both.ptr, n_targets[work.both.idx])
-            blocks, own = len(work.both.block_ptr) - 1, work.both.own_rows.size
+        if work.mutual is not None:
+            two = _row_sums(work.mutual.ptr, n_targets[work.mutual.idx])
+            blocks, own = len(work.mutual.block_ptr) - 1, work.mutual.own_rows.size
         gathered = work.charge_rows.size + own
         values = self.components * work.targets.shape[1]
         buffers = 4 * min(self.tile, float(one.max())) + (4 + self.components) * float(two.max())
@@ -209,7 +216,7 @@ class _Counting:
             shared={
                 f"near_one{self.suffix}": float((n_targets * one).sum()),
                 f"near_two{self.suffix}": float((n_targets * two).sum()),
-                "run": (1.0 + (work.both is not None)) * n_targets.sum(),
+                "run": (1.0 + (work.mutual is not None)) * n_targets.sum(),
                 "copied": 4.0 * one.sum() + (4.0 + 2.0 * self.components) * two.sum(),
             },
             alone={"gathered": gathered, "copied": values, "call": 1},

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from dask.order import order
 
-from taskfmm.graph.effort import DOUBLE, Effort, Key, efforts, n_bytes
-from taskfmm.graph.schedule import Schedule, Tasks, critical_path, simulate
+from taskfmm.cost import rates
+from taskfmm.cost.rates import Rates
+from taskfmm.forecast.effort import DOUBLE, Effort, Key, efforts, n_bytes
+from taskfmm.forecast.schedule import Schedule, Tasks, critical_path, simulate
 from taskfmm.graph.spec import Graph
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators import rates
 from taskfmm.operators.levels import Matrices, Operators
-from taskfmm.operators.rates import Rates
 from taskfmm.plan.plan import Plan
+from taskfmm.profiling.names import operator_of, rank
 from taskfmm.runtime import memory
 from taskfmm.runtime.layout import Layout
-from taskfmm.runtime.names import operator_of, rank
 
 REMOTE_TASK = 1.5e-3
 """Seconds of the distributed scheduler for a task; it handles one at a time."""
@@ -160,7 +160,7 @@ class Forecast:
             "sent_bytes": int(self.schedule.sent),
             "result_bytes": self.result_bytes,
             "operators": self.by_operator,
-            "work_seconds": self.work,
+            "task_seconds": self.work,
             "critical_path_seconds": self.critical_seconds,
             "critical_path": dict(Counter(self.keys[i][0] for i in self.path)),
             "parallelism": self.work / self.critical_seconds,

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from taskfmm.files import numbers
-from taskfmm.operators.cache import directory
+from taskfmm.files.cache import directory
 
 logger = logging.getLogger("taskfmm")
 

@@ -33,7 +33,7 @@ from taskfmm.operators.matrix import kernel_matrix
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class Expansions:
+class BoxOperators:
     """Operators of boxes of one size, float64 unless said; k coefficients, c of a child.
 
     Surfaces have n_s points; with the numbers of a check potential or of a density these are p and q numbers.
@@ -108,7 +108,7 @@ class _Basis:
         return (self.u / self.s).T
 
 
-def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expansions:
+def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOperators:
     """The operators of a kernel for boxes of a half-width, 1 where it has a degree."""
     kernel = kernel.of_densities
     own = _Basis.of(kernel, accuracy, half_width)
@@ -124,7 +124,7 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> Expans
     m2m = (own.to_multipole.T @ up @ child.v).T
     l2l = to_child * (child.to_local.T @ down @ own.local_to_density.T).T
     columns = own.v, own.parity
-    return Expansions(
+    return BoxOperators(
         accuracy,
         half_width,
         upward_check=own.outer,
