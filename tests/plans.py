@@ -12,12 +12,12 @@ Path = tuple[Any, ...]
 
 
 def leaves(value: Any, path: Path = (), owner: str = "") -> Iterator[tuple[Path, str, Any]]:
-    """Path, "Class.field" and value of everything that is no nest itself."""
+    """Path, "Class.field" and value of everything that is no nest itself; of a halo "Halo of what.field"."""
     if is_dataclass(value):
+        name = type(value).__name__
+        name = f"Halo of {path[-1]}" if name == "Halo" and path else name
         for field in fields(value):
-            yield from leaves(
-                getattr(value, field.name), (*path, field.name), f"{type(value).__name__}.{field.name}"
-            )
+            yield from leaves(getattr(value, field.name), (*path, field.name), f"{name}.{field.name}")
     elif isinstance(value, tuple) and (not value or not isinstance(value[0], int)):
         for i, item in enumerate(value):
             yield from leaves(item, (*path, i), owner)

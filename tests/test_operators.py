@@ -43,7 +43,9 @@ def operators(order: int) -> BoxOperators:
 
 
 def multipole_of(points, charges, order, center=CENTER, half=HALF):
-    return source.p2m(onto_surface(center, half, points), charges[None], KERNELS["laplace"], operators(order))
+    return source.p2m(
+        onto_surface(center, half, points), [charges[None]], KERNELS["laplace"], operators(order)
+    )
 
 
 def potential_of_density(points, density, radius, center=CENTER, half=HALF, order=ORDER):
@@ -106,7 +108,7 @@ def p2l_error(order: int) -> float:
     big = CENTER + HALF * np.array([5.0, 1.0, -1.0])
     sources, charges = points_in(rng, big, 2 * HALF, 60), rng.uniform(-1, 1, 60)
     targets = points_in(rng, CENTER, HALF, 200)
-    local = transfer.p2l(onto_surface(CENTER, HALF, sources), charges[None], KERNELS["laplace"], at)
+    local = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
     found = target.l2p(
         from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"], at, "potential"
     )
@@ -119,7 +121,7 @@ def l2l_error(order: int) -> float:
     at = operators(order)
     sources = column(CENTER) + HALF * shell(rng, 3.0, 7.0, 60)
     charges = rng.uniform(-1, 1, 60)
-    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), charges[None], KERNELS["laplace"], at)
+    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
     locals_ = target.l2l(scatter_eight(), [parent], [], (8, at.rank), at)
     found, expected = [], []
     for row, offset in zip(locals_, surface.octant_centers(), strict=True):
@@ -261,7 +263,7 @@ def test_p2l_is_the_projection_of_the_downward_check_potential():
     rng = np.random.default_rng(7340201)
     at = operators(ORDER)
     points, charges = points_in(rng, CENTER + np.array([4 * HALF, 0, 0]), HALF, 30), rng.uniform(-1, 1, 30)
-    found = transfer.p2l(onto_surface(CENTER, HALF, points), charges[None], KERNELS["laplace"], at)
+    found = transfer.p2l(onto_surface(CENTER, HALF, points), [charges[None]], KERNELS["laplace"], at)
     check = column(CENTER) + HALF * surface.cube(ORDER, surface.INNER)
     expected = HALF * exact(check, points, charges)[0] @ at.check_to_local
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
@@ -274,7 +276,7 @@ def test_near_is_the_sum_over_the_runs(output):
     charges = rng.uniform(-1, 1, 90)
     work = near_field(targets, sources, [(0, 17), (40, 77), (85, 90)])
     chosen = np.r_[0:17, 40:77, 85:90]
-    found = near.near(work, charges[None], KERNELS["laplace"], output)
+    found = near.p2p(work, [charges[None]], [], KERNELS["laplace"], output)
     expected = exact(targets, sources[:, chosen], charges[chosen])[: len(found)]
     size = exact(targets, sources[:, chosen], np.abs(charges[chosen]))[0]
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=ROUNDING * size.max())
@@ -287,7 +289,7 @@ def test_near_leaves_out_pairs_at_zero_distance(output):
     rng = np.random.default_rng(1720307)
     points, charges = rng.uniform(-1, 1, (3, 40)), rng.uniform(-1, 1, 40)
     points[:, 20:] = points[:, :20]
-    found = near.near(near_field(points, points, [(0, 40)]), charges[None], KERNELS["laplace"], output)
+    found = near.p2p(near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"], output)
     assert np.isfinite(found).all()
     assert l2_error(found, exact(points, points, charges)[: len(found)]) <= ROUNDING
 

@@ -83,13 +83,13 @@ def efforts(
     outputs : those asked for; result_bytes : of a number of the results
     """
     count = _Counting(plan, operators, kernel, kernel.last(outputs))
-    found = {("charges", 0, 0): count.charges()}
+    found = {("charges", number, 0): count.charges(rows.size) for number, rows in enumerate(plan.charges)}
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> Key:
         found[name, *at] = getattr(count, name.lower())(at, work, *inputs)
         return (name, *at)
 
-    drive(plan, None, call)
+    drive(plan, list(found), call)
     for output in outputs:
         for number, chunk in enumerate(plan.chunks):
             found[output, number, 0] = count.collect(chunk, output, result_bytes)
@@ -107,11 +107,11 @@ class _Counting:
         self.suffix = "_gradient" if kernel.output(mode).derivative else ""
         self.tile = gather_loops(kernel, mode).TILE
 
-    def charges(self) -> Effort:
-        n = self.plan.tree.source_order.size
-        order = n_bytes(self.plan.tree.source_order)
+    def charges(self, n: int) -> Effort:
         numbers = self.kernel.n_numbers * n
-        return Effort(alone={"gathered": numbers, "call": 1}, work=order, result=numbers * DOUBLE, scratch=n)
+        return Effort(
+            alone={"copied": 2 * numbers, "call": 1}, result=numbers * DOUBLE, scratch=numbers * DOUBLE
+        )
 
     def p2m(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
         return self._to_surfaces(work, self.operators.at(at[0]))
@@ -144,14 +144,14 @@ class _Counting:
             shared={"surface_pair": n_points * n_surface, "run": n_points},
             alone={
                 "multiply_add": n * n_surface * k,
-                "gathered": work.charge_rows.size,
+                "gathered": work.charges.rows.size,
                 "copied": n * n_surface + (n + work.n_rows) * k,
                 "call": 1,
             },
             blocks=n,
             work=n_bytes(work),
             result=work.n_rows * k * DOUBLE,
-            scratch=(n * (n_surface + k) + work.charge_rows.size) * DOUBLE,
+            scratch=(n * (n_surface + k) + work.charges.rows.size) * DOUBLE,
         )
 
     def _translation(self, work: Translation, of: int, k: int, added: int = 0) -> Effort:
@@ -208,8 +208,8 @@ class _Counting:
         blocks, own = len(n_targets), 0
         if work.mutual is not None:
             two = _row_sums(work.mutual.ptr, n_targets[work.mutual.idx])
-            blocks, own = len(work.mutual.block_ptr) - 1, work.mutual.own_rows.size
-        gathered = work.charge_rows.size + own
+            blocks, own = len(work.mutual.block_ptr) - 1, work.mutual.own.rows.size
+        gathered = work.charges.rows.size + own
         values = self.components * work.targets.shape[1]
         buffers = 4 * min(self.tile, float(one.max())) + (4 + self.components) * float(two.max())
         return Effort(

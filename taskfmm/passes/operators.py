@@ -36,7 +36,7 @@ class How:
     threads: int = 1
 
 
-def p2m(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+def p2m(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
     return source.p2m(work, charges, how.kernel, how.operators.at(how.level), how.threads)
 
 
@@ -48,7 +48,7 @@ def m2l(work: Siblings, multipoles: Arrays, *, how: How) -> np.ndarray:
     return transfer.m2l(work, multipoles, how.operators.at(how.level), how.threads)
 
 
-def p2l(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+def p2l(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
     return transfer.p2l(work, charges, how.kernel, how.operators.at(how.level), how.threads)
 
 
@@ -68,8 +68,8 @@ def l2p(work: SurfacesToPoints, local: np.ndarray, from_m2p: np.ndarray | None, 
     return found if from_m2p is None else found + from_m2p
 
 
-def p2p(work: PointsToPoints, charges: np.ndarray, *, how: How) -> np.ndarray:
-    return near.near(work, charges, how.kernel, how.output, how.threads)
+def p2p(work: PointsToPoints, charges: Arrays, own: Arrays, *, how: How) -> np.ndarray:
+    return near.p2p(work, charges, own, how.kernel, how.output, how.threads)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {

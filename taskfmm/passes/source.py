@@ -8,7 +8,7 @@ import numpy as np
 
 from taskfmm.kernels import Kernel, spread_loops
 from taskfmm.operators.box import BoxOperators
-from taskfmm.passes.halo import pull
+from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.passes.translations import translate_dense
 from taskfmm.plan.works import PointsToSurfaces, Translation
 
@@ -17,13 +17,14 @@ def check_potentials(
     work: PointsToSurfaces,
     surface: np.ndarray,
     half_width: float,
-    charges: np.ndarray,
+    charges: Sequence[np.ndarray],
     kernel: Kernel,
     threads: int,
 ) -> np.ndarray:
     """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the unit of the surface.
 
     half_width : of the boxes in that unit
+    charges : float64 [n_numbers, n], of the shards that the halo names
     """
     out = np.zeros((work.rows.size, kernel.n_potential, surface.shape[1]))
     unit = half_width / work.half_width
@@ -36,7 +37,7 @@ def check_potentials(
         work.begin,
         work.end,
         work.points,
-        kernel.in_width(charges.take(work.charge_rows, axis=1), 1.0 / unit),
+        kernel.in_width(pull_charges(work.charges, charges), 1.0 / unit),
         kernel.constants,
         out,
         threads=threads,
@@ -45,11 +46,15 @@ def check_potentials(
 
 
 def p2m(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
+    work: PointsToSurfaces,
+    charges: Sequence[np.ndarray],
+    kernel: Kernel,
+    operators: BoxOperators,
+    threads: int = 1,
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 
-    charges : float64 [n_numbers, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
+    charges : of the shards that are read. Returns float64 [n_boxes, k], zero where a box is inner.
     """
     out = np.zeros((work.n_rows, operators.rank))
     check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)

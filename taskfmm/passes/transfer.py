@@ -24,7 +24,11 @@ def m2l(
 
 
 def p2l(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
+    work: PointsToSurfaces,
+    charges: Sequence[np.ndarray],
+    kernel: Kernel,
+    operators: BoxOperators,
+    threads: int = 1,
 ) -> np.ndarray:
     """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
     out = np.zeros((work.n_rows, operators.rank))
