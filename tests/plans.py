@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from taskfmm.csr import Csr
+
 Path = tuple[Any, ...]
 
 
@@ -54,3 +56,8 @@ def with_entry(array: np.ndarray, place: int, new: Any) -> np.ndarray:
     found = array.copy()
     found.ravel()[place] = new
     return found
+
+
+def entries(csr: Csr, i: int) -> np.ndarray:
+    """The entries of a row of a list."""
+    return csr.idx[csr.ptr[i] : csr.ptr[i + 1]]

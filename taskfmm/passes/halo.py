@@ -19,8 +19,8 @@ def pull_charges(halo: Halo, shards: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def pull(halo: Halo, shards: Sequence[np.ndarray], dtype: np.dtype | str = "float64") -> np.ndarray:
-    """The halo's rows, contiguous, [n, k]; ``shards[i]`` are the expansions of shard ``halo.shards[i]``."""
-    out = np.empty((halo.rows.size, shards[0].shape[1]), dtype)
+    """The halo's expansions, contiguous, [n, columns, k]; ``shards[i]`` are those of shard ``halo.shards[i]``."""
+    out = np.empty((halo.rows.size, *shards[0].shape[1:]), dtype)
     for i, rows in enumerate(shards):
         first, last = halo.ptr[i : i + 2]
         out[first:last] = rows[halo.rows[first:last]]

@@ -53,7 +53,7 @@ def p2l(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
 
 
 def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, *, how: How) -> np.ndarray:
-    shape = (n_boxes, how.operators.at(how.level).rank)
+    shape = (n_boxes, how.kernel.columns, how.operators.at(how.level).rank)
     above = None if work is None else how.operators.at(how.level - 1)
     return target.l2l(work, parents, parts, shape, above, how.threads)
 
