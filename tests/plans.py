@@ -58,6 +58,6 @@ def with_entry(array: np.ndarray, place: int, new: Any) -> np.ndarray:
     return found
 
 
-def entries(csr: Csr, i: int) -> np.ndarray:
+def listed(csr: Csr, i: int) -> np.ndarray:
     """The entries of a row of a list."""
     return csr.idx[csr.ptr[i] : csr.ptr[i + 1]]

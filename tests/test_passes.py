@@ -37,7 +37,7 @@ def sizes(fmm, level):
 def expansions(fmm, halo, rank):
     """Random expansions of the shards of a halo, and the same with NaN in every row outside it."""
     rng = np.random.default_rng(RANK_SEED)
-    return poison(halo, [rng.standard_normal((sizes(fmm, halo.level)[s], rank)) for s in halo.shards])
+    return poison(halo, [rng.standard_normal((sizes(fmm, halo.level)[s], 1, rank)) for s in halo.shards])
 
 
 def poison(halo, whole):
@@ -83,7 +83,7 @@ def runs_of(fmm, at, charges, output):
                 *expansions(fmm, shard.m2l.halo, at.rank),
             )
         if shard.l2l:
-            shape = (shard.n_boxes, at.rank)
+            shape = (shard.n_boxes, 1, at.rank)
             run = lambda e, w=shard.l2l, n=shape: target.l2l(w, e, [], n, at)  # noqa: E731
             yield "l2l", run, *expansions(fmm, shard.l2l.halo, at.rank)
         for operator in ("m2p", "l2p"):
@@ -145,7 +145,7 @@ def test_everything_inside_the_halo_is_read(fmm, at, shards_of_charges, output):
     """A halo that is too large would cost memory and hide a wrong one: NaN in any one row of it must show."""
     rng = np.random.default_rng(7702181)
     for operator, run, whole, poisoned in runs_of(fmm, at, shards_of_charges, output):
-        inside = [np.isfinite(rows).all(axis=1) for rows in poisoned]
+        inside = [np.isfinite(rows.reshape(len(rows), -1)).all(axis=1) for rows in poisoned]
         rows = [(shard, row) for shard, read in enumerate(inside) for row in np.flatnonzero(read)]
         for shard, row in rng.permutation(rows)[:ROWS]:
             changed = [each.copy() for each in whole]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from boxes import family_entries
 from cases import each
-from plans import entries
+from plans import listed
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
@@ -181,7 +181,7 @@ def test_p2l_takes_the_sources_of_the_x_list(fmm):
     for shard in shards(fmm, "p2l"):
         first = first_boxes(fmm)[shard.level, shard.number]
         counts, _ = run_points(fmm, shard.p2l)
-        expected = [n_sources[entries(fmm.plan.lists.x, first + r)].sum() for r in shard.p2l.rows]
+        expected = [n_sources[listed(fmm.plan.lists.x, first + r)].sum() for r in shard.p2l.rows]
         np.testing.assert_array_equal(counts, expected)
         np.testing.assert_array_equal(shard.p2l.points, tree.sources[:, sources_of(fmm, shard.p2l.charges)])
         total += counts.sum()
