@@ -241,6 +241,31 @@ def test_a_kernel_that_is_not_declared_fully_is_refused(kernel, problem):
     assert changed.name not in KERNELS
 
 
+COLUMN_FAULTS = {
+    "vorticity_columns followed by columns is not vorticity": lambda k: replace(k, module="swirls"),
+    "has no function 'columns'": lambda k: replace(k, module="unfinished"),
+    r"gives 3 rows, expected 2, of all columns": lambda k: replace(k, columns=2),
+    "its expansion has degree None, and it -1": lambda k: replace(
+        k, expansion=importlib.import_module("screened").KERNEL
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", ["vortices"], indirect=True)
+def test_columns_that_do_not_stand_for_the_sources_are_refused(kernel, tmp_path, monkeypatch):
+    """The velocity of another file turns the other way as it comes out of expansions."""
+    text = (HERE / "vortices.py").read_text()
+    (tmp_path / "swirls.py").write_text(
+        text.replace("vorticity(dx, dy, dz, ax", "vorticity(-dx, -dy, -dz, ax")
+    )
+    (tmp_path / "unfinished.py").write_text(text[: text.index("@formula\ndef columns")])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for problem, fault in COLUMN_FAULTS.items():
+        with pytest.raises(InputError, match=problem):
+            register(replace(fault(kernel), name="swirls"))
+    assert "swirls" not in KERNELS
+
+
 EDITED = """
 import sys; sys.path.insert(0, {here!r})
 import numpy as np, taskfmm, decaying
