@@ -14,11 +14,17 @@ from cases import each
 from dask.callbacks import Callback
 
 import taskfmm
+from taskfmm.forecast import effort
 from taskfmm.graph import reference
 from taskfmm.graph.reference import Reference
 from taskfmm.graph.spec import OperatorTask
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
+from taskfmm.passes import operators as table
+from taskfmm.passes.operators import FAR
+from taskfmm.plan.works import FarShard
+from taskfmm.profiling.names import LEVELED
+from taskfmm.report import drawing
 
 OPERATORS = {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "P2P"}
 
@@ -207,6 +213,15 @@ def test_one_task_for_each_operator_and_shard(clustered):
     assert found["P2P"] == len(plan.near)
     assert found["charges"] == len(plan.charges) > 1
     assert found["potential"] == len(plan.chunks)
+
+
+def test_one_table_names_the_operators():
+    """Shards, counts, pictures and colours have the operators of the table, no others and none less."""
+    works = {field.name for field in dataclasses.fields(FarShard)} - {"level", "number", "n_boxes"}
+    assert works == {name.lower() for name in FAR} and set(OPERATORS) == {*FAR, "P2P"} == set(table.OPERATORS)
+    assert set(LEVELED) == set(drawing.COLUMNS) == OPERATORS
+    assert all(callable(getattr(effort._Counting, name.lower())) for name in OPERATORS)
+    assert {name for what in ("multipole", "local", "values") for name in table.giving(what)} == OPERATORS
 
 
 def test_the_near_field_is_ready_from_the_start(clustered):

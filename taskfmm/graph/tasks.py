@@ -66,8 +66,7 @@ def operate(
     """Run one operator on the work of one shard."""
     with budget() as threads:
         how = How(kernel, fetch(operators), output, level, threads)
-        found: np.ndarray = OPERATORS[name](fetch(work), *inputs, how=how)
-    return found
+        return OPERATORS[name].run(fetch(work), *inputs, how=how)
 
 
 def collect(

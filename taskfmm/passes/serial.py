@@ -32,8 +32,7 @@ def evaluate(
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> np.ndarray:
         how = How(kernel, operators, output, at[0], threads)
-        found: np.ndarray = OPERATORS[name](work, *inputs, how=how)
-        return found
+        return OPERATORS[name].run(work, *inputs, how=how)
 
     return drive(plan, charges, call)
 

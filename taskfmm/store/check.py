@@ -14,6 +14,7 @@ import numpy as np
 
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
+from taskfmm.passes.operators import FAR, giving
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
 from taskfmm.plan.works import (
@@ -114,7 +115,7 @@ class _Works:
                 f"far/{level}: the shards are not those of the level",
             )
         for shard in chain.from_iterable(far):
-            for name in ("p2m", "p2l", "m2m", "m2l", "l2l", "l2p", "m2p"):
+            for name in map(str.lower, FAR):
                 work = getattr(shard, name)
                 if work is not None:
                     with at(f"far/{shard.level}/{shard.number}/{name}"):
@@ -142,11 +143,11 @@ class _Works:
     _p2l = _p2m
 
     def _m2m(self, shard: FarShard, work: Translation) -> None:
-        self._halo(work.halo, shard.level + 1, _upward)
+        self._halo(work.halo, shard.level + 1, "multipole")
         self._translation(shard, work)
 
     def _l2l(self, shard: FarShard, work: Translation) -> None:
-        self._halo(work.halo, shard.level - 1, _downward)
+        self._halo(work.halo, shard.level - 1, "local")
         self._translation(shard, work)
 
     def _translation(self, shard: FarShard, work: Translation) -> None:
@@ -156,7 +157,7 @@ class _Works:
         within("source", work.source, 0, work.halo.rows.size)
 
     def _m2l(self, shard: FarShard, work: Siblings) -> None:
-        self._halo(work.halo, shard.level, _upward)
+        self._halo(work.halo, shard.level, "multipole")
         need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
         _blocks(work, len(work.target_child), M2L_BLOCK)
         within("target", work.target, 0, len(work.target_child))
@@ -167,12 +168,12 @@ class _Works:
         within("source_child", work.source_child, -1, work.halo.rows.size)
 
     def _l2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
-        self._halo(work.halo, shard.level, _downward)
+        self._halo(work.halo, shard.level, "local")
         need(work.halo.shards == (shard.number,), "reads other shards than its own")
         self._to_points(work, shard.level)
 
     def _m2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
-        self._halo(work.halo, shard.level + 1, _upward)
+        self._halo(work.halo, shard.level + 1, "multipole")
         need(
             shard.l2p is not None and work.targets.shape == shard.l2p.targets.shape,
             "has other targets than L2P",
@@ -189,13 +190,13 @@ class _Works:
         ascends("ptr", work.ptr, work.idx.size)
         within("idx", work.idx, 0, work.halo.rows.size)
 
-    def _halo(self, halo: Halo, level: int, direction: Sequence[str]) -> None:
-        """Rows of shards of a level that have expansions of a direction."""
+    def _halo(self, halo: Halo, level: int, kind: str) -> None:
+        """Rows of shards of a level that have multipoles, or locals."""
         need(halo.level == level < len(self.plan.far), f"the halo is of level {halo.level}, expected {level}")
         shards = self.plan.far[level]
         self._rows(halo, [shard.n_boxes for shard in shards])
         with_expansions = (
-            any(getattr(shards[i], name) is not None for name in direction) for i in halo.shards
+            any(getattr(shards[i], name.lower()) is not None for name in giving(kind)) for i in halo.shards
         )
         need(all(with_expansions), "the halo names a shard without expansions")
 
@@ -262,10 +263,6 @@ class _Works:
                 for targets, part in pairs + [(near[key], part) for key, part in chunk.near.items()]:
                     within("columns", part.columns, 0, targets.shape[1])
                     within("rows", part.rows, 0, chunk.end - chunk.begin)
-
-
-_upward = ("p2m", "m2m")
-_downward = ("m2l", "p2l", "l2l")
 
 
 def _blocks(work: Translation | Siblings, n_rows: int, block: int) -> None:
