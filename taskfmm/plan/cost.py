@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -75,87 +75,52 @@ def row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
     return total[ptr[1:]] - total[ptr[:-1]]
 
 
-class Sizes(NamedTuple):
-    """What operators work on: arrays [n_boxes], or the sums over boxes.
+def counted(
+    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+) -> dict[str, Counts]:
+    """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
-    far : boxes with expansions; sources, targets : points of those that are leaves
-    p2m, l2p : leaves with such points; m2m, l2l : boxes that give to their parent, or take from it
-    v, w : entries of the lists; families : pairs of parents with a neighbour, for each child
-     w_pairs : a target and an entry of the W list; w_targets : those with such entries
-    x : sources of the X list; p2l : boxes that have one
-    near : targets of leaves; u : sources of the U list; u_pairs : a target and such a source
-    """
-
-    far: Size
-    sources: Size
-    targets: Size
-    p2m: Size
-    l2p: Size
-    m2m: Size
-    l2l: Size
-    v: Size
-    families: Size
-    w: Size
-    w_pairs: Size
-    w_targets: Size
-    x: Size
-    p2l: Size
-    near: Size
-    u: Size
-    u_pairs: Size
-
-
-def sizes(tree: Octree, lists: Lists | Interactions, n_surface: int) -> np.ndarray:
-    """`Sizes` of each box, float64 [n_sizes, n_boxes].
-
-    Entries of W and X lists that cost less directly are counted where the plan will have them, in the near field.
+    W and X entries that cost less directly are counted where the plan has them, in the near field. Works are not known
+    yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it gives;
+    batches of M2L are full; and a fixed share of the near field is mutual.
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
-    far, below, is_leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
-    sources, targets, near = n_sources * (is_leaf & far), n_targets * (is_leaf & far), n_targets * is_leaf
-    few = n_sources <= n_surface
-    n_children, inner = np.diff(tree.child_ptr), ~is_leaf
-    families = np.zeros(tree.n_boxes)  # -1 names the last box, a leaf
-    families[inner] = (inner[lists.colleagues[inner]].sum(axis=1) - 1) / n_children[inner]
-    v, w = np.diff(lists.v.ptr), row_sums(lists.w.ptr, ~few[lists.w.idx])
-    u, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
-    x_direct = x * (is_leaf & (n_targets <= n_surface))
-    u, x = u + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_direct, x - x_direct
-    of_leaves = (far, sources, targets, sources > 0, targets > 0)
-    of_children = (below & (n_sources > 0), below & (n_targets > 0))
-    of_lists = (
-        v,
-        families[tree.parent],
-        w,
-        n_targets * w,
-        n_targets * (w > 0),
-        x,
-        x > 0,
-        near,
-        u,
-        n_targets * u,
+    far, below, leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
+    sources, targets = n_sources * (leaf & far), n_targets * (leaf & far)
+    # sources of the U and the X list, and what moves from W and X lists to the U list
+    met, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
+    few = n_sources <= operators.upward_check.shape[1]
+    x_moved = x * (leaf & (n_targets <= operators.upward_check.shape[1]))
+    met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
+    w = row_sums(lists.w.ptr, ~few[lists.w.idx])
+    of_leaves = (sources, targets, sources > 0, targets > 0, n_targets * leaf, met, n_targets * met)
+    of_lists = (np.diff(lists.v.ptr), _families(tree, lists), w, n_targets * w, n_targets * (w > 0), x, x > 0)
+    found = np.array(
+        (far, below & (n_sources > 0), below & (n_targets > 0), *of_leaves, *of_lists), np.float64
     )
-    return np.array((*of_leaves, *of_children, *of_lists), np.float64)
-
-
-def counted(of: Sizes, operators: BoxOperators, same: bool) -> dict[str, Counts]:
-    """What each operator does; ``same`` if the targets are the sources.
-
-    Works are not known yet. So each entry of a list reads a row of the halo of its own, except in M2L, which reads as
-    many rows as it gives; all families are whole; and a fixed share of the near field is mutual.
-    """
+    sums: Iterable[Size] = found if each else found.sum(axis=1).tolist()
+    far, up, down, sources, targets, p2m, l2p, near, met, pairs, v, families, w, w_pairs, m2p, x, p2l = sums
     n_check, k = operators.check_to_multipole.shape
     n_density = operators.local_to_density.shape[1]
+    mutual = MUTUAL if tree.targets is tree.sources else 0.0
     return {
-        "P2M": counts.to_surfaces(of.sources, of.sources, of.p2m, of.p2m, n_check, k),
-        "M2M": counts.translation(of.m2m, of.m2m, of.m2m, k, k),
-        "M2L": counts.m2l(operators.m2l.counts(of.v, of.families), of.far, of.far, k),
-        "P2L": counts.to_surfaces(of.x, of.x, of.p2l, of.p2l, n_check, k),
-        "L2L": counts.translation(of.l2l, of.l2l, of.far, k, k, 2 * of.far),
-        "L2P": counts.to_points(of.targets, of.targets, of.l2p, n_density, k),
-        "M2P": counts.to_points(of.w_pairs, of.w_targets, of.w, n_density, k),
-        "P2P": _near(of.sources, of.near, of.u, of.u_pairs, MUTUAL if same else 0.0),
+        "P2M": counts.to_surfaces(sources, sources, p2m, p2m, n_check, k),
+        "M2M": counts.translation(up, up, up, k, k),
+        "M2L": counts.m2l(operators.m2l.counts(v, families), far, far, k),
+        "P2L": counts.to_surfaces(x, x, p2l, p2l, n_check, k),
+        "L2L": counts.translation(down, down, far, k, k, 2 * far),
+        "L2P": counts.to_points(targets, targets, l2p, n_density, k),
+        "M2P": counts.to_points(w_pairs, m2p, w, n_density, k),
+        "P2P": _near(sources, near, met, pairs, mutual),
     }
+
+
+def _families(tree: Octree, lists: Lists | Interactions) -> np.ndarray:
+    """Pairs of neighbouring parents, shared out to the children of one of them, float64 [n_boxes]."""
+    inner, pairs = ~tree.is_leaf, np.zeros(tree.n_boxes)  # -1 names the last box, a leaf
+    neighbours = inner[lists.colleagues[inner]].sum(axis=1) - 1
+    pairs[inner] = neighbours / np.diff(tree.child_ptr)[inner]
+    return pairs[tree.parent]
 
 
 def _near(n_sources: Size, n_targets: Size, met: Size, pairs: Size, mutual: float) -> Counts:
@@ -165,10 +130,12 @@ def _near(n_sources: Size, n_targets: Size, met: Size, pairs: Size, mutual: floa
     return counts.p2p(n_targets, sides * n_targets, one * pairs, two * pairs, one * met, two * met, n_charges)
 
 
-def seconds(of: Sizes, operators: BoxOperators, same: bool) -> dict[str, Size]:
-    """Of each operator."""
+def seconds(
+    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+) -> dict[str, Size]:
+    """Of each operator, for each box or for all of them together."""
     rate = rates.current()
-    return {name: done.seconds(rate) for name, done in counted(of, operators, same).items()}
+    return {name: done.seconds(rate) for name, done in counted(tree, lists, operators, each).items()}
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:

@@ -161,10 +161,8 @@ def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
     """Cut the tree into shards of about equal cost."""
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)
-    n_surface = operators.upward_check.shape[1]
-    interactions = direct_where_cheaper(tree, lists, n_surface)
-    sizes = cost.Sizes(*cost.sizes(tree, interactions, n_surface))
-    seconds = cost.seconds(sizes, operators, tree.targets is tree.sources)
+    interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
+    seconds = cost.seconds(tree, interactions, operators)
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())

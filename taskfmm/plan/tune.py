@@ -139,5 +139,4 @@ def estimate(
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    sizes = cost.Sizes(*cost.sizes(whole, found, operators.upward_check.shape[1]).sum(axis=1).tolist())
-    return float(sum(cost.seconds(sizes, operators, tree.targets is tree.sources).values()))
+    return float(sum(cost.seconds(whole, found, operators, each=False).values()))
