@@ -30,7 +30,7 @@ THINNEST = 16
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
 
-ALIKE = 1.02
+ALIKE = 1.01
 """Sizes whose costs differ by less give the same leaves of a filled cube, but for a few. Of these the smallest splits
 the boxes of an enlarged cube, too."""
 
