@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any
 
 import llvmlite.binding
 import numpy as np
@@ -25,8 +25,7 @@ from taskfmm.files.cache import directory
 from taskfmm.fmm import Fmm
 from taskfmm.forecast.effort import efforts
 from taskfmm.graph.spec import add, sequence
-from taskfmm.operators.levels import Operators, load
-from taskfmm.plan.cost import row_sums
+from taskfmm.operators.levels import Operators
 from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import budget, concurrent_calls_are_safe, n_cores
 from taskfmm.version import __version__
@@ -80,30 +79,17 @@ def _or_why_not(place: Callable[[], Any]) -> str:
 
 
 def measure() -> Rates:
-    """This machine's rates, one thread: from small evaluations whose operators are clocked and counted."""
+    """This machine's rates, one thread.
+
+    Products, copies and tasks are clocked alone. Then small evaluations are, and each operator that has only one
+    unknown rate left gives it.
+    """
     a = np.random.default_rng(70657).random((512, 512))
     with budget():
         multiply_add = min(_cpu_seconds(lambda: a @ a) for _ in range(10)) / 512**3
-    loose, tight, single = (_evaluation(eps) for eps in (1e-2, 1e-9, 1e-6))
-    # two orders tell what a pair of boxes costs from what a multiply-add costs
-    slope = (tight.m2l - loose.m2l) / (tight.m2l_size - loose.m2l_size)
-    m2l_pair = max(tight.m2l - slope * tight.m2l_size, 1e-9)
-    products = 2.0 * tight.n_products * multiply_add
-    basic = Rates(
-        near_pair=tight.near,
-        surface_pair=(tight.leaves - products) / tight.n_surface,
-        multiply_add=multiply_add,
-        m2l_multiply_add_64=slope,
-        m2l_multiply_add_32=max(single.m2l - m2l_pair, 0.1 * slope * single.m2l_size) / single.m2l_size,
-        m2l_pair=m2l_pair,
-        box=rates.DEFAULT.box,
-    )
-    return _foretelling(basic)
-
-
-def _foretelling(found: Rates) -> Rates:
-    """The rates that only forecasts need, by operators whose counts differ in one rate that is not known yet."""
-    found = replace(found, **_copies(), **_overheads())
+    # M2L of so few boxes mostly waits for its cores, which are counted as copies: take them out of its rates
+    meeting = multiply_add / rates.DEFAULT.multiply_add * rates.DEFAULT.m2l_meeting
+    found = Rates(multiply_add=multiply_add, m2l_meeting=meeting, **_copies(), **_overheads())
     rng = np.random.default_rng(80149)
     sources, targets = rng.random((N, 3)), rng.random((N, 3))
     for suffix, outputs in (("", ("potential",)), ("_gradient", ("potential", "gradient"))):
@@ -111,11 +97,7 @@ def _foretelling(found: Rates) -> Rates:
         one_sided, both = (_Operators(fmm, outputs) for fmm in (other, same))
         found = replace(found, **one_sided.solve(found, "P2P", f"near_one{suffix}"))
         found = replace(found, **both.solve(found, "P2P", f"near_two{suffix}"))
-        if suffix:
-            found = replace(found, **both.solve(found, "L2P", f"surface_pair{suffix}"))
-    # M2L of so few boxes mostly waits for its cores, which forecasts count as copies: take them out of its rates
-    slower = found.multiply_add / rates.DEFAULT.multiply_add
-    found = replace(found, m2l_meeting=slower * rates.DEFAULT.m2l_meeting)
+        found = replace(found, **both.solve(found, "L2P", f"surface_pair{suffix}"))
     for bits, eps in ((32, 1e-6), (64, 1e-9)):
         alone = _Operators(Fmm(sources, eps=eps, leaf_size=LEAF_SIZE), ("potential",))
         found = replace(found, **alone.solve(found, "M2L", f"m2l_multiply_add_{bits}"))
@@ -137,7 +119,7 @@ class _Operators:
         default = getattr(rates.DEFAULT, name)
         ours = [effort for key, effort in self.efforts.items() if key[0] == operator]
         without = sum(effort.seconds(replace(known, **{name: 0.0})) for effort in ours)
-        count = sum(effort.shared[name] for effort in ours)
+        count = sum(effort.counts.shared[name] for effort in ours)
         return {
             name: float(np.clip((self.seconds[operator] - without) / count, default / 5.0, default * 5.0))
         }
@@ -174,43 +156,6 @@ def _overheads() -> dict[str, float]:
         seconds = min(_cpu_seconds(lambda: threaded.get(graph, keys[-1], pool=pool)) for _ in range(5))
     slower = float(np.clip(seconds / FEW / EMPTY_TASK, 0.2, 5.0))
     return {name: slower * getattr(rates.DEFAULT, name) for name in ("call", "task", "edge", "start")}
-
-
-class _Counted(NamedTuple):
-    """CPU seconds of one evaluation and what they were spent on.
-
-    near : for a pair of points; m2l : for a pair of boxes; leaves : of P2M and L2P together
-    """
-
-    near: float
-    m2l: float
-    leaves: float
-    m2l_size: float
-    n_surface: float
-    n_products: float
-
-
-def _evaluation(eps: float) -> _Counted:
-    rng = np.random.default_rng(60013)
-    fmm = Fmm(rng.random((N, 3)), eps=eps, leaf_size=LEAF_SIZE)
-    charges = rng.uniform(-1.0, 1.0, N)
-    least = _least(fmm, charges, ("potential",))
-
-    assert fmm.plan is not None
-    tree, lists = fmm.plan.tree, fmm.plan.lists
-    operators = load(fmm.kernel, fmm.accuracy("potential", charges))
-    n_points = np.diff(tree.source_ptr, axis=1)[:, 0]
-    near_pairs = float((n_points * row_sums(lists.u, n_points)).sum())
-    m2l_size = operators.m2l.multiply_adds
-    n_surface = operators.upward_check.shape[1]
-    return _Counted(
-        near=least["P2P"] / near_pairs,
-        m2l=least["M2L"] / lists.v.idx.size,
-        leaves=least["P2M"] + least["L2P"],
-        m2l_size=m2l_size,
-        n_surface=2.0 * N * n_surface,
-        n_products=float(tree.is_leaf.sum()) * operators.rank * n_surface,
-    )
 
 
 def _least(fmm: Fmm, charges: np.ndarray, outputs: tuple[str, ...]) -> dict[str, float]:

@@ -85,3 +85,6 @@ potential errs by eps over about a tenth of that width, the size of a leaf."""
 
 TWO_CLOCKS = 1e-3
 """Seconds by which two clocks of one machine may differ over one task: one is steady, the other is corrected."""
+
+WORKS = 0.2
+"""Relative: what is known of works alone may change the counted seconds of an operator, as boxes share halos."""

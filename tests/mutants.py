@@ -331,6 +331,14 @@ OPERATORS = (
         ("doctor",),
     ),
     Mutant(
+        "rates-of-another-version-believed",
+        "cost/rates.py",
+        "if kept.keys() != asdict(DEFAULT).keys():",
+        "if not kept:",
+        "what an older version measured prices other things, or names rates that are gone",
+        ("doctor",),
+    ),
+    Mutant(
         "store-needs-a-disk",
         "operators/store.py",
         'except OSError as error:\n        problem = f"operators cannot',
@@ -607,8 +615,8 @@ PLAN = (
     Mutant(
         "worst-leaf-chosen",
         "plan/tune.py",
-        "return min(cost, key=cost.__getitem__)",
-        "return max(cost, key=cost.__getitem__)",
+        "least = min(cost.values())",
+        "least = max(cost.values())",
         "ten times slower",
         ("tune",),
     ),
@@ -651,6 +659,22 @@ PLAN = (
         "later = np.arange(2, begin.size + 2),",
         "points of two rows that follow each other do not feel each other",
         ("direct_plan",),
+    ),
+    Mutant(
+        "mutual-distances-priced-twice",
+        "plan/cost.py",
+        "one, two, sides = 1.0 - mutual, mutual / 2.0,",
+        "one, two, sides = 1.0 - mutual, mutual,",
+        "near fields seem dearer to plans than to forecasts, and leaves are too small",
+        ("forecast",),
+    ),
+    Mutant(
+        "moved-entries-stay",
+        "plan/cost.py",
+        "w = row_sums(lists.w.ptr, ~few[lists.w.idx])",
+        "w = row_sums(lists.w.ptr, few[lists.w.idx] | True)",
+        "trees of clustered points seem too dear, as W entries are priced twice",
+        ("tune",),
     ),
     Mutant(
         "few-boxes-in-one-task",

@@ -94,7 +94,7 @@ def test_each_distance_serves_both_points():
     count = {"near_one": 0.0, "near_two": 0.0}
     for key, effort in zip(fmm.forecast().keys, fmm.forecast().efforts, strict=True):
         if key[0] == "P2P":
-            count = {name: count[name] + effort.shared[name] for name in count}
+            count = {name: count[name] + effort.counts.shared[name] for name in count}
     assert count["near_one"] + 2 * count["near_two"] == n**2
     assert count["near_one"] <= n * direct.ROW
 

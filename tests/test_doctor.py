@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_defaults_until_something_is_kept(cache):
     assert rates.current() == rates.DEFAULT
-    other = replace(rates.DEFAULT, near_pair=2 * rates.DEFAULT.near_pair)
+    other = replace(rates.DEFAULT, near_one=2 * rates.DEFAULT.near_one)
     rates.keep(other)
     assert rates.current() == other
     assert [p.name for p in cache.iterdir()] == [rates.path().name]
@@ -42,12 +42,13 @@ def signed(**changed) -> str:
     [
         "not json",
         "[]",
-        json.dumps({"near_pair": 1.0}),
+        json.dumps({"near_one": 1.0}),
         "[" * 60_000,
-        signed(near_pair=float("nan")),
-        signed(box=-1.0),
-        signed(m2l_pair=1.0),
-        signed(box=3e-6).replace("3e-06", "4e-06"),
+        signed(near_one=float("nan")),
+        signed(run=-1.0),
+        signed(m2l_meeting=1.0),
+        signed(run=3e-8).replace("3e-08", "4e-08"),
+        signed(near_pair=0.45e-9, m2l_pair=15e-9, box=2e-6),  # of an older version,
     ],
 )
 def test_what_is_no_measurement_is_not_used(damage, caplog):

@@ -11,12 +11,14 @@ from itertools import pairwise
 import dask
 import numpy as np
 import pytest
+from bounds import WORKS
 from cases import each
 from dask import threaded
 from hypothesis import given
 from hypothesis import strategies as st
 
 import taskfmm
+from taskfmm.cost.counts import Counts
 from taskfmm.cost.rates import DEFAULT
 from taskfmm.errors import InputError
 from taskfmm.forecast.effort import efforts
@@ -24,6 +26,7 @@ from taskfmm.forecast.forecast import _bare
 from taskfmm.forecast.schedule import Tasks, critical_path, simulate
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.given import Given
+from taskfmm.plan import cost
 from taskfmm.plan.cost import row_sums
 from taskfmm.runtime import layout, threads
 from taskfmm.runtime.layout import Layout
@@ -41,7 +44,7 @@ def counted(fmm, outputs):
 
 
 def total(found, operator, name):
-    return sum(effort.shared[name] for key, effort in found.items() if key[0] == operator)
+    return sum(effort.counts.shared[name] for key, effort in found.items() if key[0] == operator)
 
 
 @each("outputs", [("potential",), ("gradient",), BOTH])
@@ -57,13 +60,33 @@ def test_counts_are_those_of_the_lists(fmm):
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     n_surface = at.upward_check.shape[1]
     near = total(found, "P2P", "near_one") + 2 * total(found, "P2P", "near_two")
-    assert near == (n_targets * row_sums(lists.u, n_sources)).sum()
+    assert near == (n_targets * row_sums(lists.u.ptr, n_sources[lists.u.idx])).sum()
     assert total(found, "P2M", "surface_pair") == n_surface * len(fmm.sources)
     assert total(found, "L2P", "surface_pair") == n_surface * len(fmm.targets)
     assert total(found, "M2P", "surface_pair") == n_surface * (n_targets * np.diff(lists.w.ptr)).sum()
-    assert total(found, "P2L", "surface_pair") == n_surface * row_sums(lists.x, n_sources).sum()
+    assert total(found, "P2L", "surface_pair") == n_surface * n_sources[lists.x.idx].sum()
     products = total(found, "M2L", f"m2l_multiply_add_{8 * at.m2l.dtype.itemsize}")
     assert products == pytest.approx(at.m2l.multiply_adds * lists.v.idx.size)
+
+
+def test_planning_and_forecasts_count_the_same(fmm):
+    """Summed over boxes, and over tasks."""
+    found, at = counted(fmm, ("potential",))
+    each, planned = (cost.counted(fmm.plan.tree, fmm.plan.lists, at, each=each) for each in (True, False))
+    assert planned.keys() == {key[0] for key in found} - {"charges", "potential"}
+    for operator, boxes in planned.items():
+        assert each[operator].seconds(DEFAULT).sum() == pytest.approx(boxes.seconds(DEFAULT))
+        tasks = [effort.counts for key, effort in found.items() if key[0] == operator]
+        shared = {name: sum(task.shared[name] for task in tasks) for name in boxes.shared}
+        seconds = sum(task.seconds(DEFAULT) for task in tasks)
+        if operator == "M2L":  # works know how full batches are
+            seconds += Counts(boxes.shared).seconds(DEFAULT) - Counts(shared).seconds(DEFAULT)
+            assert boxes.shared["m2l_meeting"] == pytest.approx(shared["m2l_meeting"], rel=WORKS)
+        for name in boxes.shared.keys() & {"surface_pair", "multiply_add", "m2l_multiply_add_64"}:
+            assert boxes.shared[name] == pytest.approx(shared[name])
+        one, two = ([c.get(f"near_{sides}", 0.0) for c in (boxes.shared, shared)] for sides in ("one", "two"))
+        assert one[0] + 2 * two[0] == pytest.approx(one[1] + 2 * two[1])
+        assert boxes.seconds(DEFAULT) == pytest.approx(seconds, rel=WORKS), operator
 
 
 @pytest.mark.parametrize("outputs", [("potential",), BOTH])
@@ -182,7 +205,7 @@ def test_more_loop_threads_help_as_far_as_there_are_blocks(clustered):
     for effort in found.values():
         one, two, many = (effort.seconds(DEFAULT, threads) for threads in (1, 2, 1000))
         assert one >= two >= many > 0
-        assert (two == one) == (effort.blocks == 1 or not effort.shared)
+        assert (two == one) == (effort.blocks == 1 or not effort.counts.shared)
 
 
 def test_a_gradient_and_more_points_are_foretold_to_take_longer(clustered):

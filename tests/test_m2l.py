@@ -137,7 +137,7 @@ def test_counts_are_those_of_whole_families(at, beside):
     code_ptr = np.where(np.arange(8) >= beside, n, 0)[None]
     work = Siblings(whole(3, 8), 8, code_ptr, none, none, none.astype(np.int8), family, family)
     entries = family_entries(work)
-    counts = at.m2l.counts(work, len(entries))
+    counts = at.m2l.counts(len(entries), n, np.diff(work.code_ptr, axis=1))
     assert counts["m2l_meeting"] == len(entries)
     assert counts["m2l_core"] == len(entries) / n
     assert counts["m2l_multiply_add_64"] == pytest.approx(at.m2l.multiply_adds * len(entries))

@@ -46,7 +46,7 @@ def never(*_):
     raise AssertionError("operators are built")
 
 box.build = never
-slow = replace(rates.current(), surface_pair=1e-6, near_pair=1e-12)
+slow = replace(rates.current(), surface_pair=1e-6, near_one=1e-12, near_two=1e-12)
 rates.current = lambda: slow
 fmm = taskfmm.Fmm.load(sys.argv[1])
 charges = np.load(sys.argv[2])

@@ -11,7 +11,7 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
 from taskfmm.operators.accuracy import Known
 from taskfmm.operators.levels import load
-from taskfmm.plan import cost, tune
+from taskfmm.plan import cost, plan, tune
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import lists, octree
 from taskfmm.tree.check import check_lists, check_tree
@@ -88,3 +88,19 @@ def test_a_sample_estimates_the_whole():
     thin = octree.build(points[::8].copy(), None, 8, domain)
     found = tune.estimate(thin, lists.build(thin), chosen, every=8)
     assert 0.7 < found / tune.estimate(whole, lists.build(whole), chosen) < 1.4
+
+
+@each("separate", [False, True])
+def test_leaves_are_chosen_by_the_lists_that_the_plan_will_have(separate):
+    """W and X entries that cost less directly are counted in the near field before they are moved there."""
+    rng = np.random.default_rng(9814077)
+    sources, targets = DISTRIBUTIONS["plummer"](4000, rng), DISTRIBUTIONS["plummer"](3000, rng)
+    chosen = operators(1e-3)
+    tree = octree.build(sources, targets if separate else None, 40)
+    raw = lists.build(tree)
+    moved = plan.direct_where_cheaper(tree, raw, chosen.upward_check.shape[1])
+    assert 0 < moved.w.idx.size < raw.w.idx.size and 0 < moved.x.idx.size < raw.x.idx.size
+    before, after = (cost.counted(tree, found, chosen, each=False) for found in (raw, moved))
+    for operator, done in after.items():
+        assert before[operator].shared == pytest.approx(done.shared)
+        assert before[operator].alone == pytest.approx(done.alone)

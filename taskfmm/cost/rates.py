@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -27,17 +27,13 @@ BELIEVABLE = 30.0
 class Rates:
     """Seconds on one core.
 
-    near_pair : one target and one source in the near field, as both sides of a pair and one side come mixed
     near_one, near_two : one distance in the near field that serves one side, or both
     surface_pair : one point and one surface point, in P2M, L2P, M2P and P2L
     ..._gradient : the same when the gradient is computed too
     multiply_add : one multiply-add of a float64 matrix product
     m2l_multiply_add_64, m2l_multiply_add_32 : one multiply-add of M2L, by its dtype
-    m2l_pair : what a pair of boxes costs in M2L besides: gathering, scattering, calling BLAS
     m2l_core : one use of a core by a batch of pairs of parents
-    m2l_meeting : one pair of parents at such a use, which is a pair of boxes where families are whole; of
-        ``m2l_pair`` and these two, the first chooses leaves and the others foretell seconds
-    box : what a box costs besides: list entries, buffers, calls
+    m2l_meeting : one pair of parents at such a use, which is a pair of boxes where families are whole
     run : one point and one run of others that it meets, besides the pairs
     copied : one float64 copied or added in a row; gathered : one float64 from or to any place
     call : what a task costs besides: arguments, buffers, its share of the threads
@@ -46,18 +42,15 @@ class Rates:
     charge : one charge, before any task: checked, and hashed for the names of the tasks
     """
 
-    near_pair: float = 0.45e-9
-    surface_pair: float = 0.52e-9
-    multiply_add: float = 3.1e-11
-    m2l_multiply_add_64: float = 5.0e-11
-    m2l_multiply_add_32: float = 2.6e-11
-    m2l_pair: float = 15e-9
-    box: float = 2e-6
     near_one: float = 0.47e-9
     near_two: float = 0.6e-9
     near_one_gradient: float = 0.63e-9
     near_two_gradient: float = 1.1e-9
+    surface_pair: float = 0.52e-9
     surface_pair_gradient: float = 0.83e-9
+    multiply_add: float = 3.1e-11
+    m2l_multiply_add_64: float = 5.0e-11
+    m2l_multiply_add_32: float = 2.6e-11
     m2l_core: float = 0.25e-6
     m2l_meeting: float = 16e-9
     run: float = 40e-9
@@ -89,14 +82,15 @@ def current() -> Rates:
         return DEFAULT
     try:
         kept = numbers.read(path())
-        rates = Rates(**{field.name: kept[field.name] for field in fields(Rates)})
-    except (OSError, KeyError) as error:
+        if kept.keys() != asdict(DEFAULT).keys():
+            raise OSError(f"{path()}: rates of another version")
+    except OSError as error:
         logger.warning("kept machine rates are unusable, run taskfmm doctor again: %r", error)
         return DEFAULT
-    if not all(_believable(getattr(rates, f.name), getattr(DEFAULT, f.name)) for f in fields(Rates)):
+    if not all(_believable(rate, getattr(DEFAULT, name)) for name, rate in kept.items()):
         logger.warning("machine rates in %s are out of range, run taskfmm doctor again", path())
         return DEFAULT
-    return rates
+    return Rates(**kept)
 
 
 def is_kept() -> bool:

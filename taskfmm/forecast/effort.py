@@ -1,24 +1,26 @@
 """What each task of an evaluation does, counted from the plan: how often each rate is paid, and bytes.
 
-A count is named by the field of `taskfmm.cost.rates.Rates` that prices it. Nothing here knows of Dask; the
-keys ``(operator, level, shard)`` are those of the graph, without its token.
+`taskfmm.cost.counts` counts; here are the sizes of each task's work. Nothing here knows of Dask; the keys
+``(operator, level, shard)`` are those of the graph, without its token.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
+from taskfmm.cost import counts
+from taskfmm.cost.counts import Counts
 from taskfmm.cost.rates import Rates
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes import translations
 from taskfmm.passes.drive import Place, drive
+from taskfmm.plan.cost import row_sums
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import (
     Chunk,
@@ -39,14 +41,12 @@ DOUBLE = 8
 class Effort:
     """What one task does.
 
-    shared : counts by rate, of loops that the Numba threads of a task divide among them
-    alone : counts by rate, of what one thread does: copies and whole matrix products
-    blocks : pieces of the shared loop
+    counts : besides the call
+    blocks : pieces of the loops that threads share
     work, result, scratch : bytes of its part of the plan, of what it returns, and of what it needs besides
     """
 
-    shared: Mapping[str, float] = field(default_factory=dict)
-    alone: Mapping[str, float] = field(default_factory=dict)
+    counts: Counts
     blocks: int = 1
     work: int = 0
     result: int = 0
@@ -55,11 +55,7 @@ class Effort:
     def seconds(self, rates: Rates, threads: int = 1) -> float:
         """Expected, on that many Numba threads."""
         at_once = self.blocks / math.ceil(self.blocks / threads)
-        return _price(self.shared, rates) / at_once + _price(self.alone, rates)
-
-
-def _price(counts: Mapping[str, float], rates: Rates) -> float:
-    return sum(getattr(rates, name) * count for name, count in counts.items())
+        return self.counts.seconds(rates, at_once) + rates.call
 
 
 def n_bytes(value: Any) -> int:
@@ -103,15 +99,15 @@ class _Counting:
         self.plan = plan
         self.operators = operators
         self.kernel = kernel
+        self.columns = kernel.columns
         self.components = kernel.n_components(mode)
         self.suffix = "_gradient" if kernel.output(mode).derivative else ""
         self.tile = gather_loops(kernel, mode).TILE
 
     def charges(self, n: int) -> Effort:
         numbers = self.kernel.n_numbers * n
-        return Effort(
-            alone={"copied": 2 * numbers, "call": 1}, result=numbers * DOUBLE, scratch=numbers * DOUBLE
-        )
+        copied = Counts(alone={"copied": 2 * numbers})
+        return Effort(copied, result=numbers * DOUBLE, scratch=numbers * DOUBLE)
 
     def p2m(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
         return self._to_surfaces(work, self.operators.at(at[0]))
@@ -126,44 +122,42 @@ class _Counting:
     def l2l(self, at: Place, work: Translation | None, n_boxes: int, *_: Any) -> Effort:
         k = self.operators.at(at[0]).rank
         if work is None:
-            return Effort(alone={"copied": 2 * n_boxes * k, "call": 1}, result=n_boxes * k * DOUBLE)
-        return self._translation(work, self.operators.at(at[0] - 1).rank, k, 2 * n_boxes * k)
+            n_rows = n_boxes * self.columns
+            return Effort(counts.translation(0, 0, 0, k, k, 2 * n_rows), result=n_rows * k * DOUBLE)
+        return self._translation(work, self.operators.at(at[0] - 1).rank, k, 2 * n_boxes)
 
     def m2p(self, at: Place, work: SurfacesToPoints, *_: Any) -> Effort:
-        return self._to_points(work, self.operators.at(at[0] + 1), 0)
+        return self._to_points(work, self.operators.at(at[0] + 1), False)
 
     def l2p(self, at: Place, work: SurfacesToPoints, local: Any, from_m2p: Any) -> Effort:
-        added = 0 if from_m2p is None else self.components * work.targets.shape[1]
-        return self._to_points(work, self.operators.at(at[0]), added)
+        return self._to_points(work, self.operators.at(at[0]), from_m2p is not None)
 
     def _to_surfaces(self, work: PointsToSurfaces, at: BoxOperators) -> Effort:
         n_surface, k = at.check_to_multipole.shape
         n_points = float((work.end - work.begin).sum())
-        n = work.rows.size
+        n, n_rows, n_charges = (
+            work.rows.size * self.columns,
+            work.n_rows * self.columns,
+            work.charges.rows.size,
+        )
         return Effort(
-            shared={"surface_pair": n_points * n_surface, "run": n_points},
-            alone={
-                "multiply_add": n * n_surface * k,
-                "gathered": work.charges.rows.size,
-                "copied": n * n_surface + (n + work.n_rows) * k,
-                "call": 1,
-            },
-            blocks=n,
+            counts.to_surfaces(n_points, n_charges, n, n_rows, n_surface, k),
+            blocks=work.rows.size,
             work=n_bytes(work),
-            result=work.n_rows * k * DOUBLE,
-            scratch=(n * (n_surface + k) + work.charges.rows.size) * DOUBLE,
+            result=n_rows * k * DOUBLE,
+            scratch=(n * (n_surface + k) + n_charges) * DOUBLE,
         )
 
     def _translation(self, work: Translation, of: int, k: int, added: int = 0) -> Effort:
-        n_entries = work.target.size
-        halo = work.halo.rows.size * of
+        n_entries, halo, n_rows = (
+            self.columns * n for n in (work.target.size, work.halo.rows.size, work.n_rows)
+        )
         return Effort(
-            shared={"multiply_add": n_entries * of * k, "copied": n_entries * (of + 2 * k)},
-            alone={"copied": halo + work.n_rows * k + added, "call": 1},
+            counts.translation(n_entries, halo, n_rows, of, k, self.columns * added),
             blocks=len(work.code_ptr),
             work=n_bytes(work),
-            result=work.n_rows * k * DOUBLE,
-            scratch=(halo + translations.BATCH * (of + k)) * DOUBLE,
+            result=n_rows * k * DOUBLE,
+            scratch=(halo * of + translations.BATCH * (of + k)) * DOUBLE,
         )
 
     def m2l(self, at: Place, work: Siblings, *_: Any) -> Effort:
@@ -172,58 +166,47 @@ class _Counting:
         first = int(self.plan.tree.level_ptr[level]) + before
         ptr, own = self.plan.lists.v.ptr, self.operators.at(level)
         n_pairs = float(ptr[first + work.n_rows] - ptr[first])
-        halo, itemsize = work.halo.rows.size * own.rank, own.m2l.dtype.itemsize
+        halo, n_rows = self.columns * work.halo.rows.size, self.columns * work.n_rows
+        itemsize = own.m2l.dtype.itemsize
+        products = own.m2l.counts(self.columns * n_pairs, work.target.size, np.diff(work.code_ptr, axis=1))
         return Effort(
-            shared=own.m2l.counts(work, n_pairs),
-            alone={"copied": halo + work.n_rows * own.rank, "call": 1},
+            counts.m2l(products, halo, n_rows, own.rank),
             blocks=len(work.code_ptr),
             work=n_bytes(work),
-            result=work.n_rows * own.rank * itemsize,
-            scratch=halo * itemsize + own.m2l.scratch,
+            result=n_rows * own.rank * itemsize,
+            scratch=halo * own.rank * itemsize + own.m2l.scratch,
         )
 
-    def _to_points(self, work: SurfacesToPoints, at: BoxOperators, added: int) -> Effort:
+    def _to_points(self, work: SurfacesToPoints, at: BoxOperators, adds: bool) -> Effort:
         k, n_surface = at.local_to_density.shape
-        n_targets = np.diff(work.target_ptr)
-        halo = work.halo.rows.size
-        values = self.components * work.targets.shape[1]
-        pairs = float((n_targets * np.diff(work.ptr)).sum())
+        n_targets, halo = work.targets.shape[1], self.columns * work.halo.rows.size
+        pairs = float((np.diff(work.target_ptr) * np.diff(work.ptr)).sum())
+        added = adds * n_targets
         return Effort(
-            shared={f"surface_pair{self.suffix}": pairs * n_surface, "run": pairs},
-            alone={
-                "multiply_add": halo * k * n_surface,
-                "copied": halo * (k + n_surface) + 3 * values + added,
-                "call": 1,
-            },
-            blocks=len(n_targets),
+            counts.to_points(pairs, n_targets, halo, n_surface, k, added, self.components, self.suffix),
+            blocks=len(work.target_ptr) - 1,
             work=n_bytes(work),
-            result=values * DOUBLE,
-            scratch=(halo * (k + n_surface) + added) * DOUBLE,
+            result=self.components * n_targets * DOUBLE,
+            scratch=(halo * (k + n_surface) + self.components * added) * DOUBLE,
         )
 
     def p2p(self, at: Place, work: PointsToPoints, *_: Any) -> Effort:
         n_targets = np.diff(work.target_ptr).astype(np.float64)
-        one = _row_sums(work.ptr, (work.end - work.begin).astype(np.float64))
-        two = np.zeros(1)
-        blocks, own = len(n_targets), 0
+        one = row_sums(work.ptr, work.end - work.begin)
+        two, blocks, sides, n_charges = np.zeros(1), len(n_targets), 1, work.charges.rows.size
         if work.mutual is not None:
-            two = _row_sums(work.mutual.ptr, n_targets[work.mutual.idx])
-            blocks, own = len(work.mutual.block_ptr) - 1, work.mutual.own.rows.size
-        gathered = work.charges.rows.size + own
-        values = self.components * work.targets.shape[1]
-        buffers = 4 * min(self.tile, float(one.max())) + (4 + self.components) * float(two.max())
+            two = row_sums(work.mutual.ptr, n_targets[work.mutual.idx])
+            blocks, sides = len(work.mutual.block_ptr) - 1, 2
+            n_charges += work.mutual.own.rows.size
+        n, c = work.targets.shape[1], self.components
+        pairs = float((n_targets * one).sum()), float((n_targets * two).sum())
+        buffers = 4 * min(self.tile, float(one.max())) + (4 + c) * float(two.max())
         return Effort(
-            shared={
-                f"near_one{self.suffix}": float((n_targets * one).sum()),
-                f"near_two{self.suffix}": float((n_targets * two).sum()),
-                "run": (1.0 + (work.mutual is not None)) * n_targets.sum(),
-                "copied": 4.0 * one.sum() + (4.0 + 2.0 * self.components) * two.sum(),
-            },
-            alone={"gathered": gathered, "copied": values, "call": 1},
+            counts.p2p(n, sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.suffix),
             blocks=blocks,
             work=n_bytes(work),
-            result=values * DOUBLE,
-            scratch=gathered * DOUBLE + int(buffers * DOUBLE),
+            result=c * n * DOUBLE,
+            scratch=n_charges * DOUBLE + int(buffers * DOUBLE),
         )
 
     def collect(self, chunk: Chunk, output: str, result_bytes: int) -> Effort:
@@ -234,14 +217,8 @@ class _Counting:
         # the sum, the same times a factor, and for a gradient its transpose
         copies = 2 + (wide > 1)
         return Effort(
-            alone={"gathered": wide * n_values, "copied": (copies + 1) * numbers, "call": 1},
+            Counts(alone={"gathered": wide * n_values, "copied": (copies + 1) * numbers}),
             work=n_bytes(chunk),
             result=numbers * result_bytes,
             scratch=(copies - (result_bytes == DOUBLE)) * numbers * DOUBLE,
         )
-
-
-def _row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sum of values over each row of a list."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    return total[ptr[1:]] - total[ptr[:-1]]

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import scipy.linalg
 
+from taskfmm.cost.counts import Size
 from taskfmm.kernels import Kernel
 from taskfmm.operators import siblings, symmetry
 from taskfmm.operators.accuracy import Accuracy
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 MEETINGS = np.array([48, 48, 60, 48, 60, 60, 63])
 """Pairs of children of two parents that are not adjacent, by direction between the parents, 1 to 7."""
+
+MEETINGS_OF_ANY = 8 * 189 / 26
+"""The same on average over the 26 directions: a box among others has 189 in its V list."""
 
 
 class M2L(Protocol):
@@ -64,8 +69,15 @@ class M2L(Protocol):
     def check(self, rank: int, dtype: str) -> None:
         """Raises ValueError unless arrays are those of so many coefficients and fit each other, as loops trust."""
 
-    def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
-        """What a shard with so many pairs of boxes takes, by `taskfmm.cost.rates.Rates`."""
+    def counts(
+        self, n_pairs: Size, n_families: Size, families: np.ndarray | None = None
+    ) -> Mapping[str, Size]:
+        """What M2L takes, by the fields of `taskfmm.cost.rates.Rates`.
+
+        n_pairs : of boxes; n_families : pairs of parents
+        families : int64 [n_blocks, 7], pairs of parents of a shard by block and direction (see
+            `taskfmm.plan.works.Siblings`); None where no works are made yet: then all batches are full
+        """
 
     @property
     def scratch(self) -> int:
@@ -116,8 +128,7 @@ class LowRankM2L:
 
     @property
     def multiply_adds(self) -> float:
-        code, _ = symmetry.fold(symmetry.offsets())
-        return float(2.0 * self.source_parity.shape[1] * self.rank[code].mean())
+        return float(2.0 * self.source_parity.shape[1] * self.rank[_codes()].mean())
 
     def factors(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Right and left factor of any relative position, [k, rank] and [rank, k]."""
@@ -186,20 +197,31 @@ class LowRankM2L:
         if not all((np.abs(parity) == 1).all() for parity in (self.source_parity, self.target_parity)):
             raise ValueError("parities of M2L that are no signs")
 
-    def counts(self, work: Siblings, n_pairs: float) -> Mapping[str, float]:
-        pairs = np.diff(work.code_ptr, axis=1)
-        cores = float((-(-pairs // siblings.BATCH) @ MEETINGS).sum())
+    def counts(
+        self, n_pairs: Size, n_families: Size, families: np.ndarray | None = None
+    ) -> Mapping[str, Size]:
+        multiply_adds, meetings = self.multiply_adds, n_families * MEETINGS_OF_ANY
+        cores = meetings / siblings.BATCH
+        if families is not None:
+            meetings = float((families @ MEETINGS).sum())
+            cores = float((-(-families // siblings.BATCH) @ MEETINGS).sum())
         return {
-            f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * self.multiply_adds,
-            "m2l_meeting": float((pairs @ MEETINGS).sum()),
+            f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * multiply_adds,
+            "m2l_meeting": meetings,
             "m2l_core": cores,
             # a batch reads the cores of its direction, from memory if they do not fit the cache
-            "copied": cores * self.multiply_adds * self.dtype.itemsize / np.dtype(float).itemsize,
+            "copied": cores * multiply_adds * self.dtype.itemsize / np.dtype(float).itemsize,
         }
 
     @property
     def scratch(self) -> int:
         return 11 * siblings.BATCH * self.source_parity.shape[1] * self.dtype.itemsize
+
+
+@cache
+def _codes() -> np.ndarray:
+    """Of all transfer vectors, int64 [316]."""
+    return symmetry.fold(symmetry.offsets())[0]
 
 
 def compress(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
-from taskfmm.cost import rates
-from taskfmm.csr import Csr
+from taskfmm.cost import counts, rates
+from taskfmm.cost.counts import Counts, Size
 from taskfmm.geometry import surface
 from taskfmm.operators.box import BoxOperators
-from taskfmm.tree.lists import TOP_LEVEL
+from taskfmm.plan.shards import Interactions
+from taskfmm.tree.lists import TOP_LEVEL, Lists
 from taskfmm.tree.octree import Octree
 
 SHORTEST, LONGEST = 4e-3, 100e-3
@@ -30,6 +32,10 @@ DOMINATED = 4.0
 """Where M2L is less than one part in so many of a level, as when sources are many and targets few, shards may have
 fewer boxes: P2M and L2P are to run on all threads."""
 
+MUTUAL = 0.3
+"""Share of the near field whose distances serve both points, where the targets are the sources: from 0.3 with large
+leaves, of which few are in a block, to 0.7 with small ones (`taskfmm.plan.shards.NEAR_BLOCK`)."""
+
 
 def task(seconds: float) -> float:
     """What a shard should cost, of so many seconds altogether."""
@@ -38,16 +44,17 @@ def task(seconds: float) -> float:
 
 def direct(n_sources: int, n_targets: int, same: bool) -> float:
     """Seconds of the sum over all pairs; ``same`` if the targets are the sources, so that distances serve both."""
-    rate = rates.current()
-    pair = rate.near_two / 2.0 if same else rate.near_one
-    return pair * n_sources * n_targets + rate.gathered * (n_sources + n_targets)
+    return float(
+        _near(n_sources, n_targets, n_sources, n_sources * n_targets, float(same)).seconds(rates.current())
+    )
 
 
 def least(n_sources: int, n_targets: int, order: int) -> float:
     """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides."""
-    rate = rates.current()
-    to_surfaces = rate.surface_pair * surface.n_points(order) * (n_sources + n_targets)
-    return to_surfaces + tasks(TOP_LEVEL + 1)
+    n_surface = surface.n_points(order)
+    p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_surface, 0)
+    l2p = counts.to_points(n_targets, n_targets, 0, n_surface, 0)
+    return float(sum(done.seconds(rates.current()) for done in (p2m, l2p))) + tasks(TOP_LEVEL + 1)
 
 
 def is_surely_direct(n_sources: int, n_targets: int, same: bool, order: int) -> bool:
@@ -61,45 +68,74 @@ def tasks(n_levels: int) -> float:
     return TASKS * max(0, n_levels - TOP_LEVEL) * (rate.call + rate.task)
 
 
-def row_sums(csr: Csr, values: np.ndarray) -> np.ndarray:
-    """Sum of values[idx] over each row."""
-    total = np.concatenate([[0.0], np.cumsum(values[csr.idx], dtype=np.float64)])
-    return total[csr.ptr[1:]] - total[csr.ptr[:-1]]
+def row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum over each row of a list, float64 [n_rows]; values : of its entries."""
+    total = np.zeros(values.size + 1)
+    np.cumsum(values, out=total[1:])
+    return total[ptr[1:]] - total[ptr[:-1]]
 
 
-def near(tree: Octree, u: Csr) -> np.ndarray:
-    """Seconds of the near field of each box, float64 [n_boxes]."""
-    n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
-    n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    return rates.current().near_pair * n_targets * row_sums(u, n_sources)
+def counted(
+    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+) -> dict[str, Counts]:
+    """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
-
-def far(tree: Octree, n_v: np.ndarray, w: Csr, x: Csr, operators: BoxOperators) -> np.ndarray:
-    """Seconds of all far-field operators of each box, float64 [n_boxes].
-
-    n_v : int64 [n_boxes], entries of the V lists
+    W and X entries that cost less directly are counted where the plan has them, in the near field. Works are not
+    known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it gives;
+    batches of M2L are full; and a fixed share of the near field is mutual.
     """
-    n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
-    n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    n_surface = operators.upward_check.shape[1]
-    k = operators.rank
-    rate = rates.current()
-    pairs = tree.is_leaf * (n_sources + n_targets) + n_targets * np.diff(w.ptr) + row_sums(x, n_sources)
-    products = 2.0 * k * np.where(tree.is_leaf, n_surface, 0) + 2.0 * k * k
-    return (
-        rate.surface_pair * n_surface * pairs
-        + transfers(n_v, operators)
-        + rate.multiply_add * products
-        + rate.box
+    n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
+    far, below, leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
+    sources, targets = n_sources * (leaf & far), n_targets * (leaf & far)
+    # sources of the U and the X list, and what moves from W and X lists to the U list
+    met, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
+    few = n_sources <= operators.upward_check.shape[1]
+    x_moved = x * (leaf & (n_targets <= operators.upward_check.shape[1]))
+    met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
+    w = row_sums(lists.w.ptr, ~few[lists.w.idx])
+    of_leaves = (sources, targets, sources > 0, targets > 0, n_targets * leaf, met, n_targets * met)
+    of_lists = (np.diff(lists.v.ptr), _families(tree, lists), w, n_targets * w, n_targets * (w > 0), x, x > 0)
+    found = np.array(
+        (far, below & (n_sources > 0), below & (n_targets > 0), *of_leaves, *of_lists), np.float64
     )
+    sums: Iterable[Size] = found if each else found.sum(axis=1).tolist()
+    far, up, down, sources, targets, p2m, l2p, near, met, pairs, v, families, w, w_pairs, m2p, x, p2l = sums
+    n_check, k = operators.check_to_multipole.shape
+    n_density = operators.local_to_density.shape[1]
+    mutual = MUTUAL if tree.targets is tree.sources else 0.0
+    return {
+        "P2M": counts.to_surfaces(sources, sources, p2m, p2m, n_check, k),
+        "M2M": counts.translation(up, up, up, k, k),
+        "M2L": counts.m2l(operators.m2l.counts(v, families), far, far, k),
+        "P2L": counts.to_surfaces(x, x, p2l, p2l, n_check, k),
+        "L2L": counts.translation(down, down, far, k, k, 2 * far),
+        "L2P": counts.to_points(targets, targets, l2p, n_density, k),
+        "M2P": counts.to_points(w_pairs, m2p, w, n_density, k),
+        "P2P": _near(sources, near, met, pairs, mutual),
+    }
 
 
-def transfers(n_v: np.ndarray, operators: BoxOperators) -> np.ndarray:
-    """Seconds of M2L of each box, float64 [n_boxes]."""
+def _families(tree: Octree, lists: Lists | Interactions) -> np.ndarray:
+    """Pairs of neighbouring parents, shared out to the children of one of them, float64 [n_boxes]."""
+    inner, pairs = ~tree.is_leaf, np.zeros(tree.n_boxes)  # -1 names the last box, a leaf
+    neighbours = inner[lists.colleagues[inner]].sum(axis=1) - 1
+    pairs[inner] = neighbours / np.diff(tree.child_ptr)[inner]
+    return pairs[tree.parent]
+
+
+def _near(n_sources: Size, n_targets: Size, met: Size, pairs: Size, mutual: float) -> Counts:
+    """P2P; met : sources of U lists; mutual : share of the pairs whose distances serve both, 0 where none can."""
+    one, two, sides = 1.0 - mutual, mutual / 2.0, 1 + (mutual > 0.0)
+    n_charges = n_sources + (sides - 1) * n_targets
+    return counts.p2p(n_targets, sides * n_targets, one * pairs, two * pairs, one * met, two * met, n_charges)
+
+
+def seconds(
+    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+) -> dict[str, Size]:
+    """Of each operator, for each box or for all of them together."""
     rate = rates.current()
-    return (
-        rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
-    ) * n_v
+    return {name: done.seconds(rate) for name, done in counted(tree, lists, operators, each).items()}
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:

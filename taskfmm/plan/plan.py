@@ -178,12 +178,12 @@ def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
-    far_cost = cost.far(tree, np.diff(interactions.v.ptr), interactions.w, interactions.x, operators)
-    near_cost = cost.near(tree, interactions.u)
+    seconds = cost.seconds(tree, interactions, operators)
+    near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
+    far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())
 
     level_ptr = tree.level_ptr
-    m2l = cost.transfers(np.diff(interactions.v.ptr), operators)
     bounds = {
         level: _bounds(tree, level, far_cost, m2l, operators, task)
         for level in range(TOP_LEVEL, tree.n_levels)

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from taskfmm.cost import rates
+from taskfmm.cost import counts, rates
 from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
@@ -29,6 +29,10 @@ THINNEST = 16
 
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
+
+ALIKE = 1.01
+"""Sizes whose costs differ by less give the same leaves of a filled cube, but for a few. Of these the smallest splits
+the boxes of an enlarged cube, too."""
 
 ENLARGEMENTS = (1.2, 1.5)
 """Widths of the root cube that are tried, besides the smallest one."""
@@ -97,13 +101,14 @@ def _guess(operators: BoxOperators, share: float) -> int:
     share : targets for each source, or the reverse, whichever are fewer
     """
     rate = rates.current()
-    box = rate.m2l_pair + operators.m2l.multiply_adds * rate.m2l_multiply_add(operators.accuracy.m2l_dtype)
-    mean = np.sqrt(189.0 * box / (27.0 * rate.near_pair))
+    boxes = counts.m2l(operators.m2l.counts(189.0, 26.0 / 8.0), 0, 0, 0).seconds(rate)
+    points = 27.0 * rate.near_one
+    mean = np.sqrt(boxes / points)
     return int(np.clip(2 ** np.round(np.log2(2.0 * mean / np.sqrt(share))), SMALLEST, LARGEST))
 
 
 def _descend(size: int, seconds: Callable[[int], float]) -> int:
-    """The cheapest size on a walk up and down from ``size`` by steps of two.
+    """The cheapest size on a walk up and down from ``size`` by steps of two; of sizes that cost alike, the smallest.
 
     A clustered cloud has a second valley, where whole clusters are leaves: the walk up goes on over one rise.
     """
@@ -114,7 +119,8 @@ def _descend(size: int, seconds: Callable[[int], float]) -> int:
             cost[following] = seconds(following)
             rises -= cost[following] > cost[at]
             at = following
-    return min(cost, key=cost.__getitem__)
+    least = min(cost.values())
+    return min(size for size in cost if cost[size] <= ALIKE * least)
 
 
 def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarray:
@@ -133,5 +139,4 @@ def estimate(
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    far = cost.far(whole, np.diff(found.v.ptr), found.w, found.x, operators)
-    return float(far.sum() + cost.near(whole, found.u).sum())
+    return float(sum(cost.seconds(whole, found, operators, each=False).values()))
