@@ -20,7 +20,3 @@ class Csr:
 
     def __len__(self) -> int:
         return self.ptr.size - 1
-
-    def row(self, i: int) -> np.ndarray:
-        """The entries of row ``i``, a view."""
-        return self.idx[self.ptr[i] : self.ptr[i + 1]]

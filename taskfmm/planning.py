@@ -57,7 +57,9 @@ def from_points(
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
-        shown = validate.charges(like, len(at_sources), numbers=asked.kernel.n_charge, name="like")
+        shown = validate.charges(
+            like, len(at_sources), numbers=asked.kernel.sources[0].n_numbers, name="like"
+        )
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)

@@ -106,15 +106,20 @@ def lasting_charges(
 
 
 def chunks(
-    found: Sequence[Any], declared: Sequence[int], numbers: tuple[int, ...], kind: str, dtype: Any
+    found: Sequence[Any],
+    declared: Sequence[int],
+    numbers: tuple[int, ...],
+    kind: str,
+    first: int = 0,
+    row: int = 0,
 ) -> np.ndarray:
-    """The chunks of lazy charges in one piece, of the plan's dtype, each checked against what was declared of it.
+    """Chunks of lazy charges in one piece, float64, each checked against what was declared of it.
 
     Parameters
     ----------
     found : sequence of array
     declared, numbers, kind : the length of each, the shape of what follows in all of them, and the dtype
-    dtype : float64 or float32
+    first, row : number of the first of these chunks, and the sources before it
 
     Raises
     ------
@@ -122,8 +127,9 @@ def chunks(
         A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
     ptr = np.cumsum([0, *declared])
-    whole = np.empty((ptr[-1], *numbers), dtype)
-    for number, (chunk, length) in enumerate(zip(found, declared, strict=True)):
+    whole = np.empty((ptr[-1], *numbers))
+    for i, (chunk, length) in enumerate(zip(found, declared, strict=True)):
+        number = first + i
         name = f"chunk {number} of charges"
         array = foreign.numpy_array(name, chunk)
         shape = (length, *numbers)
@@ -132,10 +138,10 @@ def chunks(
                 f"{name} was declared as {kind} of shape {shape} and came as {array.dtype} of shape "
                 f"{array.shape}: make the dask.array with the shape and dtype that its chunks have"
             )
-        part = whole[ptr[number] : ptr[number + 1]]
+        part = whole[ptr[i] : ptr[i + 1]]
         with np.errstate(over="ignore", invalid="ignore"):
             part[:] = array
-        _check_finite("charges", part, int(ptr[number]), f", in chunk {number}")
+        _check_finite("charges", part, row + int(ptr[i]), f", in chunk {number}")
     return whole
 
 

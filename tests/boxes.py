@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.plan.works import Halo, PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+from taskfmm.plan.works import (
+    CHARGES,
+    Halo,
+    PointsToPoints,
+    PointsToSurfaces,
+    Siblings,
+    SurfacesToPoints,
+    Translation,
+)
 
 FOUR_PI = 4.0 * np.pi
 
@@ -50,7 +58,7 @@ def onto_surface(center: np.ndarray, half_width: float, points: np.ndarray) -> P
         np.array([0]),
         np.array([n]),
         points,
-        np.arange(n),
+        whole(CHARGES, n),
     )
 
 
@@ -134,6 +142,6 @@ def near_field(targets: np.ndarray, sources: np.ndarray, runs: list[tuple[int, i
         begin,
         end,
         sources,
-        np.arange(sources.shape[1]),
+        whole(CHARGES, sources.shape[1]),
         None,
     )

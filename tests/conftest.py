@@ -26,12 +26,13 @@ def others_can_read() -> bool:
 
 @contextmanager
 def tasks_cut_small() -> Iterator[None]:
-    """Plans made within it have tasks two hundred times shorter, and results in chunks of 1500 rows."""
+    """Plans made within it have tasks two hundred times shorter, charges and results in pieces of 1200 and 1500."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "SHORTEST", 2e-5)
         patch.setattr(cost, "LONGEST", 2e-4)
         patch.setattr(cost, "FEWEST_BOXES", 16)
         patch.setattr(plan, "CHUNK", 1500)
+        patch.setattr(plan, "CHARGES", 1200)
         yield
 
 

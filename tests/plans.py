@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from taskfmm.csr import Csr
+
 Path = tuple[Any, ...]
 
 
 def leaves(value: Any, path: Path = (), owner: str = "") -> Iterator[tuple[Path, str, Any]]:
-    """Path, "Class.field" and value of everything that is no nest itself."""
+    """Path, "Class.field" and value of everything that is no nest itself; of a halo "Halo of what.field"."""
     if is_dataclass(value):
+        name = type(value).__name__
+        name = f"Halo of {path[-1]}" if name == "Halo" and path else name
         for field in fields(value):
-            yield from leaves(
-                getattr(value, field.name), (*path, field.name), f"{type(value).__name__}.{field.name}"
-            )
+            yield from leaves(getattr(value, field.name), (*path, field.name), f"{name}.{field.name}")
     elif isinstance(value, tuple) and (not value or not isinstance(value[0], int)):
         for i, item in enumerate(value):
             yield from leaves(item, (*path, i), owner)
@@ -54,3 +56,8 @@ def with_entry(array: np.ndarray, place: int, new: Any) -> np.ndarray:
     found = array.copy()
     found.ravel()[place] = new
     return found
+
+
+def listed(csr: Csr, i: int) -> np.ndarray:
+    """The entries of a row of a list."""
+    return csr.idx[csr.ptr[i] : csr.ptr[i + 1]]

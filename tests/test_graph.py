@@ -14,11 +14,17 @@ from cases import each
 from dask.callbacks import Callback
 
 import taskfmm
+from taskfmm.forecast import effort
 from taskfmm.graph import reference
 from taskfmm.graph.reference import Reference
 from taskfmm.graph.spec import OperatorTask
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
+from taskfmm.passes import operators as table
+from taskfmm.passes.operators import FAR
+from taskfmm.plan.works import FarShard
+from taskfmm.profiling.names import LEVELED
+from taskfmm.report import drawing
 
 OPERATORS = {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "P2P"}
 
@@ -205,15 +211,24 @@ def test_one_task_for_each_operator_and_shard(clustered):
         works = sum(getattr(s, operator.lower()) is not None for level in plan.far for s in level)
         assert found[operator] == works > 0, operator
     assert found["P2P"] == len(plan.near)
-    assert found["charges"] == 1
+    assert found["charges"] == len(plan.charges) > 1
     assert found["potential"] == len(plan.chunks)
+
+
+def test_one_table_names_the_operators():
+    """Shards, counts, pictures and colours have the operators of the table, no others and none less."""
+    works = {field.name for field in dataclasses.fields(FarShard)} - {"level", "number", "n_boxes"}
+    assert works == {name.lower() for name in FAR} and set(OPERATORS) == {*FAR, "P2P"} == set(table.OPERATORS)
+    assert set(LEVELED) == set(drawing.COLUMNS) == OPERATORS
+    assert all(callable(getattr(effort._Counting, name.lower())) for name in OPERATORS)
+    assert {name for what in ("multipole", "local", "values") for name in table.giving(what)} == OPERATORS
 
 
 def test_the_near_field_is_ready_from_the_start(clustered):
     graph = graph_of(clustered.potential(np.ones(len(clustered.sources))))
     for key, task in graph.items():
         if key[0].startswith("P2P-"):
-            assert [d[0].split("-")[0] for d in task.dependencies] == ["charges"]
+            assert {d[0].split("-")[0] for d in task.dependencies} == {"charges"}
 
 
 def test_keys_name_the_question(tiny):
@@ -248,15 +263,20 @@ def small(argument) -> bool:
 
 
 def test_tasks_refer_to_arrays_and_hold_none(clustered, charges_of):
-    """Charges are in one task; each work in one, but for chunks, which every output has."""
+    """Each shard of charges and each work is in one task, but for chunks, which every output has."""
     graph = graph_of(clustered.potential(charges_of(clustered)))
     refs = {key: referred(task) for key, task in graph.items() if isinstance(task, OperatorTask)}
     assert len(refs) == len(graph)
     names = Counter(ref.name for found in refs.values() for ref in found)
     assert set(names.values()) == {1}
-    holders = [key[0].split("-")[0] for key, found in refs.items() if any(r.name == "charges" for r in found)]
-    assert holders == ["charges"]
-    assert {name for name in names if name != "charges"} == set(clustered._evaluator.works.values)
+    holders = {
+        key[0].split("-")[0]
+        for key, found in refs.items()
+        if any(r.name.startswith("charges") for r in found)
+    }
+    assert holders == {"charges"}
+    works = {name for name in clustered._evaluator.works.values if not name.startswith("sources")}
+    assert {name for name in names if not name.startswith("charges")} == works
 
 
 def test_a_dask_array_in_several_chunks(fmm, charges, serial):

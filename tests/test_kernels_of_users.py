@@ -1,6 +1,7 @@
 """Kernels that come from elsewhere, each one file: everything that the library's own can do.
 
-One has a parameter and no degree, one three numbers in and three out, one two kinds of sources. Their files know
+One has a parameter and no degree, one three numbers in and three out, one two kinds of sources, and one is expanded
+in columns of another kernel. Their files know
 `taskfmm.kernels` and `taskfmm.jit` alone, and are registered as a user's are.
 """
 
@@ -24,7 +25,7 @@ from taskfmm.kernels import KERNELS, find, register
 from taskfmm.profiling.names import operator_of
 
 HERE = Path(__file__).with_name("kernels_of_users")
-NAMES = ("screened", "stokeslet", "dipoles")
+NAMES = ("screened", "stokeslet", "dipoles", "vortices")
 N, EPS = 4000, 1e-4
 
 
@@ -223,7 +224,7 @@ FAULTS = {
     r"(numbers and check surfaces receive|fails)": lambda k: replace(
         k, sources=(replace(k.sources[0], n_numbers=k.sources[0].n_numbers + 1), *k.sources[1:])
     ),
-    "rows, and the outputs have": lambda k: replace(
+    r"rows, expected \d+, of all outputs": lambda k: replace(
         k, outputs=(*k.outputs, taskfmm.kernels.Output("more", (2,), 3))
     ),
 }
@@ -238,6 +239,31 @@ def test_a_kernel_that_is_not_declared_fully_is_refused(kernel, problem):
     with pytest.raises(InputError, match=problem):
         register(changed)
     assert changed.name not in KERNELS
+
+
+COLUMN_FAULTS = {
+    "vorticity_columns followed by columns is not vorticity": lambda k: replace(k, module="swirls"),
+    "has no function 'columns'": lambda k: replace(k, module="unfinished"),
+    r"columns\(dx, dy, dz, 2 numbers, parameters\) fails": lambda k: replace(k, columns=2),
+    "its expansion has degree None, and it -1": lambda k: replace(
+        k, expansion=importlib.import_module("screened").KERNEL
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", ["vortices"], indirect=True)
+def test_columns_that_do_not_stand_for_the_sources_are_refused(kernel, tmp_path, monkeypatch):
+    """The velocity of another file turns the other way as it comes out of expansions."""
+    text = (HERE / "vortices.py").read_text()
+    (tmp_path / "swirls.py").write_text(
+        text.replace("vorticity(dx, dy, dz, ax", "vorticity(-dx, -dy, -dz, ax")
+    )
+    (tmp_path / "unfinished.py").write_text(text[: text.index("@formula\ndef columns")])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for problem, fault in COLUMN_FAULTS.items():
+        with pytest.raises(InputError, match=problem):
+            register(replace(fault(kernel), name="swirls"))
+    assert "swirls" not in KERNELS
 
 
 EDITED = """

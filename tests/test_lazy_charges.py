@@ -126,3 +126,29 @@ def test_charges_to_be_like_are_looked_at():
         taskfmm.Fmm(points, like=np.ma.masked_less(np.arange(50.0), 3))
     with pytest.raises(taskfmm.InputError, match="49 rows"):
         taskfmm.Fmm(points, like=np.ones(49))
+
+
+@each("size", [1e-300, 1.0, 1e300])
+@each("chunks", [300, 1999, 7000])
+def test_chunks_of_any_size_meet_shards_of_charges(clustered, size, chunks):
+    """Shards take their own from all chunks, some of which are zero, and all have one exponent."""
+    q = size * np.random.default_rng(60427).uniform(-1, 1, len(clustered.sources))
+    q[:2000] = 0.0
+    lazy = da.from_array(q, chunks=chunks)
+    assert len(clustered.plan.charges) > 1
+    np.testing.assert_array_equal(clustered.potential(lazy).compute(), clustered.potential(q).compute())
+
+
+def test_a_task_gets_the_charges_of_its_shard_alone(clustered):
+    """What a task of the charges refers to is as long as its shard, and no task reads more shards than it needs."""
+    graph = dict(clustered.potential(np.ones(len(clustered.sources))).__dask_graph__())
+    lengths = [rows.size for rows in clustered.plan.charges]
+    assert max(lengths) < 0.5 * len(clustered.sources)
+    for (name, *numbers), task in graph.items():
+        if name.startswith("charges-"):
+            (reference,) = task.args[0].args
+            assert reference.value.shape == (lengths[numbers[0]],)
+        elif name.startswith("P2M-"):
+            level, number = numbers
+            work = clustered.plan.far[level][number].p2m
+            assert {key[1] for key in task.dependencies} == set(work.charges.shards)

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from cases import EVERY_TWO, LEAF_SIZES, each
+from plans import listed
 
 from taskfmm.csr import Csr
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, RELATIONS, charges, sources_and_targets
@@ -49,10 +50,10 @@ def test_uniform_grid_has_the_textbook_lists():
     tree = octree.build(points, None, 1)
     found = lists.build(tree)
     middle = tree.level_ptr[4] + np.flatnonzero((tree.anchor[tree.level_ptr[4] :] == 7).all(axis=1))[0]
-    assert found.u.row(middle).size == 27
-    assert found.v.row(middle).size == 189
+    assert listed(found.u, middle).size == 27
+    assert listed(found.v, middle).size == 189
     assert found.w.idx.size == found.x.idx.size == 0
-    np.testing.assert_array_equal(np.sort(found.colleagues[middle]), found.u.row(middle))
+    np.testing.assert_array_equal(np.sort(found.colleagues[middle]), listed(found.u, middle))
     np.testing.assert_array_equal(found.colleagues[:, SELF], np.arange(tree.n_boxes))
 
 
@@ -67,7 +68,7 @@ def test_neighbourhood_slots_are_directions():
 def test_one_box_meets_itself():
     tree = octree.build(np.array([[1.0, 2.0, 3.0]]), None, 1)
     found = lists.build(tree)
-    assert found.u.row(0).tolist() == [0]
+    assert listed(found.u, 0).tolist() == [0]
     assert found.v.idx.size == found.w.idx.size == found.x.idx.size == 0
     check_lists(tree, found)
 

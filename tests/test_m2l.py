@@ -100,15 +100,17 @@ def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
     )
 
 
-@pytest.mark.parametrize("n_parents, n_pairs", [(60, 9000), (300, 700), (1, 1)])
-def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs):
-    """Several pairs to a target, missing children, more than one block, full and partial batches."""
+@pytest.mark.parametrize(
+    "n_parents, n_pairs, columns", [(60, 9000, 1), (300, 700, 3), (3, 9, 200), (1, 1, 1)]
+)
+def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs, columns):
+    """Several pairs to a target, missing children, more than one block, full and partial batches, columns."""
     rng = np.random.default_rng(6180339)
     work = families(rng, n_parents, n_pairs, blocks=min(3, n_parents))
-    multipoles = rng.standard_normal((work.halo.rows.size, at.rank))
+    multipoles = rng.standard_normal((work.halo.rows.size, columns, at.rank))
     one, two = (transfer.m2l(work, [multipoles], at, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
-    expected = np.zeros((work.n_rows, at.rank))
+    expected = np.zeros((work.n_rows, columns, at.rank))
     target, source, *offset = family_entries(work).T
     found, number = np.unique(offset, axis=1, return_inverse=True)
     for n, vector in enumerate(found.T):
@@ -118,12 +120,12 @@ def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs):
 
 
 def test_every_vector_runs_its_own_core(at):
-    multipole = np.random.default_rng(7320509).standard_normal((1, at.rank))
+    multipole = np.random.default_rng(7320509).standard_normal((1, 1, at.rank))
     works = [one_transfer(offset) for offset in OFFSETS]
     assert [family_entries(work).tolist() for work in works] == [[[0, 0, *offset]] for offset in OFFSETS]
     expected = np.concatenate([multipole @ core(at.m2l, offset) for offset in OFFSETS])
     found = np.concatenate([transfer.m2l(work, [multipole], at) for work in works])
-    wrong = np.abs(found - expected).max(axis=1) > ROUNDING * 10 * np.abs(expected).max(axis=1)
+    wrong = np.abs(found - expected).max(axis=(1, 2)) > ROUNDING * 10 * np.abs(expected).max(axis=(1, 2))
     assert not wrong.any(), np.array(OFFSETS)[wrong]
 
 

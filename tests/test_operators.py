@@ -43,12 +43,14 @@ def operators(order: int) -> BoxOperators:
 
 
 def multipole_of(points, charges, order, center=CENTER, half=HALF):
-    return source.p2m(onto_surface(center, half, points), charges[None], KERNELS["laplace"], operators(order))
+    return source.p2m(
+        onto_surface(center, half, points), [charges[None]], KERNELS["laplace"], operators(order)
+    )
 
 
 def potential_of_density(points, density, radius, center=CENTER, half=HALF, order=ORDER):
     """Of the density on a surface of a box, by the definition."""
-    return exact(points, column(center) + half * surface.cube(order, radius), density)[0]
+    return exact(points, column(center) + half * surface.cube(order, radius), density.ravel())[0]
 
 
 def shell(rng, inner: float, outer: float, n: int) -> np.ndarray:
@@ -106,7 +108,7 @@ def p2l_error(order: int) -> float:
     big = CENTER + HALF * np.array([5.0, 1.0, -1.0])
     sources, charges = points_in(rng, big, 2 * HALF, 60), rng.uniform(-1, 1, 60)
     targets = points_in(rng, CENTER, HALF, 200)
-    local = transfer.p2l(onto_surface(CENTER, HALF, sources), charges[None], KERNELS["laplace"], at)
+    local = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
     found = target.l2p(
         from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"], at, "potential"
     )
@@ -119,8 +121,8 @@ def l2l_error(order: int) -> float:
     at = operators(order)
     sources = column(CENTER) + HALF * shell(rng, 3.0, 7.0, 60)
     charges = rng.uniform(-1, 1, 60)
-    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), charges[None], KERNELS["laplace"], at)
-    locals_ = target.l2l(scatter_eight(), [parent], [], (8, at.rank), at)
+    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
+    locals_ = target.l2l(scatter_eight(), [parent], [], (8, 1, at.rank), at)
     found, expected = [], []
     for row, offset in zip(locals_, surface.octant_centers(), strict=True):
         child = CENTER + HALF * offset
@@ -208,7 +210,7 @@ def test_p2m_is_the_inverse_of_the_check_potential():
 def test_m2m_adds_to_what_the_shard_has_and_leaves_it_alone():
     rng = np.random.default_rng(6130277)
     at = operators(ORDER)
-    own, children = rng.standard_normal((1, at.rank)), rng.standard_normal((8, at.rank))
+    own, children = rng.standard_normal((1, 2, at.rank)), rng.standard_normal((8, 2, at.rank))
     before = own.copy()
     found = source.m2m(gather_eight(), own, [children], at)
     expected = own + sum(children[i] @ at.m2m[i] for i in range(8))
@@ -219,11 +221,11 @@ def test_m2m_adds_to_what_the_shard_has_and_leaves_it_alone():
 def test_l2l_adds_parents_and_parts():
     rng = np.random.default_rng(8830157)
     at = operators(ORDER)
-    parent, parts = rng.standard_normal((1, at.rank)), rng.standard_normal((2, 8, at.rank))
-    found = target.l2l(scatter_eight(), [parent], list(parts), (8, at.rank), at)
+    parent, parts = rng.standard_normal((1, 3, at.rank)), rng.standard_normal((2, 8, 3, at.rank))
+    found = target.l2l(scatter_eight(), [parent], list(parts), (8, 3, at.rank), at)
     expected = np.stack([parent[0] @ at.l2l[i] for i in range(8)]) + parts.sum(axis=0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
-    alone = target.l2l(None, [], list(parts), (8, at.rank), at)
+    alone = target.l2l(None, [], list(parts), (8, 3, at.rank), at)
     np.testing.assert_array_equal(alone, parts.sum(axis=0))
 
 
@@ -231,10 +233,10 @@ def test_l2l_adds_parents_and_parts():
 def test_l2p_is_the_field_of_the_downward_equivalent_density(output):
     rng = np.random.default_rng(3380119)
     at = operators(ORDER)
-    local = rng.standard_normal((1, at.rank))
+    local = rng.standard_normal((1, 1, at.rank))
     targets = points_in(rng, CENTER, HALF, 50)
     found = target.l2p(from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"], at, output)
-    density = local[0] @ at.local_to_density
+    density = (local[0] @ at.local_to_density).ravel()
     expected = exact(targets, column(CENTER) + HALF * surface.cube(ORDER, surface.OUTER), density)
     assert len(found) == {"potential": 1, "gradient": 4}[output]
     scale = np.abs(density).sum()
@@ -245,7 +247,7 @@ def test_l2p_is_the_field_of_the_downward_equivalent_density(output):
 def test_m2p_is_the_field_of_the_upward_equivalent_densities(output):
     rng = np.random.default_rng(5510233)
     at = operators(ORDER)
-    multipoles = rng.standard_normal((2, at.rank))
+    multipoles = rng.standard_normal((2, 1, at.rank))
     boxes = np.stack([CENTER + HALF * np.array(v) for v in ([2.5, 0.5, 0.5], [-0.5, 2.5, 0.5])], axis=1)
     targets = points_in(rng, CENTER, HALF, 50)
     work = from_surface(CENTER, HALF / 2, targets, boxes)
@@ -261,10 +263,10 @@ def test_p2l_is_the_projection_of_the_downward_check_potential():
     rng = np.random.default_rng(7340201)
     at = operators(ORDER)
     points, charges = points_in(rng, CENTER + np.array([4 * HALF, 0, 0]), HALF, 30), rng.uniform(-1, 1, 30)
-    found = transfer.p2l(onto_surface(CENTER, HALF, points), charges[None], KERNELS["laplace"], at)
+    found = transfer.p2l(onto_surface(CENTER, HALF, points), [charges[None]], KERNELS["laplace"], at)
     check = column(CENTER) + HALF * surface.cube(ORDER, surface.INNER)
     expected = HALF * exact(check, points, charges)[0] @ at.check_to_local
-    np.testing.assert_allclose(found[0], expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
+    np.testing.assert_allclose(found[0, 0], expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("output", ["potential", "gradient"])
@@ -274,7 +276,7 @@ def test_near_is_the_sum_over_the_runs(output):
     charges = rng.uniform(-1, 1, 90)
     work = near_field(targets, sources, [(0, 17), (40, 77), (85, 90)])
     chosen = np.r_[0:17, 40:77, 85:90]
-    found = near.near(work, charges[None], KERNELS["laplace"], output)
+    found = near.p2p(work, [charges[None]], [], KERNELS["laplace"], output)
     expected = exact(targets, sources[:, chosen], charges[chosen])[: len(found)]
     size = exact(targets, sources[:, chosen], np.abs(charges[chosen]))[0]
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=ROUNDING * size.max())
@@ -287,7 +289,7 @@ def test_near_leaves_out_pairs_at_zero_distance(output):
     rng = np.random.default_rng(1720307)
     points, charges = rng.uniform(-1, 1, (3, 40)), rng.uniform(-1, 1, 40)
     points[:, 20:] = points[:, :20]
-    found = near.near(near_field(points, points, [(0, 40)]), charges[None], KERNELS["laplace"], output)
+    found = near.p2p(near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"], output)
     assert np.isfinite(found).all()
     assert l2_error(found, exact(points, points, charges)[: len(found)]) <= ROUNDING
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from cases import each
@@ -23,8 +25,9 @@ def at(fmm):
 
 
 @pytest.fixture
-def sorted_charges(fmm, charges):
-    return charges[fmm.plan.tree.source_order][None, :]
+def shards_of_charges(fmm, charges):
+    """float64 [n, 1] each."""
+    return [charges[rows][:, None] for rows in fmm.plan.charges]
 
 
 def sizes(fmm, level):
@@ -34,7 +37,10 @@ def sizes(fmm, level):
 def expansions(fmm, halo, rank):
     """Random expansions of the shards of a halo, and the same with NaN in every row outside it."""
     rng = np.random.default_rng(RANK_SEED)
-    whole = [rng.standard_normal((sizes(fmm, halo.level)[s], rank)) for s in halo.shards]
+    return poison(halo, [rng.standard_normal((sizes(fmm, halo.level)[s], 1, rank)) for s in halo.shards])
+
+
+def poison(halo, whole):
     poisoned = []
     for i, rows in enumerate(whole):
         inside = halo.rows[halo.ptr[i] : halo.ptr[i + 1]]
@@ -44,20 +50,26 @@ def expansions(fmm, halo, rank):
     return whole, poisoned
 
 
-def poison(charges, rows):
-    only = np.full_like(charges, np.nan)
-    only[:, rows] = charges[:, rows]
-    return only
+def columns(rows):
+    return [np.ascontiguousarray(each.T) for each in rows]
 
 
 def runs_of(fmm, at, charges, output):
-    """For every work of the plan: its operator, a function of its input, the input, the poisoned input."""
+    """For every halo of the plan: its operator, a function of what it names, that, the same poisoned.
+
+    charges : of all shards, [n, 1] each
+    """
+
+    def of(halo):
+        return poison(halo, [charges[shard] for shard in halo.shards])
+
     for shard in (s for level in fmm.plan.far for s in level):
         for operator in ("p2m", "p2l"):
             if work := getattr(shard, operator):
                 module = source if operator == "p2m" else transfer
-                run = lambda q, w=work, m=module, o=operator: getattr(m, o)(w, q, KERNELS["laplace"], at)  # noqa: E731
-                yield operator, run, charges, poison(charges, work.charge_rows)
+                p = getattr(module, operator)
+                run = lambda q, w=work, p=p: p(w, columns(q), KERNELS["laplace"], at)  # noqa: E731
+                yield operator, run, *of(work.charges)
         if shard.m2m:
             yield (
                 "m2m",
@@ -71,7 +83,7 @@ def runs_of(fmm, at, charges, output):
                 *expansions(fmm, shard.m2l.halo, at.rank),
             )
         if shard.l2l:
-            shape = (shard.n_boxes, at.rank)
+            shape = (shard.n_boxes, 1, at.rank)
             run = lambda e, w=shard.l2l, n=shape: target.l2l(w, e, [], n, at)  # noqa: E731
             yield "l2l", run, *expansions(fmm, shard.l2l.halo, at.rank)
         for operator in ("m2p", "l2p"):
@@ -79,29 +91,36 @@ def runs_of(fmm, at, charges, output):
                 run = lambda e, w=work, o=operator: getattr(target, o)(w, e, KERNELS["laplace"], at, output)  # noqa: E731
                 yield operator, run, *expansions(fmm, work.halo, at.rank)
     for work in fmm.plan.near:
-        run = lambda q, w=work: near.near(w, q, KERNELS["laplace"], output)  # noqa: E731
-        yield "near", run, charges, poison(charges, work.charge_rows)
+
+        def p2p(sources, own, work=work):
+            return near.p2p(work, columns(sources), columns(own), KERNELS["laplace"], output)
+
+        sources = of(work.charges)
+        own = of(work.mutual.own) if work.mutual else ([], [])
+        if work.charges.rows.size:
+            yield "p2p", partial(lambda q, run, own: run(q, own), run=p2p, own=own[0]), *sources
+        if work.mutual and work.mutual.idx.size:
+            yield "p2p of its own", partial(lambda q, run, rest: run(rest, q), run=p2p, rest=sources[0]), *own
 
 
-def assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output) -> set[str]:
+def assert_nothing_outside_the_halo_is_read(fmm, at, charges, output) -> set[str]:
     """Returns the operators that were seen."""
     seen, dropped = set(), 0
-    for operator, run, whole, poisoned in runs_of(fmm, at, sorted_charges, output):
+    for operator, run, whole, poisoned in runs_of(fmm, at, charges, output):
         found = run(poisoned)
         assert np.isfinite(found).all(), operator
         np.testing.assert_array_equal(found, run(whole), err_msg=operator)
         seen.add(operator)
-        dropped += sum(
-            int(np.isnan(p).sum()) for p in (poisoned if isinstance(poisoned, list) else [poisoned])
-        )
+        dropped += sum(int(np.isnan(each).sum()) for each in poisoned)
     assert dropped > 0
     return seen
 
 
 @each("output", ["potential", "gradient"])
-def test_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output):
-    seen = assert_nothing_outside_the_halo_is_read(fmm, at, sorted_charges, output)
-    assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "near"}
+def test_nothing_outside_the_halo_is_read(fmm, at, shards_of_charges, output):
+    seen = assert_nothing_outside_the_halo_is_read(fmm, at, shards_of_charges, output)
+    mutual = set() if fmm.separate else {"p2p of its own"}
+    assert seen == {"p2m", "m2m", "m2l", "p2l", "l2l", "m2p", "l2p", "p2p"} | mutual
 
 
 @pytest.mark.nightly
@@ -111,7 +130,8 @@ def test_nothing_outside_the_halo_is_read_anywhere(name, relation, small_shards)
     rng = np.random.default_rng(83441011)
     sources, targets = sources_and_targets(name, relation, 6000, rng)
     fmm = taskfmm.Fmm(sources, targets, order=3, leaf_size=20)
-    q = rng.uniform(-1, 1, len(sources))[fmm.plan.tree.source_order][None, :]
+    charges = rng.uniform(-1, 1, len(sources))
+    q = [charges[rows][:, None] for rows in fmm.plan.charges]
     at = load(KERNELS["laplace"], fmm.accuracy("potential"))
     assert assert_nothing_outside_the_halo_is_read(fmm, at, q, "gradient")
 
@@ -121,17 +141,16 @@ ROWS = 6
 
 
 @each("output", ["potential", "gradient"])
-def test_everything_inside_the_halo_is_read(fmm, at, sorted_charges, output):
+def test_everything_inside_the_halo_is_read(fmm, at, shards_of_charges, output):
     """A halo that is too large would cost memory and hide a wrong one: NaN in any one row of it must show."""
     rng = np.random.default_rng(7702181)
-    for operator, run, whole, poisoned in runs_of(fmm, at, sorted_charges, output):
-        given = whole if isinstance(whole, list) else [whole.T]
-        inside = [np.isfinite(rows).all(axis=1) for rows in (poisoned if given is whole else [poisoned.T])]
+    for operator, run, whole, poisoned in runs_of(fmm, at, shards_of_charges, output):
+        inside = [np.isfinite(rows.reshape(len(rows), -1)).all(axis=1) for rows in poisoned]
         rows = [(shard, row) for shard, read in enumerate(inside) for row in np.flatnonzero(read)]
         for shard, row in rng.permutation(rows)[:ROWS]:
-            changed = [each.copy() for each in given]
+            changed = [each.copy() for each in whole]
             changed[shard][row] = np.nan
-            found = run(changed if given is whole else np.ascontiguousarray(changed[0].T))
+            found = run(changed)
             assert np.isnan(found).any(), (operator, shard, row)
 
 
@@ -146,15 +165,16 @@ def test_pull_copies_rows_in_order():
     np.testing.assert_array_equal(single, expected.astype(np.float32))
 
 
-def test_threads_do_not_change_a_pass(fmm, at, sorted_charges):
+def test_threads_do_not_change_a_pass(fmm, at, shards_of_charges):
     plan = fmm.plan
     shard = max((s for level in plan.far for s in level if s.p2m), key=lambda s: s.n_boxes)
-    one, two = (source.p2m(shard.p2m, sorted_charges, KERNELS["laplace"], at, threads) for threads in (1, 2))
+    charges = columns(shards_of_charges[number] for number in shard.p2m.charges.shards)
+    one, two = (source.p2m(shard.p2m, charges, KERNELS["laplace"], at, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
     work = plan.near[0]
-    one, two = (
-        near.near(work, sorted_charges, KERNELS["laplace"], "gradient", threads) for threads in (1, 2)
-    )
+    halos = (work.charges, work.mutual.own) if work.mutual else (work.charges,)
+    read = [columns(shards_of_charges[number] for number in halo.shards) for halo in halos] + [[]]
+    one, two = (near.p2p(work, *read[:2], KERNELS["laplace"], "gradient", threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from boxes import family_entries
 from cases import each
+from plans import listed
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
@@ -146,14 +147,20 @@ def test_halos_are_ascending_and_distinct(fmm):
                 np.testing.assert_array_equal(fmm.plan.tree.level[boxes], work.halo.level)
 
 
-def run_points(work):
-    """Rows of sorted charges that each row of the work reads, and checks of their coordinates."""
+def sources_of(fmm, halo):
+    """The places in the tree of the sources whose charges a halo names."""
+    return np.repeat(fmm.plan.charge_ptr[list(halo.shards)], np.diff(halo.ptr)) + halo.rows
+
+
+def run_points(fmm, work):
+    """How many sources each row of the work reads, and which."""
+    places = sources_of(fmm, work.charges)
     counts = [
         sum(int(work.end[e] - work.begin[e]) for e in range(work.ptr[r], work.ptr[r + 1]))
         for r in range(work.ptr.size - 1)
     ]
     rows = [
-        work.charge_rows[work.begin[e] : work.end[e]]
+        places[work.begin[e] : work.end[e]]
         for r in range(work.ptr.size - 1)
         for e in range(work.ptr[r], work.ptr[r + 1])
     ]
@@ -163,8 +170,8 @@ def run_points(work):
 def test_p2m_takes_every_source_once(fmm):
     tree, rows = fmm.plan.tree, []
     for shard in shards(fmm, "p2m"):
-        rows.append(run_points(shard.p2m)[1])
-        np.testing.assert_array_equal(shard.p2m.points, tree.sources[:, shard.p2m.charge_rows])
+        rows.append(run_points(fmm, shard.p2m)[1])
+        np.testing.assert_array_equal(shard.p2m.points, tree.sources[:, sources_of(fmm, shard.p2m.charges)])
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(tree.sources.shape[1]))
 
 
@@ -173,10 +180,10 @@ def test_p2l_takes_the_sources_of_the_x_list(fmm):
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     for shard in shards(fmm, "p2l"):
         first = first_boxes(fmm)[shard.level, shard.number]
-        counts, _ = run_points(shard.p2l)
-        expected = [n_sources[fmm.plan.lists.x.row(first + r)].sum() for r in shard.p2l.rows]
+        counts, _ = run_points(fmm, shard.p2l)
+        expected = [n_sources[listed(fmm.plan.lists.x, first + r)].sum() for r in shard.p2l.rows]
         np.testing.assert_array_equal(counts, expected)
-        np.testing.assert_array_equal(shard.p2l.points, tree.sources[:, shard.p2l.charge_rows])
+        np.testing.assert_array_equal(shard.p2l.points, tree.sources[:, sources_of(fmm, shard.p2l.charges)])
         total += counts.sum()
     assert total == n_sources[fmm.plan.lists.x.idx].sum()
 
@@ -211,8 +218,8 @@ def test_near_pairs_are_the_u_list(fmm):
     found = 0
     for work in fmm.plan.near:
         size = np.diff(work.target_ptr)
-        found += int((run_points(work)[0] * size).sum())
-        np.testing.assert_array_equal(work.points, tree.sources[:, work.charge_rows])
+        found += int((run_points(fmm, work)[0] * size).sum())
+        np.testing.assert_array_equal(work.points, tree.sources[:, sources_of(fmm, work.charges)])
         if work.mutual is not None:  # where targets are sources, each of these pairs of leaves stands for two
             rows = np.repeat(np.arange(size.size), np.diff(work.mutual.ptr))
             assert (work.mutual.idx > rows).all()
@@ -222,7 +229,7 @@ def test_near_pairs_are_the_u_list(fmm):
             )
             np.testing.assert_array_equal(block, other)
             found += int(2 * (size[rows] * size[work.mutual.idx]).sum())
-            np.testing.assert_array_equal(work.targets, tree.sources[:, work.mutual.own_rows])
+            np.testing.assert_array_equal(work.targets, tree.sources[:, sources_of(fmm, work.mutual.own)])
     assert found == expected
 
 

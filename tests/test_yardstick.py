@@ -52,7 +52,7 @@ def test_the_table_holds_the_yardstick(order, cut):
 def through_the_passes(built, place: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Errors of one source at a place of the unit box by the functions that an evaluation runs, over all V boxes."""
     found, exact = [], []
-    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), np.ones((1, 1)), LAPLACE, built)
+    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, place[:, None]), [np.ones((1, 1))], LAPLACE, built)
     for offset in symmetry.offsets():
         center = 2.0 * offset
         local = transfer.m2l(one_transfer(tuple(offset)), [multipole], built)
@@ -87,7 +87,7 @@ def test_a_cloud_in_one_direction_errs_more_than_clouds_all_around():
     rng = np.random.default_rng(43)
     built, row = operators(4, 3e-4), shipped(4, 3e-4)
     targets = rng.uniform(-1, 1, (3, 200))
-    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, np.ones((3, 1))), np.ones((1, 1)), LAPLACE, built)
+    multipole = source.p2m(onto_surface(np.zeros(3), 1.0, np.ones((3, 1))), [np.ones((1, 1))], LAPLACE, built)
     found, exact = [], []
     for offset in symmetry.offsets():
         center = 2.0 * offset

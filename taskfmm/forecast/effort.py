@@ -79,13 +79,13 @@ def efforts(
     outputs : those asked for; result_bytes : of a number of the results
     """
     count = _Counting(plan, operators, kernel, kernel.last(outputs))
-    found = {("charges", 0, 0): count.charges()}
+    found = {("charges", number, 0): count.charges(rows.size) for number, rows in enumerate(plan.charges)}
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> Key:
         found[name, *at] = getattr(count, name.lower())(at, work, *inputs)
         return (name, *at)
 
-    drive(plan, None, call)
+    drive(plan, list(found), call)
     for output in outputs:
         for number, chunk in enumerate(plan.chunks):
             found[output, number, 0] = count.collect(chunk, output, result_bytes)
@@ -103,11 +103,11 @@ class _Counting:
         self.suffix = "_gradient" if kernel.output(mode).derivative else ""
         self.tile = gather_loops(kernel, mode).TILE
 
-    def charges(self) -> Effort:
-        n = self.plan.tree.source_order.size
-        order = n_bytes(self.plan.tree.source_order)
+    def charges(self, n: int) -> Effort:
         numbers = self.kernel.n_numbers * n
-        return Effort(Counts(alone={"gathered": numbers}), work=order, result=numbers * DOUBLE, scratch=n)
+        return Effort(
+            Counts(alone={"copied": 2 * numbers}), result=numbers * DOUBLE, scratch=numbers * DOUBLE
+        )
 
     def p2m(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
         return self._to_surfaces(work, self.operators.at(at[0]))
@@ -134,7 +134,7 @@ class _Counting:
     def _to_surfaces(self, work: PointsToSurfaces, at: BoxOperators) -> Effort:
         n_surface, k = at.check_to_multipole.shape
         n_points = float((work.end - work.begin).sum())
-        n, n_charges = work.rows.size, work.charge_rows.size
+        n, n_charges = work.rows.size, work.charges.rows.size
         return Effort(
             counts.to_surfaces(n_points, n_charges, n, work.n_rows, n_surface, k),
             blocks=n,
@@ -185,11 +185,11 @@ class _Counting:
     def p2p(self, at: Place, work: PointsToPoints, *_: Any) -> Effort:
         n_targets = np.diff(work.target_ptr).astype(np.float64)
         one = row_sums(work.ptr, work.end - work.begin)
-        two, blocks, sides, n_charges = np.zeros(1), len(n_targets), 1, work.charge_rows.size
+        two, blocks, sides, n_charges = np.zeros(1), len(n_targets), 1, work.charges.rows.size
         if work.mutual is not None:
             two = row_sums(work.mutual.ptr, n_targets[work.mutual.idx])
             blocks, sides = len(work.mutual.block_ptr) - 1, 2
-            n_charges += work.mutual.own_rows.size
+            n_charges += work.mutual.own.rows.size
         n, c = work.targets.shape[1], self.components
         pairs = float((n_targets * one).sum()), float((n_targets * two).sum())
         buffers = 4 * min(self.tile, float(one.max())) + (4 + c) * float(two.max())

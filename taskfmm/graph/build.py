@@ -10,12 +10,13 @@ import numpy as np
 from dask.task_spec import TaskRef
 
 from taskfmm.graph import tasks
+from taskfmm.graph.charges import enter
 from taskfmm.graph.reference import Reference, Shelf
-from taskfmm.graph.spec import Graph, add, add_aside, pieces, sequence
+from taskfmm.graph.spec import Graph, add, sequence
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes.drive import Place, drive
-from taskfmm.passes.given import Given, exponent
+from taskfmm.passes.given import Given
 from taskfmm.passes.operators import FAR
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import FarShard
@@ -27,7 +28,7 @@ def works(plan: Plan, operators: Mapping[str, tuple[Matrices, Operators]] | None
     operators : those that a plan brings, by name; they are sent in the file only, else the second ones, which are
         made where they are needed, stand for them
     """
-    values: dict[str, Any] = {"source_order": plan.tree.source_order}
+    values: dict[str, Any] = {f"sources/{number}": rows for number, rows in enumerate(plan.charges)}
     for shard in chain.from_iterable(plan.far):
         for name in FAR:
             values[_far(shard, name)] = getattr(shard, name.lower())
@@ -85,18 +86,11 @@ class GraphBuilder:
 
     def evaluate(self, charges: Given) -> None:
         """Tasks from the charges to the values of each shard."""
-        order = self.shelf.reference("source_order")
-        parts, declared = zip(*(pieces(array, self.graph) for array in charges.arrays), strict=True)
-        given = (sequence(chain.from_iterable(parts)), declared, self.kernel, self.scale)
-        self.exponent: Any  # an integer, or the reference to a task that finds it
-        if charges.are_lazy:
-            self.exponent = add_aside(self.graph, (self.name("exponent"), 0, 0), tasks.exponent, *given)
-        else:
-            self.exponent = exponent(charges.arrays, self.kernel, self.scale)
-        key = (self.name("charges"), 0, 0)
-        ranked = add(self.graph, key, tasks.charges, order, *given, self.exponent)
+        rows = self.plan.charges
+        references = [self.shelf.reference(f"sources/{number}") for number in range(len(rows))]
+        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.name)
         # the order of insertion is the order of the passes
-        self.values = drive(self.plan, ranked, self._call)
+        self.values = drive(self.plan, entered, self._call)
 
     def _call(self, name: str, at: Place, work: Any, *inputs: Any) -> TaskRef:
         """A task for an operator; its work is on the shelf."""

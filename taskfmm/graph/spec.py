@@ -7,14 +7,11 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.core import flatten
 from dask.task_spec import List, Task, TaskRef
 
-from taskfmm.graph.reference import Shelf
 from taskfmm.profiling import recording
 
 Graph = dict[Any, Any]
-Declared = tuple[tuple[int, ...], tuple[int, ...], str]
 
 
 class OperatorTask(Task):
@@ -54,20 +51,6 @@ def add_aside(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any
 def sequence(references: Iterable[TaskRef]) -> List:
     """Many references as one argument; Dask would not see them inside a plain list."""
     return List(*references)
-
-
-def pieces(array: Any, graph: Graph) -> tuple[list[Any], Declared | None]:
-    """The charges of one kind as arguments: chunks of a dask.array, whose graph is merged in, or a `Reference`.
-
-    With chunks goes what the array declares of them: their lengths and numbers, and their dtype.
-    """
-    if not isinstance(array, da.Array):
-        return [Shelf({"charges": array}).reference("charges")], None
-    if array.ndim > 1:
-        array = array.rechunk({1: -1})
-    graph.update(array.__dask_graph__())
-    chunks = [TaskRef(key) for key in flatten(array.__dask_keys__())]
-    return chunks, (tuple(map(int, array.chunks[0])), array.shape[1:], str(array.dtype))
 
 
 def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np.dtype) -> da.Array:

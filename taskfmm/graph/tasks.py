@@ -7,15 +7,14 @@ where the task runs, so that neither matrices nor works travel in the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from taskfmm import validate
 from taskfmm.graph.reference import fetch
-from taskfmm.graph.spec import Declared
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, Source
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import given, result
 from taskfmm.passes.operators import OPERATORS, How
@@ -25,30 +24,40 @@ from taskfmm.runtime.threads import budget
 Arrays = Sequence[np.ndarray]
 
 
-def exponent(pieces: Arrays, declared: Sequence[Declared | None], kernel: Kernel, scale: float) -> int:
-    """The exponent of charges that are known only now."""
-    return given.exponent(_whole(pieces, declared), kernel, scale)
-
-
-def charges(
-    order: np.ndarray,
-    pieces: Arrays,
-    declared: Sequence[Declared | None],
-    kernel: Kernel,
-    scale: float,
-    exponent: int,
+def checked(
+    chunks: Arrays, lengths: Sequence[int], numbers: tuple[int, ...], kind: str, first: int, row: int
 ) -> np.ndarray:
-    """The caller's charges, sorted and in the units of the passes: [n_numbers, n]."""
-    return given.ranked(_whole(pieces, declared), fetch(order), kernel, scale, exponent)
+    """Chunks of lazy charges as one array, each compared with what was declared of it."""
+    return validate.chunks(chunks, lengths, numbers, kind, first, row)
 
 
-def _whole(pieces: Arrays, declared: Sequence[Declared | None]) -> list[np.ndarray]:
-    """For each kind one array that was checked when it was given, or chunks, which are checked now."""
-    found, left = [], iter(pieces)
-    for of in declared:
-        some = list(islice(left, 1 if of is None else len(of[0])))
-        found.append(fetch(some[0]) if of is None else validate.chunks(some, *of, np.float64))
+def power(charges: np.ndarray, kind: Source, scale: float) -> int | None:
+    return given.power(charges, kind, scale)
+
+
+def largest(powers: Sequence[int | None]) -> int:
+    """The exponent of charges that are known only now."""
+    return given.largest(powers)
+
+
+def piece(charges: np.ndarray, rows: Any, begin: int) -> np.ndarray:
+    """Of a shard, those charges that are among some, the first of which is row ``begin`` of all."""
+    places = fetch(rows) - begin
+    return charges[places[(places >= 0) & (places < len(charges))]]
+
+
+def taken(rows: Any, starts: np.ndarray, pieces: Arrays) -> np.ndarray:
+    """The charges of a shard from such pieces; ``starts`` are the rows at which what they were taken from begins."""
+    own = fetch(rows)
+    found = np.empty((own.size, *pieces[0].shape[1:]))
+    for (begin, end), some in zip(pairwise(starts), pieces, strict=True):
+        found[(own >= begin) & (own < end)] = some
     return found
+
+
+def charges(kinds: Sequence[Any], kernel: Kernel, scale: float, exponent: int) -> np.ndarray:
+    """The charges of a shard in the units of the passes: [n_numbers, n]."""
+    return given.in_units([fetch(each) for each in kinds], kernel, scale, exponent)
 
 
 def operate(
@@ -57,8 +66,7 @@ def operate(
     """Run one operator on the work of one shard."""
     with budget() as threads:
         how = How(kernel, fetch(operators), output, level, threads)
-        found: np.ndarray = OPERATORS[name](fetch(work), *inputs, how=how)
-    return found
+        return OPERATORS[name].run(fetch(work), *inputs, how=how)
 
 
 def collect(

@@ -61,20 +61,61 @@ def _check(kernel: Kernel) -> None:
     probes = [_Probe(kernel, kind) for kind in kernel.sources]
     for probe in probes:
         probe.check()
-    dense = next(probe for probe in probes if probe.kind == kernel.dense)
-    dense.check_symmetry()
+    if kernel.expansion is None:
+        next(probe for probe in probes if probe.kind == kernel.dense).check_symmetry()
+    else:
+        _check_columns(kernel, probes)
+
+
+def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:
+    """Whether the expansions of another kernel can stand for the sources of this one."""
+    other = kernel.expansion
+    assert other is not None
+    check(other)
+    _need(
+        kernel.columns >= 1 and other.expansion is None,
+        "its expansion has an expansion itself, or no columns",
+    )
+    _need(other.degree == kernel.degree, f"its expansion has degree {other.degree}, and it {kernel.degree}")
+    n = kernel.columns * other.n_potential
+    out = _Probe(kernel, kernel.dense)
+    potential = _Probe(other, other.dense).matrices[:, : other.n_potential]
+    for probe, kind in zip(probes, kernel.onto_surfaces, strict=True):
+        received = _Probe(kernel, kind, n, "all columns together")
+        for each in (out, received):
+            _need(
+                bool(np.isfinite(each.matrices).all()),
+                f"{each.kind.name} is not finite at ordinary distances",
+            )
+        # where the columns are densities at the source itself, they must do to targets what the source does
+        unit = np.kron(np.eye(kernel.columns), potential[0])
+        columns = np.linalg.lstsq(unit, received.matrices[0], rcond=None)[0]
+        at_source = all(
+            _equal(np.kron(np.eye(kernel.columns), here) @ columns, rows)
+            for here, rows in zip(potential, received.matrices, strict=True)
+        )
+        _need(
+            not at_source or _equal(out.matrices @ columns, probe.matrices),
+            f"{kind.name} followed by columns is not {probe.kind.name}",
+        )
 
 
 class _Probe:
-    """The formula of one kind of source, at some offsets."""
+    """A formula, named as a kind of source, at some offsets.
 
-    def __init__(self, kernel: Kernel, kind: Source) -> None:
+    n_rows, rows_of : that it gives, and what they are
+    """
+
+    def __init__(
+        self, kernel: Kernel, kind: Source, n_rows: int | None = None, rows_of: str = "all outputs together"
+    ) -> None:
         self.kernel = kernel
         self.kind = kind
         rng = np.random.default_rng(1973)
         self.offsets = rng.uniform(0.3, 1.0, (PROBES, 3)) * rng.choice([-1.0, 1.0], (PROBES, 3))
         self.formula = self._formula()
-        self.n_rows = len(kernel.odd_rows)
+        self.n_rows = len(kernel.odd_rows) if n_rows is None else n_rows
+        self.rows_of = rows_of
         self.matrices = self._matrices(self.offsets)
 
     def _formula(self) -> Callable[..., tuple]:
@@ -107,7 +148,7 @@ class _Probe:
         rows = np.atleast_1d(np.array(found, np.float64))
         _need(
             rows.shape == (self.n_rows,),
-            f"{call} gives {rows.size} rows, and the outputs have {self.n_rows} together",
+            f"{call} gives {rows.size} rows, expected {self.n_rows}, of {self.rows_of}",
         )
         return rows
 

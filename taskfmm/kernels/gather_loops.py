@@ -141,7 +141,7 @@ def surfaces_to_points(
     hi, lo : float64 [3, n_rows], centres of the rows' boxes
     unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1]; idx : int32 [n_entries], rows of density
-    box_hi, box_lo : float64 [3, n_boxes]; density : float64 [n_boxes, n_charge, n_s]
+    box_hi, box_lo : float64 [3, n_boxes]; density : float64 [n_boxes, n_numbers, n_s]
     out : float64 [n_components, n_t], zero on entry
     """
     for row in prange(ptr.size - 1):

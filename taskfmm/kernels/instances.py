@@ -89,9 +89,11 @@ def gather_loops(kernel: Kernel, output: str) -> Any:
 
 def spread_loops(kernel: Kernel) -> Any:
     """The loops that end on surfaces, for the sources of a kernel."""
-    return _loops("spread_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_potential])
+    rows = (False,) * (kernel.columns * kernel.n_potential)  # one-sided: no row is seen from the other side
+    return _loops("spread_loops", kernel.module, kernel.onto_surfaces, rows)
 
 
 def fingerprint(kernel: Kernel) -> str:
-    """Of the file with a kernel's formulas: another one once they have been edited."""
-    return _fingerprint(str(importlib.import_module(kernel.module).__file__))
+    """Of the files with a kernel's formulas, and its expansion's: another one once they have been edited."""
+    own = _fingerprint(str(importlib.import_module(kernel.module).__file__))
+    return own if kernel.expansion is None else f"{own}-{fingerprint(kernel.expansion)}"

@@ -71,6 +71,8 @@ class Kernel:
     sources : the kinds that are given
     outputs : those without a derivative first, since they are what check surfaces receive
     density : the kind that equivalent densities are made of; the first of the sources, if left out
+    expansion : the kernel whose multipoles and locals stand for the sources, where it is not this one
+    columns : how many of them a box has, each with densities of its own
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     """
@@ -83,6 +85,8 @@ class Kernel:
     sources: tuple[Source, ...] = (CHARGE,)
     outputs: tuple[Output, ...] = (POTENTIAL, GRADIENT)
     density: Source | None = None
+    expansion: Kernel | None = None
+    columns: int = 1
     fixed_order: int | None = None
     counts_itself: bool = False
 
@@ -93,12 +97,26 @@ class Kernel:
 
     @property
     def dense(self) -> Source:
-        """The kind that equivalent densities are made of."""
+        """The kind that equivalent densities are made of; with an expansion, the numbers of all columns."""
+        if self.expansion is not None:
+            return Source("columns", self.columns * self.n_charge)
         return self.density or self.sources[0]
+
+    @property
+    def expands(self) -> Kernel:
+        """The kernel that operators are made of: densities in, what check surfaces receive out."""
+        return self.of_densities if self.expansion is None else self.expansion.of_densities
+
+    @property
+    def onto_surfaces(self) -> tuple[Source, ...]:
+        """The formulas of what check surfaces receive from each kind of source."""
+        if self.expansion is None:
+            return self.sources
+        return tuple(Source(f"{kind.name}_columns", kind.n_numbers) for kind in self.sources)
 
     def with_sources(self, *kinds: Source) -> Kernel:
         """The same kernel, with the same expansions, where only these kinds are given."""
-        return replace(self, sources=kinds, density=self.dense)
+        return replace(self, sources=kinds, density=None if self.expansion else self.dense)
 
     def with_parameters(self, *parameters: float) -> Kernel:
         """The same kernel with other parameters."""
@@ -116,12 +134,17 @@ class Kernel:
 
     @property
     def n_charge(self) -> int:
-        """Numbers of an equivalent density at a point."""
-        return self.dense.n_numbers
+        """Numbers of an equivalent density at a point, of one column."""
+        return self.dense.n_numbers if self.expansion is None else self.expansion.n_charge
 
     @property
     def n_potential(self) -> int:
-        """Numbers that a check surface receives at a point."""
+        """Numbers that a check surface receives at a point, of one column."""
+        return self.n_plain if self.expansion is None else self.expansion.n_potential
+
+    @property
+    def n_plain(self) -> int:
+        """Rows of the outputs without a derivative."""
         return sum(output.n_rows for output in self.outputs if not output.derivative)
 
     @property

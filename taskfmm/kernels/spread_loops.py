@@ -28,7 +28,7 @@ def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, 
     unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
     points : float64 [3, n]; charges : float64 [n_numbers, n], in that unit
-    out : float64 [n_rows, n_potential, n_s], zero on entry
+    out : float64 [n_rows, columns * n_potential, n_s], zero on entry
     """
     for row in prange(ptr.size - 1):
         _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out[row], row)
@@ -52,7 +52,7 @@ def matrix(targets, sources, n_numbers, parameters, out):
     """The matrix of the kernel: row c * n_s + j of out is the potential of source j whose number c is 1.
 
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
-    out : float64 [n_numbers * n_s, n_potential, n_t], zero on entry
+    out : float64 [n_numbers * n_s, columns * n_potential, n_t], zero on entry
     """
     n = sources.shape[1]
     for row in prange(n_numbers * n):

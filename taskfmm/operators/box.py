@@ -110,7 +110,7 @@ class _Basis:
 
 def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOperators:
     """The operators of a kernel for boxes of a half-width, 1 where it has a degree."""
-    kernel = kernel.of_densities
+    kernel = kernel.expands
     own = _Basis.of(kernel, accuracy, half_width)
     if kernel.degree is None:
         child, to_child = _Basis.of(kernel, accuracy, 0.5 * half_width), 1.0

@@ -28,6 +28,7 @@ def _kept(kernel: Kernel, accuracy: Accuracy) -> dict[float, BoxOperators]:
 
 def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOperators:
     """The operators of a kernel for boxes of one size, read or made once in each process."""
+    kernel = kernel.expands
     with _lock:
         kept = _kept(kernel, accuracy)
         if half_width not in kept:
@@ -66,14 +67,15 @@ class Operators:
     def least_to_load(self, levels: Iterable[int] = (0,)) -> tuple[int, int]:
         """Bytes that loading some levels adds to this process, at least, and at its peak; 0 for those in memory."""
         widths = {self.half_width_at(level) for level in levels}
-        missing = [w for w in widths if (self.kernel, self.accuracy, w) not in _in_memory]
+        missing = [w for w in widths if (self.kernel.expands, self.accuracy, w) not in _in_memory]
         least = size.least_bytes(self.kernel, self.accuracy)
         peaks = [(self.peak_over_size(width) - 1.0) * least for width in missing]
         return least * len(missing), int(least * len(missing) + max(peaks, default=0.0))
 
     def peak_over_size(self, half_width: float = UNIT) -> float:
         """What reading or building operators takes at its peak in a process without them, in units of their size."""
-        return size.READING if store.is_kept(self.kernel, self.accuracy, half_width) else size.BUILDING
+        is_kept = store.is_kept(self.kernel.expands, self.accuracy, half_width)
+        return size.READING if is_kept else size.BUILDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,13 @@ class M2L(Protocol):
         """Of one pair of boxes, on average over relative positions."""
 
     def prepare(self, multipoles: np.ndarray) -> np.ndarray:
-        """What `translate` takes, from rows of the halo in the dtype of this form, [n_halo, k]."""
+        """What `translate` takes, from rows of the halo in the dtype of this form, [n_halo, columns, k]."""
 
     def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
         """The sums over V lists."""
 
     def finish(self, sums: np.ndarray) -> np.ndarray:
-        """Locals from what `translate` gives, [n_boxes, k]."""
+        """Locals from what `translate` gives, [n_boxes, columns, k]."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that it consists of, by the names of its fields."""
@@ -142,7 +142,7 @@ class LowRankM2L:
         return multipoles
 
     def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
-        out = np.zeros((work.n_rows, self.target_parity.shape[1]), self.dtype)
+        out = np.zeros((work.n_rows, prepared.shape[1], self.target_parity.shape[1]), self.dtype)
         siblings.translate_siblings(
             *(work.code_ptr, work.target, work.source, work.mirror, work.target_child, work.source_child),
             prepared,

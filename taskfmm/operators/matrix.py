@@ -14,9 +14,10 @@ def kernel_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> n
 
     Returns
     -------
-    float64 [n_potential * n_t, n_numbers * n_s], components slowest
+    float64 [columns * n_potential * n_t, n_numbers * n_s], columns slowest, then components
     """
-    out = np.zeros((kernel.n_numbers * sources.shape[1], kernel.n_potential, targets.shape[1]))
+    n_rows = kernel.columns * kernel.n_potential
+    out = np.zeros((kernel.n_numbers * sources.shape[1], n_rows, targets.shape[1]))
     spread_loops(kernel).matrix(
         np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_numbers, kernel.constants, out
     )

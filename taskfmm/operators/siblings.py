@@ -18,7 +18,7 @@ from taskfmm.blas import add_product
 from taskfmm.jit import jit, loop
 
 BATCH = 128
-"""Reflected pairs of parents taken at a time: enough for BLAS, few enough for the cache."""
+"""Rows of reflected pairs of parents taken at a time: enough for BLAS, few enough for the cache."""
 
 
 @jit
@@ -35,7 +35,7 @@ def _code(direction, target, source):
 
 @jit
 def _children(child, parents, mirrors, octant, rows):
-    """The rows of the children in one octant of reflected parents, -1 for none; returns how many exist."""
+    """The children in one octant of reflected parents, -1 for none; returns how many exist."""
     n = 0
     for i in range(parents.size):
         rows[i] = child[parents[i], octant ^ mirrors[i]]
@@ -45,22 +45,26 @@ def _children(child, parents, mirrors, octant, rows):
 
 @jit
 def _gather(found, mirrors, expansions, signs, rows):
-    """The expansions of children, reflected."""
+    """The expansions of children, reflected, a row for each column."""
+    columns = expansions.shape[1]
     for i in range(found.size):
-        row, mirror = found[i], mirrors[i]
-        if row >= 0:
-            for c in range(rows.shape[1]):
-                rows[i, c] = expansions[row, c] * signs[mirror, c]
+        box, mirror = found[i], mirrors[i]
+        if box >= 0:
+            for column in range(columns):
+                for c in range(rows.shape[1]):
+                    rows[i * columns + column, c] = expansions[box, column, c] * signs[mirror, c]
 
 
 @jit
 def _scatter(found, mirrors, rows, signs, out):
     """Add rows, reflected back, to children."""
+    columns = out.shape[1]
     for i in range(found.size):
-        row, mirror = found[i], mirrors[i]
-        if row >= 0:
-            for c in range(rows.shape[1]):
-                out[row, c] += rows[i, c] * signs[mirror, c]
+        box, mirror = found[i], mirrors[i]
+        if box >= 0:
+            for column in range(columns):
+                for c in range(rows.shape[1]):
+                    out[box, column, c] += rows[i * columns + column, c] * signs[mirror, c]
 
 
 @jit
@@ -75,18 +79,20 @@ def _meeting(targets, sources, place):
 
 
 @jit
-def _some(place, rows, right, left, core, packed, sums):
-    """sums[place] += rows[place] @ right @ left."""
-    n = place.size
+def _some(place, columns, rows, right, left, core, packed, sums):
+    """sums[place] += rows[place] @ right @ left, where a place has a row for each column."""
+    n = place.size * columns
     k = rows.shape[1]
     for i in range(n):
+        row = place[i // columns] * columns + i % columns
         for c in range(k):
-            packed[i, c] = rows[place[i], c]
+            packed[i, c] = rows[row, c]
     np.dot(packed[:n], right, core)
     np.dot(core, left, packed[:n])
     for i in range(n):
+        row = place[i // columns] * columns + i % columns
         for c in range(k):
-            sums[place[i], c] += packed[i, c]
+            sums[row, c] += packed[i, c]
 
 
 @jit
@@ -94,15 +100,15 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
     """All interactions of a batch of reflected pairs of one direction."""
     rank, start, right, left, source_signs, target_signs = factors
     gathered, source_rows, target_rows, core, packed, sums, place, one = work
-    n = targets.size
-    k = out.shape[1]
+    n, columns, k = targets.size, out.shape[1], out.shape[2]
+    n_rows = n * columns
     for o in range(8):
         if _children(source_child, sources, mirrors, o, source_rows[o]):
             _gather(source_rows[o, :n], mirrors, expansions, source_signs, gathered[o])
     for t in range(8):
         if _children(target_child, targets, mirrors, t, target_rows) == 0:
             continue
-        sums[:n] = 0.0
+        sums[:n_rows] = 0.0
         for o in range(8):
             code = _code(direction, t, o)
             r = rank[code]
@@ -111,12 +117,12 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
                 continue
             down = right[start[code] * k : (start[code] + r) * k].reshape((k, r))
             up = left[start[code] * k : (start[code] + r) * k].reshape((r, k))
+            product = core[: m * columns * r].reshape((m * columns, r))
             if m == n:
-                product = core[: n * r].reshape((n, r))
-                np.dot(gathered[o, :n], down, product)
-                add_product(product, up, sums[:n], one)
+                np.dot(gathered[o, :n_rows], down, product)
+                add_product(product, up, sums[:n_rows], one)
             else:
-                _some(place[:m], gathered[o], down, up, core[: m * r].reshape((m, r)), packed, sums)
+                _some(place[:m], columns, gathered[o], down, up, product, packed, sums)
         _scatter(target_rows[:n], mirrors, sums, target_signs, out)
 
 
@@ -133,27 +139,29 @@ def translate_siblings(
     target, source : int32 [n_pairs], rows of target_child and source_child
     mirror : int8 [n_pairs], the reflection that leaves the direction without negative components
     target_child, source_child : int32 [n_parents, 8], row of out (of expansions) by octant, -1 where there is none
-    expansions : [n_halo, k]
+    expansions : [n_halo, columns, k]
     rank, start : int64 [125], of a code, and where its blocks begin, in rows of k
     right, left : flat, for each code a (k, rank) and a (rank, k) block
     source_signs, target_signs : [8, k], what a reflection does to expansions and to rows of out
-    out : [n_rows, k]
+    out : [n_rows, columns, k]
     """
-    k = out.shape[1]
+    columns, k = out.shape[1], out.shape[2]
+    pairs = max(1, BATCH // columns)
+    most = pairs * columns
     factors = (rank, start, right, left, source_signs, target_signs)
     for block in prange(code_ptr.shape[0]):
-        gathered = np.empty((8, BATCH, k), right.dtype)
-        source_rows = np.empty((8, BATCH), np.int32)
-        target_rows = np.empty(BATCH, np.int32)
-        core = np.empty(BATCH * rank.max(), right.dtype)
-        packed = np.empty((BATCH, k), right.dtype)
-        sums = np.empty((BATCH, k), right.dtype)
-        place = np.empty(BATCH, np.int64)
+        gathered = np.empty((8, most, k), right.dtype)
+        source_rows = np.empty((8, pairs), np.int32)
+        target_rows = np.empty(pairs, np.int32)
+        core = np.empty(most * rank.max(), right.dtype)
+        packed = np.empty((most, k), right.dtype)
+        sums = np.empty((most, k), right.dtype)
+        place = np.empty(pairs, np.int64)
         one = np.ones(1, right.dtype)
         work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
         for d in range(1, 8):
             begin, end = code_ptr[block, d - 1], code_ptr[block, d]
-            batches = -(-(end - begin) // BATCH)  # of equal size, since a small one takes all cores as well
+            batches = -(-(end - begin) // pairs)  # of equal size, since a small one takes all cores as well
             for i in range(batches):
                 first, last = begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches
                 targets, sources, mirrors = target[first:last], source[first:last], mirror[first:last]

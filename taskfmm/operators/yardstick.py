@@ -156,7 +156,7 @@ class _Chain:
     def m2p(self) -> Errors:
         """By the W list: multipoles at the targets of leaves twice as wide."""
         at, sums = self.operators, self._sums()
-        density = self._multipole(at) @ at.multipole_to_density
+        density = self._of_sources(self._multipole(at) @ at.multipole_to_density)
         for center in _leaves_next_to_small_boxes():
             targets = center[:, None] + 2.0 * self.targets
             by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
@@ -214,11 +214,16 @@ class _Chain:
         if self.kernel.degree is not None:
             numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
             check = check * np.repeat(numbers, self.sources.shape[1])
-        return check.T @ at.check_to_multipole
+        return check.T.reshape(-1, len(at.check_to_multipole)) @ at.check_to_multipole
+
+    def _of_sources(self, rows: np.ndarray) -> np.ndarray:
+        """The columns of each source side by side, from a row for each column."""
+        return rows.reshape(-1, self.kernel.columns * rows.shape[1])
 
     def _local(self, sources: np.ndarray) -> np.ndarray:
         at = self.operators
-        return kernel_matrix(self.kernel, at.downward_check, at.half_width * sources).T @ at.check_to_local
+        check = kernel_matrix(self.kernel, at.downward_check, at.half_width * sources)
+        return check.T.reshape(-1, len(at.check_to_local)) @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
         right, left = self.operators.m2l.factors(offset)
@@ -229,8 +234,10 @@ class _Chain:
         if at.half_width not in self._of_locals:
             places = at.half_width * self.targets
             by_density = value_matrix(self.kernel.of_densities, places, at.downward_equivalent)
-            self._of_locals[at.half_width] = at.local_to_density @ by_density.transpose(0, 2, 1)
-        found = (local @ self._of_locals[at.half_width]).transpose(0, 2, 1)
+            columns = by_density.reshape(*by_density.shape[:2], self.kernel.columns, -1)
+            values = at.local_to_density @ columns.transpose(0, 2, 3, 1)
+            self._of_locals[at.half_width] = values.reshape(len(values), -1, values.shape[-1])
+        found = (self._of_sources(local) @ self._of_locals[at.half_width]).transpose(0, 2, 1)
         if self.kernel.degree is not None:
             self.kernel.scale(found, half)
         return found
@@ -244,7 +251,7 @@ class _Sums:
     """
 
     def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[str, np.ndarray] | None) -> None:
-        first = kernel.n_potential
+        first = kernel.n_plain
         self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
         self.ptr = ptr
         self.least = least

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from taskfmm.plan.plan import Plan
-from taskfmm.plan.works import Chunk, Halo
+from taskfmm.plan.works import CHARGES, Chunk, Halo
 from taskfmm.tree.lists import TOP_LEVEL
 
 Place = tuple[int, int]
@@ -37,25 +37,26 @@ class Values:
         return [*(self.far[at] for at in chunk.far), *(self.near[number] for number in chunk.near)]
 
 
-def drive(plan: Plan, charges: Any, call: Call) -> Values:
+def drive(plan: Plan, charges: Sequence[Any], call: Call) -> Values:
     """Call every operator of a plan, each after those that it reads.
 
-    charges : handed to the operators that read them
+    charges : for each shard of charges, what is handed to the operators that read it
     """
+    numbers = {(CHARGES, number): each for number, each in enumerate(charges)}
     multipoles: dict[Place, Any] = {}
     locals_: dict[Place, Any] = {}
     values = Values()
     levels = range(TOP_LEVEL, len(plan.far))
 
-    def read(expansions: dict[Place, Any], halo: Halo) -> list[Any]:
-        return [expansions[halo.level, number] for number in halo.shards]
+    def read(what: dict[Place, Any], halo: Halo) -> list[Any]:
+        return [what[halo.level, number] for number in halo.shards]
 
     # Upward: multipoles of leaves from their sources, of inner boxes from their children, finest level first.
     for level in reversed(levels):
         for shard in plan.far[level]:
             at, found = (level, shard.number), None
             if shard.p2m:
-                found = call("P2M", at, shard.p2m, charges)
+                found = call("P2M", at, shard.p2m, read(numbers, shard.p2m.charges))
             if shard.m2m:
                 found = call("M2M", at, shard.m2m, found, read(multipoles, shard.m2m.halo))
             if found is not None:
@@ -69,7 +70,7 @@ def drive(plan: Plan, charges: Any, call: Call) -> Values:
             if shard.m2l:
                 parts.append(call("M2L", at, shard.m2l, read(multipoles, shard.m2l.halo)))
             if shard.p2l:
-                parts.append(call("P2L", at, shard.p2l, charges))
+                parts.append(call("P2L", at, shard.p2l, read(numbers, shard.p2l.charges)))
             if shard.l2l:
                 parents = read(locals_, shard.l2l.halo)
             if parts or shard.l2l or _is_read(plan, at):
@@ -80,7 +81,8 @@ def drive(plan: Plan, charges: Any, call: Call) -> Values:
 
     # The near field: from the U list directly.
     for number, work in enumerate(plan.near):
-        values.near.append(call("P2P", (work.level, number), work, charges))
+        own = read(numbers, work.mutual.own) if work.mutual else []
+        values.near.append(call("P2P", (work.level, number), work, read(numbers, work.charges), own))
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,30 +76,46 @@ def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
     arrays : for each kind of the kernel's sources, in the caller's units
     scale : of the domain
     """
-    found = []
-    for kind, array in zip(kernel.sources, arrays, strict=True):
-        largest = max(array.max(initial=0.0), -array.min(initial=0.0))
-        if largest and np.isfinite(largest):
-            found.append(int(np.frexp(largest)[1]) + kind.derivative * _power_of_two(scale))
-    return max(found, default=0)
+    return largest(power(array, kind, scale) for kind, array in zip(kernel.sources, arrays, strict=True))
+
+
+def power(array: np.ndarray, kind: Source, scale: float) -> int | None:
+    """What `exponent` is for some numbers of one kind; None if they are all zero or not finite."""
+    size = max(array.max(initial=0.0), -array.min(initial=0.0))
+    if not (size and np.isfinite(size)):
+        return None
+    return int(np.frexp(size)[1]) + kind.derivative * _power_of_two(scale)
+
+
+def largest(powers: Iterable[int | None]) -> int:
+    """Of all numbers from that of some of them."""
+    return max((each for each in powers if each is not None), default=0)
 
 
 def ranked(
-    arrays: Sequence[np.ndarray], order: np.ndarray, kernel: Kernel, scale: float, exponent: int
+    arrays: Sequence[np.ndarray], rows: np.ndarray, kernel: Kernel, scale: float, exponent: int
 ) -> np.ndarray:
-    """The numbers of all kinds in the units of the passes and the order of the tree, float64 [n_numbers, n].
+    """The numbers of a shard of charges in the units of the passes, of all kinds, float64 [n_numbers, n].
+
+    arrays : as for `exponent`
+    rows : int64 [n], of the sources of the shard
+    """
+    taken = [np.asarray(array, np.float64)[rows] for array in arrays]
+    return in_units(taken, kernel, scale, exponent)
+
+
+def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponent: int) -> np.ndarray:
+    """The numbers of some sources in the units of the passes, of all kinds, float64 [n_numbers, n].
 
     Exact, but for what is 1e-308 of the largest. A kind that is a derivative carries a length for each.
 
-    arrays : as for `exponent`
-    order : int64 [n], rows of the sources as the tree has them
+    arrays : of each kind, float64 [n] or [n, n_numbers]
     """
     rows = []
     for kind, array in zip(kernel.sources, arrays, strict=True):
         powers = kind.derivative * _power_of_two(scale) - exponent
-        sorted_ = np.asarray(array, np.float64)[order]
-        numbers = np.ldexp(sorted_, powers) if powers else sorted_
-        rows.append(numbers.reshape(order.size, kind.n_numbers).T)
+        numbers = np.ldexp(array, powers) if powers else array
+        rows.append(numbers.reshape(len(array), kind.n_numbers).T)
     return np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
 
 

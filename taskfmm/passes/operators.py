@@ -1,14 +1,13 @@
-"""The table of the operators: what each runs on the work of one shard.
+"""The table of the operators: what each runs on the work of one shard, and what comes of it.
 
 All functions take the work, what the shard reads, and how the evaluation goes. Names are the field's; the shards of a
-plan hold the work of each under its name in small letters.
+plan hold the work of each under its name in small letters, and `taskfmm.forecast.effort` counts it under that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class How:
     threads: int = 1
 
 
-def p2m(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+def p2m(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
     return source.p2m(work, charges, how.kernel, how.operators.at(how.level), how.threads)
 
 
@@ -48,12 +47,12 @@ def m2l(work: Siblings, multipoles: Arrays, *, how: How) -> np.ndarray:
     return transfer.m2l(work, multipoles, how.operators.at(how.level), how.threads)
 
 
-def p2l(work: PointsToSurfaces, charges: np.ndarray, *, how: How) -> np.ndarray:
+def p2l(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
     return transfer.p2l(work, charges, how.kernel, how.operators.at(how.level), how.threads)
 
 
 def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, *, how: How) -> np.ndarray:
-    shape = (n_boxes, how.operators.at(how.level).rank)
+    shape = (n_boxes, how.kernel.columns, how.operators.at(how.level).rank)
     above = None if work is None else how.operators.at(how.level - 1)
     return target.l2l(work, parents, parts, shape, above, how.threads)
 
@@ -68,14 +67,38 @@ def l2p(work: SurfacesToPoints, local: np.ndarray, from_m2p: np.ndarray | None, 
     return found if from_m2p is None else found + from_m2p
 
 
-def p2p(work: PointsToPoints, charges: np.ndarray, *, how: How) -> np.ndarray:
-    return near.near(work, charges, how.kernel, how.output, how.threads)
+def p2p(work: PointsToPoints, charges: Arrays, own: Arrays, *, how: How) -> np.ndarray:
+    return near.p2p(work, charges, own, how.kernel, how.output, how.threads)
 
 
-OPERATORS: dict[str, Callable[..., Any]] = {
-    function.__name__.upper(): function for function in (p2m, m2m, m2l, p2l, l2l, l2p, m2p, p2p)
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A step of the method.
+
+    run : on the work of one shard
+    gives : what comes of it: a "multipole" or a "local" of each box, or "values" at targets
+    """
+
+    run: Callable[..., np.ndarray]
+    gives: str
+
+
+OPERATORS = {
+    "P2M": Operator(p2m, "multipole"),
+    "M2M": Operator(m2m, "multipole"),
+    "M2L": Operator(m2l, "local"),
+    "P2L": Operator(p2l, "local"),
+    "L2L": Operator(l2l, "local"),
+    "L2P": Operator(l2p, "values"),
+    "M2P": Operator(m2p, "values"),
+    "P2P": Operator(p2p, "values"),
 }
 """By the names that the dashboard shows."""
 
 FAR = tuple(name for name in OPERATORS if name != "P2P")
 """Those whose works are parts of a shard of the far field."""
+
+
+def giving(what: str) -> tuple[str, ...]:
+    """The names of the operators that give multipoles, locals or values."""
+    return tuple(name for name, operator in OPERATORS.items() if operator.gives == what)

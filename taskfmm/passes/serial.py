@@ -20,20 +20,19 @@ def evaluate(
     plan: Plan,
     operators: Operators | Matrices,
     kernel: Kernel,
-    charges: np.ndarray,
+    charges: Sequence[np.ndarray],
     output: str,
     threads: int = 1,
 ) -> Values:
     """Values at every target, float64 [n_components, n_targets of the task] each, before they are put in order.
 
-    charges : float64 [n_numbers, n_sources], sorted
+    charges : float64 [n_numbers, n] of each shard
     output : the last of those that are wanted
     """
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> np.ndarray:
         how = How(kernel, operators, output, at[0], threads)
-        found: np.ndarray = OPERATORS[name](work, *inputs, how=how)
-        return found
+        return OPERATORS[name].run(work, *inputs, how=how)
 
     return drive(plan, charges, call)
 
@@ -50,6 +49,6 @@ def run(
     """One output at every target, in the caller's order and units, as the charges of each kind are."""
     scale = plan.tree.domain.scale
     power = exponent(charges, kernel, scale)
-    numbers = ranked(charges, plan.tree.source_order, kernel, scale, power)
+    numbers = [ranked(charges, rows, kernel, scale, power) for rows in plan.charges]
     values = evaluate(plan, operators, kernel, numbers, output, threads)
     return result.gather(plan, values, kernel, output, dtype, power)

@@ -8,7 +8,7 @@ import numpy as np
 
 from taskfmm.kernels import Kernel, spread_loops
 from taskfmm.operators.box import BoxOperators
-from taskfmm.passes.halo import pull
+from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.passes.translations import translate_dense
 from taskfmm.plan.works import PointsToSurfaces, Translation
 
@@ -17,15 +17,18 @@ def check_potentials(
     work: PointsToSurfaces,
     surface: np.ndarray,
     half_width: float,
-    charges: np.ndarray,
+    charges: Sequence[np.ndarray],
     kernel: Kernel,
     threads: int,
 ) -> np.ndarray:
-    """Potentials on the check surfaces of the work's boxes, [n, n_potential * n_s], in the unit of the surface.
+    """Potentials on the check surfaces of the work's boxes, a row for each column of each: [n * columns, p].
+
+    In the unit of the surface; p are the n_potential * n_s numbers that a surface receives.
 
     half_width : of the boxes in that unit
+    charges : float64 [n_numbers, n], of the shards that the halo names
     """
-    out = np.zeros((work.rows.size, kernel.n_potential, surface.shape[1]))
+    out = np.zeros((work.rows.size, kernel.columns * kernel.n_potential, surface.shape[1]))
     unit = half_width / work.half_width
     spread_loops(kernel).points_to_surfaces(
         surface,
@@ -36,24 +39,28 @@ def check_potentials(
         work.begin,
         work.end,
         work.points,
-        kernel.in_width(charges.take(work.charge_rows, axis=1), 1.0 / unit),
+        kernel.in_width(pull_charges(work.charges, charges), 1.0 / unit),
         kernel.constants,
         out,
         threads=threads,
     )
-    return out.reshape(out.shape[0], -1)
+    return out.reshape(work.rows.size * kernel.columns, -1)
 
 
 def p2m(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
+    work: PointsToSurfaces,
+    charges: Sequence[np.ndarray],
+    kernel: Kernel,
+    operators: BoxOperators,
+    threads: int = 1,
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 
-    charges : float64 [n_numbers, n_sources], sorted. Returns float64 [n_boxes, k], zero where a box is inner.
+    charges : of the shards that are read. Returns float64 [n_boxes, columns, k], zero where a box is inner.
     """
-    out = np.zeros((work.n_rows, operators.rank))
+    out = np.zeros((work.n_rows, kernel.columns, operators.rank))
     check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = check @ operators.check_to_multipole
+    out[work.rows] = (check @ operators.check_to_multipole).reshape(-1, *out.shape[1:])
     return out
 
 
@@ -65,7 +72,8 @@ def m2m(
     threads: int = 1,
 ) -> np.ndarray:
     """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M."""
-    out = np.zeros((work.n_rows, operators.rank)) if own is None else own.copy()
     multipoles = pull(work.halo, children)
+    shape = (work.n_rows, multipoles.shape[1], operators.rank)
+    out = np.zeros(shape) if own is None else own.copy()
     translate_dense(work.code_ptr, work.target, work.source, multipoles, operators.m2m, out, threads=threads)
     return out

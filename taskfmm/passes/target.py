@@ -17,14 +17,14 @@ def l2l(
     work: Translation | None,
     parents: Sequence[np.ndarray],
     parts: Sequence[np.ndarray],
-    shape: tuple[int, int],
+    shape: tuple[int, int, int],
     above: BoxOperators | None,
     threads: int = 1,
 ) -> np.ndarray:
     """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
 
     above : operators of the parents, where there are any
-    Returns the whole local of each box of the shard, float64 [n_boxes, k] = shape.
+    Returns the whole local of each box of the shard, float64 [n_boxes, columns, k] = shape.
     """
     out = np.zeros(shape)
     for part in parts:
@@ -65,7 +65,7 @@ def _values(
         work.idx,
         work.box_hi,
         work.box_lo,
-        density.reshape(density.shape[0], kernel.n_charge, -1),
+        density.reshape(work.halo.rows.size, kernel.dense.n_numbers, -1),
         kernel.constants,
         out,
         threads=threads,
@@ -83,7 +83,8 @@ def l2p(
     threads: int = 1,
 ) -> np.ndarray:
     """L2P, on leaves: the locals at the targets. Returns float64 [n_components, n_targets]."""
-    density = pull(work.halo, local) @ operators.local_to_density
+    coefficients = pull(work.halo, local).reshape(-1, operators.rank)
+    density = coefficients @ operators.local_to_density
     return _values(
         work, operators.downward_equivalent, operators.half_width, density, kernel, output, threads
     )
@@ -101,5 +102,6 @@ def m2p(
 
     operators : of the W list's boxes, a level below the leaves
     """
-    density = pull(work.halo, multipoles) @ operators.multipole_to_density
+    coefficients = pull(work.halo, multipoles).reshape(-1, operators.rank)
+    density = coefficients @ operators.multipole_to_density
     return _values(work, operators.upward_equivalent, operators.half_width, density, kernel, output, threads)

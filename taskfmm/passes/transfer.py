@@ -17,17 +17,21 @@ from taskfmm.plan.works import PointsToSurfaces, Siblings
 def m2l(
     work: Siblings, multipoles: Sequence[np.ndarray], operators: BoxOperators, threads: int = 1
 ) -> np.ndarray:
-    """M2L, on every box: sum over the V list. Returns [n_boxes, k] in the dtype of the M2L stage."""
+    """M2L, on every box: sum over the V list. Returns [n_boxes, columns, k] in the dtype of the M2L stage."""
     form: M2L = operators.m2l
     prepared = form.prepare(pull(work.halo, multipoles, form.dtype))
     return form.finish(form.translate(work, prepared, threads))
 
 
 def p2l(
-    work: PointsToSurfaces, charges: np.ndarray, kernel: Kernel, operators: BoxOperators, threads: int = 1
+    work: PointsToSurfaces,
+    charges: Sequence[np.ndarray],
+    kernel: Kernel,
+    operators: BoxOperators,
+    threads: int = 1,
 ) -> np.ndarray:
-    """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, k]."""
-    out = np.zeros((work.n_rows, operators.rank))
+    """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, columns, k]."""
+    out = np.zeros((work.n_rows, kernel.columns, operators.rank))
     check = check_potentials(work, operators.downward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = check @ operators.check_to_local
+    out[work.rows] = (check @ operators.check_to_local).reshape(-1, *out.shape[1:])
     return out

@@ -19,16 +19,20 @@ BATCH = 128
 def translate_dense(code_ptr, target, source, expansions, matrices, out):
     """out[target] += expansions[source] @ matrices[code], for every entry.
 
-    expansions : [n_halo, j]; matrices : [n_codes, j, k]; out : [n_rows, k]
+    expansions : [n_halo, columns, j]; matrices : [n_codes, j, k]; out : [n_rows, columns, k]
     """
+    columns = out.shape[1]
+    entries = max(1, BATCH // columns)
     for block in prange(code_ptr.shape[0]):
-        rows = np.empty((BATCH, expansions.shape[1]), expansions.dtype)
-        sums = np.empty((BATCH, out.shape[1]), expansions.dtype)
+        rows = np.empty((entries * columns, expansions.shape[2]), expansions.dtype)
+        sums = np.empty((entries * columns, out.shape[2]), expansions.dtype)
         for code in range(code_ptr.shape[1] - 1):
-            for first in range(code_ptr[block, code], code_ptr[block, code + 1], BATCH):
-                n = min(BATCH, code_ptr[block, code + 1] - first)
+            for first in range(code_ptr[block, code], code_ptr[block, code + 1], entries):
+                n = min(entries, code_ptr[block, code + 1] - first)
                 for i in range(n):
-                    rows[i] = expansions[source[first + i]]
-                np.dot(rows[:n], matrices[code], sums[:n])
+                    for c in range(columns):
+                        rows[i * columns + c] = expansions[source[first + i], c]
+                np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
                 for i in range(n):
-                    out[target[first + i]] += sums[i]
+                    for c in range(columns):
+                        out[target[first + i], c] += sums[i * columns + c]

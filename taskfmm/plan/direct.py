@@ -13,7 +13,7 @@ import numpy as np
 
 from taskfmm.plan import cost
 from taskfmm.plan.runs import list_runs, take_runs
-from taskfmm.plan.works import MutualPairs, PointsToPoints
+from taskfmm.plan.works import CHARGES, Halo, MutualPairs, PointsToPoints
 from taskfmm.tree.octree import Octree
 
 TARGETS, SOURCES = 256, 8192
@@ -68,7 +68,7 @@ def _one_side(tree: Octree, sources: tuple[int, int], targets: tuple[int, int]) 
         np.tile(of_sources[:-1], n_blocks),
         np.tile(of_sources[1:], n_blocks),
         np.ascontiguousarray(tree.sources[:, first:last]),
-        np.arange(first, last),
+        _charges(np.arange(first, last)),
         None,
     )
     return work, list_runs(*blocks)
@@ -101,12 +101,20 @@ def _tiles(tree: Octree, groups: np.ndarray, tiles: list[tuple[int, int]]) -> Wo
         source_ptr[:-1],
         source_ptr[1:],
         points,
-        list_runs(begin[alone], end[alone]),
+        _charges(list_runs(begin[alone], end[alone])),
         MutualPairs(
-            block_ptr, places, np.cumsum([0, *(later[1] - later[0])]), list_runs(*later).astype(np.int32)
+            block_ptr,
+            _charges(places),
+            np.cumsum([0, *(later[1] - later[0])]),
+            list_runs(*later).astype(np.int32),
         ),
     )
     return work, places
+
+
+def _charges(places: np.ndarray) -> Halo:
+    """Of one shard that has all charges."""
+    return Halo(CHARGES, (0,), np.array([0, places.size]), places.astype(np.int32))
 
 
 def _rows(groups: np.ndarray, one: int, other: int) -> np.ndarray:

@@ -21,8 +21,12 @@ from taskfmm.tree.octree import Octree
 CHUNK = 2**18
 """Rows of a chunk of the result, at least."""
 
+CHARGES = 2**17
+"""Charges of a shard, at least."""
+
 MOST_CHUNKS = 16
-"""A chunk reads from most shards, so their number is bounded."""
+"""A chunk of the result reads from most shards, and a shard of lazy charges from most chunks that were given: so
+their numbers are bounded."""
 
 
 CROWDED = 1000
@@ -36,6 +40,7 @@ class Plan:
     far : for each level, from the root, its shards; no shards above level 2
     near : the near field, cut on its own since its cost lies elsewhere
     chunks : how the values of L2P and near field become the result, in the caller's order
+    charge_ptr : int64 [n + 1], the sources at which the shards of charges begin, in the order of the tree
     """
 
     tree: Octree
@@ -43,6 +48,12 @@ class Plan:
     far: tuple[tuple[FarShard, ...], ...]
     near: tuple[PointsToPoints, ...]
     chunks: tuple[Chunk, ...]
+    charge_ptr: np.ndarray
+
+    @property
+    def charges(self) -> list[np.ndarray]:
+        """Of each shard of charges, the rows of its sources in the caller's order, int64."""
+        return [self.tree.source_order[begin:end] for begin, end in pairwise(self.charge_ptr)]
 
     @property
     def is_direct(self) -> bool:
@@ -109,10 +120,9 @@ def _chunks(
     tree: Octree, far: dict[tuple[int, int], np.ndarray], near: list[np.ndarray]
 ) -> tuple[Chunk, ...]:
     """Where the values of each task go; far and near hold the places of its targets in the tree."""
-    n = tree.target_order.size
-    size = max(CHUNK, -(-n // MOST_CHUNKS))
-    edges = range(0, n, size) if n else ()
-    chunks = tuple(Chunk(begin, min(begin + size, n), {}, {}) for begin in edges)
+    edges = _edges(tree.target_order.size, CHUNK)
+    size = edges[1] if len(edges) > 1 else 1
+    chunks = tuple(Chunk(begin, end, {}, {}) for begin, end in pairwise(edges.tolist()))
 
     def scatter(places: np.ndarray, kind: str, key: object) -> None:
         rows = tree.target_order[places]
@@ -132,6 +142,11 @@ def _chunks(
     return chunks
 
 
+def _edges(n: int, least: int) -> np.ndarray:
+    """Of pieces of n rows, ``least`` rows or more but for the last, and no more than `MOST_CHUNKS`: int64."""
+    return np.append(np.arange(0, n, max(least, -(-n // MOST_CHUNKS))), n)
+
+
 def sum_directly(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Plan:
     """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
     return _of_one_box(octree.root(sources, targets, domain))
@@ -141,10 +156,11 @@ def _of_one_box(tree: Octree) -> Plan:
     colleagues = np.full((1, 27), -1, np.int32)
     colleagues[0, SELF] = 0
     itself, none = (Csr(np.array([0, n]), np.zeros(n, np.int32)) for n in (1, 0))
+    charge_ptr = np.array([0, tree.source_order.size])
     works = direct.build(tree)
     chunks = _chunks(tree, {}, [places for _, places in works])
     lists = Interactions(colleagues, itself, none, none, none)
-    return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks)
+    return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks, charge_ptr)
 
 
 def _bounds(
@@ -172,7 +188,8 @@ def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
         level: _bounds(tree, level, far_cost, m2l, operators, task)
         for level in range(TOP_LEVEL, tree.n_levels)
     }
-    builder = ShardBuilder(tree, interactions, bounds)
+    charge_ptr = _edges(tree.source_order.size, CHARGES)
+    builder = ShardBuilder(tree, interactions, bounds, charge_ptr)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
         for level in range(tree.n_levels)
@@ -196,4 +213,4 @@ def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
     near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
     chunks = _chunks(tree, far_places, [places(leaves) for _, leaves in near_leaves])
-    return Plan(tree, interactions, far, near, chunks)
+    return Plan(tree, interactions, far, near, chunks, charge_ptr)

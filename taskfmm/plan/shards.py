@@ -10,6 +10,7 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.works import (
+    CHARGES,
     FarShard,
     Halo,
     MutualPairs,
@@ -58,7 +59,7 @@ class Interactions:
 
 
 def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
-    """The halo made of ascending ``boxes`` of a level whose shards are ``bounds[i]:bounds[i + 1]``."""
+    """The halo made of ascending ``boxes`` of a level, or sources, whose shards are ``bounds[i]:bounds[i + 1]``."""
     owner = np.searchsorted(bounds, boxes, side="right") - 1
     shards, first = np.unique(owner, return_index=True)
     rows = (boxes - bounds[owner]).astype(np.int32)
@@ -68,13 +69,17 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
 class ShardBuilder:
     """Builds the work of runs of boxes; holds what all of them share.
 
-    bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last.
+    bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last; charge_ptr are
+    the sources at which those of the charges begin, with the number of all sources last.
     """
 
-    def __init__(self, tree: Octree, lists: Interactions, bounds: dict[int, np.ndarray]) -> None:
+    def __init__(
+        self, tree: Octree, lists: Interactions, bounds: dict[int, np.ndarray], charge_ptr: np.ndarray
+    ) -> None:
         self.tree = tree
         self.lists = lists
         self.bounds = bounds
+        self.charge_ptr = charge_ptr
         self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
         self.is_leaf = tree.is_leaf
@@ -103,21 +108,34 @@ class ShardBuilder:
         boxes = first + np.flatnonzero((self.is_leaf & self.has_sources)[first:last])
         if boxes.size == 0:
             return None
-        begin, end = self.tree.source_ptr[boxes].T
-        points, ptr = take_runs(self.tree.sources, begin, end)
-        hi, lo = self._centers(level, boxes)
+        begin, end, points, charges = self._sources(boxes)
         return PointsToSurfaces(
             box_half_width(self.tree.domain, level),
             last - first,
             (boxes - first).astype(np.int32),
-            hi,
-            lo,
+            *self._centers(level, boxes),
             np.arange(boxes.size + 1),
-            ptr[:-1],
-            ptr[1:],
+            begin,
+            end,
             points,
-            list_runs(begin, end),
+            charges,
         )
+
+    def _sources(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Halo]:
+        """The sources of boxes, each once: where the run of each box begins and ends, all points, their charges."""
+        begin, end = self.tree.source_ptr[boxes].T
+        order = np.lexsort((-end, begin))
+        begin, end = begin[order], end[order]
+        # a box may lie in another one, whose run has its points already
+        outer = np.append(True, end[1:] > np.maximum.accumulate(end)[:-1])
+        host = np.cumsum(outer) - 1
+        points, ptr = take_runs(self.tree.sources, begin[outer], end[outer])
+        first = np.empty_like(begin)
+        first[order] = ptr[host] + begin - begin[outer][host]
+        n = np.empty_like(begin)
+        n[order] = end - begin
+        rows = list_runs(begin[outer], end[outer])
+        return first, first + n, points, halo_of(CHARGES, rows, self.charge_ptr)
 
     def _p2l(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
         count = np.diff(self.lists.x.ptr[first : last + 1])
@@ -126,20 +144,17 @@ class ShardBuilder:
             return None
         entries = self.lists.x.idx[self.lists.x.ptr[first] : self.lists.x.ptr[last]]
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
-        begin, end = self.tree.source_ptr[boxes].T
-        points, ptr = take_runs(self.tree.sources, begin, end)
-        hi, lo = self._centers(level, first + rows)
+        begin, end, points, charges = self._sources(boxes)
         return PointsToSurfaces(
             box_half_width(self.tree.domain, level),
             last - first,
             rows.astype(np.int32),
-            hi,
-            lo,
+            *self._centers(level, first + rows),
             np.concatenate([[0], np.cumsum(count[rows])]),
-            ptr[:-1][where],
-            ptr[1:][where],
+            begin[where],
+            end[where],
             points,
-            list_runs(begin, end),
+            charges,
         )
 
     def _m2m(self, level: int, first: int, last: int) -> Translation | None:
@@ -252,18 +267,10 @@ class ShardBuilder:
             block = int(np.clip(-(-leaves.size // 2), *NEAR_BLOCK))
             entry_ptr, entries, pair_ptr, pair = split_pairs(leaves, entry_ptr, entries, block)
             block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
-            mutual = MutualPairs(block_ptr, list_runs(begin, end), pair_ptr, pair)
+            own = halo_of(CHARGES, list_runs(begin, end), self.charge_ptr)
+            mutual = MutualPairs(block_ptr, own, pair_ptr, pair)
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
-        source_begin, source_end = self.tree.source_ptr[boxes].T
-        points, ptr = take_runs(self.tree.sources, source_begin, source_end)
+        begin, end, points, charges = self._sources(boxes)
         return PointsToPoints(
-            level,
-            target_ptr,
-            targets,
-            entry_ptr,
-            ptr[:-1][where],
-            ptr[1:][where],
-            points,
-            list_runs(source_begin, source_end),
-            mutual,
+            level, target_ptr, targets, entry_ptr, begin[where], end[where], points, charges, mutual
         )

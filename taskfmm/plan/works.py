@@ -2,7 +2,7 @@
 
 A shard is a run of boxes of one level, contiguous on the Morton curve. Its halo is what it reads from others.
 Every work below is complete in itself: it can be sent to another process, where only the charges and the
-expansions named by its halo have to follow.
+expansions named by its halos have to follow.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CHARGES = -1
+"""Stands for the level of charges, which are cut into shards too: runs of sources in the order of the tree."""
+
 
 @dataclass(frozen=True, slots=True)
 class Halo:
-    """Rows of the expansions of one level, by the shard that owns them.
+    """Rows of the expansions of one level, or charges, by the shard that owns them.
 
-    level : the level the rows belong to
+    level : the level the rows belong to; `CHARGES` for charges
     shards : the numbers of the shards that are read, ascending
     ptr : int64 [len(shards) + 1], the rows of one shard
     rows : int32 [n], row in the owning shard; row i of the halo is row rows[i] there
@@ -75,7 +78,7 @@ class PointsToSurfaces:
     n_rows : rows of the result, the boxes of the shard; rows : int32 [n], those that receive something
     hi, lo : float64 [3, n], their centres
     ptr : int64 [n + 1], entries of a row; begin, end : int64 [n_entries], runs of points
-    points : float64 [3, n_points]; charge_rows : int64 [n_points], their places in the sorted charges
+    points : float64 [3, n_points]; charges : the halo of their charges
     """
 
     half_width: float
@@ -87,7 +90,7 @@ class PointsToSurfaces:
     begin: np.ndarray
     end: np.ndarray
     points: np.ndarray
-    charge_rows: np.ndarray
+    charges: Halo
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,12 @@ class MutualPairs:
     """Pairs of leaves of one shard whose distances serve both.
 
     block_ptr : int64 [n_blocks + 1], leaves of a block; both leaves of a pair are in one block
-    own_rows : int64 [n_targets], places of the targets' own charges in the sorted charges
+    own : the halo of the targets' own charges
     ptr : int64 [n + 1]; idx : int32 [n_pairs], the later leaf of each pair
     """
 
     block_ptr: np.ndarray
-    own_rows: np.ndarray
+    own: Halo
     ptr: np.ndarray
     idx: np.ndarray
 
@@ -135,7 +138,7 @@ class PointsToPoints:
     level : of the leaves
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
     ptr : int64 [n + 1], entries of a leaf; begin, end : int64 [n_entries], runs of points
-    points : float64 [3, n_points]; charge_rows : int64 [n_points], their places in the sorted charges
+    points : float64 [3, n_points]; charges : the halo of their charges
     mutual : the pairs of leaves that are done in one go, or None where targets are not the sources
     """
 
@@ -146,7 +149,7 @@ class PointsToPoints:
     begin: np.ndarray
     end: np.ndarray
     points: np.ndarray
-    charge_rows: np.ndarray
+    charges: Halo
     mutual: MutualPairs | None
 
 

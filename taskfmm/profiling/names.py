@@ -32,8 +32,8 @@ LEVELED = tuple(name for name in COLOURS if name.isupper())
 MARK = "fmm0"
 """Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
 
-ASIDE = ("exponent",)
-"""Tasks of ours that are no operator's."""
+ASIDE = ("given", "power", "exponent", "piece", "taken")
+"""Tasks of ours that are no operator's: they bring lazy charges to their shards."""
 
 
 class Name(NamedTuple):

@@ -41,16 +41,16 @@ ARRAYS: dict[type, dict[str, str]] = {
     ),
     PointsToSurfaces: dict(
         rows="int32 n", hi="float64 3 n", lo="float64 3 n", ptr="int64 n+1", begin="int64 e", end="int64 e",
-        points="float64 3 p", charge_rows="int64 p",
+        points="float64 3 p",
     ),
     SurfacesToPoints: dict(
         target_ptr="int64 n+1", targets="float64 3 t", hi="float64 3 n", lo="float64 3 n", ptr="int64 n+1",
         idx="int32 e", box_hi="float64 3 h", box_lo="float64 3 h",
     ),
-    MutualPairs: dict(block_ptr="int64 b+1", own_rows="int64 t", ptr="int64 n+1", idx="int32 e"),
+    MutualPairs: dict(block_ptr="int64 b+1", ptr="int64 n+1", idx="int32 e"),
     PointsToPoints: dict(
         target_ptr="int64 n+1", targets="float64 3 t", ptr="int64 n+1", begin="int64 e", end="int64 e",
-        points="float64 3 p", charge_rows="int64 p",
+        points="float64 3 p",
     ),
     Part: dict(columns="int32 n", rows="int32 n"),
 }  # fmt: skip

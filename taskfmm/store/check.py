@@ -14,9 +14,11 @@ import numpy as np
 
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
+from taskfmm.passes.operators import FAR, giving
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
 from taskfmm.plan.works import (
+    CHARGES,
     Chunk,
     FarShard,
     Halo,
@@ -96,11 +98,13 @@ class _Works:
     def __init__(self, plan: Plan, same: bool) -> None:
         self.plan = plan
         self.same = same
-        self.n_sources = plan.tree.source_order.size
         self.n_targets = plan.tree.target_order.size
 
     def check(self) -> None:
         tree, far = self.plan.tree, self.plan.far
+        n, ptr = tree.source_order.size, self.plan.charge_ptr
+        need(ptr.dtype == np.int64 and ptr.ndim == 1, "charge_ptr: of another type")
+        ascends("charge_ptr", ptr, n)
         need(len(far) == tree.n_levels, "far: has other levels than the tree")
         for level, shards in enumerate(far):
             boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= TOP_LEVEL else 0
@@ -111,7 +115,7 @@ class _Works:
                 f"far/{level}: the shards are not those of the level",
             )
         for shard in chain.from_iterable(far):
-            for name in ("p2m", "p2l", "m2m", "m2l", "l2l", "l2p", "m2p"):
+            for name in map(str.lower, FAR):
                 work = getattr(shard, name)
                 if work is not None:
                     with at(f"far/{shard.level}/{shard.number}/{name}"):
@@ -134,16 +138,16 @@ class _Works:
         )
         need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
         distinct("rows", work.rows, work.n_rows)
-        _runs(work, self.n_sources)
+        self._points(work)
 
     _p2l = _p2m
 
     def _m2m(self, shard: FarShard, work: Translation) -> None:
-        self._halo(work.halo, shard.level + 1, _upward)
+        self._halo(work.halo, shard.level + 1, "multipole")
         self._translation(shard, work)
 
     def _l2l(self, shard: FarShard, work: Translation) -> None:
-        self._halo(work.halo, shard.level - 1, _downward)
+        self._halo(work.halo, shard.level - 1, "local")
         self._translation(shard, work)
 
     def _translation(self, shard: FarShard, work: Translation) -> None:
@@ -153,7 +157,7 @@ class _Works:
         within("source", work.source, 0, work.halo.rows.size)
 
     def _m2l(self, shard: FarShard, work: Siblings) -> None:
-        self._halo(work.halo, shard.level, _upward)
+        self._halo(work.halo, shard.level, "multipole")
         need(work.n_rows == shard.n_boxes, "n_rows is not the number of boxes")
         _blocks(work, len(work.target_child), M2L_BLOCK)
         within("target", work.target, 0, len(work.target_child))
@@ -164,12 +168,12 @@ class _Works:
         within("source_child", work.source_child, -1, work.halo.rows.size)
 
     def _l2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
-        self._halo(work.halo, shard.level, _downward)
+        self._halo(work.halo, shard.level, "local")
         need(work.halo.shards == (shard.number,), "reads other shards than its own")
         self._to_points(work, shard.level)
 
     def _m2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
-        self._halo(work.halo, shard.level + 1, _upward)
+        self._halo(work.halo, shard.level + 1, "multipole")
         need(
             shard.l2p is not None and work.targets.shape == shard.l2p.targets.shape,
             "has other targets than L2P",
@@ -186,24 +190,43 @@ class _Works:
         ascends("ptr", work.ptr, work.idx.size)
         within("idx", work.idx, 0, work.halo.rows.size)
 
-    def _halo(self, halo: Halo, level: int, direction: Sequence[str]) -> None:
-        """Rows of shards of a level that have expansions of a direction."""
+    def _halo(self, halo: Halo, level: int, kind: str) -> None:
+        """Rows of shards of a level that have multipoles, or locals."""
         need(halo.level == level < len(self.plan.far), f"the halo is of level {halo.level}, expected {level}")
         shards = self.plan.far[level]
-        within("halo.shards", np.array(halo.shards, np.int64), 0, len(shards))
+        self._rows(halo, [shard.n_boxes for shard in shards])
         with_expansions = (
-            any(getattr(shards[i], name) is not None for name in direction) for i in halo.shards
+            any(getattr(shards[i], name.lower()) is not None for name in giving(kind)) for i in halo.shards
         )
-        need(halo.shards and all(with_expansions), "the halo names a shard without expansions")
+        need(all(with_expansions), "the halo names a shard without expansions")
+
+    def _charges(self, halo: Halo) -> None:
+        """Rows of shards of charges."""
+        need(halo.level == CHARGES, f"the halo is of level {halo.level}, expected charges")
+        self._rows(halo, np.diff(self.plan.charge_ptr))
+
+    def _rows(self, halo: Halo, sizes: Sequence[int] | np.ndarray) -> None:
+        """Rows of shards of these sizes."""
+        within("halo.shards", np.array(halo.shards, np.int64), 0, len(sizes))
+        need(halo.shards, "the halo names no shard")
         ascends("halo.ptr", halo.ptr, halo.rows.size)
         within("halo.rows", halo.rows, 0, 2**31)
-        owner = np.repeat([shards[i].n_boxes for i in halo.shards], np.diff(halo.ptr))
-        need((halo.rows < owner).all(), "halo.rows names a box that a shard does not have")
+        owner = np.repeat([sizes[i] for i in halo.shards], np.diff(halo.ptr))
+        need((halo.rows < owner).all(), "halo.rows names a row that a shard does not have")
+
+    def _points(self, work: PointsToSurfaces | PointsToPoints) -> None:
+        """Entries of rows, each a run of points, and the charges of these."""
+        ascends("ptr", work.ptr, work.begin.size)
+        within("begin", work.begin, 0, work.points.shape[1] + 1)
+        within("end", work.end, 0, work.points.shape[1] + 1)
+        need((work.begin <= work.end).all(), "a run of points ends before it begins")
+        need(work.charges.rows.size == work.points.shape[1], "charges: of other points")
+        self._charges(work.charges)
 
     def _near(self, work: PointsToPoints) -> None:
         need(0 <= work.level < len(self.plan.far), f"level is {work.level}")
         ascends("target_ptr", work.target_ptr, work.targets.shape[1])
-        _runs(work, self.n_sources)
+        self._points(work)
         need(
             (work.mutual is not None) == self.same,
             "mutual pairs, but targets are not the sources, or the reverse",
@@ -212,10 +235,10 @@ class _Works:
             return
         mutual, n = work.mutual, work.ptr.size - 1
         need(
-            mutual.own_rows.size == work.targets.shape[1] and mutual.ptr.size == work.ptr.size,
+            mutual.own.rows.size == work.targets.shape[1] and mutual.ptr.size == work.ptr.size,
             "mutual: other leaves",
         )
-        within("mutual.own_rows", mutual.own_rows, 0, self.n_sources)
+        self._charges(mutual.own)
         ascends("mutual.block_ptr", mutual.block_ptr, n)
         ascends("mutual.ptr", mutual.ptr, mutual.idx.size)
         row, count = np.arange(n), np.diff(mutual.ptr)
@@ -240,19 +263,6 @@ class _Works:
                 for targets, part in pairs + [(near[key], part) for key, part in chunk.near.items()]:
                     within("columns", part.columns, 0, targets.shape[1])
                     within("rows", part.rows, 0, chunk.end - chunk.begin)
-
-
-_upward = ("p2m", "m2m")
-_downward = ("m2l", "p2l", "l2l")
-
-
-def _runs(work: PointsToSurfaces | PointsToPoints, n_sources: int) -> None:
-    """Entries of rows, each a run of points."""
-    ascends("ptr", work.ptr, work.begin.size)
-    within("begin", work.begin, 0, work.points.shape[1] + 1)
-    within("end", work.end, 0, work.points.shape[1] + 1)
-    need((work.begin <= work.end).all(), "a run of points ends before it begins")
-    within("charge_rows", work.charge_rows, 0, n_sources)
 
 
 def _blocks(work: Translation | Siblings, n_rows: int, block: int) -> None:

@@ -59,9 +59,9 @@ def _ranks(plan: Plan, name: str, points: np.ndarray) -> None:
 def _near(plan: Plan, number: int, place: np.ndarray) -> None:
     near = plan.near[number]
     with at(f"near/{number}"):
-        _sources(plan, near.points, near.charge_rows)
+        _sources(plan, near.points, near.charges)
         if near.mutual is not None:
-            _sources(plan, near.targets, near.mutual.own_rows)
+            _sources(plan, near.targets, near.mutual.own)
         _targets(plan, near.targets, [(chunk, chunk.near.get(number)) for chunk in plan.chunks], place)
 
 
@@ -77,7 +77,7 @@ def _boxes_and_sources(plan: Plan, shard: FarShard) -> None:
     first = _first(plan, shard.level)[shard.number]
     for points in (shard.p2m, shard.p2l):
         if points is not None:
-            _sources(plan, points.points, points.charge_rows)
+            _sources(plan, points.points, points.charges)
             _centres(plan, shard.level, first + points.rows, points.hi, points.lo)
     if shard.l2p is None:
         return
@@ -99,7 +99,8 @@ def _boxes(plan: Plan, halo: Halo) -> np.ndarray:
     return np.repeat(_first(plan, halo.level)[list(halo.shards)], np.diff(halo.ptr)) + halo.rows
 
 
-def _sources(plan: Plan, points: np.ndarray, rows: np.ndarray) -> None:
+def _sources(plan: Plan, points: np.ndarray, charges: Halo) -> None:
+    rows = np.repeat(plan.charge_ptr[list(charges.shards)], np.diff(charges.ptr)) + charges.rows
     need(_columns(bits(points), rows, bits(plan.tree.sources)), "points are not those of the tree")
 
 

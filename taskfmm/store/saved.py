@@ -119,6 +119,7 @@ _PLAN = {
     "far": tuple[tuple[FarShard, ...], ...],
     "near": tuple[PointsToPoints, ...],
     "chunks": tuple[Chunk, ...],
+    "charge_ptr": np.ndarray,
 }
 
 

@@ -1,0 +1,107 @@
+"""How charges enter a graph: by shard, so that a task, and the process it runs in, gets no others than it reads.
+
+Arrays are put into the order of the tree here. Chunks of a dask.array stay where they are: each is checked by a task
+when it is known, and shards take their own from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.core import flatten
+from dask.task_spec import TaskRef
+
+from taskfmm.graph import tasks
+from taskfmm.graph.reference import Reference, Shelf
+from taskfmm.graph.spec import Graph, add, add_aside, sequence
+from taskfmm.passes.given import Given, largest, power
+
+Name = Callable[[str], str]
+"""From what a task does to the first part of its key."""
+
+
+def enter(
+    graph: Graph,
+    given: Given,
+    rows: Sequence[np.ndarray],
+    references: Sequence[Reference],
+    scale: float,
+    name: Name,
+) -> tuple[list[TaskRef], Any]:
+    """A task for each shard of charges, and their exponent, which is a task's as well where charges are lazy.
+
+    rows : of the sources of each shard, see `taskfmm.plan.plan.Plan.charges`
+    references : to the same
+    scale : of the domain
+    """
+    kernel = given.kernel
+    taken: list[Sequence[Any]] = []
+    powers: list[Any] = []
+    for number, (kind, array) in enumerate(zip(kernel.sources, given.arrays, strict=True)):
+        if isinstance(array, da.Array):
+            groups, starts = _checked(graph, array, len(rows), name, number)
+            powers += [
+                add_aside(graph, (name("power"), number, i), tasks.power, group, kind, scale)
+                for i, group in enumerate(groups)
+            ]
+            taken.append(_of_shards(graph, groups, starts, references, name, number))
+        else:
+            powers.append(power(array, kind, scale))
+            shelf = Shelf({f"charges/{shard}": array[each] for shard, each in enumerate(rows)})
+            taken.append([shelf.reference(each) for each in shelf.values])
+    exponent: Any = largest(powers) if not given.are_lazy else None
+    if given.are_lazy:
+        exponent = add_aside(graph, (name("exponent"), 0, 0), tasks.largest, sequence(powers))
+    how = kernel, scale, exponent
+    entered = [
+        add(graph, (name("charges"), shard, 0), tasks.charges, sequence(kinds), *how)
+        for shard, kinds in enumerate(zip(*taken, strict=True))
+    ]
+    return entered, exponent
+
+
+def _checked(
+    graph: Graph, array: da.Array, most: int, name: Name, number: int
+) -> tuple[list[TaskRef], np.ndarray]:
+    """Tasks that check chunks that follow each other, in no more groups than ``most``, and the rows before each."""
+    if array.ndim > 1:
+        array = array.rechunk({1: -1})
+    graph.update(array.__dask_graph__())
+    chunks = [TaskRef(key) for key in flatten(array.__dask_keys__())]
+    lengths = tuple(map(int, array.chunks[0]))
+    n = min(most, len(chunks))
+    edges = len(chunks) * np.arange(n + 1) // n
+    starts = np.cumsum([0, *lengths])[edges]
+    groups = []
+    for i, (first, last) in enumerate(pairwise(edges.tolist())):
+        declared = lengths[first:last], array.shape[1:], str(array.dtype), first, int(starts[i])
+        key = (name("given"), number, i)
+        groups.append(add_aside(graph, key, tasks.checked, sequence(chunks[first:last]), *declared))
+    return groups, starts
+
+
+def _of_shards(
+    graph: Graph,
+    groups: list[TaskRef],
+    starts: np.ndarray,
+    rows: Sequence[Reference],
+    name: Name,
+    number: int,
+) -> list[TaskRef]:
+    """For each shard a task with its charges, in the order of the tree."""
+    found = []
+    for shard, own in enumerate(rows):
+        pieces = [
+            add_aside(graph, (name("piece"), number, shard, i), tasks.piece, group, own, begin)
+            for i, (group, begin) in enumerate(zip(groups, starts.tolist(), strict=False))
+        ]
+        if len(pieces) == 1:
+            found += pieces
+        else:
+            key = (name("taken"), number, shard)
+            found.append(add_aside(graph, key, tasks.taken, own, starts, sequence(pieces)))
+    return found
