@@ -81,8 +81,8 @@ def counted(
     """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
     W and X entries that cost less directly are counted where the plan has them, in the near field. Works are not
-    known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it gives;
-    batches of M2L are full; and a fixed share of the near field is mutual.
+    known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it
+    gives; batches of M2L are full; and a fixed share of the near field is mutual.
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     far, below, leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
