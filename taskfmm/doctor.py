@@ -88,8 +88,9 @@ def measure() -> Rates:
     with budget():
         multiply_add = min(_cpu_seconds(lambda: a @ a) for _ in range(10)) / 512**3
     # M2L of so few boxes mostly waits for its cores, which are counted as copies: take them out of its rates
-    meeting = multiply_add / rates.DEFAULT.multiply_add * rates.DEFAULT.m2l_meeting
-    found = Rates(multiply_add=multiply_add, m2l_meeting=meeting, **_copies(), **_overheads())
+    slower = multiply_add / rates.DEFAULT.multiply_add
+    small = {name: slower * getattr(rates.DEFAULT, name) for name in ("m2l_meeting", "row")}
+    found = Rates(multiply_add=multiply_add, **small, **_copies(), **_overheads())
     rng = np.random.default_rng(80149)
     sources, targets = rng.random((N, 3)), rng.random((N, 3))
     for suffix, outputs in (("", ("potential",)), ("_gradient", ("potential", "gradient"))):

@@ -46,7 +46,7 @@ def to_surfaces(
     n_surface, k : numbers on a check surface, and coefficients
     """
     return Counts(
-        {"surface_pair": n_points * n_surface, "run": n_points},
+        {"surface_pair": n_points * n_surface, "run": n_points, "row": n_boxes},
         {
             "multiply_add": n_boxes * (n_surface * k),
             "gathered": n_charges,
@@ -90,7 +90,7 @@ def to_points(
     components, suffix : of the output, and what names its rates
     """
     return Counts(
-        {f"surface_pair{suffix}": n_pairs * n_surface, "run": n_pairs},
+        {f"surface_pair{suffix}": n_pairs * n_surface, "run": n_pairs, "row": n_halo},
         {
             "multiply_add": n_halo * (k * n_surface),
             "copied": n_halo * (k + n_surface) + (3 * n_targets + n_added) * components,
@@ -100,6 +100,7 @@ def to_points(
 
 def p2p(
     n_targets: Size,
+    n_rows: Size,
     n_runs: Size,
     one: Size,
     two: Size,
@@ -111,7 +112,7 @@ def p2p(
 ) -> Counts:
     """P2P.
 
-    n_runs : of sources, met by a target; n_charges : gathered
+    n_rows : leaves; n_runs : of sources, met by a target; n_charges : gathered
     one, two : distances that serve one side, or both; met_one, met_two : sources that leaves meet in such a way
     components, suffix : of the output, and what names its rates
     """
@@ -120,6 +121,7 @@ def p2p(
             f"near_one{suffix}": one,
             f"near_two{suffix}": two,
             "run": n_runs,
+            "row": n_rows,
             "copied": 4.0 * met_one + (4.0 + 2.0 * components) * met_two,
         },
         {"gathered": n_charges, "copied": components * n_targets},

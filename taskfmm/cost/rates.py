@@ -35,6 +35,7 @@ class Rates:
     m2l_core : one use of a core by a batch of pairs of parents
     m2l_meeting : one pair of parents at such a use, which is a pair of boxes where families are whole
     run : one point and one run of others that it meets, besides the pairs
+    row : one box of P2M, L2P and the like, or one leaf of P2P, besides: its buffers and calls
     copied : one float64 copied or added in a row; gathered : one float64 from or to any place
     call : what a task costs besides: arguments, buffers, its share of the threads
     task, edge : what Dask takes for a task, and for one of its inputs, in threads of one process
@@ -54,6 +55,7 @@ class Rates:
     m2l_core: float = 0.25e-6
     m2l_meeting: float = 16e-9
     run: float = 40e-9
+    row: float = 0.3e-6
     copied: float = 0.8e-9
     gathered: float = 3.5e-9
     call: float = 150e-6

@@ -202,7 +202,9 @@ class _Counting:
         pairs = float((n_targets * one).sum()), float((n_targets * two).sum())
         buffers = 4 * min(self.tile, float(one.max())) + (4 + c) * float(two.max())
         return Effort(
-            counts.p2p(n, sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.suffix),
+            counts.p2p(
+                n, sides * len(n_targets), sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.suffix
+            ),
             blocks=blocks,
             work=n_bytes(work),
             result=c * n * DOUBLE,

@@ -35,6 +35,10 @@ MEETINGS_OF_ANY = 8 * 189 / 26
 """The same on average over the 26 directions: a box among others has 189 in its V list."""
 
 
+HALF_FULL = 0.5
+"""How full a batch is where works are not known yet: a block often has few pairs of a direction."""
+
+
 class M2L(Protocol):
     """What the rest of the library asks of a form of M2L.
 
@@ -76,7 +80,7 @@ class M2L(Protocol):
 
         n_pairs : of boxes; n_families : pairs of parents
         families : int64 [n_blocks, 7], pairs of parents of a shard by block and direction (see
-            `taskfmm.plan.works.Siblings`); None where no works are made yet: then all batches are full
+            `taskfmm.plan.works.Siblings`); None where no works are made yet: then batches are half full
         """
 
     @property
@@ -201,7 +205,7 @@ class LowRankM2L:
         self, n_pairs: Size, n_families: Size, families: np.ndarray | None = None
     ) -> Mapping[str, Size]:
         multiply_adds, meetings = self.multiply_adds, n_families * MEETINGS_OF_ANY
-        cores = meetings / siblings.BATCH
+        cores = 2.0 * meetings / siblings.BATCH
         if families is not None:
             meetings = float((families @ MEETINGS).sum())
             cores = float((-(-families // siblings.BATCH) @ MEETINGS).sum())

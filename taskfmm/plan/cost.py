@@ -45,7 +45,7 @@ def task(seconds: float) -> float:
 def direct(n_sources: int, n_targets: int, same: bool) -> float:
     """Seconds of the sum over all pairs; ``same`` if the targets are the sources, so that distances serve both."""
     return float(
-        _near(n_sources, n_targets, n_sources, n_sources * n_targets, float(same)).seconds(rates.current())
+        _near(n_sources, n_targets, 0, n_sources, n_sources * n_targets, float(same)).seconds(rates.current())
     )
 
 
@@ -82,7 +82,7 @@ def counted(
 
     W and X entries that cost less directly are counted where the plan has them, in the near field. Works are not
     known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it
-    gives; batches of M2L are full; and a fixed share of the near field is mutual.
+    gives; batches of M2L are half full; and a fixed share of the near field is mutual.
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     far, below, leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
@@ -111,7 +111,7 @@ def counted(
         "L2L": counts.translation(down, down, far, k, k, 2 * far),
         "L2P": counts.to_points(targets, targets, l2p, n_density, k),
         "M2P": counts.to_points(w_pairs, m2p, w, n_density, k),
-        "P2P": _near(sources, near, met, pairs, mutual),
+        "P2P": _near(sources, near, l2p, met, pairs, mutual),
     }
 
 
@@ -123,11 +123,12 @@ def _families(tree: Octree, lists: Lists | Interactions) -> np.ndarray:
     return pairs[tree.parent]
 
 
-def _near(n_sources: Size, n_targets: Size, met: Size, pairs: Size, mutual: float) -> Counts:
+def _near(n_sources: Size, n_targets: Size, n_leaves: Size, met: Size, pairs: Size, mutual: float) -> Counts:
     """P2P; met : sources of U lists; mutual : share of the pairs whose distances serve both, 0 where none can."""
     one, two, sides = 1.0 - mutual, mutual / 2.0, 1 + (mutual > 0.0)
     n_charges = n_sources + (sides - 1) * n_targets
-    return counts.p2p(n_targets, sides * n_targets, one * pairs, two * pairs, one * met, two * met, n_charges)
+    rows, runs = sides * n_leaves, sides * n_targets
+    return counts.p2p(n_targets, rows, runs, one * pairs, two * pairs, one * met, two * met, n_charges)
 
 
 def seconds(
