@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +20,23 @@ import taskfmm
 from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
+
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(taskfmm.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+"""Every process that a test starts has this taskfmm and its compiled loops, wherever it runs; without, some would
+find another one that is installed, and compile all of it."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before several processes share the whole suite, the loops are compiled once: see `compile_loops.py`."""
+    config = session.config
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if everything and config.getoption("numprocesses", None) and not config.option.collectonly:
+        script = Path(__file__).with_name("compile_loops.py")
+        # what fails here fails in a test, too, where it is reported
+        for running in [subprocess.Popen([sys.executable, script, half]) for half in "01"]:
+            running.wait()
 
 
 def others_can_read() -> bool:
