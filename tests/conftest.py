@@ -35,7 +35,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if everything and config.getoption("numprocesses", None) and not config.option.collectonly:
         script = Path(__file__).with_name("compile_loops.py")
         # what fails here fails in a test, too, where it is reported
-        for running in [subprocess.Popen([sys.executable, script, half]) for half in "01"]:
+        for running in [subprocess.Popen([sys.executable, script, part]) for part in "01"]:
             running.wait()
 
 

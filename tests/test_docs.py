@@ -51,6 +51,12 @@ def test_examples_run(page, tmp_path, monkeypatch, configuration_kept):
         exec(compile(block, str(page), "exec"), names)
 
 
+def test_the_kernel_of_the_page_is_one_of_those_that_are_tested():
+    """To the letter, so that its loops are compiled once."""
+    block, *_ = blocks(INDEX.with_name("kernels.md"), "python")
+    assert block == (ROOT / "tests" / "kernels_of_users" / "screened.py").read_text()
+
+
 def test_commands_can_be_parsed():
     lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
     commands = [line for line in lines if line.startswith("taskfmm ")]
