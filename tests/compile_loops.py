@@ -1,7 +1,8 @@
 """Compile the loops before the tests: the processes that share a cold run would each compile all of them.
 
-``python tests/compile_loops.py 0`` and ``1`` are run at the same time by `conftest.py`. They take the loops in
-another order, and what one of them has compiled and left on the disk, the other one loads.
+``python tests/compile_loops.py 0`` and ``1`` are run at the same time by `conftest.py`, which also tells them where
+modules are. They take the loops in another order, and what one of them has compiled and left on the disk, the other
+one loads.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +35,6 @@ def evaluate(kernel: Kernel, n: int, **options: object) -> None:
 
 
 def main(part: str) -> None:
-    sys.path.insert(0, str(Path(__file__).with_name("kernels_of_users")))
     theirs = [register(importlib.import_module(name).KERNEL) for name in KERNELS_OF_USERS]
     kernels = [KERNELS["laplace"], KERNELS["one"], *theirs]
     if part == "0":

@@ -21,11 +21,11 @@ from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
 
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(Path(taskfmm.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-"""Every process that a test starts has this taskfmm and its compiled loops, wherever it runs; without, some would
-find another one that is installed, and compile all of it."""
+HERE = Path(__file__).parent
+OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]
+# Every process that a test starts has this taskfmm and its compiled loops, wherever it runs; some would find another
+# one, which is installed, and compile all of it. Workers need the kernels whichever test has started them.
+os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -33,7 +33,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     if everything and config.getoption("numprocesses", None) and not config.option.collectonly:
-        script = Path(__file__).with_name("compile_loops.py")
+        script = HERE / "compile_loops.py"
         # what fails here fails in a test, too, where it is reported
         for running in [subprocess.Popen([sys.executable, script, part]) for part in "01"]:
             running.wait()
