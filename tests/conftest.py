@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import taskfmm
+from taskfmm.kernels import KERNELS
 from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
@@ -25,6 +26,7 @@ HERE = Path(__file__).parent
 OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]
 # Every process that a test starts has this taskfmm and its compiled loops, wherever it runs; some would find another
 # one, which is installed, and compile all of it. Workers need the kernels whichever test has started them.
+sys.path.append(OURS[1])
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
@@ -130,6 +132,15 @@ def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
     """Few tasks, for schedulers that take milliseconds for each."""
     rng = np.random.default_rng(9274013)
     return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)
+
+
+@pytest.fixture
+def kernels_kept() -> Iterator[None]:
+    """Kernels that a test registers, if only by their use, are gone afterwards."""
+    before = dict(KERNELS)
+    yield
+    KERNELS.clear()
+    KERNELS.update(before)
 
 
 @pytest.fixture

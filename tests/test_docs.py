@@ -38,7 +38,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
-def test_examples_run(page, tmp_path, monkeypatch, configuration_kept):
+def test_examples_run(page, tmp_path, monkeypatch, configuration_kept, kernels_kept):
     """The blocks of a page run one after the other, as in one script; one that begins with a name is that file."""
     pytest.importorskip("matplotlib").use("agg")
     monkeypatch.chdir(tmp_path)
