@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +17,28 @@ import numpy as np
 import pytest
 
 import taskfmm
+from taskfmm.kernels import KERNELS
 from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
+
+HERE = Path(__file__).parent
+OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]
+# Every process that a test starts has this taskfmm and its compiled loops, wherever it runs; some would find another
+# one, which is installed, and compile all of it. Workers need the kernels whichever test has started them.
+sys.path.append(OURS[1])
+os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before several processes share the whole suite, the loops are compiled once: see `compile_loops.py`."""
+    config = session.config
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if everything and config.getoption("numprocesses", None) and not config.option.collectonly:
+        script = HERE / "compile_loops.py"
+        # what fails here fails in a test, too, where it is reported
+        for running in [subprocess.Popen([sys.executable, script, part]) for part in "01"]:
+            running.wait()
 
 
 def others_can_read() -> bool:
@@ -111,6 +133,15 @@ def tiny() -> tuple[taskfmm.Fmm, np.ndarray]:
     """Few tasks, for schedulers that take milliseconds for each."""
     rng = np.random.default_rng(9274013)
     return taskfmm.Fmm(rng.random((900, 3)), order=3, leaf_size=20), rng.uniform(-1, 1, 900)
+
+
+@pytest.fixture
+def kernels_kept() -> Iterator[None]:
+    """Kernels that a test registers, if only by their use, are gone afterwards."""
+    before = dict(KERNELS)
+    yield
+    KERNELS.clear()
+    KERNELS.update(before)
 
 
 @pytest.fixture

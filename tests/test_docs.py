@@ -38,7 +38,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
-def test_examples_run(page, tmp_path, monkeypatch, configuration_kept):
+def test_examples_run(page, tmp_path, monkeypatch, configuration_kept, kernels_kept):
     """The blocks of a page run one after the other, as in one script; one that begins with a name is that file."""
     pytest.importorskip("matplotlib").use("agg")
     monkeypatch.chdir(tmp_path)
@@ -49,6 +49,12 @@ def test_examples_run(page, tmp_path, monkeypatch, configuration_kept):
             (tmp_path / named[1]).write_text(block)
             continue
         exec(compile(block, str(page), "exec"), names)
+
+
+def test_the_kernel_of_the_page_is_one_of_those_that_are_tested():
+    """To the letter, so that its loops are compiled once."""
+    block, *_ = blocks(INDEX.with_name("kernels.md"), "python")
+    assert block == (ROOT / "tests" / "kernels_of_users" / "screened.py").read_text()
 
 
 def test_commands_can_be_parsed():

@@ -1,11 +1,10 @@
-"""Charges with the potential q exp(-lam r) / r: a parameter, and no degree."""
-
+# screened.py
 import numpy as np
 
 from taskfmm.jit import formula
-from taskfmm.kernels.kernel import Kernel
+from taskfmm.kernels import Kernel
 
-KERNEL = Kernel("screened", __name__, 1.0, None, parameters=(1.5,))
+KERNEL = Kernel("screened", __name__, factor=1 / (4 * np.pi), degree=None, parameters=(1.5,))
 
 
 @formula
