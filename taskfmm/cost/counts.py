@@ -75,6 +75,7 @@ def m2l(products: Mapping[str, Size], n_halo: Size, n_rows: Size, k: int) -> Cou
 def to_points(
     n_pairs: Size,
     n_targets: Size,
+    n_rows: Size,
     n_halo: Size,
     n_surface: int,
     k: int,
@@ -84,13 +85,14 @@ def to_points(
 ) -> Counts:
     """L2P and M2P.
 
-    n_pairs : of a target and a box; n_targets : of the task; n_halo : boxes, whose densities are found first
+    n_pairs : of a target and a box; n_targets : of the task, in n_rows leaves
+    n_halo : boxes, whose densities are found first
     n_surface, k : numbers on an equivalent surface, and coefficients
     n_added : targets to which values that arrive by other ways are added
     components, suffix : of the output, and what names its rates
     """
     return Counts(
-        {f"surface_pair{suffix}": n_pairs * n_surface, "run": n_pairs, "row": n_halo},
+        {f"surface_pair{suffix}": n_pairs * n_surface, "run": n_pairs, "row": n_rows},
         {
             "multiply_add": n_halo * (k * n_surface),
             "copied": n_halo * (k + n_surface) + (3 * n_targets + n_added) * components,

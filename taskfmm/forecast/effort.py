@@ -179,12 +179,16 @@ class _Counting:
 
     def _to_points(self, work: SurfacesToPoints, at: BoxOperators, adds: bool) -> Effort:
         k, n_surface = at.local_to_density.shape
-        n_targets, halo = work.targets.shape[1], self.columns * work.halo.rows.size
+        n_targets, rows, halo = (
+            work.targets.shape[1],
+            len(work.target_ptr) - 1,
+            self.columns * work.halo.rows.size,
+        )
         pairs = float((np.diff(work.target_ptr) * np.diff(work.ptr)).sum())
         added = adds * n_targets
         return Effort(
-            counts.to_points(pairs, n_targets, halo, n_surface, k, added, self.components, self.suffix),
-            blocks=len(work.target_ptr) - 1,
+            counts.to_points(pairs, n_targets, rows, halo, n_surface, k, added, self.components, self.suffix),
+            blocks=rows,
             work=n_bytes(work),
             result=self.components * n_targets * DOUBLE,
             scratch=(halo * (k + n_surface) + self.components * added) * DOUBLE,

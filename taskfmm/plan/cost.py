@@ -53,7 +53,7 @@ def least(n_sources: int, n_targets: int, order: int) -> float:
     """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides."""
     n_surface = surface.n_points(order)
     p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_surface, 0)
-    l2p = counts.to_points(n_targets, n_targets, 0, n_surface, 0)
+    l2p = counts.to_points(n_targets, n_targets, 0, 0, n_surface, 0)
     return float(sum(done.seconds(rates.current()) for done in (p2m, l2p))) + tasks(TOP_LEVEL + 1)
 
 
@@ -94,12 +94,40 @@ def counted(
     met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
     w = row_sums(lists.w.ptr, ~few[lists.w.idx])
     of_leaves = (sources, targets, sources > 0, targets > 0, n_targets * leaf, met, n_targets * met)
-    of_lists = (np.diff(lists.v.ptr), _families(tree, lists), w, n_targets * w, n_targets * (w > 0), x, x > 0)
+    of_lists = (
+        np.diff(lists.v.ptr),
+        _families(tree, lists),
+        w,
+        n_targets * w,
+        n_targets * (w > 0),
+        w > 0,
+        x,
+        x > 0,
+    )
     found = np.array(
         (far, below & (n_sources > 0), below & (n_targets > 0), *of_leaves, *of_lists), np.float64
     )
     sums: Iterable[Size] = found if each else found.sum(axis=1).tolist()
-    far, up, down, sources, targets, p2m, l2p, near, met, pairs, v, families, w, w_pairs, m2p, x, p2l = sums
+    (
+        far,
+        up,
+        down,
+        sources,
+        targets,
+        p2m,
+        l2p,
+        near,
+        met,
+        pairs,
+        v,
+        families,
+        w,
+        w_pairs,
+        m2p,
+        w_rows,
+        x,
+        p2l,
+    ) = sums
     n_check, k = operators.check_to_multipole.shape
     n_density = operators.local_to_density.shape[1]
     mutual = MUTUAL if tree.targets is tree.sources else 0.0
@@ -109,8 +137,8 @@ def counted(
         "M2L": counts.m2l(operators.m2l.counts(v, families), far, far, k),
         "P2L": counts.to_surfaces(x, x, p2l, p2l, n_check, k),
         "L2L": counts.translation(down, down, far, k, k, 2 * far),
-        "L2P": counts.to_points(targets, targets, l2p, n_density, k),
-        "M2P": counts.to_points(w_pairs, m2p, w, n_density, k),
+        "L2P": counts.to_points(targets, targets, l2p, l2p, n_density, k),
+        "M2P": counts.to_points(w_pairs, m2p, w_rows, w, n_density, k),
         "P2P": _near(sources, near, l2p, met, pairs, mutual),
     }
 
