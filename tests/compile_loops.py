@@ -16,7 +16,7 @@ import numpy as np
 import taskfmm
 from taskfmm.kernels import KERNELS, Kernel, register
 
-KERNELS_OF_USERS = ("screened", "stokeslet", "dipoles")
+KERNELS_OF_USERS = ("screened", "stokeslet", "dipoles", "vortices")
 WAYS = (dict(scheduler="synchronous"), dict(scheduler="threads", num_workers=2))
 """One task with all cores, and two with one core each: the parallel and the serial form of each loop."""
 

@@ -179,16 +179,13 @@ class _Counting:
 
     def _to_points(self, work: SurfacesToPoints, at: BoxOperators, adds: bool) -> Effort:
         k, n_surface = at.local_to_density.shape
-        n_targets, rows, halo = (
-            work.targets.shape[1],
-            len(work.target_ptr) - 1,
-            self.columns * work.halo.rows.size,
-        )
-        pairs = float((np.diff(work.target_ptr) * np.diff(work.ptr)).sum())
+        n_targets, halo = work.targets.shape[1], self.columns * work.halo.rows.size
+        boxes = np.diff(work.ptr)
+        pairs, rows = float((np.diff(work.target_ptr) * boxes).sum()), np.count_nonzero(boxes)
         added = adds * n_targets
         return Effort(
             counts.to_points(pairs, n_targets, rows, halo, n_surface, k, added, self.components, self.suffix),
-            blocks=rows,
+            blocks=boxes.size,
             work=n_bytes(work),
             result=self.components * n_targets * DOUBLE,
             scratch=(halo * (k + n_surface) + self.components * added) * DOUBLE,
