@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, fields
 
@@ -31,10 +31,11 @@ IMPROVES = 0.7
 """Orders are tried as long as one errs by this part of the last or less."""
 
 
-def rows(kernel: Kernel, eps: float, output: str, half_width: float) -> Iterator[Row]:
+def rows(kernel: Kernel, eps: float, reach: Callable[[Row], float], half_width: float) -> Iterator[Row]:
     """Choices for a kernel, each better and dearer than the last, until they improve no more.
 
-    eps, output : of which they are to come close; none is skipped that might be enough
+    eps : to which they are to come close; none is skipped that might be enough
+    reach : the smallest eps that a choice keeps
     half_width : of the root box; `taskfmm.operators.levels.UNIT` where the kernel has a degree
     """
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
@@ -42,9 +43,7 @@ def rows(kernel: Kernel, eps: float, output: str, half_width: float) -> Iterator
     while order in ORDERS and failed < 2:
         row = _row(kernel, of_order(order), half_width)
         yield row
-        error = row.errors.potential
-        if kernel.output(output).derivative:
-            error = max(error, row.errors.gradient)
+        error = reach(row)
         failed = failed + 1 if not error < IMPROVES * last else 0
         last = min(last, error)
         order += max(1, math.floor(math.log(error / eps, AN_ORDER)) if eps < error < math.inf else 1)

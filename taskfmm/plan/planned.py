@@ -10,7 +10,7 @@ from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order
+from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order, reach
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
@@ -40,9 +40,9 @@ class Asked:
         return bool(self.order or self.kernel.fixed_order)
 
     @property
-    def looks_at_charges(self) -> bool:
-        """Whether what is known of charges can decide; what it means for the error is measured for kernels with a
-        table."""
+    def calibrated(self) -> bool:
+        """Whether there is a table of errors for the kernel; else they are measured, for boxes as large as the
+        plan's."""
         return is_calibrated(self.kernel)
 
     @property
@@ -55,14 +55,15 @@ class Asked:
 
         half_width : of the root box, for a kernel without a degree
         """
-        rows = (
-            None if is_calibrated(self.kernel) else measured.rows(self.kernel, self.eps, output, half_width)
-        )
+        rows = None
+        if not self.calibrated:
+            derivative = self.kernel.output(output).derivative
+            rows = measured.rows(self.kernel, self.eps, lambda row: reach(row, derivative, cases), half_width)
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""
-        if self.chosen or is_calibrated(self.kernel):
+        if self.chosen or self.calibrated:
             return self.accuracy(self.first, Known(many=True))
         return of_order(int(np.clip(np.ceil(-np.log10(self.eps)), 3, 16)))
 
@@ -187,7 +188,7 @@ def make(
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets, smallest)
-    if not (asked.chosen or asked.looks_at_charges):
+    if not (asked.chosen or asked.calibrated):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(cost.TOP_LEVEL)
     leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads)
