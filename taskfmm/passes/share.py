@@ -167,7 +167,7 @@ class _Outputs:
         self.plan, self.kernel, self.charges, self.places, self.last = plan, kernel, charges, places, last
         self.calibrated = is_calibrated(kernel)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
-        self._exact: np.ndarray | None = None
+        self._exact: dict[bytes, np.ndarray] = {}
 
     def share(self, output: str) -> Share:
         derivative = self.kernel.output(output).derivative
@@ -181,7 +181,9 @@ class _Outputs:
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self._sampled(output, self._exactly_at, FEW)
-        if derivative and self.calibrated:
+        if not self.calibrated:
+            squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
+        elif derivative:
             squares = max(squares, self._close_pairs(self.kernel.power(output)))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
 
@@ -259,12 +261,21 @@ class _Outputs:
 
     def _exactly_at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """As `_at`, over all pairs; with the last output the others come for nothing."""
-        if self._exact is None:
+        key = rows.tobytes()
+        if key not in self._exact:
             tree, n = self.plan.tree, rows.size
-            self._exact = np.zeros((self.kernel.n_components(self.last), n))
+            self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
             every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
-            self._add(self.last, tree.targets[:, rows], *every, tree.sources, self.charges, self._exact)
-        return (self._exact[self.kernel.rows(output)] ** 2).sum(axis=0)
+            self._add(self.last, tree.targets[:, rows], *every, tree.sources, self.charges, self._exact[key])
+        return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def _around_largest(self) -> np.ndarray:
+        """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
+        tree, leaves = self.plan.tree, self.places.leaves
+        begin, end = tree.source_ptr[leaves].T
+        largest = np.abs(self.charges).max(axis=0).argmax()
+        first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
+        return np.arange(first, min(last, first + FEW))
 
     def _add(
         self,
