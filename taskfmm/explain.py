@@ -10,7 +10,6 @@ from dask.utils import format_bytes
 
 from taskfmm.errors import AccuracyError
 from taskfmm.graph.effort import n_bytes
-from taskfmm.plan.cost import TOP_LEVEL
 
 if TYPE_CHECKING:
     from taskfmm.fmm import Fmm
@@ -69,8 +68,9 @@ def _operators(fmm: Fmm, output: str) -> dict[str, Any] | None:
         chosen = fmm.accuracy(output)
     except AccuracyError:
         return None
-    needed = output == fmm.kernel.names[0] and fmm.plan is not None and not fmm.plan.is_direct
-    rank = fmm.operators(output).at(TOP_LEVEL).rank if needed else None
+    rank = None
+    if output == fmm.kernel.names[0] and fmm.plan is not None and not fmm.plan.is_direct:
+        rank = fmm.operators(output).at(fmm.plan.top).rank
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 

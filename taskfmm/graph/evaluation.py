@@ -188,6 +188,7 @@ def _identify(planned: Planned) -> str:
         planned.asked.dtype.str,
         planned.leaf_size,
         tree and (tree.domain.half_width, tree.domain.scale),
+        planned.plan and planned.plan.top,
     )
     digest.update(repr(facts).encode())
     if tree:

@@ -99,17 +99,19 @@ class Share:
     even : what comes through expansions if the charges of each box were one; charges that fill boxes evenly err by a
         small part of it, see `EVEN`
     smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf
+    lost : what is left out at most, since the kernel has died away
     """
 
     total: float
     far: float
     even: float = 0.0
     smooth: float = 0.0
+    lost: float = 0.0
 
     @classmethod
     def worst(cls, shares: Sequence[Share]) -> Share:
         """One that stands for several outputs."""
-        parts = np.array([(each.far, each.even, each.smooth) for each in shares])
+        parts = np.array([(each.far, each.even, each.smooth, each.lost) for each in shares])
         totals = np.array([[each.total] for each in shares])
         relative = np.divide(parts, totals, where=totals > 0.0, out=np.where(parts > 0.0, np.inf, 0.0))
         return cls(1.0, *map(float, relative.max(axis=0)))
@@ -117,7 +119,7 @@ class Share:
     def times(self, error: float, order: int, smooth: float = 0.0) -> float:
         """The error of the output, by the yardstick's errors."""
         together = EVEN * 2.0 ** (4 - order) * self.even
-        wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth)
+        wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth) + self.lost
         if not wrong:
             return 0.0
         return wrong / self.total if self.total else math.inf

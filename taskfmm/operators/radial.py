@@ -16,6 +16,9 @@ PER_OCTAVE = 8
 """Distances of a table between a number and its double; between them its logarithm is interpolated. That is within
 1 % as long as the kernel falls by less than e^3 between two of them."""
 
+NOTICED = 1e-2
+"""What is this part of eps, or less, goes unnoticed."""
+
 LEAST = 1e-300
 """Anything smaller counts as this, so that there is a logarithm."""
 
@@ -71,6 +74,33 @@ def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> R
     r = 4.0 * half_width * 2.0 ** np.linspace(-octaves, 0.0, PER_OCTAVE * octaves + 1)
     logs = np.log(np.maximum(_sizes(kernel, kind, rows, r), LEAST))
     return Radial(1.0, 0, float(np.log(r[0])), float(PER_OCTAVE / np.log(2.0)), logs)
+
+
+def first_level(
+    kernel: Kernel, eps: float, half_width: float, n_sources: int, close: float, first: int
+) -> int:
+    """The first level at which boxes that are not adjacent have anything to do with each other.
+
+    Above it a kernel has died away: all sources together, at the distance of the nearest such boxes, do less than eps
+    notices beside what the nearest source does to a target.
+
+    half_width : of the root box
+    close : usual distance between a target and its nearest source
+    first : the level at which there are such boxes
+    """
+    if kernel.degree is not None:
+        return first
+    for level in range(first, MAX_LEVEL):
+        nearest = 2.0 * half_width * 0.5**level
+        for size in radials(kernel, half_width):
+            if n_sources * size.beyond(nearest) >= NOTICED * eps * size.at(close):
+                return level
+    return MAX_LEVEL
+
+
+def radials(kernel: Kernel, half_width: float) -> list[Radial]:
+    """Of all kinds of sources and all outputs."""
+    return [radial(kernel, kind, output, half_width) for kind in kernel.sources for output in kernel.outputs]
 
 
 def _sizes(kernel: Kernel, kind: Source, rows: slice, r: np.ndarray) -> np.ndarray:

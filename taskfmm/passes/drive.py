@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.work import Chunk, Halo
 
@@ -45,7 +44,7 @@ def drive(plan: Plan, charges: Any, call: Call) -> Values:
     multipoles: dict[Place, Any] = {}
     locals_: dict[Place, Any] = {}
     values = Values()
-    levels = range(TOP_LEVEL, len(plan.far))
+    levels = range(plan.top, len(plan.far))
 
     def read(expansions: dict[Place, Any], halo: Halo) -> list[Any]:
         return [expansions[halo.level, number] for number in halo.shards]

@@ -22,6 +22,7 @@ from taskfmm.operators.radial import Radial, radial
 from taskfmm.operators.yardstick import DECAYED, NEAREST
 from taskfmm.passes.given import exponent, ranked
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.tree.octree import Octree
 
@@ -185,7 +186,17 @@ class _Outputs:
             squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
         elif derivative:
             squares = max(squares, self._close_pairs(self.kernel.power(output)))
-        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
+        lost = self._lost(self.kernel.output(output)) ** 2
+        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost)))
+
+    def _lost(self, output: Output) -> float:
+        """At most what boxes do to each other that are too far to be planned for."""
+        plan = self.plan
+        if plan.top == TOP_LEVEL or plan.is_direct:
+            return 0.0
+        nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
+        of_one = np.array([size.beyond(nearest) for size in self._sizes(output)])
+        return float(of_one @ np.abs(self.charges).sum(axis=1) * np.sqrt(plan.tree.targets.shape[1]))
 
     def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
         """Squares of what comes through expansions, see `Share`, and the field in each leaf; numbers add up."""

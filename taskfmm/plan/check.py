@@ -15,7 +15,6 @@ import numpy as np
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.plan.bounds import arrays, ascends, at, distinct, need, within
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
 from taskfmm.plan.work import (
@@ -103,7 +102,7 @@ class _Works:
         tree, far = self.plan.tree, self.plan.far
         need(len(far) == tree.n_levels, "far: has other levels than the tree")
         for level, shards in enumerate(far):
-            boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= TOP_LEVEL else 0
+            boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= self.plan.top else 0
             need(
                 [(s.level, s.number) for s in shards] == [(level, i) for i in range(len(shards))]
                 and all(s.n_boxes > 0 for s in shards)

@@ -19,7 +19,6 @@ from taskfmm.operators.levels import UNIT, Matrices
 from taskfmm.plan import copies, file
 from taskfmm.plan.bounds import Unfit, at, need, shapes
 from taskfmm.plan.check import check
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
@@ -220,7 +219,7 @@ def _half_widths(saved: Saved) -> dict[int, float]:
     if saved.kernel.degree is not None:
         return {0: UNIT}
     domain = saved.plan.tree.domain
-    return {level: box_half_width(domain, level) for level in range(TOP_LEVEL, len(saved.plan.far))}
+    return {level: box_half_width(domain, level) for level in range(saved.plan.top, len(saved.plan.far))}
 
 
 def _operators(kernel: Kernel, found: Expansions, accuracy: Accuracy, half_width: float) -> None:

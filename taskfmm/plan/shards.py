@@ -8,7 +8,6 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
-from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.work import (
     BothSides,
@@ -155,7 +154,7 @@ class ShardBuilder:
         return Translation(halo_of(level + 1, children, self.bounds[level + 1]), last - first, *sort)
 
     def _l2l(self, level: int, first: int, last: int) -> Translation | None:
-        if level == TOP_LEVEL:
+        if level - 1 not in self.bounds:
             return None
         boxes = first + np.flatnonzero(self.has_targets[first:last])
         if boxes.size == 0:

@@ -18,7 +18,7 @@ from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators import rates
 from taskfmm.operators.expansions import Expansions
 from taskfmm.plan import cost
-from taskfmm.plan.plan import without_coincident
+from taskfmm.plan.plan import within_reach, without_coincident
 from taskfmm.tree import lists, octree
 
 SAMPLE = 25_000
@@ -42,6 +42,7 @@ def choose(
     may_enlarge: bool = True,
     leaf_size: int | None = None,
     threads: int = 1,
+    top: int = cost.TOP_LEVEL,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -54,6 +55,7 @@ def choose(
     leaf_size : int, optional
         Given by the caller; then the cube is the smallest one.
     threads : int
+    top : int, the first level with expansions
 
     Returns
     -------
@@ -74,7 +76,7 @@ def choose(
     def seconds(size: int, factor: float, apart: bool = False) -> float:
         shrunk = round(size / max(steps))
         tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
-        found = lists.build(tree, threads=threads)
+        found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
         return estimate(tree, found, operators, *steps) + cost.tasks(tree.n_levels)
