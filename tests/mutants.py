@@ -507,8 +507,8 @@ KERNELS_OF_USERS = (
     Mutant(
         "levels-left-out-too-early",
         "operators/radial.py",
-        ">= NOTICED * eps * size.at(close)",
-        ">= 1e9 * eps * size.at(close)",
+        "> NOTICED * eps * size.at(close)",
+        "> 1e9 * eps * size.at(close)",
         "what sources do to boxes a few away is missing",
         ("dying_kernels",),
     ),

@@ -19,6 +19,7 @@ import taskfmm
 from taskfmm.kernels import KERNELS, register
 from taskfmm.operators.accuracy import Share
 from taskfmm.operators.radial import radial
+from taskfmm.passes.share import look
 from taskfmm.testing import REGULAR, with_heavy
 
 N = 2000
@@ -156,6 +157,14 @@ def test_the_size_of_a_kernel_is_that_of_its_formula(kernel):
                 )[output.name]
                 sizes = np.linalg.norm(values.reshape(200, -1), axis=1) / kernel.factor
                 assert sizes.max() == pytest.approx(found.at(r), rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", ["stokeslet"], indirect=True)
+def test_all_numbers_of_a_source_count(kernel):
+    plan = taskfmm.Fmm(CLOUDS["cubic_grid"][0], kernel=kernel, order=4, leaf_size=40).plan
+    q = CLOUDS["cubic_grid"][2][:, None]
+    parts = [look(plan, kernel, [q * axis], "velocity").potential for axis in np.eye(3)]
+    assert min(part.far for part in parts) > 0.9 * max(part.far for part in parts) > 0.0
 
 
 def test_a_share_stands_for_the_worst_of_several():

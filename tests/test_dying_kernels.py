@@ -64,12 +64,17 @@ def test_eps_is_kept(kernel, fmm, kind):
 
 
 def test_what_is_left_out_is_never_missed(kernel):
-    """Here it is all that a target receives: then nothing can be promised."""
-    points = wide()
-    lonely = points.max(axis=0) + np.array([[30.0, 0.0, 0.0]]) + np.random.default_rng(8).random((200, 3))
-    fmm = taskfmm.Fmm(points, lonely, kernel=kernel, eps=EPS, leaf_size=40)
-    with pytest.raises(taskfmm.AccuracyError, match="the floor for a potential of these charges"):
-        fmm.serial(np.ones(N))
+    """Sources nearby make the plan leave out those that are far; and then only these have a charge."""
+    near = wide()[:200] + np.random.default_rng(8).normal(size=(200, 3))
+    fmm = taskfmm.Fmm(
+        wide(), near[:1] + 0.1 * (near - near[:1]) / WIDTH, kernel=kernel, eps=EPS, leaf_size=40
+    )
+    assert fmm.plan.top > TOP_LEVEL
+    far = np.linalg.norm(wide() - near[0], axis=1) > 150.0
+    with pytest.raises(
+        taskfmm.AccuracyError, match=r"the floor for a potential of these charges .*taskfmm.direct"
+    ):
+        fmm.serial(1.0 * far)
 
 
 def test_the_graph_and_a_loaded_plan_give_the_bits_of_plain_calls(kernel, fmm, tmp_path):
@@ -94,7 +99,8 @@ def test_the_first_level_follows_from_eps_and_width(kernel):
 def test_operators_are_measured_where_the_kernel_is_felt(kernel):
     """In boxes many lengths wide nothing is left to err; those that do the work are many levels below."""
     rng = np.random.default_rng(9)
-    points = 5000.0 * rng.random((8, 3))[rng.integers(0, 8, 8000)] + 20.0 * rng.random((8000, 3))
+    points = 50_000.0 * rng.random((8000, 3))
+    points[:2500] = points[rng.integers(4000, 4004, 2500)] + 20.0 * rng.random((2500, 3))
     fmm = taskfmm.Fmm(points, kernel=kernel, eps=1e-4, leaf_size=20)
     assert fmm.accuracy("potential").order > 5
     q = np.ones(8000)

@@ -303,7 +303,9 @@ def choose(
     lowest = floor(seen, derivative, dtype, cases)
     looked_at = any(known and (known.potential or known.gradient) for known in cases)
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
+    advice = "give an eps at or above it, or an order to get the best it can do"
+    if lowest >= 1.0:
+        advice = "next to nothing is left at the targets, which taskfmm.direct sums exactly"
     raise AccuracyError(
-        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: "
-        "give an eps at or above it, or an order to get the best it can do"
+        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )

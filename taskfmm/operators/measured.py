@@ -63,7 +63,7 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
     for level in range(first, MAX_LEVEL - DEEPER):
         half = half_width * 0.5**level
         for size in radials(kernel, half_width):
-            if size.beyond(2.0 * half) >= yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half):
+            if size.beyond(2.0 * half) > yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half):
                 return level
     return first
 

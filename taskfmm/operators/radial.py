@@ -19,8 +19,8 @@ PER_OCTAVE = 8
 NOTICED = 1e-2
 """What is this part of eps, or less, goes unnoticed."""
 
-LEAST = 1e-300
-"""Anything smaller counts as this, so that there is a logarithm."""
+LEAST, MOST = 1e-300, 1e300
+"""Anything smaller or larger counts as these, so that there is a logarithm; what is as small is nothing."""
 
 DIGITS = 12
 """Of the factor of a power: formulas round differently in different directions."""
@@ -52,12 +52,16 @@ class Radial:
         if not self.logs.size:
             return float(self.factor * r**self.power)
         place = (np.log(r) - self.first) * self.per_step
-        return float(np.exp(np.interp(place, np.arange(self.logs.size), self.logs)))
+        return _size(np.interp(place, np.arange(self.logs.size), self.logs))
 
     def beyond(self, r: float) -> float:
         """The largest size at this distance or a larger one, up to the last of the table."""
         first = int(np.clip((np.log(r) - self.first) * self.per_step, 0, self.logs.size - 1))
-        return float(np.exp(self.logs[first:].max()))
+        return _size(self.logs[first:].max())
+
+
+def _size(log: float) -> float:
+    return 0.0 if log <= np.log(LEAST) else float(np.exp(log))
 
 
 @lru_cache(maxsize=64)
@@ -72,7 +76,7 @@ def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> R
         return Radial(factor, kernel.power(output.name) - kind.derivative)
     octaves = MAX_LEVEL + 4
     r = 4.0 * half_width * 2.0 ** np.linspace(-octaves, 0.0, PER_OCTAVE * octaves + 1)
-    logs = np.log(np.maximum(_sizes(kernel, kind, rows, r), LEAST))
+    logs = np.log(np.clip(_sizes(kernel, kind, rows, r), LEAST, MOST))
     return Radial(1.0, 0, float(np.log(r[0])), float(PER_OCTAVE / np.log(2.0)), logs)
 
 
@@ -93,7 +97,7 @@ def first_level(
     for level in range(first, MAX_LEVEL):
         nearest = 2.0 * half_width * 0.5**level
         for size in radials(kernel, half_width):
-            if n_sources * size.beyond(nearest) >= NOTICED * eps * size.at(close):
+            if n_sources * size.beyond(nearest) > NOTICED * eps * size.at(close):
                 return level
     return MAX_LEVEL
 
@@ -109,4 +113,5 @@ def _sizes(kernel: Kernel, kind: Source, rows: slice, r: np.ndarray) -> np.ndarr
     directions = directions / np.sqrt((directions**2).sum(axis=0))
     targets = (r[:, None] * directions[:, None, :]).reshape(3, -1)
     values = value_matrix(kernel.with_sources(kind), targets, np.zeros((3, 1)))[rows]
-    return np.sqrt((values**2).sum(axis=0)).reshape(r.size, -1).max(axis=1)
+    with np.errstate(over="ignore"):
+        return np.sqrt((values**2).sum(axis=0)).reshape(r.size, -1).max(axis=1)
