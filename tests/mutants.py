@@ -237,8 +237,8 @@ OPERATORS = (
     Mutant(
         "boxes-believed-where-charges-cancel",
         "passes/share.py",
-        "if squares < CANCELLED**2 * max(far, even):",
-        "if squares < 0.0:",
+        "if squares < CANCELLED**2 * max(far, even) or not self.calibrated:",
+        "if squares < 0.0 or not self.calibrated:",
         "where charges of both signs cancel, the output is taken for the error of the boxes that stand for them",
         ("share",),
     ),
