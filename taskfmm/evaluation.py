@@ -70,14 +70,14 @@ class Evaluator:
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
             # nothing hangs on it, or it is the same for all charges and outputs
             return asked.any_accuracy()
-        if not asked.looks_at_charges:
+        if charges is not None and not charges.are_lazy:
+            return planned.accuracy(output, self._look(charges, output))
+        if planned.like is not None:
+            return planned.accuracy(output, planned.like)
+        if not asked.calibrated:
             return planned.accuracy(output, None)
         if charges is None:
             return planned.accuracy(output, self._usual(output))
-        if not charges.are_lazy:
-            return planned.accuracy(output, self._look(charges.arrays[0], output))
-        if planned.like is not None:
-            return planned.accuracy(output, planned.like)
         derivative = asked.kernel.output(output).derivative
         alone = Known(many=False, gradient=self._places.lone_charge) if derivative else None
         return planned.accuracy(output, None, alone, self._usual(output))
@@ -91,16 +91,14 @@ class Evaluator:
         return found
 
     def _usual(self, output: str) -> Known:
-        planned = self.planned
-        if planned.like is not None:
-            return planned.like
         if output not in self._usual_known:
-            self._usual_known[output] = self._look(np.ones(planned.n_sources), output)
+            equal = Given(self.planned.asked.kernel, (np.ones(self.planned.n_sources),))
+            self._usual_known[output] = self._look(equal, output)
         return self._usual_known[output]
 
-    def _look(self, charges: np.ndarray, output: str) -> Known:
+    def _look(self, charges: Given, output: str) -> Known:
         assert self.planned.plan is not None
-        return look(self.planned.plan, self.planned.asked.kernel, charges, output, self._places)
+        return look(self.planned.plan, charges.kernel, charges.arrays, output, self._places)
 
     @cached_property
     def _places(self) -> Places:
@@ -190,6 +188,7 @@ def _identify(planned: Planned) -> str:
         planned.asked.dtype.str,
         planned.leaf_size,
         tree and (tree.domain.half_width, tree.domain.scale),
+        planned.plan and planned.plan.top,
     )
     digest.update(repr(facts).encode())
     if tree:

@@ -134,7 +134,8 @@ class Fmm:
         ----------
         output : str, an output of the kernel
         charges : array_like or dask.array, real, optional
-            As for `evaluate`. Left out: charges that are all equal, or those that the plan was made ``like``.
+            As for `evaluate`. Left out: charges that are all equal, or those that the plan was made ``like``; for
+            kernels without a table of errors a single source.
         **others
             As for `evaluate`.
 

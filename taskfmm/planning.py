@@ -43,7 +43,7 @@ def from_points(
         validate.order(order),
     )
     accuracy = asked.any_accuracy()
-    if asked.looks_at_charges and targets is not None:
+    if asked.calibrated and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
     at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
@@ -63,8 +63,9 @@ def from_points(
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
-    if shown is not None and planned.plan is not None and asked.looks_at_charges:
-        planned = replace(planned, like=look(planned.plan, asked.kernel, shown, asked.kernel.names[-1]))
+    if shown is not None and planned.plan is not None:
+        first = asked.kernel.with_sources(asked.kernel.sources[0])
+        planned = replace(planned, like=look(planned.plan, first, shown, asked.kernel.names[-1]))
     if planned.crowded:
         say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned

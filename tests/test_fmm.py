@@ -45,7 +45,7 @@ def test_constant_kernel_through_expansions_alone(name, monkeypatch):
     from taskfmm.plan import plan
 
     real = plan.direct_where_cheaper
-    monkeypatch.setattr(plan, "direct_where_cheaper", lambda tree, lists, n: real(tree, lists, 0))
+    monkeypatch.setattr(plan, "direct_where_cheaper", lambda tree, lists, n, top: real(tree, lists, 0, top))
     assert_every_target_receives(3001, name, "same", (3, 20), 3267000013)
     assert_every_target_receives(3001, name, "separate", (3, 20), 3628273133)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -99,17 +99,27 @@ class Share:
     even : what comes through expansions if the charges of each box were one; charges that fill boxes evenly err by a
         small part of it, see `EVEN`
     smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf
+    lost : what is left out at most, since the kernel has died away
     """
 
     total: float
     far: float
     even: float = 0.0
     smooth: float = 0.0
+    lost: float = 0.0
+
+    @classmethod
+    def worst(cls, shares: Sequence[Share]) -> Share:
+        """One that stands for several outputs."""
+        parts = np.array([(each.far, each.even, each.smooth, each.lost) for each in shares])
+        totals = np.array([[each.total] for each in shares])
+        relative = np.divide(parts, totals, where=totals > 0.0, out=np.where(parts > 0.0, np.inf, 0.0))
+        return cls(1.0, *map(float, relative.max(axis=0)))
 
     def times(self, error: float, order: int, smooth: float = 0.0) -> float:
         """The error of the output, by the yardstick's errors."""
         together = EVEN * 2.0 ** (4 - order) * self.even
-        wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth)
+        wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth) + self.lost
         if not wrong:
             return 0.0
         return wrong / self.total if self.total else math.inf
@@ -122,11 +132,14 @@ class Known:
     many : no few of them outweigh all others, see `are_many`, and they are seen from among them
     potential : its share, where charges of both signs might cancel; else None
     gradient : its share, where one is asked for; else None
+    any_one : whether to reach what any single charge needs as well, where the rules of thumb of this module are those
+        of other kernels
     """
 
     many: bool
     potential: Share | None = None
     gradient: Share | None = None
+    any_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +183,10 @@ class Row:
 
         known : None for any single charge
         """
+        of_one = self.reach(derivative, None) if known is not None and known.any_one else 0.0
+        return max(of_one, self._reach(derivative, known))
+
+    def _reach(self, derivative: int, known: Known | None) -> float:
         many, order = known is not None and known.many, self.accuracy.order
         noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.m2l_dtype]
         if many:
@@ -239,11 +256,12 @@ Cases = tuple[Known | None, ...]
 
 def floor(rows: Iterable[Row], derivative: int, dtype: np.dtype, cases: Cases = (None,)) -> float:
     """The smallest eps that can be asked for, for charges of all of these cases."""
-    best = min(_reach(row, derivative, cases) for row in rows)
+    best = min(reach(row, derivative, cases) for row in rows)
     return max(best, FLOAT32_FLOOR) if dtype == np.float32 else best
 
 
-def _reach(row: Row, derivative: int, cases: Cases) -> float:
+def reach(row: Row, derivative: int, cases: Cases) -> float:
+    """The smallest eps that a choice keeps, for charges of all of these cases."""
     return max(row.reach(derivative, known) for known in cases)
 
 
@@ -271,13 +289,13 @@ def choose(
     derivative, seen = kernel.output(output).derivative, []
     lowest = FLOAT32_FLOOR if dtype == np.float32 else 0.0
     if rows is None:
-        enough = [row for row in table(kernel.name) if _reach(row, derivative, cases) <= eps]
+        enough = [row for row in table(kernel.name) if reach(row, derivative, cases) <= eps]
         seen = list(table(kernel.name))
     else:
         enough = []
         for row in rows:
             seen.append(row)
-            if _reach(row, derivative, cases) <= eps:
+            if reach(row, derivative, cases) <= eps:
                 enough.append(row)
                 break
     if enough and eps >= lowest:
@@ -285,7 +303,9 @@ def choose(
     lowest = floor(seen, derivative, dtype, cases)
     looked_at = any(known and (known.potential or known.gradient) for known in cases)
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
+    advice = "give an eps at or above it, or an order to get the best it can do"
+    if lowest >= 1.0:
+        advice = "next to nothing is left at the targets, which taskfmm.direct sums exactly"
     raise AccuracyError(
-        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: "
-        "give an eps at or above it, or an order to get the best it can do"
+        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, fields
 
 import numpy as np
 
 from taskfmm.files import numbers
+from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.kernels import Kernel
 from taskfmm.operators import store, yardstick
 from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
+from taskfmm.operators.radial import radials
 
 ORDERS = range(3, 17)
 """Orders that are tried."""
@@ -21,8 +23,9 @@ ORDERS = range(3, 17)
 DIGITS_OF_ORDER = 1
 """The search begins at an order of as many points as eps has digits, less this: no kernel was seen to need fewer."""
 
-LEVELS = (2, 5)
-"""Levels whose operators are measured where each has its own: kernels hardly change their form in smaller boxes."""
+DEEPER = 3
+"""Where each level has operators of its own, those of the first level whose boxes feel each other and of one so much
+deeper are measured: kernels hardly change their form in smaller boxes."""
 
 AN_ORDER = 10.0
 """One order more divides the error by so much at most: orders that cannot be enough are left out."""
@@ -31,28 +34,43 @@ IMPROVES = 0.7
 """Orders are tried as long as one errs by this part of the last or less."""
 
 
-def rows(kernel: Kernel, eps: float, output: str, half_width: float) -> Iterator[Row]:
+def rows(
+    kernel: Kernel, eps: float, reach: Callable[[Row], float], half_width: float, first: int
+) -> Iterator[Row]:
     """Choices for a kernel, each better and dearer than the last, until they improve no more.
 
-    eps, output : of which they are to come close; none is skipped that might be enough
+    eps : to which they are to come close; none is skipped that might be enough
+    reach : the smallest eps that a choice keeps
     half_width : of the root box; `taskfmm.operators.levels.UNIT` where the kernel has a degree
+    first : level with expansions
     """
+    first = _first_felt(kernel, eps, half_width, first)
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
     last, failed = np.inf, 0
     while order in ORDERS and failed < 2:
-        row = _row(kernel, of_order(order), half_width)
+        row = _row(kernel, of_order(order), half_width, first)
         yield row
-        error = row.errors.potential
-        if kernel.output(output).derivative:
-            error = max(error, row.errors.gradient)
+        error = reach(row)
         failed = failed + 1 if not error < IMPROVES * last else 0
         last = min(last, error)
         order += max(1, math.floor(math.log(error / eps, AN_ORDER)) if eps < error < math.inf else 1)
 
 
-def _row(kernel: Kernel, accuracy: Accuracy, half_width: float) -> Row:
+def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> int:
+    """The first level at which errors can be seen: where a kernel has died away between boxes, none counts."""
+    if kernel.degree is not None:
+        return first
+    for level in range(first, MAX_LEVEL - DEEPER):
+        half = half_width * 0.5**level
+        for size in radials(kernel, half_width):
+            if size.beyond(2.0 * half) > yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half):
+                return level
+    return first
+
+
+def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
     operators = Operators(kernel, accuracy, half_width)
-    levels = (0,) if kernel.degree is not None else LEVELS
+    levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
     found = [_measured(operators, level) for level in levels]
     worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
     at = operators.at(levels[0])

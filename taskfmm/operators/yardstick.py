@@ -43,6 +43,9 @@ DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
 what the source does to the boxes around its own: relative to that itself nothing could be promised."""
 
+NEAREST = 0.4
+"""Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
+
 OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import CHARGES, Chunk, Halo
-from taskfmm.tree.lists import TOP_LEVEL
 
 Place = tuple[int, int]
 """Level and number of a shard, or of a work of the near field."""
@@ -46,7 +45,7 @@ def drive(plan: Plan, charges: Sequence[Any], call: Call) -> Values:
     multipoles: dict[Place, Any] = {}
     locals_: dict[Place, Any] = {}
     values = Values()
-    levels = range(TOP_LEVEL, len(plan.far))
+    levels = range(plan.top, len(plan.far))
 
     def read(what: dict[Place, Any], halo: Halo) -> list[Any]:
         return [what[halo.level, number] for number in halo.shards]

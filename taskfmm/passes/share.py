@@ -8,17 +8,21 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.domain import box_centers
-from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.accuracy import Known, Share, are_many
-from taskfmm.passes.given import exponent
+from taskfmm.geometry.domain import box_centers, box_half_width
+from taskfmm.kernels import Kernel, Output, gather_loops
+from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
+from taskfmm.operators.radial import Radial, radial
+from taskfmm.operators.yardstick import DECAYED, NEAREST
+from taskfmm.passes.given import exponent, ranked
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
+from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 from taskfmm.tree.octree import Octree
 
@@ -93,28 +97,55 @@ class Places:
         return close_pairs(tree.sources, tree.targets, self.leaves, tree.source_ptr, tree.target_ptr)
 
 
-def look(plan: Plan, kernel: Kernel, charges: np.ndarray, output: str, places: Places | None = None) -> Known:
+def look(
+    plan: Plan,
+    kernel: Kernel,
+    charges: np.ndarray | Sequence[np.ndarray],
+    output: str,
+    places: Places | None = None,
+) -> Known:
     """What there is to know of charges for an output.
 
-    charges : float [n_sources], in the caller's order and units
-    output : "potential", or "gradient" for both
+    charges : float, in the caller's order and units: an array for each kind of the kernel's sources, [n_sources] or
+        [n_sources, n_numbers]; a single one need not be in a sequence
+    output : with those before it
     places : of the plan's tree, if they are kept
     """
-    q = np.ldexp(np.asarray(charges, np.float64), -exponent([charges], kernel, 1.0))
+    arrays = [charges] if isinstance(charges, np.ndarray) else charges
+    tree, places = plan.tree, places or Places(plan.tree)
+    scale = tree.domain.scale
+    numbers = ranked(arrays, tree.source_order, kernel, scale, exponent(arrays, kernel, scale))
+    if not is_calibrated(kernel):
+        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output))
+    (q,) = numbers
     # charges seen from elsewhere may all look as if they were at one place
-    many = plan.tree.targets is plan.tree.sources and are_many(q)
+    many = tree.targets is tree.sources and are_many(q)
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
         return Known(many)
-    q = q[plan.tree.source_order]
     may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
         return Known(many)
-    found = _Outputs(plan, kernel, q, places or Places(plan.tree))
+    found = _Outputs(plan, kernel, numbers, places, output)
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
+    )
+
+
+def _of_any_kernel(found: _Outputs) -> Known:
+    """Where errors were not compared with shares: nothing is saved, and all outputs may cancel."""
+    outputs = found.kernel.outputs[: found.kernel.names.index(found.last) + 1]
+    values, derivatives = (
+        [found.share(each.name) for each in outputs if bool(each.derivative) == derived]
+        for derived in (False, True)
+    )
+    return Known(
+        many=False,
+        potential=Share.worst(values),
+        gradient=Share.worst(derivatives) if derivatives else None,
+        any_one=True,
     )
 
 
@@ -128,36 +159,106 @@ def _are_random(plan: Plan, charges: np.ndarray) -> bool:
 class _Outputs:
     """Sums over all targets of the outputs of some charges.
 
-    charges : float64 [n_sources], sorted, between -1 and 1
-    boxes : sums over the sources of each box, see `sum_boxes`
+    charges : float64 [n_numbers, n_sources], sorted, between -1 and 1
+    boxes : for each number, sums over the sources of each box, see `sum_boxes`
+    last : the last of the outputs
     """
 
-    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places) -> None:
-        self.plan, self.kernel, self.charges, self.places = plan, kernel, charges, places
-        self.boxes = places.sums(plan.tree.source_ptr, plan.tree.sources, charges)
+    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places, last: str) -> None:
+        self.plan, self.kernel, self.charges, self.places, self.last = plan, kernel, charges, places, last
+        self.calibrated = is_calibrated(kernel)
+        self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
+        self._exact: dict[bytes, np.ndarray] = {}
 
     def share(self, output: str) -> Share:
-        tree, lists, derivative = self.plan.tree, self.plan.lists, int(output == "gradient")
-        far, even, field = descend(
-            tree.parent,
-            *(array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)),
-            *(self.places.targets, self.boxes, self.kernel.power("potential"), derivative),
-        )
-        leaf = self.places.leaves
-        n_targets = np.diff(tree.target_ptr[leaf], axis=1)[:, 0]
-        smooth = derivative * n_targets @ (field[leaf] / self.places.half_widths) ** 2
-        far, even = n_targets @ far[leaf], n_targets @ even[leaf]
-        squares = self._sampled(output, self._at, SAMPLE[1])
-        if squares < CANCELLED**2 * max(far, even):
-            squares = self._sampled(output, self._exactly_at, FEW)
+        derivative = self.kernel.output(output).derivative
+        n_targets = np.diff(self.plan.tree.target_ptr[self.places.leaves], axis=1)[:, 0]
+        far, even, field = self._far(self.kernel.output(output), n_targets)
+        smooth = 0.0
         if derivative:
+            # the sign of other kernels may hang on the direction
+            fields = field[None] if self.calibrated else self._field[:, self.places.leaves]
+            smooth = n_targets @ ((fields / self.places.half_widths**derivative) ** 2).sum(axis=0)
+        squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
+        if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
+            squares = self._sampled(output, self._exactly_at, FEW)
+        if not self.calibrated:
+            squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
+        elif derivative:
             squares = max(squares, self._close_pairs(self.kernel.power(output)))
-        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth)))
+        lost = self._lost(self.kernel.output(output)) ** 2
+        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost)))
+
+    def _lost(self, output: Output) -> float:
+        """At most what boxes do to each other that are too far to be planned for."""
+        plan = self.plan
+        if plan.top == TOP_LEVEL or plan.is_direct:
+            return 0.0
+        nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
+        of_one = np.array([size.beyond(nearest) for size in self._sizes(output)])
+        return float(of_one @ np.abs(self.charges).sum(axis=1) * np.sqrt(plan.tree.targets.shape[1]))
+
+    def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
+        """Squares of what comes through expansions, see `Share`, and the field in each leaf; numbers add up."""
+        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        degree = self.kernel.degree or 0
+        far, even, field = 0.0, 0.0, np.zeros(leaves.size)
+        for boxes, size in zip(self.boxes, self._sizes(output), strict=True):
+            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
+            found = [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+            far += np.sqrt(n_targets @ found[0])
+            even += np.sqrt(n_targets @ found[1])
+            field += found[2]
+        return far**2, even**2, field
+
+    def _sizes(self, output: Output) -> list[Radial]:
+        """Of what each number does."""
+        return [
+            radial(self.kernel, kind, output, self.plan.tree.domain.half_width)
+            for kind in self.kernel.sources
+            for _ in range(kind.n_numbers)
+        ]
+
+    def _least(self, size: Radial) -> np.ndarray:
+        """What errors of the operators of each level are relative to at least, see `DECAYED`."""
+        levels = range(self.plan.tree.n_levels)
+        if self.kernel.degree is not None:
+            return np.zeros(len(levels))
+        widths = (box_half_width(self.plan.tree.domain, level) for level in levels)
+        return np.array([DECAYED * size.at(NEAREST * width) for width in widths])
+
+    @cached_property
+    def _points(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes as two points each for every number: places, and numbers of the kernel's sources."""
+        found = []
+        for number, boxes in enumerate(self.boxes):
+            for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
+                charges = np.zeros((len(self.boxes), len(boxes)))
+                charges[number] = sign * boxes[:, weight]
+                if charges.any():
+                    found.append((np.ascontiguousarray(boxes[:, place : place + 3].T), charges))
+        return found
+
+    @cached_property
+    def _field(self) -> np.ndarray:
+        """The potential that comes through expansions in each box, float64 [n_plain, n_boxes]."""
+        tree, lists = self.plan.tree, self.plan.lists
+        last = [output.name for output in self.kernel.outputs if not output.derivative][-1]
+        middles = self.places.targets[:, PLUS : PLUS + 3].T
+        values = np.zeros((self.kernel.n_plain, tree.n_boxes))
+        for csr in (lists.v, lists.x, lists.w):
+            far = csr.idx.astype(np.int64)
+            for place, charges in self._points:
+                self._add(last, middles, csr.ptr, far, far + 1, place, charges, values)
+        for first, end in pairwise(tree.level_ptr[1:]):
+            values[:, first:end] += values[:, tree.parent[first:end]]
+        return values
 
     def _close_pairs(self, power: int) -> float:
         """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
         squared_distance, source = self.places.close_pairs
-        return float((self.charges[source] ** 2 * squared_distance**power).sum())
+        return float((self.charges[0, source] ** 2 * squared_distance**power).sum())
 
     def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
@@ -170,12 +271,22 @@ class _Outputs:
         return float(kept.mean() * n)
 
     def _exactly_at(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """As `_at`, over all pairs."""
-        tree, n = self.plan.tree, rows.size
-        values = np.zeros((self.kernel.n_components(output), n))
-        every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.size)
-        self._add(output, tree.targets[:, rows], *every, tree.sources, self.charges[None], values)
-        return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
+        """As `_at`, over all pairs; with the last output the others come for nothing."""
+        key = rows.tobytes()
+        if key not in self._exact:
+            tree, n = self.plan.tree, rows.size
+            self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
+            every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
+            self._add(self.last, tree.targets[:, rows], *every, tree.sources, self.charges, self._exact[key])
+        return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def _around_largest(self) -> np.ndarray:
+        """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
+        tree, leaves = self.plan.tree, self.places.leaves
+        begin, end = tree.source_ptr[leaves].T
+        largest = np.abs(self.charges).max(axis=0).argmax()
+        first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
+        return np.arange(first, min(last, first + FEW))
 
     def _add(
         self,
@@ -205,19 +316,14 @@ class _Outputs:
         targets = tree.targets[:, rows]
         ptr, near = _entries(lists.u, at)
         begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
-        self._add(output, targets, ptr, begin, end, tree.sources, self.charges[None], values)
+        self._add(output, targets, ptr, begin, end, tree.sources, self.charges, values)
         targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
-        columns = ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1))
-        points = [
-            (np.ascontiguousarray(self.boxes[:, i : i + 3].T), sign * self.boxes[:, j].copy()[None])
-            for i, sign, j in columns
-        ]
         reached = [lists.w, lists.v, lists.x]
         while (at > 0).any():
             for csr in reached:
                 ptr, far = _entries(csr, at)
-                for place, charge in points:
-                    self._add(output, targets, ptr, far, far + 1, place, charge, values)
+                for place, charges in self._points:
+                    self._add(output, targets, ptr, far, far + 1, place, charges, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 

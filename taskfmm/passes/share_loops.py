@@ -96,19 +96,50 @@ def _power(x, n):
 
 
 @jit
+def _size(r, factor, power, first, per_step, logs):
+    """What a source does at a distance, see `taskfmm.operators.radial.Radial`."""
+    if logs.size == 0:
+        return factor * _power(r, power)
+    place = (np.log(r) - first) * per_step
+    at = min(max(int(place), 0), logs.size - 2)
+    return np.exp(logs[at] + (place - at) * (logs[at + 1] - logs[at]))
+
+
+@jit
 def _distance(x, y, z, box, first):
     return np.sqrt((x - box[first]) ** 2 + (y - box[first + 1]) ** 2 + (z - box[first + 2]) ** 2)
 
 
 @jit
-def descend(parent, v_ptr, v_idx, x_ptr, x_idx, w_ptr, w_idx, targets, boxes, degree, derivative):
+def descend(
+    parent,
+    level,
+    v_ptr,
+    v_idx,
+    x_ptr,
+    x_idx,
+    w_ptr,
+    w_idx,
+    targets,
+    boxes,
+    factor,
+    power,
+    first,
+    per_step,
+    logs,
+    least,
+    degree,
+):
     """What reaches a box through its lists and those of its ancestors.
 
     targets : as from `sum_boxes`, of the targets instead of the sources
+    factor, power, first, per_step, logs : of the output, see `taskfmm.operators.radial.Radial`
+    least : float64 [n_levels], what errors of the operators of a level are relative to, at least
+    degree : power of the distance that the potential is
 
     Returns
     -------
-    far : square of what charges do to a derivative, 0 or 1, of the kernel; those that err together add up first
+    far : square of what charges do; those that err together add up first
     even : the same if the charges of a box all were at one place
     field : their potential
     """
@@ -127,16 +158,19 @@ def descend(parent, v_ptr, v_idx, x_ptr, x_idx, w_ptr, w_idx, targets, boxes, de
             for e in range(ptr[b], ptr[b + 1]):
                 box = boxes[idx[e]]
                 plus, minus = box[WEIGHT], box[WEIGHT + 1]
-                size = 0.0
+                r = 0.0
                 if plus > 0.0:
                     r = _distance(x, y, z, box, PLUS)
                     field[b] += plus * _power(r, degree)
-                    size = _power(r, degree - derivative)
                 if minus > 0.0:
-                    r = _distance(x, y, z, box, MINUS)
-                    field[b] -= minus * _power(r, degree)
-                    if minus > plus:
-                        size = _power(r, degree - derivative)
+                    other = _distance(x, y, z, box, MINUS)
+                    field[b] -= minus * _power(other, degree)
+                    r = other if minus > plus else r
+                if r == 0.0:
+                    continue
+                # operators are those of the smaller box
+                size = _size(r, factor, power, first, per_step, logs)
+                size = max(size, least[max(level[b], level[idx[e]])])
                 far[b] += box[SCATTER] * size**2
                 line[b] += box[TOGETHER] * size
                 even[b] += abs(plus - minus) * size

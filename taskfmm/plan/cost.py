@@ -76,16 +76,22 @@ def row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def counted(
-    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+    tree: Octree,
+    lists: Lists | Interactions,
+    operators: BoxOperators,
+    each: bool = True,
+    top: int = TOP_LEVEL,
 ) -> dict[str, Counts]:
     """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
     W and X entries that cost less directly are counted where the plan has them, in the near field. Works are not
     known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it
     gives; batches of M2L are half full; and a fixed share of the near field is mutual.
+
+    top : the first level with expansions
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
-    far, below, leaf = tree.level >= TOP_LEVEL, tree.level > TOP_LEVEL, tree.is_leaf
+    far, below, leaf = tree.level >= top, tree.level > top, tree.is_leaf
     sources, targets = n_sources * (leaf & far), n_targets * (leaf & far)
     # sources of the U and the X list, and what moves from W and X lists to the U list
     met, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
@@ -160,11 +166,15 @@ def _near(n_sources: Size, n_targets: Size, n_leaves: Size, met: Size, pairs: Si
 
 
 def seconds(
-    tree: Octree, lists: Lists | Interactions, operators: BoxOperators, each: bool = True
+    tree: Octree,
+    lists: Lists | Interactions,
+    operators: BoxOperators,
+    each: bool = True,
+    top: int = TOP_LEVEL,
 ) -> dict[str, Size]:
     """Of each operator, for each box or for all of them together."""
     rate = rates.current()
-    return {name: done.seconds(rate) for name, done in counted(tree, lists, operators, each).items()}
+    return {name: done.seconds(rate) for name, done in counted(tree, lists, operators, each, top).items()}
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:

@@ -37,7 +37,7 @@ CROWDED = 1000
 class Plan:
     """Shards of a tree.
 
-    far : for each level, from the root, its shards; no shards above level 2
+    far : for each level, from the root, its shards; none above `top`
     near : the near field, cut on its own since its cost lies elsewhere
     chunks : how the values of L2P and near field become the result, in the caller's order
     charge_ptr : int64 [n + 1], the sources at which the shards of charges begin, in the order of the tree
@@ -56,6 +56,11 @@ class Plan:
         return [self.tree.source_order[begin:end] for begin, end in pairwise(self.charge_ptr)]
 
     @property
+    def top(self) -> int:
+        """The first level with expansions; the number of levels if there is none."""
+        return next((level for level, shards in enumerate(self.far) if shards), len(self.far))
+
+    @property
     def is_direct(self) -> bool:
         """Whether the sum over all pairs is taken: nothing is approximated, and no operators are needed."""
         return not any(self.far)
@@ -71,7 +76,20 @@ def _rows(csr: Csr) -> np.ndarray:
     return np.repeat(np.arange(len(csr)), np.diff(csr.ptr))
 
 
-def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interactions:
+def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
+    """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""
+    if top == TOP_LEVEL:
+        return lists
+
+    def kept(csr: Csr) -> Csr:
+        rows = _rows(csr)
+        near = np.maximum(tree.level[rows], tree.level[csr.idx]) >= top
+        return _csr(rows[near], csr.idx[near], tree.n_boxes)
+
+    return replace(lists, v=kept(lists.v), w=kept(lists.w), x=kept(lists.x))
+
+
+def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = TOP_LEVEL) -> Interactions:
     """Move W and X entries into the near field where points are fewer than surface points.
 
     A W entry (source box A, leaf B) costs n_surface evaluations a target through A's multipole and as many as A
@@ -81,7 +99,7 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int) -> Interact
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     w_rows, x_rows = _rows(lists.w), _rows(lists.x)
     # leaves above the first level with expansions have no M2P to take their W entries
-    w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < TOP_LEVEL)
+    w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < top)
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
         return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
@@ -173,20 +191,23 @@ def _bounds(
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
-def build(tree: Octree, lists: Lists, operators: BoxOperators) -> Plan:
-    """Cut the tree into shards of about equal cost."""
+def build(tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LEVEL) -> Plan:
+    """Cut the tree into shards of about equal cost.
+
+    lists : of boxes that are within reach of each other
+    top : the first level with expansions
+    """
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)
-    interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1])
-    seconds = cost.seconds(tree, interactions, operators)
+    interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1], top)
+    seconds = cost.seconds(tree, interactions, operators, top=top)
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())
 
     level_ptr = tree.level_ptr
     bounds = {
-        level: _bounds(tree, level, far_cost, m2l, operators, task)
-        for level in range(TOP_LEVEL, tree.n_levels)
+        level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
     charge_ptr = _edges(tree.source_order.size, CHARGES)
     builder = ShardBuilder(tree, interactions, bounds, charge_ptr)

@@ -10,8 +10,9 @@ from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order
+from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order, reach
 from taskfmm.operators.levels import UNIT, Matrices, Operators
+from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
 from taskfmm.plan import plan as planner
 from taskfmm.plan.plan import Plan
@@ -20,6 +21,10 @@ from taskfmm.tree.lists import TOP_LEVEL
 
 FEW_POINTS = 300_000
 """Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
+
+
+FEW_TARGETS = 64
+"""Targets whose nearest source is looked for, to tell how close points usually are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,9 @@ class Asked:
         return bool(self.order or self.kernel.fixed_order)
 
     @property
-    def looks_at_charges(self) -> bool:
-        """Whether what is known of charges can decide; what it means for the error is measured for kernels with a
-        table."""
+    def calibrated(self) -> bool:
+        """Whether there is a table of errors for the kernel; else they are measured, for boxes as large as the
+        plan's."""
         return is_calibrated(self.kernel)
 
     @property
@@ -51,19 +56,25 @@ class Asked:
         """The kernel's first output, for which leaves are chosen."""
         return self.kernel.names[0]
 
-    def accuracy(self, output: str, *cases: Known | None, half_width: float = UNIT) -> Accuracy:
+    def accuracy(
+        self, output: str, *cases: Known | None, half_width: float = UNIT, top: int = TOP_LEVEL
+    ) -> Accuracy:
         """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor.
 
         half_width : of the root box, for a kernel without a degree
+        top : the first level with expansions
         """
-        rows = (
-            None if is_calibrated(self.kernel) else measured.rows(self.kernel, self.eps, output, half_width)
-        )
+        rows = None
+        if not self.calibrated:
+            derivative = self.kernel.output(output).derivative
+            rows = measured.rows(
+                self.kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top
+            )
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""
-        if self.chosen or is_calibrated(self.kernel):
+        if self.chosen or self.calibrated:
             return self.accuracy(self.first, Known(many=True))
         return of_order(int(np.clip(np.ceil(-np.log10(self.eps)), 3, 16)))
 
@@ -117,7 +128,8 @@ class Planned:
 
     def accuracy(self, output: str, *cases: Known | None) -> Accuracy:
         """As that of `Asked`, for the boxes of this plan."""
-        return self.asked.accuracy(output, *cases, half_width=self._half_width)
+        top = next(iter(self._levels), TOP_LEVEL)
+        return self.asked.accuracy(output, *cases, half_width=self._half_width, top=top)
 
     def operators(self, accuracy: Accuracy) -> Operators | Matrices:
         """Those of an accuracy: that came with the plan, or are read or made where they are needed."""
@@ -142,7 +154,7 @@ class Planned:
         """Those with expansions."""
         if self.plan is None or self.plan.is_direct:
             return range(0)
-        return range(TOP_LEVEL, len(self.plan.far))
+        return range(self.plan.top, len(self.plan.far))
 
     def name_brought(self, accuracy: Accuracy) -> str | None:
         """The name of those that came with the plan, if they are of this accuracy."""
@@ -188,10 +200,11 @@ def make(
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets, smallest)
-    if not (asked.chosen or asked.looks_at_charges):
-        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width)
-    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(TOP_LEVEL)
-    leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads)
+    top = _top_level(asked, sources, at, smallest.half_width)
+    if not (asked.chosen or asked.calibrated):
+        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
+    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
+    leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads, top)
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest)
     if not asked.kernel.counts_itself:
@@ -200,7 +213,25 @@ def make(
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
         found = planner.without_coincident(tree, found)
-    return Planned(asked, leaf_size, planner.build(tree, found, operators))
+    top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
+    found = planner.within_reach(tree, found, top)
+    return Planned(asked, leaf_size, planner.build(tree, found, operators, top))
+
+
+def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
+    """The first level with expansions."""
+    if asked.kernel.degree is not None:
+        return TOP_LEVEL
+    from scipy.spatial import cKDTree  # here, as kernels with a degree have no need of it
+
+    eps = of_order(asked.order).basis_tol if asked.order else asked.eps
+    rows = np.random.default_rng(len(targets)).choice(
+        len(targets), min(FEW_TARGETS, len(targets)), replace=False
+    )
+    points = cKDTree(sources, compact_nodes=False, balanced_tree=False)
+    distance = points.query(targets[rows], 2)[0]  # to the source at the target as well, if there is one
+    close = float(np.median(np.where(distance > 0.0, distance, np.inf).min(axis=1)))
+    return first_level(asked.kernel, eps, half_width, len(sources), close, TOP_LEVEL)
 
 
 def _summed_directly(

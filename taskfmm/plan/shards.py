@@ -20,7 +20,7 @@ from taskfmm.plan.works import (
     SurfacesToPoints,
     Translation,
 )
-from taskfmm.tree.lists import SELF, TOP_LEVEL
+from taskfmm.tree.lists import SELF
 from taskfmm.tree.octree import Octree
 
 M2L_BLOCK = 256
@@ -169,7 +169,7 @@ class ShardBuilder:
         return Translation(halo_of(level + 1, children, self.bounds[level + 1]), last - first, *sort)
 
     def _l2l(self, level: int, first: int, last: int) -> Translation | None:
-        if level == TOP_LEVEL:
+        if level - 1 not in self.bounds:
             return None
         boxes = first + np.flatnonzero(self.has_targets[first:last])
         if boxes.size == 0:

@@ -18,8 +18,9 @@ from taskfmm.cost import counts, rates
 from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
-from taskfmm.plan.plan import without_coincident
+from taskfmm.plan.plan import within_reach, without_coincident
 from taskfmm.tree import lists, octree
+from taskfmm.tree.lists import TOP_LEVEL
 
 SAMPLE = 25_000
 """Points of the sample, at least, of sources and of targets: fewer are less alike the whole."""
@@ -46,6 +47,7 @@ def choose(
     may_enlarge: bool = True,
     leaf_size: int | None = None,
     threads: int = 1,
+    top: int = TOP_LEVEL,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -58,6 +60,7 @@ def choose(
     leaf_size : int, optional
         Given by the caller; then the cube is the smallest one.
     threads : int
+    top : int, the first level with expansions
 
     Returns
     -------
@@ -78,10 +81,10 @@ def choose(
     def seconds(size: int, factor: float, apart: bool = False) -> float:
         shrunk = round(size / max(steps))
         tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
-        found = lists.build(tree, threads=threads)
+        found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
-        return estimate(tree, found, operators, *steps) + cost.tasks(tree.n_levels)
+        return estimate(tree, found, operators, *steps, top=top) + cost.tasks(tree.n_levels)
 
     share = min(len(sources), len(at)) / n
     best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
@@ -135,8 +138,10 @@ def estimate(
     operators: BoxOperators,
     every: int = 1,
     of_targets: int | None = None,
+    *,
+    top: int = TOP_LEVEL,
 ) -> float:
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    return float(sum(cost.seconds(whole, found, operators, each=False).values()))
+    return float(sum(cost.seconds(whole, found, operators, each=False, top=top).values()))

@@ -10,7 +10,6 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
-from taskfmm.tree.lists import TOP_LEVEL
 
 
 def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -64,8 +63,9 @@ def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
         chosen = evaluator.accuracy(output)
     except AccuracyError:
         return None
-    needed = output == planned.asked.first and planned.plan is not None and not planned.plan.is_direct
-    rank = planned.matrices(chosen).at(TOP_LEVEL).rank if needed else None
+    rank = None
+    if output == planned.asked.first and planned.plan is not None and not planned.plan.is_direct:
+        rank = planned.matrices(chosen).at(planned.plan.top).rank
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 

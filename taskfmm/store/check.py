@@ -29,7 +29,6 @@ from taskfmm.plan.works import (
     Translation,
 )
 from taskfmm.store.bounds import arrays, ascends, at, distinct, need, within
-from taskfmm.tree.lists import TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 
@@ -107,7 +106,7 @@ class _Works:
         ascends("charge_ptr", ptr, n)
         need(len(far) == tree.n_levels, "far: has other levels than the tree")
         for level, shards in enumerate(far):
-            boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= TOP_LEVEL else 0
+            boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= self.plan.top else 0
             need(
                 [(s.level, s.number) for s in shards] == [(level, i) for i in range(len(shards))]
                 and all(s.n_boxes > 0 for s in shards)

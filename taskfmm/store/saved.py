@@ -23,7 +23,6 @@ from taskfmm.plan.works import Chunk, FarShard, PointsToPoints
 from taskfmm.store import copies, file
 from taskfmm.store.bounds import Unfit, at, need, shapes
 from taskfmm.store.check import check
-from taskfmm.tree.lists import TOP_LEVEL
 from taskfmm.tree.octree import Octree
 
 NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
@@ -221,7 +220,7 @@ def _half_widths(saved: Saved) -> dict[int, float]:
     if saved.kernel.degree is not None:
         return {0: UNIT}
     domain = saved.plan.tree.domain
-    return {level: box_half_width(domain, level) for level in range(TOP_LEVEL, len(saved.plan.far))}
+    return {level: box_half_width(domain, level) for level in range(saved.plan.top, len(saved.plan.far))}
 
 
 def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_width: float) -> None:
