@@ -180,7 +180,7 @@ class Fmm:
         >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
         True
         """
-        saved.save(path, saved.Saved.of(self._planned, self._evaluator.reachable()))
+        saved.save(path, saved.Contents.of(self._planned, self._evaluator.reachable()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Fmm:

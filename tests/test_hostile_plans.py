@@ -251,15 +251,10 @@ def _operators(found, **changes):
         (lambda f: dict(targets=f.sources.copy()), "targets are sources, or are not"),
         (lambda f: dict(plan=None), "the plan is missing"),
         (lambda f: dict(operators={}), "operators: of other outputs"),
-        (lambda f: dict(accuracy={}), "accuracy: other outputs"),
-        (
-            lambda f: dict(accuracy={k: replace(a, order=4) for k, a in f.accuracy.items()}),
-            "of another accuracy",
-        ),
-        (
-            lambda f: dict(accuracy={k: replace(a, m2l_dtype="int8") for k, a in f.accuracy.items()}),
-            "accuracy of",
-        ),
+        (lambda f: dict(operators={"charge": f.operators["potential"]}), "operators: of other outputs"),
+        (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, order=4)), "of another order"),
+        (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, order=99)), "an accuracy that cannot be"),
+        (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, m2l_dtype="int8")), "an accuracy that"),
         (lambda f: _operators(f, rank=np.full(125, 2**40)), "ranks that M2L cannot have"),
         (
             lambda f: _operators(

@@ -27,7 +27,7 @@ from taskfmm.profiling.names import operator_of
 
 HERE = Path(__file__).with_name("kernels_of_users")
 NAMES = ("screened", "stokeslet", "dipoles", "vortices")
-N, EPS = 4000, 1e-4
+N, EPS = 3000, 1e-3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -169,7 +169,7 @@ def test_a_parameter_is_part_of_the_kernel(kernel, points, given, tmp_path):
     for accuracy, error in ((dict(eps=1e-2), 1e-2), (dict(order=7), EPS)):
         fmm = taskfmm.Fmm(points, kernel=other, leaf_size=60, **accuracy)
         assert l2_error(fmm.serial(**given), exact) <= error
-    assert l2_error(taskfmm.direct(points, kernel=kernel, **given), exact) > 0.1
+    assert l2_error(taskfmm.direct(points, kernel=kernel, **given), exact) > 10 * EPS
     fmm.save(tmp_path / "plan.h5")
     assert taskfmm.Fmm.load(tmp_path / "plan.h5").kernel.parameters == (0.2,)
 
@@ -191,8 +191,8 @@ def test_what_does_not_fit_the_sources_is_refused(kernel, fmm, given):
         ({}, "no sources were given: give at least one of forces"),
         ({"charges": given["forces"], "forces": given["forces"]}, "forces is given twice"),
         ({"torques": given["forces"]}, "torques is no source of kernel stokeslet: its sources are forces"),
-        ({"forces": given["forces"].T}, r"expected \(4000, 3\): did you mean forces\.T\?"),
-        ({"forces": given["forces"][:, 0]}, r"expected \(4000, 3\): give 3 numbers for each source"),
+        ({"forces": given["forces"].T}, r"expected \(3000, 3\): did you mean forces\.T\?"),
+        ({"forces": given["forces"][:, 0]}, r"expected \(3000, 3\): give 3 numbers for each source"),
         ({"outputs": "potential", **given}, "choose from velocity"),
     ):
         with pytest.raises(InputError, match=message):

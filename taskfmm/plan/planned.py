@@ -14,8 +14,7 @@ from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, o
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
-from taskfmm.plan import plan as planner
-from taskfmm.plan.plan import Plan
+from taskfmm.plan.plan import Plan, build, sum_directly, within_reach, without_coincident
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -212,10 +211,10 @@ def make(
     tree = octree.build(sources, targets, leaf_size, domain, threads)
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
-        found = planner.without_coincident(tree, found)
+        found = without_coincident(tree, found)
     top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
-    found = planner.within_reach(tree, found, top)
-    return Planned(asked, leaf_size, planner.build(tree, found, operators, top))
+    found = within_reach(tree, found, top)
+    return Planned(asked, leaf_size, build(tree, found, operators, top))
 
 
 def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
@@ -237,7 +236,7 @@ def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_widt
 def _summed_directly(
     asked: Asked, sources: np.ndarray, targets: np.ndarray | None, domain: Domain
 ) -> Planned:
-    plan = planner.sum_directly(sources, targets, domain)
+    plan = sum_directly(sources, targets, domain)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, plan.tree.domain.scale)
     return Planned(asked, None, plan)

@@ -51,14 +51,13 @@ LARGEST_OF_M2L = 1e4
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What was planned, as values that a file can hold.
+class Contents:
+    """What was planned, as plain values: what a file holds, before it is trusted.
 
     order, leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
     like : what is known of lazy charges, or None
-    accuracy : by output, those that can be reached, of the usual charges
-    operators : of each accuracy; none where nothing is approximated
+    operators : by output, of the accuracy that the usual charges need; none where nothing is approximated
     plan : None where there are no sources or no targets
     """
 
@@ -70,13 +69,12 @@ class Saved:
     sources: np.ndarray
     targets: np.ndarray | None
     like: Known | None
-    accuracy: dict[str, Accuracy]
     operators: dict[str, Matrices]
     plan: Plan | None
 
     @classmethod
-    def of(cls, planned: Planned, accuracy: dict[str, Accuracy]) -> Saved:
-        """With the operators of these accuracies."""
+    def of(cls, planned: Planned, accuracy: dict[str, Accuracy]) -> Contents:
+        """With the operators of these accuracies, by output."""
         asked = planned.asked
         return cls(
             asked.kernel,
@@ -87,7 +85,6 @@ class Saved:
             planned.sources,
             None if planned.same else planned.targets,
             planned.like,
-            accuracy,
             {output: planned.matrices(chosen) for output, chosen in accuracy.items()}
             if _approximates(planned.plan)
             else {},
@@ -110,7 +107,7 @@ def _approximates(plan: Plan | None) -> bool:
     return plan is not None and not plan.is_direct
 
 
-_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like", "accuracy")
+_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like")
 
 _PLAN = {
     "tree": Octree,
@@ -122,24 +119,24 @@ _PLAN = {
 }
 
 
-def save(path: str | os.PathLike[str], saved: Saved) -> None:
+def save(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write a plan, whole or not at all; raises StorageError."""
-    plan = saved.plan
-    values: dict[str, Any] = {name: getattr(saved, name) for name in (*_SETTINGS, "sources", "targets")}
-    values |= {"operators": saved.operators, "planned": plan is not None}
+    plan = contents.plan
+    values: dict[str, Any] = {name: getattr(contents, name) for name in (*_SETTINGS, "sources", "targets")}
+    values |= {"operators": contents.operators, "planned": plan is not None}
     if plan is not None:
         values["keys"] = morton.box_keys(plan.tree.level, plan.tree.anchor)
         values |= {name: getattr(plan, name) for name in _PLAN}
     facts = {
-        "eps": saved.eps,
-        "order": saved.order or "",
-        "leaf_size": saved.leaf_size or "",
-        "dtype": saved.dtype,
+        "eps": contents.eps,
+        "order": contents.order or "",
+        "leaf_size": contents.leaf_size or "",
+        "dtype": contents.dtype,
     }
-    file.write(path, values, named=NAMED, attributes={"kernel": saved.kernel.name, **facts}, lasting=True)
+    file.write(path, values, named=NAMED, attributes={"kernel": contents.kernel.name, **facts}, lasting=True)
 
 
-def load(path: str | os.PathLike[str]) -> Saved:
+def load(path: str | os.PathLike[str]) -> Contents:
     """Read a plan that may come from anywhere.
 
     Raises
@@ -150,82 +147,84 @@ def load(path: str | os.PathLike[str]) -> Saved:
         It is what was written, but not what a plan can be.
     """
     found = file.PlanFile(path, verify=True)
-    hints = get_type_hints(Saved)
+    hints = get_type_hints(Contents)
     values = {name: found.read(name, hints[name]) for name in (*_SETTINGS, "sources", "targets", "operators")}
     plan = (
         Plan(**{name: found.read(name, hint) for name, hint in _PLAN.items()})
         if found.read("planned", bool)
         else None
     )
-    saved = Saved(**values, plan=plan)
+    contents = Contents(**values, plan=plan)
     try:
-        _check(saved)
+        _check(contents)
     except Unfit as error:
         raise InputError(
             f"{path}: is no plan that can be run, make it again from the points: {error}"
         ) from error
-    return saved
+    return contents
 
 
-def _check(saved: Saved) -> None:
+def _check(contents: Contents) -> None:
     """All that can be seen to be wrong."""
     need(
-        saved.kernel.name in KERNELS
-        and KERNELS[saved.kernel.name].with_parameters(*saved.kernel.parameters) == saved.kernel
-        and len(KERNELS[saved.kernel.name].parameters) == len(saved.kernel.parameters)
-        and np.isfinite(saved.kernel.parameters).all(),
-        f"kernel {saved.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
+        contents.kernel.name in KERNELS
+        and KERNELS[contents.kernel.name].with_parameters(*contents.kernel.parameters) == contents.kernel
+        and len(KERNELS[contents.kernel.name].parameters) == len(contents.kernel.parameters)
+        and np.isfinite(contents.kernel.parameters).all(),
+        f"kernel {contents.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
         "taskfmm.kernels.register first",
     )
-    need(
-        saved.accuracy.keys() <= set(saved.kernel.names) and saved.kernel.names[0] in saved.accuracy,
-        "accuracy: other outputs",
-    )
     for name in ("sources", "targets"):
-        points = getattr(saved, name)
+        points = getattr(contents, name)
         if points is not None:
             need(
                 points.dtype == np.float64 and points.ndim == 2 and points.shape[1] == 3,
                 f"{name} are not points",
             )
             need(np.isfinite(points).all(), f"{name} are not finite")
-    for output, accuracy in saved.accuracy.items():
-        need(
-            1 <= accuracy.order <= 20 and accuracy.m2l_dtype in ("float32", "float64"),
-            f"accuracy of {output}",
-        )
-    if saved.plan is None:
-        empty = len(saved.sources) == 0 or (saved.targets is not None and len(saved.targets) == 0)
-        need(empty and not saved.operators, "the plan is missing")
+    if contents.plan is None:
+        empty = len(contents.sources) == 0 or (contents.targets is not None and len(contents.targets) == 0)
+        need(empty and not contents.operators, "the plan is missing")
         return
-    needed = saved.accuracy.keys() if _approximates(saved.plan) else set()
-    need(saved.operators.keys() == needed, "operators: of other outputs")
-    for output, operators in saved.operators.items():
-        widths = _half_widths(saved)
+    names, found = contents.kernel.names, contents.operators.keys()
+    need(
+        found <= set(names) and (names[0] in found) == _approximates(contents.plan),
+        "operators: of other outputs",
+    )
+    for output, operators in contents.operators.items():
+        widths = _half_widths(contents)
         need(operators.by_level.keys() == widths.keys(), f"operators of {output}: of other levels")
         for level, each in operators.by_level.items():
             with at(f"operators of {output}"):
-                _operators(saved.kernel, each, saved.accuracy[output], widths[level])
+                _operators(contents.kernel, each, operators.accuracy, widths[level])
                 child = operators.by_level.get(level + 1, each).rank
                 ranks = (each.m2m.shape[1], each.l2l.shape[2])
                 need(level + 1 not in operators.by_level or ranks == (child, child), "do not fit those below")
-                need(saved.kernel.degree is None or ranks == (child, child), "do not fit themselves")
-    check(saved.plan, saved.targets is None)
-    copies.check(saved.plan, saved.sources, saved.sources if saved.targets is None else saved.targets)
+                need(contents.kernel.degree is None or ranks == (child, child), "do not fit themselves")
+    check(contents.plan, contents.targets is None)
+    copies.check(
+        contents.plan, contents.sources, contents.sources if contents.targets is None else contents.targets
+    )
 
 
-def _half_widths(saved: Saved) -> dict[int, float]:
+def _half_widths(contents: Contents) -> dict[int, float]:
     """Of the boxes that have operators of their own, by level."""
-    assert saved.plan is not None
-    if saved.kernel.degree is not None:
+    assert contents.plan is not None
+    if contents.kernel.degree is not None:
         return {0: UNIT}
-    domain = saved.plan.tree.domain
-    return {level: box_half_width(domain, level) for level in range(saved.plan.top, len(saved.plan.far))}
+    domain = contents.plan.tree.domain
+    return {
+        level: box_half_width(domain, level) for level in range(contents.plan.top, len(contents.plan.far))
+    }
 
 
 def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_width: float) -> None:
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
-    need(found.accuracy == accuracy, "of another accuracy")
+    need(found.accuracy == accuracy, "of several accuracies")
+    need(
+        1 <= accuracy.order <= 20 and accuracy.m2l_dtype in ("float32", "float64"),
+        "of an accuracy that cannot be",
+    )
     shapes(found, EXPANSIONS)
     need(found.half_width == half_width, "of boxes of another size")
     n_points = surface.n_points(accuracy.order)
