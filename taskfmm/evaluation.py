@@ -72,7 +72,8 @@ class Evaluator:
             return asked.any_accuracy()
         if charges is not None and not charges.are_lazy:
             return planned.accuracy(output, self._look(charges, output))
-        if planned.like is not None:
+        first = asked.kernel.sources[:1]
+        if planned.like is not None and (charges is None or charges.kernel.sources == first):
             return planned.accuracy(output, planned.like)
         if not asked.calibrated:
             return planned.accuracy(output, None)

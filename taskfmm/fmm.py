@@ -57,7 +57,7 @@ class Fmm:
     memory_limit : int or str, optional
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
         refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
-    like : array_like, real, (n,), optional
+    like : array_like, real, (n,), or (n, numbers) where a source of the first kind has several, optional
         Charges that those of a lazy array will resemble: as unequal, and cancelling as much at the targets. Without,
         lazy charges are taken for a single one that outweighs all others and for equal ones, which costs time, and
         does not cover charges of both signs that cancel. Charges of a NumPy array are looked at themselves.
@@ -267,7 +267,7 @@ class Fmm:
         InputError
             As `potential`; also an unknown output or kind of source.
         AccuracyError
-            A gradient was asked for, and eps is below its floor at these points.
+            eps is below the floor of an output for these charges.
         MemoryLimitError
             More memory would be needed than ``memory_limit``, or the smallest worker of the active distributed
             client, allows.

@@ -18,7 +18,7 @@ from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
 from taskfmm.runtime.threads import budget
 
-CROWDED = (
+CROWDED_TEXT = (
     "%d points share a leaf, and leaf_size is %d: they coincide, or lie too close together for boxes of the deepest "
     "level, %d. Unless all of them coincide, the near field among them takes time as the square of their number"
 )
@@ -63,11 +63,14 @@ def from_points(
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
-    if shown is not None and planned.plan is not None:
+    plan = planned.plan
+    if shown is not None and plan is not None:
         first = asked.kernel.with_sources(asked.kernel.sources[0])
-        planned = replace(planned, like=look(planned.plan, first, shown, asked.kernel.names[-1]))
+        planned = replace(planned, like=look(plan, first, shown, asked.kernel.names[-1]))
+        if not (asked.chosen or plan.is_direct):
+            planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
     if planned.crowded:
-        say_once(CROWDED, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
+        say_once(CROWDED_TEXT, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned
 
 

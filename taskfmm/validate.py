@@ -112,6 +112,7 @@ def chunks(
     kind: str,
     first: int = 0,
     row: int = 0,
+    kind_of: str = "charges",
 ) -> np.ndarray:
     """Chunks of lazy charges in one piece, float64, each checked against what was declared of it.
 
@@ -120,6 +121,7 @@ def chunks(
     found : sequence of array
     declared, numbers, kind : the length of each, the shape of what follows in all of them, and the dtype
     first, row : number of the first of these chunks, and the sources before it
+    kind_of : the name of their argument
 
     Raises
     ------
@@ -130,7 +132,7 @@ def chunks(
     whole = np.empty((ptr[-1], *numbers))
     for i, (chunk, length) in enumerate(zip(found, declared, strict=True)):
         number = first + i
-        name = f"chunk {number} of charges"
+        name = f"chunk {number} of {kind_of}"
         array = foreign.numpy_array(name, chunk)
         shape = (length, *numbers)
         if array.shape != shape or array.dtype.kind not in "iuf":
@@ -141,7 +143,7 @@ def chunks(
         part = whole[ptr[i] : ptr[i + 1]]
         with np.errstate(over="ignore", invalid="ignore"):
             part[:] = array
-        _check_finite("charges", part, row + int(ptr[i]), f", in chunk {number}")
+        _check_finite(kind_of, part, row + int(ptr[i]), f", in chunk {number}")
     return whole
 
 

@@ -54,7 +54,7 @@ def tasks_cut_small() -> Iterator[None]:
         patch.setattr(cost, "LONGEST", 2e-4)
         patch.setattr(cost, "FEWEST_BOXES", 16)
         patch.setattr(plan, "CHUNK", 1500)
-        patch.setattr(plan, "CHARGES", 1200)
+        patch.setattr(plan, "CHARGES_OF_A_SHARD", 1200)
         yield
 
 

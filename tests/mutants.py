@@ -244,7 +244,7 @@ OPERATORS = (
     ),
     Mutant(
         "lone-charges-believed-to-be-near",
-        "passes/share.py",
+        "passes/places.py",
         "smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum()))",
         "smooth=0.0",
         "gradients of a lazy charge far from small leaves err by up to 245 eps",
@@ -539,8 +539,8 @@ KERNELS_OF_USERS = (
     Mutant(
         "symmetry-taken-on-trust",
         "kernels/declaration.py",
-        "kind == kernel.dense).check_symmetry()",
-        "kind == kernel.dense).check()",
+        "dense.check_symmetry()",
+        "pass",
         "vectors declared as numbers get the wrong mirror images, without a word",
         ("kernels_of_users",),
     ),
@@ -925,7 +925,7 @@ AROUND = (
     Mutant(
         "lazy-nan-accepted",
         "validate.py",
-        '        _check_finite("charges", part, row + int(ptr[i]), f", in chunk {number}")\n',
+        '        _check_finite(kind_of, part, row + int(ptr[i]), f", in chunk {number}")\n',
         "",
         "one bad value in a dask.array makes every potential NaN, without a word",
         ("lazy_charges", "edges"),

@@ -140,6 +140,8 @@ def test_eps_is_kept_or_refused_where_a_kernel_has_died_away(kernel, distance):
     else:
         with pytest.raises(taskfmm.AccuracyError, match="the floor for a potential of these charges"):
             fmm.serial(q)
+        with pytest.raises(taskfmm.AccuracyError, match="the floor for a potential of these charges"):
+            taskfmm.Fmm(points, targets, kernel=kernel, eps=1e-2, leaf_size=40, like=q)
 
 
 def test_the_size_of_a_kernel_is_that_of_its_formula(kernel):

@@ -394,3 +394,25 @@ def test_error_estimates_of_results_of_any_size(ordinary, size):
     phi = fmm.potential(size * q).compute()
     assert fmm.error_estimate(size * q, phi) <= EPS
     assert fmm.error_estimate(size * q, 2 * phi) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_crowded_leaves_side_by_side(tmp_path):
+    """Each is left out of its own near field, and all other pairs are mutual: nothing is read from one side."""
+    points = np.repeat([[0.0, 0, 0], [1, 1, 1]], 2000, axis=0)
+    q = np.random.default_rng(6067).uniform(-1, 1, 4000)
+    fmm = taskfmm.Fmm(points, leaf_size=2500)
+    assert l2_error(fmm.serial(q), taskfmm.direct(points, q)) <= 1e-12
+    fmm.save(tmp_path / "plan.h5")
+    np.testing.assert_array_equal(
+        taskfmm.Fmm.load(tmp_path / "plan.h5").potential(q).compute(), fmm.serial(q)
+    )
+
+
+def test_a_plan_whose_locals_are_zero_is_loaded(tmp_path):
+    """A lone point far from a crowded octant has no V list, and its local, which nothing reaches, is still read."""
+    rng = np.random.default_rng(6073)
+    points = np.concatenate([0.4 * rng.random((400, 3)), np.ones((1, 3))])
+    fmm = taskfmm.Fmm(points, leaf_size=100)
+    fmm.save(tmp_path / "plan.h5")
+    q = np.ones(401)
+    np.testing.assert_array_equal(taskfmm.Fmm.load(tmp_path / "plan.h5").serial(q), fmm.serial(q))

@@ -24,6 +24,7 @@ import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.kernels import KERNELS, find, register
 from taskfmm.profiling.names import operator_of
+from taskfmm.store import saved
 
 HERE = Path(__file__).with_name("kernels_of_users")
 NAMES = ("screened", "stokeslet", "dipoles", "vortices")
@@ -161,6 +162,34 @@ def test_any_part_of_the_sources_may_be_given_in_any_unit(kernel, width):
     assert l2_error(both, fmm.serial(charges=q) + fmm.serial(dipoles=d)) <= 1e-12
 
 
+@pytest.mark.parametrize("kernel", ["triple"], indirect=True)
+def test_several_numbers_are_no_vector_unless_they_are_said_to_be(kernel, points, given):
+    fmm = taskfmm.Fmm(points, kernel=kernel, order=4, leaf_size=60)
+    assert l2_error(fmm.serial(**given), taskfmm.direct(points, kernel=kernel, **given)) <= 1e-3
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_parameters_that_do_not_fit_are_refused(kernel, points):
+    for wrong, message in (
+        ((), "has 1 parameters, got 0"),
+        ((1.0, 2.0), "has 1 parameters, got 2"),
+        ((np.nan,), "a parameter of kernel 'screened' is not finite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            taskfmm.direct(points, np.ones(N), kernel=kernel.with_parameters(*wrong))
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_a_plan_of_other_formulas_is_refused(kernel, tmp_path, monkeypatch):
+    """The operators in the file are those of the old formula, and the near field would be that of the new one."""
+    taskfmm.Fmm(np.random.default_rng(5).random((300, 3)), kernel=kernel, order=3, leaf_size=20).save(
+        tmp_path / "plan.h5"
+    )
+    monkeypatch.setattr(saved, "fingerprint", lambda kernel: "edited")
+    with pytest.raises(InputError, match="the formulas of kernel 'screened' have been edited"):
+        taskfmm.Fmm.load(tmp_path / "plan.h5")
+
+
 @pytest.mark.parametrize("kernel", ["screened"], indirect=True)
 def test_a_parameter_is_part_of_the_kernel(kernel, points, given, tmp_path):
     """Other parameters have other operators, also in the cache and in files."""
@@ -209,6 +238,18 @@ def test_a_kernel_is_found_by_its_name_or_itself(kernel):
 
 
 FAULTS = {
+    "two sources have one argument": lambda k: replace(
+        k, sources=(*k.sources, replace(k.sources[0], name="other", argument=k.sources[0].given_as))
+    ),
+    "a source has an argument of a": lambda k: replace(
+        k, sources=(replace(k.sources[0], argument="outputs"), *k.sources[1:])
+    ),
+    "that operators or tasks of the library have": lambda k: replace(
+        k, outputs=(replace(k.outputs[0], name="power"), *k.outputs[1:])
+    ),
+    "a vector has three numbers": lambda k: replace(
+        k, sources=(replace(k.sources[0], n_numbers=2, vector=True), *k.sources[1:])
+    ),
     "its name is no identifier": lambda k: replace(k, name="my kernel"),
     "declares no sources": lambda k: replace(k, outputs=()),
     "is not finite": lambda k: replace(k, factor=np.nan),
@@ -223,7 +264,7 @@ FAULTS = {
     "does not turn with space": lambda k: replace(
         k, sources=(replace(k.sources[0], vector=not k.sources[0].vector), *k.sources[1:])
     ),
-    r"(numbers and check surfaces receive|fails)": lambda k: replace(
+    r"(numbers and check surfaces receive|fails|a vector has three)": lambda k: replace(
         k, sources=(replace(k.sources[0], n_numbers=k.sources[0].n_numbers + 1), *k.sources[1:])
     ),
     r"rows, expected \d+, of all outputs": lambda k: replace(

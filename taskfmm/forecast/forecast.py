@@ -38,7 +38,7 @@ HEAP = 1.12
 
 @dataclass(frozen=True)
 class Forecast:
-    """One evaluation of a plan, in thought.
+    """What one evaluation of a plan is expected to take.
 
     keys : of the tasks, without the token; efforts : what each does; tasks : the graph by the same numbers
     path : the tasks of the critical path; prologue : seconds before the first task
@@ -197,7 +197,7 @@ def forecast(
         np.array([e.result for e in listed], np.float64),
         np.array([e.scratch for e in listed], np.float64),
     )
-    n_sources = plan.tree.source_order.size
+    n_numbers = kernel.n_numbers * plan.tree.source_order.size
     result_bytes = sum(e.result for name, e in found.items() if name[0] in outputs)
     joined = 2 * result_bytes / DOUBLE * rate.copied if len(plan.chunks) > 1 else 0.0
     return Forecast(
@@ -208,12 +208,12 @@ def forecast(
         tasks,
         simulate(tasks, layout, REMOTE_BYTE),
         tuple(critical_path(tasks)),
-        prologue=rate.start + n_sources * rate.charge + (0.0 if layout.in_this_process else REMOTE_START),
+        prologue=rate.start + n_numbers * rate.charge + (0.0 if layout.in_this_process else REMOTE_START),
         epilogue=joined,
         plan_bytes=n_bytes(plan),
         operator_bytes=own_bytes,
         operator_peak=_peak(kernel, operators),
-        charge_bytes=n_sources * DOUBLE,
+        charge_bytes=n_numbers * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),
         compiled=_is_compiled(kernel, kernel.last(outputs)),
@@ -230,9 +230,9 @@ def _peak(kernel: Kernel, operators: Matrices) -> int:
     return int(peak)
 
 
-def _is_compiled(kernel: Kernel, mode: str) -> bool:
+def _is_compiled(kernel: Kernel, output: str) -> bool:
     """Whether an evaluation ran in this process before."""
-    return gather_loops(kernel, mode).surfaces_to_points.compiled
+    return gather_loops(kernel.of_densities, output).surfaces_to_points.compiled
 
 
 def _bare(key: Any) -> Key | None:

@@ -15,6 +15,7 @@ import numpy as np
 from dask.core import flatten
 from dask.task_spec import TaskRef
 
+from taskfmm import validate
 from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, add_aside, sequence
@@ -43,9 +44,9 @@ def enter(
     powers: list[Any] = []
     for number, (kind, array) in enumerate(zip(kernel.sources, given.arrays, strict=True)):
         if isinstance(array, da.Array):
-            groups, starts = _checked(graph, array, len(rows), name, number)
+            groups, starts = _checked(graph, array, kind.given_as, len(rows), name, number)
             powers += [
-                add_aside(graph, (name("power"), number, i), tasks.power, group, kind, scale)
+                add_aside(graph, (name("power"), number, i), power, group, kind, scale)
                 for i, group in enumerate(groups)
             ]
             taken.append(_of_shards(graph, groups, starts, references, name, number))
@@ -55,7 +56,7 @@ def enter(
             taken.append([shelf.reference(each) for each in shelf.values])
     exponent: Any = largest(powers) if not given.are_lazy else None
     if given.are_lazy:
-        exponent = add_aside(graph, (name("exponent"), 0, 0), tasks.largest, sequence(powers))
+        exponent = add_aside(graph, (name("exponent"), 0, 0), largest, sequence(powers))
     how = kernel, scale, exponent
     entered = [
         add(graph, (name("charges"), shard, 0), tasks.charges, sequence(kinds), *how)
@@ -65,7 +66,7 @@ def enter(
 
 
 def _checked(
-    graph: Graph, array: da.Array, most: int, name: Name, number: int
+    graph: Graph, array: da.Array, argument: str, most: int, name: Name, number: int
 ) -> tuple[list[TaskRef], np.ndarray]:
     """Tasks that check chunks that follow each other, in no more groups than ``most``, and the rows before each."""
     if array.ndim > 1:
@@ -78,9 +79,9 @@ def _checked(
     starts = np.cumsum([0, *lengths])[edges]
     groups = []
     for i, (first, last) in enumerate(pairwise(edges.tolist())):
-        declared = lengths[first:last], array.shape[1:], str(array.dtype), first, int(starts[i])
+        declared = lengths[first:last], array.shape[1:], str(array.dtype), first, int(starts[i]), argument
         key = (name("given"), number, i)
-        groups.append(add_aside(graph, key, tasks.checked, sequence(chunks[first:last]), *declared))
+        groups.append(add_aside(graph, key, validate.chunks, sequence(chunks[first:last]), *declared))
     return groups, starts
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import validate
 from taskfmm.graph.reference import fetch
-from taskfmm.kernels import Kernel, Source
+from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.passes import given, result
 from taskfmm.passes.operators import OPERATORS, How
@@ -22,22 +21,6 @@ from taskfmm.plan.works import Chunk
 from taskfmm.runtime.threads import budget
 
 Arrays = Sequence[np.ndarray]
-
-
-def checked(
-    chunks: Arrays, lengths: Sequence[int], numbers: tuple[int, ...], kind: str, first: int, row: int
-) -> np.ndarray:
-    """Chunks of lazy charges as one array, each compared with what was declared of it."""
-    return validate.chunks(chunks, lengths, numbers, kind, first, row)
-
-
-def power(charges: np.ndarray, kind: Source, scale: float) -> int | None:
-    return given.power(charges, kind, scale)
-
-
-def largest(powers: Sequence[int | None]) -> int:
-    """The exponent of charges that are known only now."""
-    return given.largest(powers)
 
 
 def piece(charges: np.ndarray, rows: Any, begin: int) -> np.ndarray:

@@ -21,6 +21,12 @@ PROBES = 12
 CLOSE = 1e-9
 """Relative difference of what should be equal; formulas may round, and seed roots in float32."""
 
+ARGUMENTS = {"outputs", "output", "values", "n_samples", "seed", "sources", "targets", "kernel"}
+"""Names of other arguments of the calls that take sources."""
+
+TASKS = {"charges", "given", "power", "exponent", "piece", "taken"}
+"""Names of tasks that are no operator's, see `taskfmm.profiling.names`."""
+
 TURN = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """A rotation with a reflection that maps a cube onto itself, and no axis onto itself."""
 
@@ -48,6 +54,12 @@ def _check(kernel: Kernel) -> None:
     names = [kind.name for kind in kernel.sources], list(kernel.names)
     _need(all(len(set(some)) == len(some) for some in names), "two sources or two outputs have one name")
     _need(bool(np.isfinite([kernel.factor, *kernel.parameters]).all()), "a factor or parameter is not finite")
+    _check_names(kernel)
+    kinds = kernel.sources if kernel.density is None else (*kernel.sources, kernel.density)
+    _need(
+        all(kind.n_numbers == 3 for kind in kinds if kind.vector),
+        "a vector has three numbers: mend 'vector' or 'n_numbers' of the source",
+    )
     derivatives = [output.derivative for output in kernel.outputs]
     _need(derivatives[0] == 0, "the first output has a derivative: check surfaces receive those without")
     _need(
@@ -62,9 +74,25 @@ def _check(kernel: Kernel) -> None:
     for probe in probes:
         probe.check()
     if kernel.expansion is None:
-        next(probe for probe in probes if probe.kind == kernel.dense).check_symmetry()
+        dense = _Probe(kernel, kernel.dense)
+        dense.check()
+        dense.check_symmetry()
     else:
         _check_columns(kernel, probes)
+
+
+def _check_names(kernel: Kernel) -> None:
+    """Of arguments and outputs: none may hide one that is there already."""
+    given = [kind.given_as for kind in kernel.sources]
+    _need(len(set(given)) == len(given), "two sources have one argument: give one of them another 'argument'")
+    _need(
+        not set(given[1:]) & {*ARGUMENTS, "charges"} and given[0] not in ARGUMENTS,
+        "a source has an argument of a name that is taken: give it another 'argument', 'charges' for the first alone",
+    )
+    _need(
+        all(name.isidentifier() and not name.isupper() and name not in TASKS for name in kernel.names),
+        "an output has a name that operators or tasks of the library have: give it another",
+    )
 
 
 def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:

@@ -29,7 +29,7 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     kinds = range(len(sources))
     lines = [
-        # in this order, whatever LLVM thinks of another one
+        # one fixed order of the sum: with fast math LLVM would choose its own
         "@formula",
         f"def add(total, {_list('part', kinds)}):",
         f"    return {' + '.join(['total', *(f'part{s}' for s in kinds)])}",

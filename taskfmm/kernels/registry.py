@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from taskfmm import validate
@@ -13,7 +14,7 @@ from taskfmm.kernels.kernel import Kernel
 KERNELS: dict[str, Kernel] = {module.KERNEL.name: module.KERNEL for module in (laplace, one)}
 
 HIDDEN = ("one",)
-"""No user's: it proves that every source reaches every target."""
+"""For tests, not offered to users: with this one every target must receive the sum of all charges."""
 
 
 def register(kernel: Kernel) -> Kernel:
@@ -42,6 +43,12 @@ def register(kernel: Kernel) -> Kernel:
     if known is None:
         check(kernel)
         KERNELS[kernel.name] = kernel
+    elif kernel != known:
+        n, given = len(known.parameters), len(kernel.parameters)
+        if n != given:
+            raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")
+        if not all(map(math.isfinite, kernel.parameters)):
+            raise InputError(f"a parameter of kernel {kernel.name!r} is not finite: {kernel.parameters}")
     return kernel
 
 

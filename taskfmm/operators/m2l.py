@@ -205,7 +205,7 @@ class LowRankM2L:
         self, n_pairs: Size, n_families: Size, families: np.ndarray | None = None
     ) -> Mapping[str, Size]:
         multiply_adds, meetings = self.multiply_adds, n_families * MEETINGS_OF_ANY
-        cores = 2.0 * meetings / siblings.BATCH
+        cores = meetings / (HALF_FULL * siblings.BATCH)
         if families is not None:
             meetings = float((families @ MEETINGS).sum())
             cores = float((-(-families // siblings.BATCH) @ MEETINGS).sum())

@@ -20,7 +20,7 @@ NOTICED = 1e-2
 """What is this part of eps, or less, goes unnoticed."""
 
 LEAST, MOST = 1e-300, 1e300
-"""Anything smaller or larger counts as these, so that there is a logarithm; what is as small is nothing."""
+"""Sizes are kept within these bounds before their logarithm is taken; the lower one is read back as zero."""
 
 DIGITS = 12
 """Of the factor of a power: formulas round differently in different directions."""

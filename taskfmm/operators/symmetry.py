@@ -99,7 +99,12 @@ def charge_axes(kernel: Kernel) -> np.ndarray:
 
 
 def potential_axes(kernel: Kernel) -> np.ndarray:
-    """The axis of each number that a check surface receives, -1 for a scalar: int64 [n_potential]."""
+    """The axis of each number that a check surface receives, -1 for a scalar: int64 [n_potential].
+
+    As many as a density has turn as these do, which declarations are checked for; of others three are a vector.
+    """
+    if kernel.n_potential == kernel.n_charge:
+        return charge_axes(kernel)
     received = [output for output in kernel.outputs if not output.derivative]
     return np.concatenate(
         [np.arange(3) if output.shape == (3,) else np.full(output.n_rows, -1) for output in received]

@@ -41,7 +41,8 @@ FILLING = (-0.75, -0.25, 0.25, 0.75)
 
 DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
-what the source does to the boxes around its own: relative to that itself nothing could be promised."""
+what the source does to the boxes around its own: relative to the far smaller value itself, errors could be of any
+size."""
 
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""

@@ -15,16 +15,16 @@ from itertools import pairwise
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.domain import box_centers, box_half_width
+from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
 from taskfmm.operators.radial import Radial, radial
 from taskfmm.operators.yardstick import DECAYED, NEAREST
 from taskfmm.passes.given import exponent, ranked
-from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, close_pairs, descend, sum_boxes
+from taskfmm.passes.places import Places
+from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
-from taskfmm.tree.octree import Octree
 
 SAMPLE = (64, 256)
 """Fewest and most targets at which an output is summed."""
@@ -33,8 +33,8 @@ ONE_IN = 32
 """Between these bounds, the sample is one target in so many."""
 
 CANCELLED = 0.1
-"""Where an output is less than this part of what makes it up, the sample is summed pair by pair: of boxes as points
-mostly their own error would be left."""
+"""Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
+for points errs by more than what is left."""
 
 FEW = 64
 """Targets of that sample."""
@@ -45,56 +45,6 @@ RANDOM = (0.5, 2.0)
 RARE = 0.02
 """The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
 stand for thousands."""
-
-
-class Places:
-    """What the points of a tree tell without charges; found when first asked for, and then kept for the next charges.
-
-    leaves : int64 [n_leaves], boxes
-    """
-
-    def __init__(self, tree: Octree) -> None:
-        self.tree = tree
-        self.leaves = np.flatnonzero(tree.is_leaf)
-
-    def sums(self, ptr: np.ndarray, points: np.ndarray, charges: np.ndarray) -> np.ndarray:
-        """See `sum_boxes`."""
-        tree = self.tree
-        center = box_centers(tree.domain, tree.level, tree.anchor)[0]
-        return sum_boxes(tree.child_ptr, ptr, points, charges, center, tree.domain.lower)
-
-    @cached_property
-    def targets(self) -> np.ndarray:
-        """The sums over the targets of each box."""
-        points = self.tree.targets
-        return self.sums(self.tree.target_ptr, points, np.ones(points.shape[1]))
-
-    @cached_property
-    def lone_charge(self) -> Share:
-        """What a single charge may do to gradients far from it, in units of its gradient there.
-
-        It is 1 / r^2 at a distance r, and its potential over the half-width h of a leaf is 1 / (r h): that is r / h
-        times as much, most at leaves that are small and far away. How far they may be follows from the sources.
-        """
-        n_targets = np.diff(self.tree.target_ptr[self.leaves], axis=1)[:, 0]
-        weight = n_targets / self.half_widths**2
-        at = self.targets[self.leaves, PLUS : PLUS + 3]
-        center = weight @ at / weight.sum()
-        spread = np.sqrt(weight @ ((at - center) ** 2).sum(axis=1) / weight.sum())
-        offset = self.tree.sources - (self.tree.domain.lower + center)[:, None]
-        distance = np.sqrt((offset**2).sum(axis=0).max()) + spread
-        return Share(total=1.0, far=0.0, smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum())))
-
-    @cached_property
-    def half_widths(self) -> np.ndarray:
-        """Of the leaves, float64 [n_leaves]."""
-        return np.ldexp(self.tree.domain.half_width, -self.tree.level[self.leaves].astype(np.int32))
-
-    @cached_property
-    def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distance and source of each target that has one source next to it, see `close_pairs`."""
-        tree = self.tree
-        return close_pairs(tree.sources, tree.targets, self.leaves, tree.source_ptr, tree.target_ptr)
 
 
 def look(

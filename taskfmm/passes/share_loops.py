@@ -16,7 +16,7 @@ usual in the leaf: then no other can cancel what the nearest does. On lines and 
 CHANCE = 1.8
 """Random charges differ between octants by 7/8 of the sum of their squares, with a deviation of half of that."""
 
-HALF_FULL = 0.3
+SPREAD_OUT = 0.3
 """Charges that fill half of a box or more have octants whose sums, squared, are at most this part of their own."""
 
 PLUS, MINUS, WEIGHT, SCATTER, TOGETHER = 0, 3, 6, 8, 9
@@ -71,7 +71,7 @@ def sum_boxes(child_ptr, ptr, points, charges, center, lower):
         box = boxes[b]
         if child_ptr[b] < child_ptr[b + 1]:
             total = box[WEIGHT] - box[WEIGHT + 1]
-            uneven = -CHANCE * box[SCATTER] - HALF_FULL * total**2
+            uneven = -CHANCE * box[SCATTER] - SPREAD_OUT * total**2
             for c in range(child_ptr[b], child_ptr[b + 1]):
                 # of the children: none of them has been divided yet
                 uneven += (boxes[c, WEIGHT] - boxes[c, WEIGHT + 1]) ** 2

@@ -81,6 +81,7 @@ def counted(
     operators: BoxOperators,
     each: bool = True,
     top: int = TOP_LEVEL,
+    columns: int = 1,
 ) -> dict[str, Counts]:
     """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
@@ -88,7 +89,7 @@ def counted(
     known yet. So each entry of a list reads its own row of the halo, except in M2L, which reads as many rows as it
     gives; batches of M2L are half full; and a fixed share of the near field is mutual.
 
-    top : the first level with expansions
+    top : the first level with expansions; columns : of these, side by side
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     far, below, leaf = tree.level >= top, tree.level > top, tree.is_leaf
@@ -134,6 +135,9 @@ def counted(
         x,
         p2l,
     ) = sums
+    far, up, down, p2m, l2p, v, families, w, p2l = (
+        columns * n for n in (far, up, down, p2m, l2p, v, families, w, p2l)
+    )
     n_check, k = operators.check_to_multipole.shape
     n_density = operators.local_to_density.shape[1]
     mutual = MUTUAL if tree.targets is tree.sources else 0.0
@@ -171,10 +175,13 @@ def seconds(
     operators: BoxOperators,
     each: bool = True,
     top: int = TOP_LEVEL,
+    columns: int = 1,
 ) -> dict[str, Size]:
     """Of each operator, for each box or for all of them together."""
     rate = rates.current()
-    return {name: done.seconds(rate) for name, done in counted(tree, lists, operators, each, top).items()}
+    return {
+        name: done.seconds(rate) for name, done in counted(tree, lists, operators, each, top, columns).items()
+    }
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:

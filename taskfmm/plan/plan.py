@@ -21,7 +21,7 @@ from taskfmm.tree.octree import Octree
 CHUNK = 2**18
 """Rows of a chunk of the result, at least."""
 
-CHARGES = 2**17
+CHARGES_OF_A_SHARD = 2**17
 """Charges of a shard, at least."""
 
 MOST_CHUNKS = 16
@@ -191,16 +191,18 @@ def _bounds(
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
 
 
-def build(tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LEVEL) -> Plan:
+def build(
+    tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LEVEL, columns: int = 1
+) -> Plan:
     """Cut the tree into shards of about equal cost.
 
     lists : of boxes that are within reach of each other
-    top : the first level with expansions
+    top : the first level with expansions; columns : of these, side by side
     """
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)
     interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1], top)
-    seconds = cost.seconds(tree, interactions, operators, top=top)
+    seconds = cost.seconds(tree, interactions, operators, top=top, columns=columns)
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())
@@ -209,7 +211,7 @@ def build(tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LE
     bounds = {
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
-    charge_ptr = _edges(tree.source_order.size, CHARGES)
+    charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
     builder = ShardBuilder(tree, interactions, bounds, charge_ptr)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()

@@ -203,7 +203,10 @@ def make(
     if not (asked.chosen or asked.calibrated):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
-    leaf_size, domain = tune.choose(sources, targets, operators, smallest, scaled, leaf_size, threads, top)
+    columns = asked.kernel.columns
+    leaf_size, domain = tune.choose(
+        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns
+    )
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest)
     if not asked.kernel.counts_itself:
@@ -214,7 +217,7 @@ def make(
         found = without_coincident(tree, found)
     top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
     found = within_reach(tree, found, top)
-    return Planned(asked, leaf_size, build(tree, found, operators, top))
+    return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
 
 
 def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:

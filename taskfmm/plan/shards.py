@@ -62,6 +62,8 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
     """The halo made of ascending ``boxes`` of a level, or sources, whose shards are ``bounds[i]:bounds[i + 1]``."""
     owner = np.searchsorted(bounds, boxes, side="right") - 1
     shards, first = np.unique(owner, return_index=True)
+    if not boxes.size:  # of the charges that nobody reads: none of those of the first shard
+        shards, first = np.zeros(1, np.int64), np.zeros(1, np.int64)
     rows = (boxes - bounds[owner]).astype(np.int32)
     return Halo(level, tuple(shards.tolist()), np.append(first, boxes.size).astype(np.int64), rows)
 
@@ -127,7 +129,7 @@ class ShardBuilder:
         order = np.lexsort((-end, begin))
         begin, end = begin[order], end[order]
         # a box may lie in another one, whose run has its points already
-        outer = np.append(True, end[1:] > np.maximum.accumulate(end)[:-1])
+        outer = np.append(True, end[1:] > np.maximum.accumulate(end)[:-1])[: begin.size]
         host = np.cumsum(outer) - 1
         points, ptr = take_runs(self.tree.sources, begin[outer], end[outer])
         first = np.empty_like(begin)

@@ -48,6 +48,7 @@ def choose(
     leaf_size: int | None = None,
     threads: int = 1,
     top: int = TOP_LEVEL,
+    columns: int = 1,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -61,6 +62,7 @@ def choose(
         Given by the caller; then the cube is the smallest one.
     threads : int
     top : int, the first level with expansions
+    columns : int, of these, side by side
 
     Returns
     -------
@@ -84,7 +86,7 @@ def choose(
         found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
-        return estimate(tree, found, operators, *steps, top=top) + cost.tasks(tree.n_levels)
+        return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
 
     share = min(len(sources), len(at)) / n
     best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
@@ -140,8 +142,9 @@ def estimate(
     of_targets: int | None = None,
     *,
     top: int = TOP_LEVEL,
+    columns: int = 1,
 ) -> float:
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    return float(sum(cost.seconds(whole, found, operators, each=False, top=top).values()))
+    return float(sum(cost.seconds(whole, found, operators, each=False, top=top, columns=columns).values()))

@@ -33,7 +33,7 @@ MARK = "fmm0"
 """Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
 
 ASIDE = ("given", "power", "exponent", "piece", "taken")
-"""Tasks of ours that are no operator's: they bring lazy charges to their shards."""
+"""Tasks that only bring lazy charges to their shards: profiles and forecasts leave them out."""
 
 
 class Name(NamedTuple):

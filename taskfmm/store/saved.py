@@ -12,7 +12,7 @@ from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
 from taskfmm.geometry.domain import box_half_width
-from taskfmm.kernels import KERNELS, Kernel
+from taskfmm.kernels import KERNELS, Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import UNIT, Matrices
@@ -28,7 +28,7 @@ from taskfmm.tree.octree import Octree
 NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
-EXPANSIONS = dict(
+SHAPES = dict(
     upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 p k",
     multipole_to_density="float64 k p", check_to_local="float64 p k", local_to_density="float64 k p",
     m2m="float64 8 c k", l2l="float64 8 k c",
@@ -39,11 +39,11 @@ LARGEST = dict(
     check_to_multipole=1e16, multipole_to_density=1e16, check_to_local=1e16, local_to_density=1e16,
     m2m=1e4, l2l=1e4,
 )  # fmt: skip
-"""Beyond what operators hold: inverses are cut where singular values are rounding, and what is applied once a level
-stays near one, or numbers would overflow in a deep tree."""
+"""The largest number that an operator can hold. Inverses are cut where singular values are rounding. M2M and L2L are
+applied once a level, so they stay near one, or numbers would overflow in a deep tree."""
 
 INVERSES = ("check_to_multipole", "multipole_to_density", "check_to_local", "local_to_density")
-DECAYED = 1e300
+LARGEST_OF_INVERSES = 1e300
 """Where a kernel dies away within a box, its inverses are as large as it is small."""
 
 LARGEST_OF_M2L = 1e4
@@ -59,9 +59,11 @@ class Contents:
     like : what is known of lazy charges, or None
     operators : by output, of the accuracy that the usual charges need; none where nothing is approximated
     plan : None where there are no sources or no targets
+    fingerprint : of the kernel's formulas
     """
 
     kernel: Kernel
+    fingerprint: str
     eps: float
     order: int | None
     leaf_size: int | None
@@ -78,6 +80,7 @@ class Contents:
         asked = planned.asked
         return cls(
             asked.kernel,
+            fingerprint(asked.kernel),
             asked.eps,
             asked.order,
             planned.leaf_size,
@@ -107,7 +110,7 @@ def _approximates(plan: Plan | None) -> bool:
     return plan is not None and not plan.is_direct
 
 
-_SETTINGS = ("kernel", "eps", "order", "leaf_size", "dtype", "like")
+_SETTINGS = ("kernel", "fingerprint", "eps", "order", "leaf_size", "dtype", "like")
 
 _PLAN = {
     "tree": Octree,
@@ -174,6 +177,10 @@ def _check(contents: Contents) -> None:
         f"kernel {contents.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
         "taskfmm.kernels.register first",
     )
+    need(
+        contents.fingerprint == fingerprint(contents.kernel),
+        f"the formulas of kernel {contents.kernel.name!r} have been edited since",
+    )
     for name in ("sources", "targets"):
         points = getattr(contents, name)
         if points is not None:
@@ -225,7 +232,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
         1 <= accuracy.order <= 20 and accuracy.m2l_dtype in ("float32", "float64"),
         "of an accuracy that cannot be",
     )
-    shapes(found, EXPANSIONS)
+    shapes(found, SHAPES)
     need(found.half_width == half_width, "of boxes of another size")
     n_points = surface.n_points(accuracy.order)
     need(found.upward_check.shape[1] == n_points, "of another order")
@@ -247,7 +254,9 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
         found.m2l.check(found.rank, accuracy.m2l_dtype)
     except ValueError as error:
         raise Unfit(str(error)) from None
-    of_inverses = LARGEST if kernel.degree is not None else LARGEST | dict.fromkeys(INVERSES, DECAYED)
+    of_inverses = (
+        LARGEST if kernel.degree is not None else LARGEST | dict.fromkeys(INVERSES, LARGEST_OF_INVERSES)
+    )
     bounded = [(name, getattr(found, name), largest) for name, largest in of_inverses.items()]
     factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
     bounded += [(name, array, LARGEST_OF_M2L) for name, array in factors if array.dtype.kind == "f"]
