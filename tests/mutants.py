@@ -416,7 +416,7 @@ KERNELS = (
     Mutant(
         "edited-formula-unseen",
         "kernels/instances.py",
-        "_{label}_{_fingerprint(module.__file__, module.__name__ + text)}",
+        "_{label}_{_fingerprint(module, _formulas(module))}",
         "_{label}",
         "after an upgrade the old formula goes on, from Numba's cache",
         ("kernels",),
@@ -814,6 +814,14 @@ PASSES = (
         "out[target[first + i], c] += sums[i * columns]",
         "M2M and L2L give all columns the first one's numbers",
         ("operators", "kernels_of_users"),
+    ),
+    Mutant(
+        "edited-helper-unseen",
+        "kernels/instances.py",
+        '            left += [each for each in (value, *within) if hasattr(each, "py_func")]\n',
+        "",
+        "a function that a formula calls can be edited in its own file, and the old loops and operators stay",
+        ("kernels_of_users",),
     ),
     Mutant(
         "columns-taken-on-trust",

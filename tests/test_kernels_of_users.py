@@ -22,7 +22,7 @@ from boxes import l2_error
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.kernels import KERNELS, find, register
+from taskfmm.kernels import KERNELS, find, instances, register
 from taskfmm.profiling.names import operator_of
 from taskfmm.store import saved
 
@@ -307,6 +307,99 @@ def test_columns_that_do_not_stand_for_the_sources_are_refused(kernel, tmp_path,
         with pytest.raises(InputError, match=problem):
             register(replace(fault(kernel), name="swirls"))
     assert "swirls" not in KERNELS
+
+
+def written(tmp_path, monkeypatch, name, text, **helpers):
+    """A module of its own file, and others that it imports."""
+    for each, content in {name: text, **helpers}.items():
+        (tmp_path / f"{each}.py").write_text(content)
+        sys.modules.pop(each, None)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return importlib.import_module(name).KERNEL
+
+
+def test_an_edited_helper_gives_other_loops_and_operators(tmp_path, monkeypatch):
+    """A formula may call what another file has, by its name or by the module's."""
+    text = (HERE / "screened.py").read_text().replace("screened", "helped")
+    text = text.replace("import numpy as np\n", "import numpy as np\nimport helper\n")
+    text = text.replace("np.exp(", "helper.fall(")
+    helper = "import numpy as np\nfrom taskfmm.jit import formula\n\n@formula\ndef fall(x):\n    return np.exp(x)\n"
+    prints = [
+        instances.fingerprint(written(tmp_path, monkeypatch, "helped", text, helper=each))
+        for each in (helper, helper, helper.replace("np.exp(x)", "np.exp(2.0 * x)"))
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+WRONG_FORMULAS = {
+    "is not linear in its numbers": ("value = q *", "value = abs(q) *"),
+    "expected a tuple of real numbers": ("return value,", "return 1j * value,"),
+    "reads more parameters than the 1 declared": ("-parameters[0] * r)", "-parameters[1] * r)"),
+    "is zero everywhere": ("value = q *", "value = 0.0 * q *"),
+    "name 'misspelt'": ("np.exp(", "misspelt("),
+}
+
+
+@pytest.mark.parametrize("problem", WRONG_FORMULAS)
+def test_a_formula_that_cannot_be_is_refused(tmp_path, monkeypatch, problem):
+    old, new = WRONG_FORMULAS[problem]
+    text = (HERE / "screened.py").read_text().replace("screened", "mistaken").replace(old, new)
+    with pytest.raises(InputError, match=problem):
+        register(written(tmp_path, monkeypatch, "mistaken", text))
+    assert "mistaken" not in KERNELS
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_what_is_no_declaration_is_refused(kernel):
+    for changes, message in (
+        (dict(sources=("charge",)), r"sources are .* expected a tuple of Sources"),
+        (dict(outputs=kernel.outputs[0]), "outputs are .* expected a tuple of Outputs"),
+        (dict(parameters=("a",)), "parameters are .* expected a tuple of real numbers"),
+        (dict(factor=1j), "factor is no real number"),
+        (dict(expansion="laplace"), "expansion is no Kernel"),
+        (dict(columns=3), "'columns' are those of an expansion"),
+    ):
+        with pytest.raises(InputError, match=message):
+            register(replace(kernel, name="no_kernel", **changes))
+    with pytest.raises(InputError, match="expected real numbers"):
+        kernel.with_parameters("a")
+
+
+DIPOLES_IN_COLUMNS = """
+import numpy as np
+from taskfmm.jit import formula
+from taskfmm.kernels import KERNELS, Kernel, Output, Source
+
+KERNEL = Kernel("moments", __name__, 1.0, -1, expansion=KERNELS["laplace"],
+    sources=(Source("moment", 3, odd=True, derivative=1, vector=True),), outputs=(Output("potential"),))
+
+
+@formula
+def moment(dx, dy, dz, px, py, pz, parameters):
+    r2 = dx * dx + dy * dy + dz * dz
+    cube = 1.0 / (r2 * np.sqrt(r2)) if r2 > 0.0 else 0.0
+    return ((px * dx + py * dy + pz * dz) * cube,)
+
+
+@formula
+def moment_columns(dx, dy, dz, px, py, pz, parameters):
+    return moment(dx, dy, dz, px, py, pz, parameters)
+
+
+@formula
+def columns(dx, dy, dz, q, parameters):
+    r2 = dx * dx + dy * dy + dz * dz
+    return (q / np.sqrt(r2) if r2 > 0.0 else 0.0,)
+"""
+
+
+def test_columns_of_dipoles_must_have_their_sign(tmp_path, monkeypatch):
+    kernel = register(written(tmp_path, monkeypatch, "moments", DIPOLES_IN_COLUMNS))
+    del KERNELS[kernel.name]
+    wrong = DIPOLES_IN_COLUMNS.replace("return moment(dx, dy, dz", "return moment(-dx, -dy, -dz")
+    with pytest.raises(InputError, match="moment_columns followed by columns is not moment"):
+        register(written(tmp_path, monkeypatch, "moments", wrong))
 
 
 EDITED = """

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from taskfmm.errors import InputError
-from taskfmm.kernels.kernel import Kernel, Source
+from taskfmm.kernels.kernel import Kernel, Output, Source
 
 PROBES = 12
 """Offsets at which formulas are looked at."""
@@ -26,6 +26,9 @@ ARGUMENTS = {"outputs", "output", "values", "n_samples", "seed", "sources", "tar
 
 TASKS = {"charges", "given", "power", "exponent", "piece", "taken"}
 """Names of tasks that are no operator's, see `taskfmm.profiling.names`."""
+
+CLOSE_BY, ALIKE = 0.02, 0.05
+"""Distance at which densities stand for a source, and how far what they do may differ from what it does."""
 
 TURN = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 """A rotation with a reflection that maps a cube onto itself, and no axis onto itself."""
@@ -48,7 +51,27 @@ def _need(holds: bool, problem: str) -> None:
         raise _Wrong(problem)
 
 
+def _check_types(kernel: Kernel) -> None:
+    real = (int, float, np.integer, np.floating)
+    for name, some, kind in (
+        ("sources", kernel.sources, Source),
+        ("outputs", kernel.outputs, Output),
+        ("parameters", kernel.parameters, real),
+    ):
+        told = getattr(kind, "__name__", "real number")
+        _need(
+            isinstance(some, tuple) and all(isinstance(each, kind) for each in some),
+            f"{name} are {some!r:.80}, expected a tuple of {told}s, as ({told}(...),)",
+        )
+    _need(isinstance(kernel.factor, real) and kernel.factor != 0, "factor is no real number, or zero")
+    _need(
+        isinstance(kernel.expansion, Kernel) or (kernel.expansion is None and kernel.columns == 1),
+        "expansion is no Kernel, as taskfmm.kernels.KERNELS['laplace'] is; 'columns' are those of an expansion",
+    )
+
+
 def _check(kernel: Kernel) -> None:
+    _check_types(kernel)
     _need(kernel.name.isidentifier(), "its name is no identifier, which file names and arguments are made of")
     _need(bool(kernel.sources and kernel.outputs), "it declares no sources or no outputs")
     names = [kind.name for kind in kernel.sources], list(kernel.names)
@@ -107,7 +130,6 @@ def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:
     _need(other.degree == kernel.degree, f"its expansion has degree {other.degree}, and it {kernel.degree}")
     n = kernel.columns * other.n_potential
     out = _Probe(kernel, kernel.dense)
-    potential = _Probe(other, other.dense).matrices[:, : other.n_potential]
     for probe, kind in zip(probes, kernel.onto_surfaces, strict=True):
         received = _Probe(kernel, kind, n, "all columns together")
         for each in (out, received):
@@ -115,17 +137,31 @@ def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:
                 bool(np.isfinite(each.matrices).all()),
                 f"{each.kind.name} is not finite at ordinary distances",
             )
-        # where the columns are densities at the source itself, they must do to targets what the source does
-        unit = np.kron(np.eye(kernel.columns), potential[0])
-        columns = np.linalg.lstsq(unit, received.matrices[0], rcond=None)[0]
-        at_source = all(
-            _equal(np.kron(np.eye(kernel.columns), here) @ columns, rows)
-            for here, rows in zip(potential, received.matrices, strict=True)
-        )
         _need(
-            not at_source or _equal(out.matrices @ columns, probe.matrices),
+            _stands_for(kernel, other, received, out, probe),
             f"{kind.name} followed by columns is not {probe.kind.name}",
         )
+
+
+def _stands_for(kernel: Kernel, other: Kernel, received: _Probe, out: _Probe, probe: _Probe) -> bool:
+    """Whether densities close to a source, whose potentials are its columns, do to targets what the source does.
+
+    A charge, or a dipole, is as good as densities at a point and six others around it.
+    """
+    density = _Probe(other, other.dense)
+    star = CLOSE_BY * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
+    at = [probe.offsets - place for place in star]
+    potentials = [density._matrices(offsets)[:, : other.n_potential] for offsets in at]
+    one = np.concatenate(potentials, axis=2)  # [n, n_potential, 7 * n_charge]
+    many = np.einsum("ab,nij->naibj", np.eye(kernel.columns), one)
+    many = many.reshape(-1, kernel.columns * one.shape[2])
+    wanted = received.matrices.reshape(len(many), -1)
+    found = np.linalg.lstsq(many, wanted, rcond=None)[0]
+    if np.abs(many @ found - wanted).max() > ALIKE * np.abs(wanted).max():
+        return True  # the source is of another kind: its columns cannot be judged here
+    found = found.reshape(kernel.columns, len(star), other.n_charge, -1).swapaxes(0, 1)
+    values = sum(out._matrices(o) @ f.reshape(-1, f.shape[-1]) for o, f in zip(at, found, strict=True))
+    return bool(np.abs(values - probe.matrices).max() <= ALIKE * np.abs(probe.matrices).max())
 
 
 class _Probe:
@@ -144,7 +180,20 @@ class _Probe:
         self.formula = self._formula()
         self.n_rows = len(kernel.odd_rows) if n_rows is None else n_rows
         self.rows_of = rows_of
+        self._in_python()
         self.matrices = self._matrices(self.offsets)
+
+    def _in_python(self) -> None:
+        """Uncompiled, where a parameter that is not there is an error."""
+        numbers = [1.0] * self.kind.n_numbers
+        try:
+            self.formula.py_func(*map(float, self.offsets[0]), *numbers, self.kernel.constants)  # type: ignore[attr-defined]
+        except IndexError:
+            raise _Wrong(
+                f"{self.kind.name} reads more parameters than the {len(self.kernel.parameters)} declared"
+            ) from None
+        except Exception:
+            return  # what is compiled is what counts
 
     def _formula(self) -> Callable[..., tuple]:
         try:
@@ -169,11 +218,12 @@ class _Probe:
         try:
             found = self.formula(*map(float, offset), *map(float, numbers), self.kernel.constants)
         except Exception as error:
-            problem = str(error).strip().splitlines()[:1]
-            raise _Wrong(
-                f"{call} fails: {type(error).__name__}{': ' if problem else ''}{''.join(problem)}"
-            ) from None
-        rows = np.atleast_1d(np.array(found, np.float64))
+            raise _Wrong(f"{call} fails: {type(error).__name__}: {_told(error)}") from None
+        _need(
+            isinstance(found, tuple) and not any(isinstance(row, complex) for row in found),
+            f"{call} gives {found!r:.60}, expected a tuple of real numbers, as (value,)",
+        )
+        rows = np.array(found, np.float64)
         _need(
             rows.shape == (self.n_rows,),
             f"{call} gives {rows.size} rows, expected {self.n_rows}, of {self.rows_of}",
@@ -190,11 +240,13 @@ class _Probe:
     def check(self) -> None:
         kernel, kind = self.kernel, self.kind
         _need(bool(np.isfinite(self.matrices).all()), f"{kind.name} is not finite at ordinary distances")
+        _need(bool(self.matrices.any()), f"{kind.name} is zero everywhere")
         numbers = np.linspace(-1.0, 2.0, kind.n_numbers + 1)[1:]
-        _need(
-            _equal(self._call(self.offsets[0], numbers), self.matrices[0] @ numbers),
-            f"{kind.name} is not linear in its numbers",
-        )
+        for some in (numbers, -numbers):
+            _need(
+                _equal(self._call(self.offsets[0], some), self.matrices[0] @ some),
+                f"{kind.name} is not linear in its numbers",
+            )
         here = self._matrices(np.zeros((1, 3)))
         _need(
             kernel.counts_itself or not here.any(),
@@ -232,6 +284,13 @@ class _Probe:
             f"{self.kind.name} does not turn with space as {'a vector' if self.kind.vector else 'plain numbers'}, "
             "and expansions use the symmetry of the cube: mend 'vector' of the source",
         )
+
+
+def _told(error: Exception) -> str:
+    """The line of an error that says most: Numba's begin with where they were found."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    clear = [line for line in lines if "name '" in line or line.startswith(("Cannot", "Invalid", "Unknown"))]
+    return (clear or lines or [""])[0][:200]
 
 
 def _equal(found: np.ndarray, expected: np.ndarray) -> bool:

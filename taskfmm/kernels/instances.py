@@ -4,7 +4,7 @@ A compiled function that receives another one as an argument, or closes over it,
 cache again. A module-level function that calls a module-level function is. So the loops are written once, as a
 template module, and executed once more for each kernel under a module name of its own, together with the innermost
 loops that `taskfmm.kernels.pairs` writes for it. Numba notices an edited loop but not an edited callee: the name
-carries a hash of the kernel's source, which gives an edited formula a fresh cache entry.
+carries a hash of the files of all that a formula calls, which gives an edited formula a fresh cache entry.
 """
 
 from __future__ import annotations
@@ -27,9 +27,30 @@ from taskfmm.kernels.kernel import Kernel, Source
 _lock = threading.RLock()
 
 
+def _formulas(module: ModuleType) -> tuple[Any, ...]:
+    """The compiled functions of a module: others, once it has been loaded again."""
+    return tuple(value for value in vars(module).values() if hasattr(value, "py_func"))
+
+
 @cache
-def _fingerprint(path: str, more: str = "") -> str:
-    return hashlib.sha256(Path(path).read_bytes() + more.encode()).hexdigest()[:12]
+def _fingerprint(module: ModuleType, formulas: tuple[Any, ...]) -> str:
+    """Of all files that the formulas come from, and of the numbers there that they name."""
+    files, numbers, seen, left = {str(module.__file__)}, set(), set(), list(formulas)
+    while left:
+        function = left.pop().py_func
+        if function in seen:
+            continue
+        seen.add(function)
+        files.add(function.__code__.co_filename)
+        names = function.__code__.co_names
+        for value in (function.__globals__.get(name) for name in names):
+            within = (getattr(value, name, None) for name in names) if isinstance(value, ModuleType) else ()
+            left += [each for each in (value, *within) if hasattr(each, "py_func")]
+            numbers |= {repr(each) for each in (value, *within) if isinstance(each, (int, float, tuple))}
+    digest = hashlib.sha256(repr(sorted(numbers)).encode())
+    for path in sorted(files):
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class _Loader(importlib.abc.ExecutionLoader):
@@ -56,7 +77,8 @@ def instantiate(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
     )
     text = pairs.text(sources, odd_rows)
-    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module.__file__, module.__name__ + text)}"
+    more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
+    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, _formulas(module))}_{more}"
     with _lock:
         if name in sys.modules:
             return sys.modules[name]
@@ -75,9 +97,20 @@ def _formula(compiled: Any) -> Any:
     return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
 
 
+def _loops(template: str, name: str, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]) -> ModuleType:
+    module = importlib.import_module(name)
+    return _of(template, module, _formulas(module), sources, odd_rows)
+
+
 @cache
-def _loops(template: str, module: str, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]) -> ModuleType:
-    return instantiate(template, importlib.import_module(module), sources, odd_rows)
+def _of(
+    template: str,
+    module: ModuleType,
+    formulas: tuple[Any, ...],
+    sources: tuple[Source, ...],
+    odd_rows: tuple[bool, ...],
+) -> ModuleType:
+    return instantiate(template, module, sources, odd_rows)
 
 
 def gather_loops(kernel: Kernel, output: str) -> Any:
@@ -94,6 +127,7 @@ def spread_loops(kernel: Kernel) -> Any:
 
 
 def fingerprint(kernel: Kernel) -> str:
-    """Of the files with a kernel's formulas, and its expansion's: another one once they have been edited."""
-    own = _fingerprint(str(importlib.import_module(kernel.module).__file__))
+    """Of a kernel's formulas, with all that they call, and of its expansion's: another one once they are edited."""
+    module = importlib.import_module(kernel.module)
+    own = _fingerprint(module, _formulas(module))
     return own if kernel.expansion is None else f"{own}-{fingerprint(kernel.expansion)}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from taskfmm.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -119,8 +121,13 @@ class Kernel:
         return replace(self, sources=kinds, density=None if self.expansion else self.dense)
 
     def with_parameters(self, *parameters: float) -> Kernel:
-        """The same kernel with other parameters."""
-        return replace(self, parameters=tuple(map(float, parameters)))
+        """The same kernel with other parameters; raises InputError where they are no numbers."""
+        try:
+            return replace(self, parameters=tuple(map(float, parameters)))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"parameters of kernel {self.name!r} are {parameters}, expected real numbers"
+            ) from None
 
     @property
     def of_densities(self) -> Kernel:

@@ -9,9 +9,13 @@ from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.kernels import laplace, one
 from taskfmm.kernels.declaration import check
+from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
 KERNELS: dict[str, Kernel] = {module.KERNEL.name: module.KERNEL for module in (laplace, one)}
+
+_checked: dict[str, str] = {}
+"""Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
 HIDDEN = ("one",)
 """For tests, not offered to users: with this one every target must receive the sum of all charges."""
@@ -39,10 +43,14 @@ def register(kernel: Kernel) -> Kernel:
     """
     known = KERNELS.get(kernel.name)
     if known is not None and known.with_parameters(*kernel.parameters) != kernel:
-        raise InputError(f"another kernel is called {kernel.name!r}: give this one a name of its own")
-    if known is None:
+        raise InputError(
+            f"another kernel is called {kernel.name!r}: give this one a name of its own, or start Python again if it "
+            "is the same with another declaration"
+        )
+    if known is None or _checked.get(kernel.name, fingerprint(kernel)) != fingerprint(kernel):
         check(kernel)
         KERNELS[kernel.name] = kernel
+        _checked[kernel.name] = fingerprint(kernel)
     elif kernel != known:
         n, given = len(known.parameters), len(kernel.parameters)
         if n != given:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators import box, size, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
@@ -21,8 +21,8 @@ _in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = 
 
 
 @lru_cache(maxsize=8)
-def _kept(kernel: Kernel, accuracy: Accuracy) -> dict[float, BoxOperators]:
-    """By half-width; those that were asked for."""
+def _kept(kernel: Kernel, accuracy: Accuracy, formulas: str) -> dict[float, BoxOperators]:
+    """By half-width; those that were asked for. formulas : the kernel's fingerprint"""
     return {}
 
 
@@ -30,7 +30,7 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOpe
     """The operators of a kernel for boxes of one size, read or made once in each process."""
     kernel = kernel.expands
     with _lock:
-        kept = _kept(kernel, accuracy)
+        kept = _kept(kernel, accuracy, fingerprint(kernel))
         if half_width not in kept:
             kept[half_width] = store.kept(
                 kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width)

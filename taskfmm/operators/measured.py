@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +17,8 @@ from taskfmm.operators import store, yardstick
 from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import radials
+
+logger = logging.getLogger("taskfmm")
 
 ORDERS = range(3, 17)
 """Orders that are tried."""
@@ -87,6 +90,7 @@ def _measured(operators: Operators, level: int) -> Yardstick:
         with suppress(OSError, TypeError):
             return Yardstick(**numbers.read(path))
     below = None if kernel.degree is not None else operators.at(level + 1)
+    logger.info("measuring the operators of kernel %s at order %d", kernel.name, accuracy.order)
     found = yardstick.measure(kernel, operators.at(level), below, yardstick.FEW_PLACES)
     if path is not None:
         with suppress(OSError):
