@@ -53,7 +53,7 @@ def in_threads(case: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": median(run.seconds for run in runs),
         "cpu_seconds": median(run.cpu_seconds for run in runs),
-        "expected_cpu_seconds": found.work + found.prologue + found.epilogue,
+        "expected_cpu_seconds": found.task_seconds + found.prologue + found.epilogue,
         "peak": peak,
         "plan_seconds": plan_seconds,
         "forecast": found.facts(),

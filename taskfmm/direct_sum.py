@@ -82,8 +82,8 @@ def sum_pairs(
 ) -> dict[str, np.ndarray]:
     """The same of what has been checked; targets None where they are the sources."""
     kernel, at = given.kernel, sources if targets is None else targets
-    mode = kernel.last(outputs)
-    values = np.zeros((kernel.n_components(mode), len(at)))
+    last = kernel.last(outputs)
+    values = np.zeros((kernel.n_components(last), len(at)))
     scale, power = 1.0, 0
     if len(sources) and len(at):
         scale = enclose(sources, at, scaled=kernel.degree is not None).scale
@@ -92,7 +92,7 @@ def sum_pairs(
             refuse_unresolved(sources, targets, scale)
         y, x = (np.ascontiguousarray(points.T * scale) for points in (sources, at))
         q = ranked(given.arrays, np.arange(len(sources)), kernel, scale, power)
-        _sum(kernel, mode, y, x, q, values)
+        _sum(kernel, last, y, x, q, values)
     return {output: in_units(values[kernel.rows(output)], kernel, output, scale, power) for output in outputs}
 
 
@@ -118,7 +118,7 @@ def sampled_error(
 
 def _sum(
     kernel: Kernel,
-    mode: str,
+    last: str,
     sources: np.ndarray,
     targets: np.ndarray,
     charges: np.ndarray,
@@ -127,7 +127,7 @@ def _sum(
     n = targets.shape[1]
     target_ptr = np.append(np.arange(0, n, BLOCK), n)
     rows = np.arange(target_ptr.size)
-    loop = gather_loops(kernel, mode).points_to_points
+    loop = gather_loops(kernel, last).points_to_points
     with budget() as threads:
         if charges.shape[1] * n < FEW_PAIRS:
             threads = 1

@@ -110,12 +110,12 @@ class Evaluator:
         self, charges: Given, outputs: Sequence[str], accuracy: Accuracy | None = None
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
-        planned, mode = self.planned, charges.kernel.last(outputs)
+        planned, last = self.planned, charges.kernel.last(outputs)
         assert planned.plan is not None
-        accuracy = accuracy or self.accuracy(mode, charges)
+        accuracy = accuracy or self.accuracy(last, charges)
         own = planned.name_brought(accuracy)
         operators = planned.made(accuracy) if own is None else self.works.reference(build.operators_name(own))
-        token = self._token(charges, accuracy, mode)
+        token = self._token(charges, accuracy, last)
         return build.build(planned.plan, self.works, operators, charges, outputs, planned.asked.dtype, token)
 
     @cached_property
@@ -126,8 +126,8 @@ class Evaluator:
         brought = {name: (found, planned.made(found.accuracy)) for name, found in planned.brought.items()}
         return build.works(planned.plan, brought)
 
-    def _token(self, charges: Given, accuracy: Accuracy, mode: str) -> str:
-        digest = hashlib.sha256(f"{self._digest} {charges.kernel} {mode} {accuracy}".encode())
+    def _token(self, charges: Given, accuracy: Accuracy, last: str) -> str:
+        digest = hashlib.sha256(f"{self._digest} {charges.kernel} {last} {accuracy}".encode())
         for array in charges.arrays:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]
@@ -157,7 +157,7 @@ class Evaluator:
         client = cluster.active_client()
         if client is not None:
             reference.release()
-            cluster.prepare(client, lambda: self.forecast(outputs, accuracy).work)
+            cluster.prepare(client, lambda: self.forecast(outputs, accuracy).task_seconds)
         at = layout.current()
         if memory_limit is not None:
             advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"

@@ -13,7 +13,6 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.direct_sum import sampled_error
 from taskfmm.evaluation import Evaluator
-from taskfmm.forecast.forecast import Forecast
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
@@ -21,13 +20,12 @@ from taskfmm.passes.given import Given
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
-from taskfmm.report import explain as report
-from taskfmm.report.drawing import draw
+from taskfmm.report.described import Described
 from taskfmm.runtime import memory
 from taskfmm.store import saved
 
 
-class Fmm:
+class Fmm(Described):
     """A fast multipole method for fixed sources and targets.
 
     Making one builds the octree, its lists, the operators and the shards. After that any number of charge
@@ -292,36 +290,6 @@ class Fmm:
         given = Given.checked(self.kernel, charges, others, self.n_sources, lasting=True)
         return self._evaluator.arrays(given, wanted, self.memory_limit)
 
-    def _wanted(self, outputs: Sequence[str] | str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
-        return usual if outputs is None else validate.outputs(outputs, self.kernel.names)
-
-    def forecast(self, outputs: Sequence[str] | str | None = None) -> Forecast:
-        """What one evaluation would take on the scheduler in use: its graph, seconds and memory.
-
-        Parameters
-        ----------
-        outputs : sequence of the kernel's outputs; the first one, if left out
-
-        Returns
-        -------
-        taskfmm.forecast.forecast.Forecast
-
-        Raises
-        ------
-        InputError
-            An unknown output, or a plan without points, of which there is nothing to tell.
-        AccuracyError
-            As `evaluate`.
-
-        Examples
-        --------
-        >>> import numpy as np, taskfmm
-        >>> fmm = taskfmm.Fmm(np.random.default_rng(271).random((1000, 3)))
-        >>> fmm.forecast().memory["peak"] < 2**31
-        True
-        """
-        return self._evaluator.forecast(self._wanted(outputs, self.kernel.names[:1]))
-
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
 
@@ -382,54 +350,6 @@ class Fmm:
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
         return sampled_error(found, given, sources, targets, of, most, seed)
-
-    def explain(self, outputs: Sequence[str] | str | None = None) -> str:
-        """What was planned, and what an evaluation of these outputs will take, as text.
-
-        Boxes by level, list sizes, operators; tasks, edges and bytes of the graph; the critical path; seconds
-        and peak memory on the scheduler in use. `facts` gives the same as data.
-        """
-        return report.explain(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
-
-    def facts(self, outputs: Sequence[str] | str | None = None) -> dict[str, Any]:
-        """Numbers about the plan and one evaluation.
-
-        Points, boxes by level, mean list sizes, operators, tasks by operator and bytes of the plan; "direct_sum" if
-        all pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
-        `taskfmm.forecast.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
-        """
-        return report.facts(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
-
-    def visualize(self, filename: str | None = None, outputs: Sequence[str] | str | None = None) -> Any:
-        """Draw the graph of an evaluation: a node for each operator and level, coloured by operator.
-
-        Upward on the left, M2L across, downward on the right. The area of a node is its expected seconds, the
-        width of a line the bytes that move along it.
-
-        Parameters
-        ----------
-        filename : str, optional
-            Where to write the picture, in any format that Matplotlib knows.
-        outputs : sequence of the kernel's outputs; the first one, if left out
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Matplotlib is missing: ``pip install "taskfmm[viz]"``.
-        InputError
-            As `forecast`.
-        """
-        return draw(self.forecast(outputs), filename)
-
-    def _repr_html_(self) -> str:
-        return report.html(self._evaluator)
-
-    def __repr__(self) -> str:
-        return report.title(self._evaluator)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

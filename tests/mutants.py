@@ -416,7 +416,7 @@ KERNELS = (
     Mutant(
         "edited-formula-unseen",
         "kernels/instances.py",
-        "_{label}_{_fingerprint(module, _formulas(module))}",
+        "_{label}_{_fingerprint(module, getattr(module, sources[0].name))}",
         "_{label}",
         "after an upgrade the old formula goes on, from Numba's cache",
         ("kernels",),
@@ -515,8 +515,8 @@ KERNELS_OF_USERS = (
     Mutant(
         "levels-left-out-too-early",
         "operators/radial.py",
-        "> NOTICED * eps * size.at(close)",
-        "> 1e9 * eps * size.at(close)",
+        "least = NOTICED * eps / n_sources",
+        "least = 1e9 * eps / n_sources",
         "what sources do to boxes a few away is missing",
         ("dying_kernels",),
     ),

@@ -244,8 +244,8 @@ FAULTS = {
     "a source has an argument of a": lambda k: replace(
         k, sources=(replace(k.sources[0], argument="outputs"), *k.sources[1:])
     ),
-    "that operators or tasks of the library have": lambda k: replace(
-        k, outputs=(replace(k.outputs[0], name="power"), *k.outputs[1:])
+    "or as an operator, in capitals": lambda k: replace(
+        k, outputs=(replace(k.outputs[0], name="charges"), *k.outputs[1:])
     ),
     "a vector has three numbers": lambda k: replace(
         k, sources=(replace(k.sources[0], n_numbers=2, vector=True), *k.sources[1:])

@@ -43,7 +43,7 @@ def test_the_operator_of_a_key():
         ("M2L", 1),
         ("sum-1f3a", 0),
         ("M2L-1f3a", 0),
-        ("exponent-fmm01f3a", 0),
+        ("exponent-fmm11f3a", 0),
         "P2P",
         ("p2m_1", 0),
         7,

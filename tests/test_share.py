@@ -55,7 +55,7 @@ def test_errors_follow_from_the_share(name):
     points, targets, q = CLOUDS[name]
     fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
     exact = taskfmm.direct(points, q, targets, outputs=("potential", "gradient"))
-    known = look(fmm.plan, LAPLACE, q, "gradient")
+    known = look(fmm.plan, LAPLACE, [q], "gradient")
 
     unit = fmm.plan.tree.domain.scale**2 * 2.0 ** np.frexp(np.abs(q).max())[1] / (4 * np.pi)
     size, estimate = np.linalg.norm(exact["gradient"]), known.gradient.total * unit
@@ -79,7 +79,7 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
     def part(name):
         points, targets, q = CLOUDS[name]
         fmm = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40)
-        share = look(fmm.plan, LAPLACE, q, "gradient").gradient
+        share = look(fmm.plan, LAPLACE, [q], "gradient").gradient
         return share.far / share.total
 
     assert part("sphere signed") < part("uniform signed") < 0.2
@@ -107,7 +107,7 @@ def test_places_serve_any_charges():
     plan = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40).plan
     places = Places(plan.tree)
     for q in (signed, np.abs(signed), signed):
-        assert look(plan, LAPLACE, q, "gradient", places) == look(plan, LAPLACE, q, "gradient")
+        assert look(plan, LAPLACE, [q], "gradient", places) == look(plan, LAPLACE, [q], "gradient")
 
 
 def test_what_are_many():
@@ -123,7 +123,7 @@ def test_it_has_no_unit(scale, charge):
     """Leaves may fall otherwise, and with them the estimates."""
     points, _, q = CLOUDS["plummer signed"]
     plain, other = (
-        look(taskfmm.Fmm(s * points, order=ORDER, leaf_size=40).plan, LAPLACE, c * q, "gradient").gradient
+        look(taskfmm.Fmm(s * points, order=ORDER, leaf_size=40).plan, LAPLACE, [c * q], "gradient").gradient
         for s, c in ((1.0, 1.0), (scale, charge))
     )
     assert 0.4 < (other.far / other.total) / (plain.far / plain.total) < 2.5
@@ -136,7 +136,7 @@ def test_few_points_coincident_points_and_no_charges(n, value):
     rng = np.random.default_rng(n)
     for points in (rng.random((n, 3)), np.repeat(rng.random((1, 3)), n, axis=0)):
         plan = taskfmm.Fmm(points, order=ORDER, leaf_size=2).plan
-        share = look(plan, LAPLACE, np.full(n, value), "gradient").gradient
+        share = look(plan, LAPLACE, [np.full(n, value)], "gradient").gradient
         assert np.isfinite([share.total, share.far, share.even, share.smooth]).all()
         assert share.times(1.0, ORDER, 1.0) == 0.0 or value
 

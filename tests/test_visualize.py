@@ -25,7 +25,7 @@ def test_nodes_and_lines_hold_all_tasks_and_bytes(fmm):
     found = fmm.forecast(("potential", "gradient"))
     nodes, lines = aggregate(found)
     assert sum(row["tasks"] for row in nodes.values()) == len(found.keys)
-    assert sum(row["seconds"] for row in nodes.values()) == pytest.approx(found.work)
+    assert sum(row["seconds"] for row in nodes.values()) == pytest.approx(found.task_seconds)
     assert sum(lines.values()) == found.edge_bytes
     assert {operator for operator, _ in nodes} == set(OPERATORS)
 

@@ -43,12 +43,12 @@ class Effort:
 
     counts : besides the call
     blocks : pieces of the loops that threads share
-    work, result, scratch : bytes of its part of the plan, of what it returns, and of what it needs besides
+    plan_bytes, result, scratch : bytes of its part of the plan, of what it returns, and of what it needs besides
     """
 
     counts: Counts
     blocks: int = 1
-    work: int = 0
+    plan_bytes: int = 0
     result: int = 0
     scratch: int = 0
 
@@ -95,14 +95,14 @@ def efforts(
 class _Counting:
     """Counts what tasks do; one method for each operator."""
 
-    def __init__(self, plan: Plan, operators: Matrices, kernel: Kernel, mode: str) -> None:
+    def __init__(self, plan: Plan, operators: Matrices, kernel: Kernel, last: str) -> None:
         self.plan = plan
         self.operators = operators
         self.kernel = kernel
         self.columns = kernel.columns
-        self.components = kernel.n_components(mode)
-        self.suffix = "_gradient" if kernel.output(mode).derivative else ""
-        self.tile = gather_loops(kernel, mode).TILE
+        self.components = kernel.n_components(last)
+        self.suffix = "_gradient" if kernel.output(last).derivative else ""
+        self.tile = gather_loops(kernel, last).TILE
 
     def charges(self, n: int) -> Effort:
         numbers = self.kernel.n_numbers * n
@@ -143,7 +143,7 @@ class _Counting:
         return Effort(
             counts.to_surfaces(n_points, n_charges, n, n_rows, n_surface, k),
             blocks=work.rows.size,
-            work=n_bytes(work),
+            plan_bytes=n_bytes(work),
             result=n_rows * k * DOUBLE,
             scratch=(n * (n_surface + k) + n_charges) * DOUBLE,
         )
@@ -155,7 +155,7 @@ class _Counting:
         return Effort(
             counts.translation(n_entries, halo, n_rows, of, k, self.columns * added),
             blocks=len(work.code_ptr),
-            work=n_bytes(work),
+            plan_bytes=n_bytes(work),
             result=n_rows * k * DOUBLE,
             scratch=(halo * of + translations.BATCH * (of + k)) * DOUBLE,
         )
@@ -172,7 +172,7 @@ class _Counting:
         return Effort(
             counts.m2l(products, halo, n_rows, own.rank),
             blocks=len(work.code_ptr),
-            work=n_bytes(work),
+            plan_bytes=n_bytes(work),
             result=n_rows * own.rank * itemsize,
             scratch=halo * own.rank * itemsize + own.m2l.scratch,
         )
@@ -186,7 +186,7 @@ class _Counting:
         return Effort(
             counts.to_points(pairs, n_targets, rows, halo, n_surface, k, added, self.components, self.suffix),
             blocks=boxes.size,
-            work=n_bytes(work),
+            plan_bytes=n_bytes(work),
             result=self.components * n_targets * DOUBLE,
             scratch=(halo * (k + n_surface) + self.components * added) * DOUBLE,
         )
@@ -207,7 +207,7 @@ class _Counting:
                 n, sides * len(n_targets), sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.suffix
             ),
             blocks=blocks,
-            work=n_bytes(work),
+            plan_bytes=n_bytes(work),
             result=c * n * DOUBLE,
             scratch=n_charges * DOUBLE + int(buffers * DOUBLE),
         )
@@ -221,7 +221,7 @@ class _Counting:
         copies = 2 + (wide > 1)
         return Effort(
             Counts(alone={"gathered": wide * n_values, "copied": (copies + 1) * numbers}),
-            work=n_bytes(chunk),
+            plan_bytes=n_bytes(chunk),
             result=numbers * result_bytes,
             scratch=(copies - (result_bytes == DOUBLE)) * numbers * DOUBLE,
         )

@@ -74,7 +74,7 @@ class Forecast:
         return self.prologue + self.schedule.seconds + self.epilogue
 
     @property
-    def work(self) -> float:
+    def task_seconds(self) -> float:
         """Seconds of all tasks, one after the other."""
         return float(self.tasks.seconds.sum())
 
@@ -112,7 +112,7 @@ class Forecast:
         """The task that needs most memory while it runs: its part of the plan, inputs, result and scratch."""
         inputs = np.array([self.tasks.result[list(found)].sum() for found in self.tasks.inputs])
         total = inputs + self.tasks.result + self.tasks.scratch
-        total += np.array([effort.work for effort in self.efforts])
+        total += np.array([effort.plan_bytes for effort in self.efforts])
         at = int(total.argmax())
         operator, level, shard = self.keys[at]
         return {"operator": operator, "level": level, "shard": shard, "bytes": int(total[at])}
@@ -146,7 +146,7 @@ class Forecast:
     def _plan_on_a_worker(self) -> int:
         """The largest share of the plan, as tasks carry it to a worker."""
         share = np.zeros(self.layout.workers)
-        np.add.at(share, self.schedule.worker, [effort.work for effort in self.efforts])
+        np.add.at(share, self.schedule.worker, [effort.plan_bytes for effort in self.efforts])
         return int(share.max())
 
     def facts(self) -> dict[str, Any]:
@@ -160,10 +160,10 @@ class Forecast:
             "sent_bytes": int(self.schedule.sent),
             "result_bytes": self.result_bytes,
             "operators": self.by_operator,
-            "task_seconds": self.work,
+            "task_seconds": self.task_seconds,
             "critical_path_seconds": self.critical_seconds,
             "critical_path": dict(Counter(self.keys[i][0] for i in self.path)),
-            "parallelism": self.work / self.critical_seconds,
+            "parallelism": self.task_seconds / self.critical_seconds,
             "seconds": self.seconds,
             "largest_task": self.largest_task,
             "memory": self.memory,

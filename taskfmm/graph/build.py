@@ -88,7 +88,7 @@ class GraphBuilder:
         """Tasks from the charges to the values of each shard."""
         rows = self.plan.charges
         references = [self.shelf.reference(f"sources/{number}") for number in range(len(rows))]
-        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.name)
+        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.token)
         # the order of insertion is the order of the passes
         self.values = drive(self.plan, entered, self._call)
 

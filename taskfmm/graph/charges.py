@@ -6,7 +6,7 @@ when it is known, and shards take their own from all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,9 +20,7 @@ from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, add_aside, sequence
 from taskfmm.passes.given import Given, largest, power
-
-Name = Callable[[str], str]
-"""From what a task does to the first part of its key."""
+from taskfmm.profiling.names import ASIDE, MARK
 
 
 def enter(
@@ -31,42 +29,45 @@ def enter(
     rows: Sequence[np.ndarray],
     references: Sequence[Reference],
     scale: float,
-    name: Name,
+    token: str,
 ) -> tuple[list[TaskRef], Any]:
     """A task for each shard of charges, and their exponent, which is a task's as well where charges are lazy.
 
     rows : of the sources of each shard, see `taskfmm.plan.plan.Plan.charges`
     references : to the same
     scale : of the domain
+    token : of the evaluation, which begins with `MARK`
     """
-    kernel = given.kernel
+    kernel, aside = given.kernel, ASIDE + token.removeprefix(MARK)
     taken: list[Sequence[Any]] = []
     powers: list[Any] = []
     for number, (kind, array) in enumerate(zip(kernel.sources, given.arrays, strict=True)):
         if isinstance(array, da.Array):
-            groups, starts = _checked(graph, array, kind.given_as, len(rows), name, number)
+            groups, starts = _checked(graph, array, kind.given_as, len(rows), aside, number)
             powers += [
-                add_aside(graph, (name("power"), number, i), power, group, kind, scale)
+                add_aside(graph, (f"power-{aside}", number, i), power, group, kind, scale)
                 for i, group in enumerate(groups)
             ]
-            taken.append(_of_shards(graph, groups, starts, references, name, number))
+            taken.append(_of_shards(graph, groups, starts, references, aside, number))
         else:
             powers.append(power(array, kind, scale))
             shelf = Shelf({f"charges/{shard}": array[each] for shard, each in enumerate(rows)})
             taken.append([shelf.reference(each) for each in shelf.values])
-    exponent: Any = largest(powers) if not given.are_lazy else None
+    exponent: Any
     if given.are_lazy:
-        exponent = add_aside(graph, (name("exponent"), 0, 0), largest, sequence(powers))
+        exponent = add_aside(graph, (f"exponent-{aside}", 0, 0), largest, sequence(powers))
+    else:
+        exponent = largest(powers)
     how = kernel, scale, exponent
     entered = [
-        add(graph, (name("charges"), shard, 0), tasks.charges, sequence(kinds), *how)
+        add(graph, (f"charges-{token}", shard, 0), tasks.charges, sequence(kinds), *how)
         for shard, kinds in enumerate(zip(*taken, strict=True))
     ]
     return entered, exponent
 
 
 def _checked(
-    graph: Graph, array: da.Array, argument: str, most: int, name: Name, number: int
+    graph: Graph, array: da.Array, argument: str, most: int, aside: str, number: int
 ) -> tuple[list[TaskRef], np.ndarray]:
     """Tasks that check chunks that follow each other, in no more groups than ``most``, and the rows before each."""
     if array.ndim > 1:
@@ -80,7 +81,7 @@ def _checked(
     groups = []
     for i, (first, last) in enumerate(pairwise(edges.tolist())):
         declared = lengths[first:last], array.shape[1:], str(array.dtype), first, int(starts[i]), argument
-        key = (name("given"), number, i)
+        key = (f"given-{aside}", number, i)
         groups.append(add_aside(graph, key, validate.chunks, sequence(chunks[first:last]), *declared))
     return groups, starts
 
@@ -90,19 +91,19 @@ def _of_shards(
     groups: list[TaskRef],
     starts: np.ndarray,
     rows: Sequence[Reference],
-    name: Name,
+    aside: str,
     number: int,
 ) -> list[TaskRef]:
     """For each shard a task with its charges, in the order of the tree."""
     found = []
     for shard, own in enumerate(rows):
         pieces = [
-            add_aside(graph, (name("piece"), number, shard, i), tasks.piece, group, own, begin)
+            add_aside(graph, (f"piece-{aside}", number, shard, i), tasks.piece, group, own, begin)
             for i, (group, begin) in enumerate(zip(groups, starts.tolist(), strict=False))
         ]
         if len(pieces) == 1:
             found += pieces
         else:
-            key = (name("taken"), number, shard)
+            key = (f"taken-{aside}", number, shard)
             found.append(add_aside(graph, key, tasks.taken, own, starts, sequence(pieces)))
     return found

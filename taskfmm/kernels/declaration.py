@@ -24,9 +24,6 @@ CLOSE = 1e-9
 ARGUMENTS = {"outputs", "output", "values", "n_samples", "seed", "sources", "targets", "kernel"}
 """Names of other arguments of the calls that take sources."""
 
-TASKS = {"charges", "given", "power", "exponent", "piece", "taken"}
-"""Names of tasks that are no operator's, see `taskfmm.profiling.names`."""
-
 CLOSE_BY, ALIKE = 0.02, 0.05
 """Distance at which densities stand for a source, and how far what they do may differ from what it does."""
 
@@ -113,8 +110,8 @@ def _check_names(kernel: Kernel) -> None:
         "a source has an argument of a name that is taken: give it another 'argument', 'charges' for the first alone",
     )
     _need(
-        all(name.isidentifier() and not name.isupper() and name not in TASKS for name in kernel.names),
-        "an output has a name that operators or tasks of the library have: give it another",
+        all(name.isidentifier() and not name.isupper() and name != "charges" for name in kernel.names),
+        "an output is called 'charges', or as an operator, in capitals: give it another name",
     )
 
 

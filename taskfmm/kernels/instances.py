@@ -27,15 +27,14 @@ from taskfmm.kernels.kernel import Kernel, Source
 _lock = threading.RLock()
 
 
-def _formulas(module: ModuleType) -> tuple[Any, ...]:
-    """The compiled functions of a module: others, once it has been loaded again."""
-    return tuple(value for value in vars(module).values() if hasattr(value, "py_func"))
-
-
 @cache
-def _fingerprint(module: ModuleType, formulas: tuple[Any, ...]) -> str:
-    """Of all files that the formulas come from, and of the numbers there that they name."""
-    files, numbers, seen, left = {str(module.__file__)}, set(), set(), list(formulas)
+def _fingerprint(module: ModuleType, formula: Any) -> str:
+    """Of all files that the formulas of a module come from, and of the numbers there that they name.
+
+    formula : one of them, another one once the module has been loaded again
+    """
+    left = [value for value in vars(module).values() if hasattr(value, "py_func")]
+    files, numbers, seen = {str(module.__file__)}, set(), set()
     while left:
         function = left.pop().py_func
         if function in seen:
@@ -78,7 +77,9 @@ def instantiate(
     )
     text = pairs.text(sources, odd_rows)
     more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
-    name = f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, _formulas(module))}_{more}"
+    name = (
+        f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
+    )
     with _lock:
         if name in sys.modules:
             return sys.modules[name]
@@ -97,13 +98,19 @@ def _formula(compiled: Any) -> Any:
     return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
 
 
+def _module(name: str) -> ModuleType:
+    return sys.modules.get(name) or importlib.import_module(name)
+
+
 def _loops(template: str, name: str, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]) -> ModuleType:
-    module = importlib.import_module(name)
-    return _of(template, module, _formulas(module), sources, odd_rows)
+    """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
+    module = _module(name)
+    now = tuple(getattr(module, kind.name) for kind in sources)
+    return _instantiated(template, module, now, sources, odd_rows)
 
 
 @cache
-def _of(
+def _instantiated(
     template: str,
     module: ModuleType,
     formulas: tuple[Any, ...],
@@ -128,6 +135,6 @@ def spread_loops(kernel: Kernel) -> Any:
 
 def fingerprint(kernel: Kernel) -> str:
     """Of a kernel's formulas, with all that they call, and of its expansion's: another one once they are edited."""
-    module = importlib.import_module(kernel.module)
-    own = _fingerprint(module, _formulas(module))
+    module = _module(kernel.module)
+    own = _fingerprint(module, getattr(module, kernel.dense.name))
     return own if kernel.expansion is None else f"{own}-{fingerprint(kernel.expansion)}"

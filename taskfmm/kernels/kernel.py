@@ -118,7 +118,12 @@ class Kernel:
 
     def with_sources(self, *kinds: Source) -> Kernel:
         """The same kernel, with the same expansions, where only these kinds are given."""
-        return replace(self, sources=kinds, density=None if self.expansion else self.dense)
+        density = None if self.expansion else self.dense
+        return (
+            self
+            if (kinds, density) == (self.sources, self.density)
+            else replace(self, sources=kinds, density=density)
+        )
 
     def with_parameters(self, *parameters: float) -> Kernel:
         """The same kernel with other parameters; raises InputError where they are no numbers."""

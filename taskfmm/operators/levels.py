@@ -43,12 +43,16 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOpe
 class Operators:
     """The operators of a kernel at an accuracy, by level: what tasks are given, as matrices never travel in a graph.
 
+    kernel : that they are made of, which any kernel with these expansions stands for
     half_width : of the root box; `UNIT` where the kernel has a degree
     """
 
     kernel: Kernel
     accuracy: Accuracy
     half_width: float = UNIT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernel", self.kernel.expands)
 
     def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level, read or made where they are first asked for."""
@@ -67,14 +71,14 @@ class Operators:
     def least_to_load(self, levels: Iterable[int] = (0,)) -> tuple[int, int]:
         """Bytes that loading some levels adds to this process, at least, and at its peak; 0 for those in memory."""
         widths = {self.half_width_at(level) for level in levels}
-        missing = [w for w in widths if (self.kernel.expands, self.accuracy, w) not in _in_memory]
+        missing = [w for w in widths if (self.kernel, self.accuracy, w) not in _in_memory]
         least = size.least_bytes(self.kernel, self.accuracy)
         peaks = [(self.peak_over_size(width) - 1.0) * least for width in missing]
         return least * len(missing), int(least * len(missing) + max(peaks, default=0.0))
 
     def peak_over_size(self, half_width: float = UNIT) -> float:
         """What reading or building operators takes at its peak in a process without them, in units of their size."""
-        is_kept = store.is_kept(self.kernel.expands, self.accuracy, half_width)
+        is_kept = store.is_kept(self.kernel, self.accuracy, half_width)
         return size.READING if is_kept else size.BUILDING
 
 

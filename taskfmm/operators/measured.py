@@ -16,7 +16,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators import store, yardstick
 from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
-from taskfmm.operators.radial import radials
+from taskfmm.operators.radial import Radial, first_felt
 
 logger = logging.getLogger("taskfmm")
 
@@ -34,7 +34,7 @@ AN_ORDER = 10.0
 """One order more divides the error by so much at most: orders that cannot be enough are left out."""
 
 IMPROVES = 0.7
-"""Orders are tried as long as one errs by this part of the last or less."""
+"""The search ends after two orders in a row whose error is more than this part of the best so far."""
 
 
 def rows(
@@ -49,13 +49,13 @@ def rows(
     """
     first = _first_felt(kernel, eps, half_width, first)
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
-    last, failed = np.inf, 0
+    best, failed = np.inf, 0
     while order in ORDERS and failed < 2:
         row = _row(kernel, of_order(order), half_width, first)
         yield row
         error = reach(row)
-        failed = failed + 1 if not error < IMPROVES * last else 0
-        last = min(last, error)
+        failed = failed + 1 if not error < IMPROVES * best else 0
+        best = min(best, error)
         order += max(1, math.floor(math.log(error / eps, AN_ORDER)) if eps < error < math.inf else 1)
 
 
@@ -63,26 +63,26 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
     """The first level at which errors can be seen: where a kernel has died away between boxes, none counts."""
     if kernel.degree is not None:
         return first
-    for level in range(first, MAX_LEVEL - DEEPER):
-        half = half_width * 0.5**level
-        for size in radials(kernel, half_width):
-            if size.beyond(2.0 * half) > yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half):
-                return level
-    return first
+
+    def least(size: Radial, half: float) -> float:
+        return yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half)
+
+    found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPER), least)
+    return first if found is None else found
 
 
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
     operators = Operators(kernel, accuracy, half_width)
     levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
-    found = [_measured(operators, level) for level in levels]
+    found = [_measured(kernel, operators, level) for level in levels]
     worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
     at = operators.at(levels[0])
     return Row(accuracy, at.m2l.multiply_adds, Yardstick(**worst))
 
 
-def _measured(operators: Operators, level: int) -> Yardstick:
+def _measured(kernel: Kernel, operators: Operators, level: int) -> Yardstick:
     """The yardstick of the boxes of a level, kept beside their operators."""
-    kernel, accuracy = operators.kernel, operators.accuracy
+    accuracy = operators.accuracy
     path = None
     with suppress(OSError):  # no place for a cache, of which the store has told
         path = store.path(kernel, accuracy, operators.half_width_at(level)).with_suffix(".json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.geometry.morton import MAX_LEVEL
-from taskfmm.kernels import Kernel, Output, Source
+from taskfmm.kernels import Kernel, Output, Source, fingerprint
 from taskfmm.operators.matrix import value_matrix
 
 PER_OCTAVE = 8
-"""Distances of a table between a number and its double; between them its logarithm is interpolated. That is within
-1 % as long as the kernel falls by less than e^3 between two of them."""
+"""Distances of a table between a number and its double; between them its logarithm is interpolated. For exp(-r) that
+is within 1 % as long as it falls by less than a factor e between two of them, and within 3 % for e^3."""
 
 NOTICED = 1e-2
 """What is this part of eps, or less, goes unnoticed."""
@@ -64,12 +65,17 @@ def _size(log: float) -> float:
     return 0.0 if log <= np.log(LEAST) else float(np.exp(log))
 
 
-@lru_cache(maxsize=64)
 def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> Radial:
     """Of a kind of source and an output; those without a derivative count together, as their errors do.
 
     half_width : of the root box; distances are those between all its boxes
     """
+    return _radial(kernel, kind, output, half_width, fingerprint(kernel))
+
+
+@lru_cache(maxsize=64)
+def _radial(kernel: Kernel, kind: Source, output: Output, half_width: float, formulas: str) -> Radial:
+    """formulas : the kernel's fingerprint: other formulas have other sizes"""
     rows = kernel.rows(output.name) if output.derivative else slice(kernel.n_plain)
     if kernel.degree is not None:
         factor = round(float(_sizes(kernel, kind, rows, np.ones(1))[0]), DIGITS)
@@ -94,17 +100,24 @@ def first_level(
     """
     if kernel.degree is not None:
         return first
-    for level in range(first, MAX_LEVEL):
-        nearest = 2.0 * half_width * 0.5**level
-        for size in radials(kernel, half_width):
-            if n_sources * size.beyond(nearest) > NOTICED * eps * size.at(close):
-                return level
-    return MAX_LEVEL
+    least = NOTICED * eps / n_sources
+    found = first_felt(kernel, half_width, range(first, MAX_LEVEL), lambda size, half: least * size.at(close))
+    return MAX_LEVEL if found is None else found
 
 
-def radials(kernel: Kernel, half_width: float) -> list[Radial]:
-    """Of all kinds of sources and all outputs."""
-    return [radial(kernel, kind, output, half_width) for kind in kernel.sources for output in kernel.outputs]
+def first_felt(
+    kernel: Kernel, half_width: float, levels: Iterable[int], least: Callable[[Radial, float], float]
+) -> int | None:
+    """The first of some levels at which a source does more than so much to a box that is not adjacent to its own.
+
+    least : by what it does at a distance, and the half-width of the boxes
+    """
+    sizes = [radial(kernel, kind, output, half_width) for kind in kernel.sources for output in kernel.outputs]
+    for level in levels:
+        half = half_width * 0.5**level
+        if any(size.beyond(2.0 * half) > least(size, half) for size in sizes):
+            return level
+    return None
 
 
 def _sizes(kernel: Kernel, kind: Source, rows: slice, r: np.ndarray) -> np.ndarray:

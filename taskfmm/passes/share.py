@@ -50,21 +50,20 @@ stand for thousands."""
 def look(
     plan: Plan,
     kernel: Kernel,
-    charges: np.ndarray | Sequence[np.ndarray],
+    charges: Sequence[np.ndarray],
     output: str,
     places: Places | None = None,
 ) -> Known:
     """What there is to know of charges for an output.
 
     charges : float, in the caller's order and units: an array for each kind of the kernel's sources, [n_sources] or
-        [n_sources, n_numbers]; a single one need not be in a sequence
+        [n_sources, n_numbers]
     output : with those before it
     places : of the plan's tree, if they are kept
     """
-    arrays = [charges] if isinstance(charges, np.ndarray) else charges
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
-    numbers = ranked(arrays, tree.source_order, kernel, scale, exponent(arrays, kernel, scale))
+    numbers = ranked(charges, tree.source_order, kernel, scale, exponent(charges, kernel, scale))
     if not is_calibrated(kernel):
         return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output))
     (q,) = numbers

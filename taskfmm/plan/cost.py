@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -33,8 +33,8 @@ DOMINATED = 4.0
 fewer boxes: P2M and L2P are to run on all threads."""
 
 MUTUAL = 0.3
-"""Share of the near field whose distances serve both points, where the targets are the sources: from 0.3 with large
-leaves, of which few are in a block, to 0.7 with small ones (`taskfmm.plan.shards.NEAR_BLOCK`)."""
+"""Share of the near field whose distances serve both points, where the targets are the sources: 0.1 to 0.9 were
+seen, least with large leaves, of which few are in a block (`taskfmm.plan.shards.NEAR_BLOCK`)."""
 
 
 def task(seconds: float) -> float:
@@ -100,56 +100,25 @@ def counted(
     x_moved = x * (leaf & (n_targets <= operators.upward_check.shape[1]))
     met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
     w = row_sums(lists.w.ptr, ~few[lists.w.idx])
-    of_leaves = (sources, targets, sources > 0, targets > 0, n_targets * leaf, met, n_targets * met)
-    of_lists = (
-        np.diff(lists.v.ptr),
-        _families(tree, lists),
-        w,
-        n_targets * w,
-        n_targets * (w > 0),
-        w > 0,
-        x,
-        x > 0,
-    )
-    found = np.array(
-        (far, below & (n_sources > 0), below & (n_targets > 0), *of_leaves, *of_lists), np.float64
-    )
-    sums: Iterable[Size] = found if each else found.sum(axis=1).tolist()
-    (
-        far,
-        up,
-        down,
-        sources,
-        targets,
-        p2m,
-        l2p,
-        near,
-        met,
-        pairs,
-        v,
-        families,
-        w,
-        w_pairs,
-        m2p,
-        w_rows,
-        x,
-        p2l,
-    ) = sums
-    far, up, down, p2m, l2p, v, families, w, p2l = (
-        columns * n for n in (far, up, down, p2m, l2p, v, families, w, p2l)
-    )
+    sizes = dict(sources=sources, targets=targets, near=n_targets * leaf, met=met, pairs=n_targets * met)
+    sizes |= dict(w_pairs=n_targets * w, m2p=n_targets * (w > 0), w_rows=w > 0, x=x)
+    # of these there are as many as columns
+    boxes = dict(far=far, up=below & (n_sources > 0), down=below & (n_targets > 0), v=np.diff(lists.v.ptr))
+    boxes |= dict(p2m=sources > 0, l2p=targets > 0, families=_families(tree, lists), w=w, p2l=x > 0)
+    sizes |= {name: columns * found for name, found in boxes.items()}
+    n = {name: found.astype(np.float64) if each else float(found.sum()) for name, found in sizes.items()}
     n_check, k = operators.check_to_multipole.shape
     n_density = operators.local_to_density.shape[1]
     mutual = MUTUAL if tree.targets is tree.sources else 0.0
     return {
-        "P2M": counts.to_surfaces(sources, sources, p2m, p2m, n_check, k),
-        "M2M": counts.translation(up, up, up, k, k),
-        "M2L": counts.m2l(operators.m2l.counts(v, families), far, far, k),
-        "P2L": counts.to_surfaces(x, x, p2l, p2l, n_check, k),
-        "L2L": counts.translation(down, down, far, k, k, 2 * far),
-        "L2P": counts.to_points(targets, targets, l2p, l2p, n_density, k),
-        "M2P": counts.to_points(w_pairs, m2p, w_rows, w, n_density, k),
-        "P2P": _near(sources, near, l2p, met, pairs, mutual),
+        "P2M": counts.to_surfaces(n["sources"], n["sources"], n["p2m"], n["p2m"], n_check, k),
+        "M2M": counts.translation(n["up"], n["up"], n["up"], k, k),
+        "M2L": counts.m2l(operators.m2l.counts(n["v"], n["families"]), n["far"], n["far"], k),
+        "P2L": counts.to_surfaces(n["x"], n["x"], n["p2l"], n["p2l"], n_check, k),
+        "L2L": counts.translation(n["down"], n["down"], n["far"], k, k, 2 * n["far"]),
+        "L2P": counts.to_points(n["targets"], n["targets"], n["l2p"], n["l2p"], n_density, k),
+        "M2P": counts.to_points(n["w_pairs"], n["m2p"], n["w_rows"], n["w"], n_density, k),
+        "P2P": _near(n["sources"], n["near"], n["l2p"], n["met"], n["pairs"], mutual),
     }
 
 
@@ -169,19 +138,10 @@ def _near(n_sources: Size, n_targets: Size, n_leaves: Size, met: Size, pairs: Si
     return counts.p2p(n_targets, rows, runs, one * pairs, two * pairs, one * met, two * met, n_charges)
 
 
-def seconds(
-    tree: Octree,
-    lists: Lists | Interactions,
-    operators: BoxOperators,
-    each: bool = True,
-    top: int = TOP_LEVEL,
-    columns: int = 1,
-) -> dict[str, Size]:
-    """Of each operator, for each box or for all of them together."""
+def seconds(counted: Mapping[str, Counts]) -> dict[str, Size]:
+    """Of what each operator does."""
     rate = rates.current()
-    return {
-        name: done.seconds(rate) for name, done in counted(tree, lists, operators, each, top, columns).items()
-    }
+    return {name: done.seconds(rate) for name, done in counted.items()}
 
 
 def fewest_boxes(far: np.ndarray, m2l: np.ndarray, operators: BoxOperators) -> int:

@@ -147,4 +147,5 @@ def estimate(
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    return float(sum(cost.seconds(whole, found, operators, each=False, top=top, columns=columns).values()))
+    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns)
+    return float(sum(cost.seconds(done).values()))

@@ -32,8 +32,8 @@ LEVELED = tuple(name for name in COLOURS if name.isupper())
 MARK = "fmm0"
 """Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
 
-ASIDE = ("given", "power", "exponent", "piece", "taken")
-"""Tasks that only bring lazy charges to their shards: profiles and forecasts leave them out."""
+ASIDE = "fmm1"
+"""The same in tasks that only bring lazy charges to their shards: profiles and forecasts leave them out."""
 
 
 class Name(NamedTuple):
@@ -57,7 +57,7 @@ def rank(operator: str) -> tuple[int, str]:
 def operator_of(key: Hashable) -> str | None:
     """The operator or output of a task's key ``("M2L-<token>", level, shard)``; None for the tasks of others."""
     operator, _, token = _first(key).partition("-")
-    return operator if token.startswith(MARK) and operator not in ASIDE else None
+    return operator if token.startswith(MARK) else None
 
 
 def name_of(key: Hashable) -> Name | None:
