@@ -278,11 +278,11 @@ def test_too_small_a_job_is_said_once(client, tiny, says):
 
 
 def test_large_jobs_and_threads_are_not_warned(client, tiny, says, monkeypatch):
-    monkeypatch.setattr(Forecast, "work", property(lambda self: 0.6))
+    monkeypatch.setattr(Forecast, "task_seconds", property(lambda self: 0.6))
     tiny[0].potential(tiny[1])
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "active_client", lambda: None)
-        patch.setattr(Forecast, "work", property(lambda self: 0.01))
+        patch.setattr(Forecast, "task_seconds", property(lambda self: 0.01))
         tiny[0].potential(tiny[1])
     assert says() == []
 
