@@ -30,6 +30,13 @@ sys.path.append(OURS[1])
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the cores share them for BLAS, too: its threads wait for each other without sleeping."""
+    processes = config.getoption("numprocesses", None)
+    if processes:  # in the process that starts them
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Before several processes share the whole suite, the loops are compiled once: see `compile_loops.py`."""
     config = session.config
