@@ -136,4 +136,5 @@ def _sum(
             q = np.ascontiguousarray(charges[:, first : first + TILE])
             begin = np.zeros(rows.size - 1, np.int64)
             end = np.full(rows.size - 1, tile.shape[1])
-            loop(target_ptr, targets, rows, begin, end, tile, q, kernel.constants, values, threads=threads)
+            sums = (target_ptr, targets, rows, begin, end, tile, q, kernel.constants, values)
+            loop(0, begin.size, *sums, threads=threads)

@@ -1,7 +1,7 @@
-"""How every numerical loop is compiled: one set of options, one body for one thread and for many.
+"""How every numerical loop is compiled: one set of options, the same machine code for one thread and for many.
 
-Numba's disk cache tells two dispatchers apart by file, qualified name and line, neither by module (one file is
-executed under several names, see `taskfmm.kernels.instances`) nor by ``parallel``. So both go into the name.
+Numba's disk cache tells two dispatchers apart by file, qualified name and line, but not by module, and one file is
+executed under several names (see `taskfmm.kernels.instances`). So the module goes into the name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 logger = logging.getLogger("taskfmm")
@@ -45,23 +47,32 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
 
 
 @_hint
-def not_inlined(typingctx):  # type: ignore[no-untyped-def]
-    """Keep the function that calls this as it is, whoever calls it.
+def _call(typingctx, address, first, last, args):  # type: ignore[no-untyped-def]
+    """Call the compiled loop that lies at an address; whether it has failed."""
 
-    Inlined into the serial and into the parallel form of a loop, the same arithmetic may be put into another order
-    by fast math, and round otherwise: results would hang on the number of threads.
-    """
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        where, *bounds, packed = values
+        given = [*signature.args[1:3], *signature.args[3].types]
+        function = context.call_conv.get_function_type(types.none, given)
+        callee = builder.inttoptr(where, function.as_pointer())
+        unpacked = cgutils.unpack_tuple(builder, packed)
+        status, _ = context.call_conv.call_function(builder, callee, types.none, given, [*bounds, *unpacked])
+        return status.is_error
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
+    return types.boolean(address, first, last, args), codegen
 
-    return types.none(), codegen
+
+def _on_threads(address, first, last, threads, args):  # type: ignore[no-untyped-def]
+    n, failures = last - first, 0
+    for part in numba.prange(threads):
+        begin, end = first + part * n // threads, first + (part + 1) * n // threads
+        failures += _call(address, begin, end, args)
+    return failures
 
 
 def jit(body: Callable[..., Any]) -> Any:
     """Decorator for a function that other compiled functions call, or that one thread runs."""
-    return _compiled(_named(body, "alone"))
+    return _compiled(_named(body))
 
 
 def part(body: Callable[..., Any]) -> Any:
@@ -69,7 +80,7 @@ def part(body: Callable[..., Any]) -> Any:
 
     LLVM sees code that was read from a disk in another order, and with fast math another order is other rounding.
     """
-    return _compiled(_named(body, "part"), cache=False)
+    return _compiled(_named(body), cache=False)
 
 
 def formula(body: Callable[..., Any]) -> Any:
@@ -78,7 +89,7 @@ def formula(body: Callable[..., Any]) -> Any:
     A loop that is read from a disk was optimised once more than in the process that compiled it. What may be put into
     another order would then be rounded otherwise, and results would hang on who compiled the loop.
     """
-    return _compiled(_named(body, "formula"), cache=False, fastmath=KEPT_IN_ORDER)
+    return _compiled(_named(body), cache=False, fastmath=KEPT_IN_ORDER)
 
 
 def jit_in_order(body: Callable[..., Any]) -> Any:
@@ -87,7 +98,7 @@ def jit_in_order(body: Callable[..., Any]) -> Any:
     Fast math may turn ``(x - hi) - lo`` into ``x - (hi + lo)``, which loses ``lo``. The instructions of this
     function keep their order, also where it is inlined into one with fast math.
     """
-    return _compiled(_named(body, "formula"), fastmath=False, cache=False)
+    return _compiled(_named(body), fastmath=False, cache=False)
 
 
 def _compiled(body: Callable[..., Any], **changed: Any) -> Any:
@@ -113,37 +124,56 @@ def _say_once(text: str) -> None:
 
 
 class Loop:
-    """A compiled loop in two forms made from the same body.
+    """A compiled loop over rows: ``loop(first, last, *args, threads=1)``.
 
-    The body iterates with ``numba.prange``. With one thread the serial form runs: no thread team is made, so
-    it may be called from any number of threads at once and a later ``fork`` is safe. With more, the parallel
-    form runs on that many Numba threads.
+    The body takes the rows to work on, ``first`` and ``last``, and writes nothing that another row reads or writes.
+    With one thread it is called once, and no thread team is made: any number of threads may do so at the same time,
+    and a later ``fork`` is safe. With more, that many Numba threads call it, each with a part of the rows. All run
+    the same machine code, so the number of threads changes no bit, and the second form costs no compilation but that
+    of `_on_threads`, once for all loops with arguments of the same types.
     """
 
-    __slots__ = ("parallel", "serial")
+    __slots__ = ("_addresses", "body")
 
     def __init__(self, body: Callable[..., Any]) -> None:
-        self.serial = _compiled(_named(body, "serial"))
-        self.parallel = _compiled(_named(body, "parallel"), parallel=True)
+        self.body = _compiled(_named(body))
+        self._addresses: dict[tuple[Any, ...], int] = {}
 
     @property
     def compiled(self) -> bool:
-        """Whether the serial form has run in this process; with NUMBA_DISABLE_JIT nothing is left to compile."""
-        return bool(getattr(self.serial, "signatures", True))
+        """Whether it has run in this process; with NUMBA_DISABLE_JIT nothing is left to compile."""
+        return bool(getattr(self.body, "signatures", True))
 
-    def __call__(self, *args: Any, threads: int = 1) -> Any:
-        if threads == 1:
-            return self.serial(*args)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        return self.parallel(*args)
+    def __call__(self, first: int, last: int, *args: Any, threads: int = 1) -> None:
+        if threads == 1 or numba.config.DISABLE_JIT:
+            self.body(first, last, *args)
+            return
+        threads = min(threads, numba.config.NUMBA_NUM_THREADS)
+        numba.set_num_threads(threads)
+        if _call_on_threads(self._address(args), first, last, threads, args):
+            raise MemoryError(f"no memory for the buffers of {self.body.py_func.__name__}")
+
+    def _address(self, args: tuple[Any, ...]) -> int:
+        """Where the machine code for arguments of these types lies, in this process."""
+        # typeof takes six microseconds an array, and a task may last a hundred
+        kinds = tuple((a.dtype, a.ndim, a.flags.num) if isinstance(a, np.ndarray) else type(a) for a in args)
+        if kinds not in self._addresses:
+            signature = (types.int64, types.int64, *map(numba.typeof, args))
+            self.body.compile(signature)
+            found = self.body.overloads[signature]
+            self._addresses[kinds] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        return self._addresses[kinds]
 
 
-def _named(body: Callable[..., Any], form: str) -> Callable[..., Any]:
+def _named(body: Callable[..., Any]) -> Callable[..., Any]:
     twin = python_types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
     twin.__module__ = body.__module__
-    twin.__qualname__ = f"{body.__module__}.{body.__qualname__}.{form}"
+    twin.__qualname__ = f"{body.__module__}.{body.__qualname__}"
     return twin
 
 
+_call_on_threads = _compiled(_named(_on_threads), parallel=True)
+
+
 loop = Loop
-"""Decorator for a loop over boxes or points that a task calls from Python."""
+"""Decorator for a loop over rows that a task calls from Python."""

@@ -18,7 +18,7 @@ from taskfmm.kernels import KERNELS, Kernel, register
 
 KERNELS_OF_USERS = ("screened", "stokeslet", "dipoles", "vortices")
 WAYS = (dict(scheduler="synchronous"), dict(scheduler="threads", num_workers=2))
-"""One task with all cores, and two with one core each: the parallel and the serial form of each loop."""
+"""One task with all cores, and two with one core each."""
 
 
 def evaluate(kernel: Kernel, n: int, **options: object) -> None:

@@ -1,4 +1,4 @@
-"""Loops in a serial and a parallel form, and the names that keep Numba's disk cache apart."""
+"""Loops on one thread and on many, and the names that keep Numba's disk cache apart."""
 
 from __future__ import annotations
 
@@ -17,36 +17,72 @@ from taskfmm.kernels import KERNELS, gather_loops
 
 
 @loop
-def _square(values, out):
-    for i in numba.prange(values.size):
+def _square(first, last, values, out):
+    for i in range(first, last):
         out[i] = values[i] ** 2
 
 
-def test_both_forms_run_the_same_body():
+@loop
+def _buffers(first, last, size, out):
+    for i in range(first, last):
+        out[i] = np.empty(size).size
+
+
+def test_all_rows_are_worked_on_once():
     values = np.arange(1000.0)
-    found = []
-    for threads in (1, 2, 1000):
-        out = np.zeros(1000)
-        _square(values, out, threads=threads)
-        found.append(out)
-    for out in found:
+    for threads in (1, 2, 3, 1000):
+        out = np.full(1000, -1.0)
+        _square(0, 1000, values, out, threads=threads)
         np.testing.assert_array_equal(out, values**2)
 
 
-def test_one_thread_runs_the_serial_form():
-    made = Loop(_square.serial.py_func)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_part_of_the_rows(threads):
+    out = np.full(10, -1.0)
+    _square(3, 7, np.arange(10.0), out, threads=threads)
+    np.testing.assert_array_equal(out, [-1, -1, -1, 9, 16, 25, 36, -1, -1, -1])
+    _square(5, 5, np.arange(10.0), out, threads=threads)  # no row
+    np.testing.assert_array_equal(out[7:], -1)
+
+
+def test_one_compilation_serves_any_number_of_threads():
+    made = Loop(_square.body.py_func)
     out = np.zeros(3)
-    made(np.arange(3.0), out)
-    assert made.serial.signatures
-    assert not made.parallel.signatures
-    made(np.arange(3.0), out, threads=2)
-    assert made.parallel.signatures
+    made(0, 3, np.arange(3.0), out, threads=2)
+    made(0, 3, np.arange(3.0), out)
+    np.testing.assert_array_equal(out, [0, 1, 4])
+    assert len(made.body.signatures) == 1
+
+
+def test_more_threads_share_the_rows(monkeypatch):
+    given = []
+    monkeypatch.setattr("taskfmm.jit._call_on_threads", lambda address, *rest: given.append(rest[:3]))
+    _square(0, 3, np.arange(3.0), np.zeros(3))
+    assert not given
+    _square(0, 3, np.arange(3.0), np.zeros(3), threads=2)
+    assert given == [(0, 3, min(2, numba.config.NUMBA_NUM_THREADS))]
+
+
+def test_arrays_of_another_type_get_code_of_their_own():
+    made = Loop(_square.body.py_func)
+    for kind in (np.float64, np.float32):
+        out = np.zeros(3, kind)
+        made(0, 3, np.arange(3, dtype=kind), out, threads=2)
+        np.testing.assert_array_equal(out, [0, 1, 4])
+    assert len(made.body.signatures) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_too_little_memory_is_an_error(threads):
+    """Numba's own parallel loops would go on."""
+    with pytest.raises(MemoryError):
+        _buffers(0, 2, 2**58, np.zeros(2), threads=threads)
 
 
 def test_the_number_of_threads_is_what_was_asked():
     before = numba.get_num_threads()
     try:
-        _square(np.arange(3.0), np.zeros(3), threads=2)
+        _square(0, 3, np.arange(3.0), np.zeros(3), threads=2)
         assert numba.get_num_threads() == min(2, numba.config.NUMBA_NUM_THREADS)
     finally:
         numba.set_num_threads(before)
@@ -58,29 +94,23 @@ def test_options_are_those_that_vectorise():
     assert OPTIONS["error_model"] == "numpy"
 
 
-def test_names_differ_by_module_and_form():
+def test_names_differ_by_module():
     names = {
-        f.py_func.__qualname__
+        getattr(gather_loops(kernel, output), body).body.py_func.__qualname__
         for kernel in (KERNELS["laplace"], KERNELS["one"])
         for output in ("potential", "gradient")
         for body in ("points_to_points", "surfaces_to_points")
-        for f in (
-            getattr(gather_loops(kernel, output), body).serial,
-            getattr(gather_loops(kernel, output), body).parallel,
-        )
     }
-    assert len(names) == 16
+    assert len(names) == 8
 
 
-def test_forms_release_the_interpreter():
-    assert _square.serial.targetoptions["nogil"]
-    assert _square.parallel.targetoptions["parallel"]
-    assert not _square.serial.targetoptions.get("parallel", False)
+def test_loops_release_the_interpreter():
+    assert _square.body.targetoptions["nogil"]
 
 
 def test_a_wrong_call_raises():
     with pytest.raises(numba.core.errors.TypingError):
-        _square(1.0, np.zeros(3))
+        _square(0, 3, 1.0, np.zeros(3))
 
 
 PLAIN = """
@@ -129,6 +159,6 @@ def test_where_numba_finds_no_place_for_its_cache(monkeypatch, caplog):
     monkeypatch.setattr("taskfmm.jit._said", False)
     out = np.zeros(3)
     for _ in range(2):
-        Loop(_square.serial.py_func)(np.arange(3.0), out)
+        Loop(_square.body.py_func)(0, 3, np.arange(3.0), out)
     np.testing.assert_array_equal(out, [0, 1, 4])
     assert caplog.text.count("NUMBA_CACHE_DIR") == 1

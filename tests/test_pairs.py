@@ -61,7 +61,7 @@ def test_sums_are_those_of_the_formula(kernel, problem):
     for output in kernel.outputs:
         out = np.zeros((kernel.n_components(output.name), TARGETS))
         every = np.array([0, TARGETS]), targets, np.array([0, 1]), np.array([0]), np.array([SOURCES])
-        gather_loops(kernel, output.name).points_to_points(*every, sources, q, kernel.constants, out)
+        gather_loops(kernel, output.name).points_to_points(0, 1, *every, sources, q, kernel.constants, out)
         assert l2_error(out, exact[: len(out)]) <= 10 * ROUNDING
 
 

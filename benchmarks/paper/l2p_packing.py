@@ -94,7 +94,6 @@ def calls(cloud: dict[str, Any], order: int, rng: np.random.Generator) -> dict[s
             cloud["centers"],
             half_width,
             density,
-            np.empty(0),
             out,
         )
         return out[0]
@@ -102,7 +101,8 @@ def calls(cloud: dict[str, Any], order: int, rng: np.random.Generator) -> dict[s
     def run_packed() -> np.ndarray:
         out = np.zeros((1, n))
         target = (ptr, packed_targets, hi, lo, 1.0 / half_width)
-        loop(points, 1.0, *target, each, idx, hi, lo, density, np.empty(0), out, threads=1)
+        boxes = (each, idx, hi, lo, density)
+        loop(0, n_leaves, points, *target, *boxes, np.empty(0), out, threads=1)
         potential = np.empty(n)
         potential[by_leaf] = out[0] / half_width
         return potential

@@ -7,7 +7,6 @@ digit, the octant ``4 * x + 2 * y + z``, so keys sort like the anchors of the bo
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from taskfmm.geometry.domain import Domain
@@ -121,8 +120,8 @@ def _cell(x, scale, lower, per_unit):
 
 
 @loop
-def _keys(points, lower, scale, per_unit, hi, lo):
-    for i in numba.prange(hi.size):
+def _keys(first, last, points, lower, scale, per_unit, hi, lo):
+    for i in range(first, last):
         x = _cell(points[i, 0], scale, lower[0], per_unit)
         y = _cell(points[i, 1], scale, lower[1], per_unit)
         z = _cell(points[i, 2], scale, lower[2], per_unit)
@@ -144,7 +143,8 @@ def keys(points: np.ndarray, domain: Domain, threads: int = 1) -> tuple[np.ndarr
     hi, lo : uint64 [n]
     """
     hi, lo = np.empty(len(points), np.uint64), np.empty(len(points), np.uint64)
-    _keys(points, domain.lower, domain.scale, CELLS / (2 * domain.half_width), hi, lo, threads=threads)
+    per_unit = CELLS / (2 * domain.half_width)
+    _keys(0, hi.size, points, domain.lower, domain.scale, per_unit, hi, lo, threads=threads)
     return hi, lo
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import loop, not_inlined, part, wide_vectors
+from taskfmm.jit import loop, part, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -26,21 +25,21 @@ TILE = 8192
 
 
 @loop
-def points_to_points(target_ptr, targets, ptr, begin, end, points, charges, parameters, out):
+def points_to_points(first, last, target_ptr, targets, ptr, begin, end, points, charges, parameters, out):
     """Potentials at the points of boxes, from points: pair by pair.
 
+    first, last : the rows, a part of them or all
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
     points : float64 [3, n]; charges : float64 [n_numbers, n]; parameters : float64 [n_parameters], of the kernel
     out : float64 [n_components, n_t], zero on entry
     """
-    for row in prange(ptr.size - 1):
+    for row in range(first, last):
         _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
 
 
 @part
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
-    not_inlined()
     wide_vectors()
     size = 0
     for entry in range(ptr[row], ptr[row + 1]):
@@ -73,18 +72,33 @@ def _pack(begin, end, points, charges, first, last, skip, size):
 
 @loop
 def points_to_points_mutual(
-    block_ptr, target_ptr, targets, own, ptr, begin, end, points, charges, pair_ptr, pair, parameters, out
+    first,
+    last,
+    block_ptr,
+    target_ptr,
+    targets,
+    own,
+    ptr,
+    begin,
+    end,
+    points,
+    charges,
+    pair_ptr,
+    pair,
+    parameters,
+    out,
 ):
     """The near field where targets are sources: inside a block of rows each distance serves both of its points.
 
     Entries of ``ptr`` run one-sided; those of ``pair_ptr`` name a later row of the same block and run two-sided.
     A block adds into its own rows only, in one order, so the result does not depend on the number of threads.
 
+    first, last : the blocks, a part of them or all
     own : float64 [n_numbers, n_t], charges of the targets
     pair_ptr : int64 [n_rows + 1]; pair : int32 [n_pairs], rows
     Others as in `points_to_points`; block_ptr : int64 [n_blocks + 1], rows of a block
     """
-    for block in prange(block_ptr.size - 1):
+    for block in range(first, last):
         for row in range(block_ptr[block], block_ptr[block + 1]):
             _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
             _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row)
@@ -92,7 +106,6 @@ def points_to_points_mutual(
 
 @part
 def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
-    not_inlined()
     wide_vectors()
     rows = pair[pair_ptr[row] : pair_ptr[row + 1]]
     if rows.size == 0:
@@ -116,6 +129,8 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
 
 @loop
 def surfaces_to_points(
+    first,
+    last,
     surface,
     target_ptr,
     targets,
@@ -136,6 +151,7 @@ def surfaces_to_points(
 
     Parameters
     ----------
+    first, last : the rows, a part of them or all
     surface : float64 [3, n_s], of the boxes that own the densities
     target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
     hi, lo : float64 [3, n_rows], centres of the rows' boxes
@@ -144,7 +160,7 @@ def surfaces_to_points(
     box_hi, box_lo : float64 [3, n_boxes]; density : float64 [n_boxes, n_numbers, n_s]
     out : float64 [n_components, n_t], zero on entry
     """
-    for row in prange(ptr.size - 1):
+    for row in range(first, last):
         _from_surfaces(
             surface,
             target_ptr,
@@ -167,7 +183,6 @@ def surfaces_to_points(
 def _from_surfaces(
     surface, target_ptr, targets, hi, lo, unit, ptr, idx, box_hi, box_lo, density, parameters, out, row
 ):
-    not_inlined()
     wide_vectors()
     n = surface.shape[1]
     packed = np.empty((3, n))
@@ -182,6 +197,6 @@ def _from_surfaces(
             shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
             for s in range(n):
                 packed[axis, s] = shift * unit + surface[axis, s]
-        sx, sy, sz, q, first = packed[0], packed[1], packed[2], density[box], target_ptr[row]
+        sx, sy, sz, q, at = packed[0], packed[1], packed[2], density[box], target_ptr[row]
         for i in range(here.shape[1]):
-            gather(here[0, i], here[1, i], here[2, i], sx, sy, sz, q, out, first + i, parameters)
+            gather(here[0, i], here[1, i], here[2, i], sx, sy, sz, q, out, at + i, parameters)

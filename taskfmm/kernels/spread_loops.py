@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import prange
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import loop, not_inlined, part, wide_vectors
+from taskfmm.jit import loop, part, wide_vectors
 
 if TYPE_CHECKING:
 
@@ -16,13 +15,14 @@ if TYPE_CHECKING:
 
 
 @loop
-def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out):
+def points_to_surfaces(first, last, surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out):
     """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.
 
     Everything is measured from the centre of the row's box in the unit of the surface, which serves every box.
 
     Parameters
     ----------
+    first, last : the rows, a part of them or all
     surface : float64 [3, n_s]
     hi, lo : float64 [3, n_rows], box centres as unevaluated sums
     unit : float, by which distances are multiplied to be in the unit of the surface
@@ -30,13 +30,12 @@ def points_to_surfaces(surface, hi, lo, unit, ptr, begin, end, points, charges, 
     points : float64 [3, n]; charges : float64 [n_numbers, n], in that unit
     out : float64 [n_rows, columns * n_potential, n_s], zero on entry
     """
-    for row in prange(ptr.size - 1):
+    for row in range(first, last):
         _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out[row], row)
 
 
 @part
 def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out, row):
-    not_inlined()
     wide_vectors()
     sx, sy, sz = surface[0], surface[1], surface[2]
     for entry in range(ptr[row], ptr[row + 1]):
@@ -48,14 +47,15 @@ def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, param
 
 
 @loop
-def matrix(targets, sources, n_numbers, parameters, out):
+def matrix(first, last, targets, sources, n_numbers, parameters, out):
     """The matrix of the kernel: row c * n_s + j of out is the potential of source j whose number c is 1.
 
+    first, last : the rows of out, a part of them or all
     targets : float64 [3, n_t]; sources : float64 [3, n_s]
     out : float64 [n_numbers * n_s, columns * n_potential, n_t], zero on entry
     """
     n = sources.shape[1]
-    for row in prange(n_numbers * n):
+    for row in range(first, last):
         j = row % n
         unit = np.zeros((n_numbers, 1))
         unit[row // n, 0] = 1.0

@@ -148,6 +148,7 @@ class LowRankM2L:
     def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
         out = np.zeros((work.n_rows, prepared.shape[1], self.target_parity.shape[1]), self.dtype)
         siblings.translate_siblings(
+            *(0, len(work.code_ptr)),
             *(work.code_ptr, work.target, work.source, work.mirror, work.target_child, work.source_child),
             prepared,
             *(self.rank, self.start, self.right, self.left),

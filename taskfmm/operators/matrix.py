@@ -19,7 +19,13 @@ def kernel_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> n
     n_rows = kernel.columns * kernel.n_potential
     out = np.zeros((kernel.n_numbers * sources.shape[1], n_rows, targets.shape[1]))
     spread_loops(kernel).matrix(
-        np.ascontiguousarray(targets), np.ascontiguousarray(sources), kernel.n_numbers, kernel.constants, out
+        0,
+        kernel.n_numbers * sources.shape[1],
+        np.ascontiguousarray(targets),
+        np.ascontiguousarray(sources),
+        kernel.n_numbers,
+        kernel.constants,
+        out,
     )
     return out.reshape(out.shape[0], -1).T
 
@@ -40,6 +46,8 @@ def value_matrix(kernel: Kernel, targets: np.ndarray, sources: np.ndarray) -> np
     q[rows // size, rows] = 1.0
     out = np.zeros((kernel.n_components(last), n * rows.size))
     gather_loops(kernel, last).points_to_points(
+        0,
+        rows.size,
         n * np.append(rows, rows.size),
         np.ascontiguousarray(np.tile(targets, rows.size), np.float64),
         np.append(rows, rows.size),

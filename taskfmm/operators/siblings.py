@@ -12,7 +12,6 @@ arrives in an octant once for all sources; in between run small matrix products 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from taskfmm.blas import add_product
 from taskfmm.jit import jit, loop
@@ -128,13 +127,14 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
 
 @loop
 def translate_siblings(
-    code_ptr, target, source, mirror, target_child, source_child, expansions,
+    first, last, code_ptr, target, source, mirror, target_child, source_child, expansions,
     rank, start, right, left, source_signs, target_signs, out,
 ):  # fmt: skip
     """out[target children] += expansions[source children] @ right @ left, for every pair of parents.
 
     Parameters
     ----------
+    first, last : the blocks, a part of them or all
     code_ptr : int64 [n_blocks, 8], pairs of a block of target parents by direction, 1 to 7, as reflected
     target, source : int32 [n_pairs], rows of target_child and source_child
     mirror : int8 [n_pairs], the reflection that leaves the direction without negative components
@@ -149,22 +149,22 @@ def translate_siblings(
     pairs = max(1, BATCH // columns)
     most = pairs * columns
     factors = (rank, start, right, left, source_signs, target_signs)
-    for block in prange(code_ptr.shape[0]):
-        gathered = np.empty((8, most, k), right.dtype)
-        source_rows = np.empty((8, pairs), np.int32)
-        target_rows = np.empty(pairs, np.int32)
-        core = np.empty(most * rank.max(), right.dtype)
-        packed = np.empty((most, k), right.dtype)
-        sums = np.empty((most, k), right.dtype)
-        place = np.empty(pairs, np.int64)
-        one = np.ones(1, right.dtype)
-        work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
+    gathered = np.empty((8, most, k), right.dtype)
+    source_rows = np.empty((8, pairs), np.int32)
+    target_rows = np.empty(pairs, np.int32)
+    core = np.empty(most * rank.max(), right.dtype)
+    packed = np.empty((most, k), right.dtype)
+    sums = np.empty((most, k), right.dtype)
+    place = np.empty(pairs, np.int64)
+    one = np.ones(1, right.dtype)
+    work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
+    for block in range(first, last):
         for d in range(1, 8):
             begin, end = code_ptr[block, d - 1], code_ptr[block, d]
             batches = -(-(end - begin) // pairs)  # of equal size, since a small one takes all cores as well
             for i in range(batches):
-                first, last = begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches
-                targets, sources, mirrors = target[first:last], source[first:last], mirror[first:last]
+                here = slice(begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches)
+                targets, sources, mirrors = target[here], source[here], mirror[here]
                 _batch(
                     targets, sources, mirrors, target_child, source_child, expansions, d, factors, work, out
                 )

@@ -27,9 +27,20 @@ def p2p(
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, pull_charges(work.charges, charges))
     if work.mutual is None:
-        loops.points_to_points(work.target_ptr, work.targets, *lists, kernel.constants, out, threads=threads)
+        loops.points_to_points(
+            0,
+            work.ptr.size - 1,
+            work.target_ptr,
+            work.targets,
+            *lists,
+            kernel.constants,
+            out,
+            threads=threads,
+        )
     else:
         loops.points_to_points_mutual(
+            0,
+            work.mutual.block_ptr.size - 1,
             work.mutual.block_ptr,
             work.target_ptr,
             work.targets,

@@ -250,6 +250,8 @@ class _Outputs:
     ) -> None:
         """Add to the values at some targets, each a row, what their runs of points do there."""
         gather_loops(self.kernel, output).points_to_points(
+            0,
+            targets.shape[1],
             np.arange(targets.shape[1] + 1),
             np.ascontiguousarray(targets),
             *(ptr, begin, end, points, charges, self.kernel.constants, values),

@@ -31,6 +31,8 @@ def check_potentials(
     out = np.zeros((work.rows.size, kernel.columns * kernel.n_potential, surface.shape[1]))
     unit = half_width / work.half_width
     spread_loops(kernel).points_to_surfaces(
+        0,
+        work.rows.size,
         surface,
         work.hi,
         work.lo,
@@ -75,5 +77,6 @@ def m2m(
     multipoles = pull(work.halo, children)
     shape = (work.n_rows, multipoles.shape[1], operators.rank)
     out = np.zeros(shape) if own is None else own.copy()
-    translate_dense(work.code_ptr, work.target, work.source, multipoles, operators.m2m, out, threads=threads)
+    lists = (work.code_ptr, work.target, work.source)
+    translate_dense(0, len(work.code_ptr), *lists, multipoles, operators.m2m, out, threads=threads)
     return out

@@ -32,6 +32,8 @@ def l2l(
     if work is not None:
         assert above is not None
         translate_dense(
+            0,
+            len(work.code_ptr),
             work.code_ptr,
             work.target,
             work.source,
@@ -55,6 +57,8 @@ def _values(
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     unit = half_width / work.half_width
     gather_loops(kernel.of_densities, output).surfaces_to_points(
+        0,
+        work.ptr.size - 1,
         surface,
         work.target_ptr,
         work.targets,

@@ -7,7 +7,6 @@ Blocks are independent: a block is what one thread adds into, and what stays in 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from taskfmm.jit import loop
 
@@ -16,23 +15,24 @@ BATCH = 128
 
 
 @loop
-def translate_dense(code_ptr, target, source, expansions, matrices, out):
+def translate_dense(first, last, code_ptr, target, source, expansions, matrices, out):
     """out[target] += expansions[source] @ matrices[code], for every entry.
 
+    first, last : the blocks, a part of them or all
     expansions : [n_halo, columns, j]; matrices : [n_codes, j, k]; out : [n_rows, columns, k]
     """
     columns = out.shape[1]
     entries = max(1, BATCH // columns)
-    for block in prange(code_ptr.shape[0]):
-        rows = np.empty((entries * columns, expansions.shape[2]), expansions.dtype)
-        sums = np.empty((entries * columns, out.shape[2]), expansions.dtype)
+    rows = np.empty((entries * columns, expansions.shape[2]), expansions.dtype)
+    sums = np.empty((entries * columns, out.shape[2]), expansions.dtype)
+    for block in range(first, last):
         for code in range(code_ptr.shape[1] - 1):
-            for first in range(code_ptr[block, code], code_ptr[block, code + 1], entries):
-                n = min(entries, code_ptr[block, code + 1] - first)
+            for at in range(code_ptr[block, code], code_ptr[block, code + 1], entries):
+                n = min(entries, code_ptr[block, code + 1] - at)
                 for i in range(n):
                     for c in range(columns):
-                        rows[i * columns + c] = expansions[source[first + i], c]
+                        rows[i * columns + c] = expansions[source[at + i], c]
                 np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
                 for i in range(n):
                     for c in range(columns):
-                        out[target[first + i], c] += sums[i * columns + c]
+                        out[target[at + i], c] += sums[i * columns + c]

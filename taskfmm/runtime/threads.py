@@ -1,7 +1,7 @@
 """The thread budget: Dask threads x Numba threads x BLAS threads stay within the cores.
 
 Whoever runs a task asks for its share. Under T Dask threads a task gets cores // T Numba threads: one each under
-the default threaded scheduler (the serial form of every loop runs), all of them under the synchronous one. A
+the default threaded scheduler (no loop starts threads of its own), all of them under the synchronous one. A
 distributed worker was given its share of the cores as ``nthreads``, so its tasks get one each. The configuration
 ``taskfmm.numba-threads`` asks for another number, and gets what fits. BLAS gets one thread while any task runs.
 A forked process runs one Numba thread in each task, whatever is asked for.

@@ -6,7 +6,6 @@ of indices, a cell is looked up by binary search of its key, and empty cells nev
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from taskfmm.geometry import morton
@@ -63,7 +62,7 @@ def children(
     count : int64 [n_cells]
     """
     bound = np.empty((begin.size, 9), np.int64)
-    _child_bounds(hi, lo, level, begin, end, bound, threads=threads)
+    _child_bounds(0, begin.size, hi, lo, level, begin, end, bound, threads=threads)
     present = bound[:, 1:] > bound[:, :-1]
     return (
         bound[:, :-1][present],
@@ -96,19 +95,19 @@ def _crowded(
 
 
 @loop
-def _child_bounds(hi, lo, level, begin, end, bound):
-    for cell in numba.prange(begin.size):
+def _child_bounds(first, last, hi, lo, level, begin, end, bound):
+    for cell in range(first, last):
         bound[cell, 0] = begin[cell]
         bound[cell, 8] = end[cell]
         for o in range(1, 8):
-            first, last = bound[cell, o - 1], end[cell]
-            while first < last:
-                middle = (first + last) // 2
+            lower, upper = bound[cell, o - 1], end[cell]
+            while lower < upper:
+                middle = (lower + upper) // 2
                 if morton.octant(hi[middle], lo[middle], level + 1) < o:
-                    first = middle + 1
+                    lower = middle + 1
                 else:
-                    last = middle
-            bound[cell, o] = first
+                    upper = middle
+            bound[cell, o] = lower
 
 
 @jit

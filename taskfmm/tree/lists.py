@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from taskfmm.csr import Csr
@@ -99,8 +98,8 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     n_v = np.zeros(n_boxes, np.int64)
     for first, last in zip(tree.level_ptr[:-2], tree.level_ptr[1:-1], strict=True):
         _colleagues(
-            first,
-            last,
+            int(first),
+            int(last),
             tree.child_ptr,
             octant,
             has_sources,
@@ -112,14 +111,24 @@ def build(tree: Octree, threads: int = 1) -> Lists:
         )
     v = _allocate(n_v)
     _fill_v(
-        tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, v.ptr, v.idx, threads=threads
+        0,
+        n_boxes,
+        tree.child_ptr,
+        octant,
+        has_sources,
+        has_targets,
+        colleagues,
+        ranked,
+        v.ptr,
+        v.idx,
+        threads=threads,
     )
 
     shape = (tree.parent, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
     n_u, n_w, n_x = (np.zeros(n_boxes, np.int64) for _ in range(3))
-    _count_uwx(*shape, n_u, n_w, n_x, threads=threads)
+    _count_uwx(0, n_boxes, *shape, n_u, n_w, n_x, threads=threads)
     u, w, x = _allocate(n_u), _allocate(n_w), _allocate(n_x)
-    _fill_uwx(*shape, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
+    _fill_uwx(0, n_boxes, *shape, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
     return Lists(colleagues, u, v, w, x)
 
 
@@ -151,7 +160,7 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
 
     ``ranked[b]`` are the slots of the colleagues of ``b`` in order of box number, then -1.
     """
-    for parent in numba.prange(first, last):
+    for parent in range(first, last):
         if child_ptr[parent] == child_ptr[parent + 1]:
             continue
         box, relation = np.empty(216, np.int32), np.empty(216, np.int16)
@@ -173,8 +182,8 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
 
 
 @loop
-def _fill_v(child_ptr, octant, has_sources, has_targets, colleagues, ranked, ptr, idx):
-    for parent in numba.prange(octant.size):
+def _fill_v(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, ptr, idx):
+    for parent in range(first, last):
         begin, end = child_ptr[parent], child_ptr[parent + 1]
         if ptr[begin] == ptr[end]:
             continue
@@ -254,8 +263,10 @@ def _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, out):
 
 
 @loop
-def _count_uwx(parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_u, n_w, n_x):
-    for b in numba.prange(octant.size):
+def _count_uwx(
+    first, last, parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_u, n_w, n_x
+):
+    for b in range(first, last):
         if has_targets[b]:
             row = np.empty(243, np.int32)
             n_x[b] = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, False, row)
@@ -266,6 +277,8 @@ def _count_uwx(parent, child_ptr, octant, has_sources, has_targets, colleagues, 
 
 @loop
 def _fill_uwx(
+    first,
+    last,
     parent,
     child_ptr,
     octant,
@@ -280,7 +293,7 @@ def _fill_uwx(
     w_idx,
     x_idx,
 ):
-    for b in numba.prange(octant.size):
+    for b in range(first, last):
         u, w, x = (
             u_idx[u_ptr[b] : u_ptr[b + 1]],
             w_idx[w_ptr[b] : w_ptr[b + 1]],

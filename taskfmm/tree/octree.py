@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from taskfmm.geometry import morton
@@ -122,7 +121,7 @@ def build(
     level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
     level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
     anchor = np.empty((level.size, 3), np.int64)
-    _anchors(hi, lo, begin, level, anchor, threads=threads)
+    _anchors(0, begin.size, hi, lo, begin, level, anchor, threads=threads)
 
     source_ptr = np.stack((source_count[begin], source_count[end]), axis=1)
     source_order = order if targets is None else order[order < len(sources)]
@@ -165,7 +164,7 @@ def _sorted_keys(
     hi, lo = morton.keys(points, domain, threads)
     order = morton.sort(hi, lo)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
-    _take_keys(hi, lo, order, sorted_hi, sorted_lo, threads=threads)
+    _take_keys(0, order.size, hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
 
 
@@ -203,20 +202,20 @@ def _levels(hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: in
 def _arrange(points: np.ndarray, order: np.ndarray, domain: Domain, threads: int) -> np.ndarray:
     """Scaled coordinates of the points in the given order, a contiguous row for each of x, y, z."""
     out = np.empty((3, order.size))
-    _scaled_rows(points, order, domain.scale, out, threads=threads)
+    _scaled_rows(0, order.size, points, order, domain.scale, out, threads=threads)
     return out
 
 
 @loop
-def _take_keys(hi, lo, order, sorted_hi, sorted_lo):
-    for i in numba.prange(order.size):
+def _take_keys(first, last, hi, lo, order, sorted_hi, sorted_lo):
+    for i in range(first, last):
         sorted_hi[i] = hi[order[i]]
         sorted_lo[i] = lo[order[i]]
 
 
 @loop
-def _scaled_rows(points, order, scale, out):
-    for i in numba.prange(order.size):
+def _scaled_rows(first, last, points, order, scale, out):
+    for i in range(first, last):
         row = order[i]
         out[0, i] = points[row, 0] * scale
         out[1, i] = points[row, 1] * scale
@@ -224,7 +223,7 @@ def _scaled_rows(points, order, scale, out):
 
 
 @loop
-def _anchors(hi, lo, begin, level, anchor):
-    for b in numba.prange(begin.size):
-        first = begin[b]
-        anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[first], lo[first], level[b])
+def _anchors(first, last, hi, lo, begin, level, anchor):
+    for b in range(first, last):
+        point = begin[b]
+        anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[point], lo[point], level[b])
