@@ -1,4 +1,4 @@
-"""Tables of quick cases that make one test of one promise."""
+"""Tables of quick cases that make one test of one promise, and points that several tables have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import pytest
 
 from taskfmm.testing import DISTRIBUTIONS, RELATIONS
@@ -48,3 +49,10 @@ def each(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., None]], Ca
         return test
 
     return decorate
+
+
+def even_sphere(n: int) -> np.ndarray:
+    """Points spread evenly over the unit sphere: inside it, the gradient of equal charges nearly vanishes."""
+    i = np.arange(n) + 0.5
+    polar, angle = np.arccos(1 - 2 * i / n), np.pi * (1 + 5**0.5) * i
+    return np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), np.cos(polar)], axis=1)

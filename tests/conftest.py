@@ -39,13 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Before several processes share the whole suite, the loops are compiled once: see `compile_loops.py`."""
-    config = session.config
-    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    if everything and config.getoption("numprocesses", None) and not config.option.collectonly:
+    if _shared(session.config) and not session.config.option.collectonly:
         script = HERE / "compile_loops.py"
         # what fails here fails in a test, too, where it is reported
         for running in [subprocess.Popen([sys.executable, script, part]) for part in "01"]:
             running.wait()
+
+
+def _shared(config: pytest.Config) -> bool:
+    """Whether this process starts others that share the whole suite."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return everything and bool(config.getoption("numprocesses", None))
 
 
 LONGEST = (
@@ -60,8 +64,10 @@ LONGEST = (
 """Files whose tests take longest, without being many: one that began last would leave the other process idle."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, all others in their order."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest files first, all others in their order; files that are named stay in the order of their names."""
+    if not (_shared(config) or hasattr(config, "workerinput")):
+        return
     rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bounds import FLOAT32_ERROR, FMM_DIFFERENCE, FMM_SLOPE
 from boxes import l2_error
-from cases import each
+from cases import each, even_sphere
 
 import taskfmm
 from taskfmm.kernels import KERNELS
@@ -150,17 +150,10 @@ def test_eps_is_kept_or_refused_at_targets_apart(kind, widths, eps):
     assert refused == 0 or kind == "neutral"
 
 
-def shell(n: int) -> np.ndarray:
-    """Points spread evenly over the unit sphere: inside it, the gradient of equal charges nearly vanishes."""
-    i = np.arange(n) + 0.5
-    polar, angle = np.arccos(1 - 2 * i / n), np.pi * (1 + 5**0.5) * i
-    return np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), np.cos(polar)], axis=1)
-
-
 @pytest.mark.parametrize("eps, radius", [(1e-2, 0.5), (1e-6, 0.1)])
 def test_eps_is_kept_or_refused_inside_a_shell(radius, eps):
-    targets = radius * shell(700) * np.random.default_rng(5).random((700, 1))
-    kept_or_refused(shell(6000), np.ones(6000), eps, targets, leaf_size=60)
+    targets = radius * even_sphere(700) * np.random.default_rng(5).random((700, 1))
+    kept_or_refused(even_sphere(6000), np.ones(6000), eps, targets, leaf_size=60)
 
 
 @each("gap", [0.003, 0.02])

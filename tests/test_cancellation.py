@@ -11,8 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from boxes import l2_error
-from cases import each
-from test_accuracy import shell
+from cases import each, even_sphere
 from test_kernels_of_users import HERE, NAMES
 
 import taskfmm
@@ -58,9 +57,9 @@ def clouds():
     yield "opposite clusters", clusters, None, np.repeat([1.0, -1.0], N // 2)
     far = 0.3 * rng.random((N // 2, 3)) + np.array([0.2, 0.7, 0.0])
     yield "opposite clusters from far", clusters, far, np.repeat([1.0, -1.0], N // 2)
-    inside = 0.3 * shell(N // 2) * rng.random((N // 2, 1))
-    yield "shell", 0.5 * shell(N), inside, np.ones(N)
-    yield "signed shell", 0.5 * shell(N), inside, np.resize([1.0, -1.0], N)
+    inside = 0.3 * even_sphere(N // 2) * rng.random((N // 2, 1))
+    yield "shell", 0.5 * even_sphere(N), inside, np.ones(N)
+    yield "signed shell", 0.5 * even_sphere(N), inside, np.resize([1.0, -1.0], N)
     yield "a heavy one", *with_separate(with_heavy(rng.random((N, 3)), "beside", 1e9, rng))
 
 

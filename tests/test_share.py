@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from boxes import l2_error
-from cases import each
+from cases import each, even_sphere
 
 import taskfmm
 from taskfmm import testing
@@ -37,6 +37,8 @@ def clouds():
         points, targets = rng.random((N, 3)), rng.random((N // 3, 3)) + widths * np.array([1, 0.3, 0.1])
         for kind in ("signed", "neutral", "equal"):
             yield f"{widths} widths apart {kind}", points, targets, charges(kind, N, rng)
+    targets = 0.3 * even_sphere(N // 3) * rng.random((N // 3, 1))
+    yield "within a sphere equal", even_sphere(N), targets, np.ones(N)
 
 
 def with_separate(problem):
