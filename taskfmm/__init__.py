@@ -28,6 +28,7 @@ __all__ = [
     "TaskfmmError",
     "__version__",
     "direct",
+    "kernels",
     "profile",
     "progress",
     "use",
@@ -44,6 +45,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import what needs Numba and Dask when it is first used: ``taskfmm --help`` should not wait for them."""
+    if name == "kernels":
+        return import_module("taskfmm.kernels")
     if name not in _HOME:
         raise AttributeError(f"module 'taskfmm' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

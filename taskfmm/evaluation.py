@@ -42,7 +42,7 @@ class Evaluator:
         dtype, kernel = self.planned.asked.dtype, charges.kernel
         if self.planned.plan is None:
             return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
-        accuracy = self.accuracy(kernel.last(outputs), charges)
+        accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
@@ -55,33 +55,34 @@ class Evaluator:
         planned, dtype = self.planned, self.planned.asked.dtype
         if planned.plan is None:
             return np.zeros(self._shape(output), dtype)
-        operators = planned.operators(self.accuracy(output, charges))
+        operators = planned.operators(self.accuracy(output, charges, alone=True))
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
-    def accuracy(self, output: str, charges: Given | None = None) -> Accuracy:
+    def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
         Lazy charges may be anything: a single one at the worst place of a box, or far from small leaves, or equal
-        ones, whose gradients may cancel. The usual charges are those that the caller has shown, else equal ones.
+        ones, whose gradients may cancel. Whether outputs before this one are asked for as well is told by ``alone``,
+        see `look`. The usual charges are those that the caller has shown, else equal ones.
         Raises AccuracyError.
         """
         planned, asked = self.planned, self.planned.asked
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
             # nothing hangs on it, or it is the same for all charges and outputs
             return asked.any_accuracy()
+        given = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
-            return planned.accuracy(output, self._look(charges, output))
-        first = asked.kernel.sources[:1]
-        if planned.like is not None and (charges is None or charges.kernel.sources == first):
+            return planned.accuracy(output, self._look(charges, output, alone), given=given)
+        if planned.like is not None and given == asked.kernel.of_first:
             return planned.accuracy(output, planned.like)
         if not asked.calibrated:
-            return planned.accuracy(output, None)
+            return planned.accuracy(output, None, given=given)
         if charges is None:
             return planned.accuracy(output, self._usual(output))
         derivative = asked.kernel.output(output).derivative
-        alone = Known(many=False, gradient=self._places.lone_charge) if derivative else None
-        return planned.accuracy(output, None, alone, self._usual(output))
+        lone = Known(many=False, gradient=self._places.lone_charge) if derivative else None
+        return planned.accuracy(output, None, lone, self._usual(output))
 
     def reachable(self) -> dict[str, Accuracy]:
         """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""
@@ -97,9 +98,9 @@ class Evaluator:
             self._usual_known[output] = self._look(equal, output)
         return self._usual_known[output]
 
-    def _look(self, charges: Given, output: str) -> Known:
+    def _look(self, charges: Given, output: str, alone: bool = False) -> Known:
         assert self.planned.plan is not None
-        return look(self.planned.plan, charges.kernel, charges.arrays, output, self._places)
+        return look(self.planned.plan, charges.kernel, charges.arrays, output, self._places, alone)
 
     @cached_property
     def _places(self) -> Places:
@@ -112,7 +113,7 @@ class Evaluator:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
         planned, last = self.planned, charges.kernel.last(outputs)
         assert planned.plan is not None
-        accuracy = accuracy or self.accuracy(last, charges)
+        accuracy = accuracy or self.accuracy(last, charges, alone=len(outputs) == 1)
         own = planned.name_brought(accuracy)
         operators = planned.made(accuracy) if own is None else self.works.reference(build.operators_name(own))
         token = self._token(charges, accuracy, last)

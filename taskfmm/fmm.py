@@ -39,8 +39,8 @@ class Fmm(Described):
         Where to evaluate; the sources, if left out. A pair at zero distance adds nothing. Of arrays that carry a
         unit, as those of astropy, unyt, pint and xarray may, sources and targets must carry the same one.
     kernel : str or taskfmm.kernels.Kernel
-        "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length; or one of your own, see
-        `taskfmm.kernels.register`.
+        "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length; or
+        `taskfmm.kernels.Yukawa`, `taskfmm.kernels.BiotSavart`, or one of your own, see `taskfmm.kernels.register`.
     eps : float
         The relative l2 error asked for, over all targets, of every output.
     order : int, optional
@@ -126,7 +126,7 @@ class Fmm(Described):
         return _read_only(self._planned.targets) if self.separate else self.sources
 
     def accuracy(self, output: str, charges: Any = None, **others: Any) -> Accuracy:
-        """What is chosen to reach eps for an output: more for a gradient than for a potential.
+        """What is chosen to reach eps for an output alone: more for a gradient than for a potential.
 
         Parameters
         ----------
@@ -145,8 +145,8 @@ class Fmm(Described):
         (wanted,) = validate.outputs((output,), self.kernel.names)
         given = None
         if charges is not None or others:
-            given = Given.checked(self.kernel, charges, others, self.n_sources, lasting=True)
-        return self._evaluator.accuracy(wanted, given)
+            given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
+        return self._evaluator.accuracy(wanted, given, alone=True)
 
     def operators(self, output: str) -> Matrices:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
@@ -287,7 +287,7 @@ class Fmm(Described):
                [ 0.  ,  0.  , -0.25]])
         """
         wanted = self._wanted(outputs, self.kernel.names)
-        given = Given.checked(self.kernel, charges, others, self.n_sources, lasting=True)
+        given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
         return self._evaluator.arrays(given, wanted, self.memory_limit)
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:

@@ -65,8 +65,7 @@ def from_points(
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
     plan = planned.plan
     if shown is not None and plan is not None:
-        first = asked.kernel.with_sources(asked.kernel.sources[0])
-        planned = replace(planned, like=look(plan, first, [shown], asked.kernel.names[-1]))
+        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.names[-1]))
         if not (asked.chosen or plan.is_direct):
             planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
     if planned.crowded:

@@ -1,7 +1,7 @@
 """The boundary: what a caller hands over becomes what the numerics trust, or one clear error.
 
 Nothing here changes its argument. Arrays come back read-only and, where the caller's array already has the
-right form, without a copy; only `lasting_charges` are copied always.
+right form, without a copy.
 """
 
 from __future__ import annotations
@@ -87,19 +87,19 @@ def charges(
     return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
 
 
-def lasting_charges(
+def charges_or_lazy(
     array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
 ) -> Any:
-    """As `charges`, for a result that is computed later, when the caller may have changed the array.
+    """As `charges`, but that a dask.array stays lazy.
 
     Returns
     -------
-    dtype, a copy; or the dask.array
+    dtype, of that shape, read-only; or the dask.array
         Of a dask.array the declared shape and dtype are checked here, its chunks by `chunks` when they are known.
     """
     lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype), copy=True)
+        return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
     real_dtype(name, lazy.dtype)
     charge_shape(lazy.shape, n_sources, None, numbers, name)
     return lazy
@@ -291,10 +291,10 @@ def _charges(name: str, array: Any, n_sources: int, numbers: int) -> np.ndarray:
     return found
 
 
-def _finite(name: str, found: np.ndarray, dtype: np.dtype, copy: bool = False) -> np.ndarray:
+def _finite(name: str, found: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Convert and check; always read-only, so that compiled loops see one type whatever came in."""
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.array(found, dtype, order="C") if copy else np.require(found, dtype, ["C", "A"])
+        converted = np.require(found, dtype, ["C", "A"])
     _check_finite(name, converted, 0)
     result = converted.view()
     result.flags.writeable = False

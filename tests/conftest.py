@@ -55,6 +55,7 @@ def _shared(config: pytest.Config) -> bool:
 LONGEST = (
     "kernels_of_users",
     "cancellation",
+    "library_kernels",
     "dying_kernels",
     "schedulers",
     "sharing",

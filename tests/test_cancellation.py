@@ -173,3 +173,12 @@ def test_a_share_stands_for_the_worst_of_several():
     worst = Share.worst([Share(2.0, 4.0, 1.0, 0.0), Share(4.0, 4.0, 4.0, 1.0), Share(0.0, 0.0, 0.0, 0.0)])
     assert worst == Share(1.0, 2.0, 1.0, 0.25)
     assert Share.worst([Share(0.0, 1.0)]).times(1.0, 5) == np.inf
+
+
+@pytest.mark.parametrize("kernel", ["screened"], indirect=True)
+def test_what_a_kernel_does_from_afar_is_known(kernel):
+    """Where it dies away within a leaf, little comes through expansions; by its slope nearby it would be all."""
+    points, kernel = np.random.default_rng(17).random((N, 3)), kernel.with_parameters(20.0)
+    plan = taskfmm.Fmm(points, kernel=kernel, order=4, leaf_size=40).plan
+    share = look(plan, kernel, [np.ones(N)], "potential").potential
+    assert share.far < 0.2 * share.total

@@ -145,12 +145,12 @@ def test_charges_that_are_not_finite():
 def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
     da = pytest.importorskip("dask.array")
     values = np.array([1.0, 2.0, np.nan, 4.0])
-    lazy = validate.lasting_charges(da.from_array(values, chunks=2), 4, np.float32)
+    lazy = validate.charges_or_lazy(da.from_array(values, chunks=2), 4, np.float32)
     assert isinstance(lazy, da.Array)
-    assert "3 rows" in message(validate.lasting_charges, da.ones(3), 4)
-    assert "dtype complex128" in message(validate.lasting_charges, da.ones(4, dtype=complex), 4)
+    assert "3 rows" in message(validate.charges_or_lazy, da.ones(3), 4)
+    assert "dtype complex128" in message(validate.charges_or_lazy, da.ones(4, dtype=complex), 4)
     unknown = da.ones(4)[da.ones(4) > 0]
-    assert "compute_chunk_sizes()" in message(validate.lasting_charges, unknown, 4)
+    assert "compute_chunk_sizes()" in message(validate.charges_or_lazy, unknown, 4)
     chunks = [values[:2], values[2:]]
     assert message(validate.chunks, chunks, (2, 2), (), "float64") == (
         "charges row 2 is not finite: nan, in chunk 1"
@@ -202,7 +202,7 @@ def test_without_a_near_kernel_all_are_listed(name):
 
 
 def test_a_kernel_that_is_not_offered_is_not_spoken_of():
-    assert message(kernels.find, "on").endswith("choose from laplace")
+    assert message(kernels.find, "on").endswith("choose from biot_savart, laplace, yukawa")
     assert kernels.find("one").name == "one"
 
 

@@ -51,6 +51,7 @@ def enter(
             taken.append(_of_shards(graph, groups, starts, references, aside, number))
         else:
             powers.append(power(array, kind, scale))
+            # a copy, as the caller may fill his array anew before a lazy result is computed
             shelf = Shelf({f"charges/{shard}": array[each] for shard, each in enumerate(rows)})
             taken.append([shelf.reference(each) for each in shelf.values])
     exponent: Any

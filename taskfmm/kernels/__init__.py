@@ -8,17 +8,21 @@ It gives the rows of all outputs, without the kernel's ``factor``, at a target t
 with these numbers; what an evaluation does not need of them is not computed. The loops around it are generated.
 """
 
+from taskfmm.kernels.biot_savart import BiotSavart
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.yukawa import Yukawa
 
 __all__ = [
     "GRADIENT",
     "KERNELS",
+    "BiotSavart",
     "POTENTIAL",
     "Kernel",
     "Output",
     "Source",
+    "Yukawa",
     "find",
     "fingerprint",
     "gather_loops",

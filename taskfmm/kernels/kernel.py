@@ -59,6 +59,7 @@ class Output:
 POTENTIAL = Output("potential")
 GRADIENT = Output("gradient", (3,), 1, odd=True)
 CHARGE = Source("charge")
+DIPOLE = Source("dipole", 3, odd=True, derivative=1, vector=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,11 @@ class Kernel:
             raise InputError(
                 f"parameters of kernel {self.name!r} are {parameters}, expected real numbers"
             ) from None
+
+    @property
+    def of_first(self) -> Kernel:
+        """The same kernel, where only the first kind is given."""
+        return self.with_sources(self.sources[0])
 
     @property
     def of_densities(self) -> Kernel:

@@ -7,12 +7,14 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import laplace, one
+from taskfmm.kernels import biot_savart, laplace, one, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
-KERNELS: dict[str, Kernel] = {module.KERNEL.name: module.KERNEL for module in (laplace, one)}
+KERNELS: dict[str, Kernel] = {
+    module.KERNEL.name: module.KERNEL for module in (laplace, yukawa, biot_savart, one)
+}
 
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
@@ -72,4 +74,10 @@ def find(kernel: Any) -> Kernel:
         return register(kernel)
     if isinstance(kernel, str) and kernel in HIDDEN:
         return KERNELS[kernel]
-    return KERNELS[validate.known_name("kernel", kernel, [name for name in KERNELS if name not in HIDDEN])]
+    found = KERNELS[validate.known_name("kernel", kernel, [name for name in KERNELS if name not in HIDDEN])]
+    if found.parameters and found.module.startswith("taskfmm."):
+        raise InputError(
+            f"kernel {kernel!r} has {len(found.parameters)} parameter(s), which its name does not tell: give the "
+            "kernel itself, as taskfmm.kernels.Yukawa(lam=2.0)"
+        )
+    return found

@@ -74,18 +74,22 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
     operators = Operators(kernel, accuracy, half_width)
     levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
-    found = [_measured(kernel, operators, level) for level in levels]
+    # of all kinds together the worst source is the worst of any kind
+    found = [
+        _measured(kernel.with_sources(kind), operators, level) for kind in kernel.sources for level in levels
+    ]
     worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
     at = operators.at(levels[0])
     return Row(accuracy, at.m2l.multiply_adds, Yardstick(**worst))
 
 
 def _measured(kernel: Kernel, operators: Operators, level: int) -> Yardstick:
-    """The yardstick of the boxes of a level, kept beside their operators."""
+    """The yardstick of the boxes of a level, and of a kind of sources, kept beside their operators."""
     accuracy = operators.accuracy
     path = None
     with suppress(OSError):  # no place for a cache, of which the store has told
-        path = store.path(kernel, accuracy, operators.half_width_at(level)).with_suffix(".json")
+        half_width, kind = operators.half_width_at(level), kernel.sources[0].name
+        path = store.path(kernel, accuracy, half_width).with_suffix(f".{kind}.json")
     if path is not None:
         with suppress(OSError, TypeError):
             return Yardstick(**numbers.read(path))

@@ -27,13 +27,13 @@ class Given:
 
     @classmethod
     def checked(
-        cls, kernel: Kernel, charges: Any, others: Mapping[str, Any], n_sources: int, lasting: bool = False
+        cls, kernel: Kernel, charges: Any, others: Mapping[str, Any], n_sources: int, lazy: bool = False
     ) -> Given:
         """From what a caller gives.
 
         charges : of the kernel's first kind of source, or None
         others : of all kinds, by the names of their arguments
-        lasting : for a result that is computed later, when the caller may have changed the arrays
+        lazy : whether a dask.array stays one
 
         Raises
         ------
@@ -53,7 +53,7 @@ class Given:
             found[arguments[0]] = charges
         if not found:
             raise InputError(f"no sources were given: give at least one of {', '.join(arguments)}")
-        check = validate.lasting_charges if lasting else validate.charges
+        check = validate.charges_or_lazy if lazy else validate.charges
         kinds = [kind for kind in kernel.sources if kind.given_as in found]
         arrays = [
             check(found[kind.given_as], n_sources, numbers=kind.n_numbers, name=kind.given_as)

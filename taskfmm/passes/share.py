@@ -53,6 +53,7 @@ def look(
     charges: Sequence[np.ndarray],
     output: str,
     places: Places | None = None,
+    alone: bool = False,
 ) -> Known:
     """What there is to know of charges for an output.
 
@@ -60,12 +61,13 @@ def look(
         [n_sources, n_numbers]
     output : with those before it
     places : of the plan's tree, if they are kept
+    alone : where the kernel has no table, those before it may err: nobody asks for them
     """
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
     numbers = ranked(charges, tree.source_order, kernel, scale, exponent(charges, kernel, scale))
     if not is_calibrated(kernel):
-        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output))
+        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone)
     (q,) = numbers
     # charges seen from elsewhere may all look as if they were at one place
     many = tree.targets is tree.sources and are_many(q)
@@ -83,16 +85,17 @@ def look(
     )
 
 
-def _of_any_kernel(found: _Outputs) -> Known:
+def _of_any_kernel(found: _Outputs, alone: bool) -> Known:
     """Where errors were not compared with shares: nothing is saved, and all outputs may cancel."""
-    outputs = found.kernel.outputs[: found.kernel.names.index(found.last) + 1]
+    last = found.kernel.names.index(found.last)
+    outputs = found.kernel.outputs[last if alone else 0 : last + 1]
     values, derivatives = (
         [found.share(each.name) for each in outputs if bool(each.derivative) == derived]
         for derived in (False, True)
     )
     return Known(
         many=False,
-        potential=Share.worst(values),
+        potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
         any_one=True,
     )

@@ -56,19 +56,23 @@ class Asked:
         return self.kernel.names[0]
 
     def accuracy(
-        self, output: str, *cases: Known | None, half_width: float = UNIT, top: int = TOP_LEVEL
+        self,
+        output: str,
+        *cases: Known | None,
+        given: Kernel | None = None,
+        half_width: float = UNIT,
+        top: int = TOP_LEVEL,
     ) -> Accuracy:
         """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor.
 
+        given : the kernel with the kinds of sources that there are; only the first one, if left out
         half_width : of the root box, for a kernel without a degree
         top : the first level with expansions
         """
         rows = None
         if not self.calibrated:
-            derivative = self.kernel.output(output).derivative
-            rows = measured.rows(
-                self.kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top
-            )
+            derivative, kernel = self.kernel.output(output).derivative, given or self.kernel.of_first
+            rows = measured.rows(kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top)
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
     def any_accuracy(self) -> Accuracy:
@@ -125,10 +129,10 @@ class Planned:
     def n_targets(self) -> int:
         return len(self.points[1]) if self.points else _tree(self).target_order.size
 
-    def accuracy(self, output: str, *cases: Known | None) -> Accuracy:
+    def accuracy(self, output: str, *cases: Known | None, given: Kernel | None = None) -> Accuracy:
         """As that of `Asked`, for the boxes of this plan."""
         top = next(iter(self._levels), TOP_LEVEL)
-        return self.asked.accuracy(output, *cases, half_width=self._half_width, top=top)
+        return self.asked.accuracy(output, *cases, given=given, half_width=self._half_width, top=top)
 
     def operators(self, accuracy: Accuracy) -> Operators | Matrices:
         """Those of an accuracy: that came with the plan, or are read or made where they are needed."""

@@ -1,0 +1,168 @@
+"""The kernels of this library beside Laplace's: their formulas, their eps, and what is known of their fields."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bounds import ROUNDING
+from boxes import l2_error
+from cases import each
+
+import taskfmm
+from taskfmm.errors import InputError
+from taskfmm.kernels import BiotSavart, Yukawa
+from taskfmm.testing import DISTRIBUTIONS, with_heavy
+
+N, EPS = 3000, 1e-2
+
+
+def sources(kernel, n, rng):
+    return {kind.given_as: rng.uniform(-1, 1, (n, kind.n_numbers)).squeeze() for kind in kernel.sources}
+
+
+def yukawa(lam, targets, points, charges, dipoles):
+    """Potential and gradient, by NumPy."""
+    d = targets[:, None] - points
+    r = np.linalg.norm(d, axis=2)
+    screened = np.exp(-lam * r) / (4 * np.pi * r)
+    along, steep = (d * dipoles).sum(axis=2), (1 + lam * r) / r**2
+    potential = (charges + along * steep) * screened
+    slope = charges * steep + along * (3 + 3 * lam * r + (lam * r) ** 2) / r**4
+    gradient = (dipoles * steep[:, :, None] - d * slope[:, :, None]) * screened[:, :, None]
+    return potential.sum(axis=1), gradient.sum(axis=1)
+
+
+def biot_savart(targets, points, vorticity):
+    """Vector potential and velocity, by NumPy."""
+    d = targets[:, None] - points
+    inverse = 1 / np.linalg.norm(d, axis=2)[:, :, None]
+    potential = vorticity * inverse
+    velocity = np.cross(vorticity[None], d) * inverse**3
+    return potential.sum(axis=1) / (4 * np.pi), velocity.sum(axis=1) / (4 * np.pi)
+
+
+@each("unit", [1.0, 1e-5, 3e7])
+@each("lam", [1e-3, 2.0, 30.0])
+def test_yukawa_is_its_formula(lam, unit):
+    """In any unit of length, and where screening is next to nothing or next to all."""
+    rng = np.random.default_rng(31)
+    points, targets = unit * rng.random((200, 3)), unit * (rng.random((50, 3)) + np.array([1.0, 0, 0]))
+    kernel = Yukawa(lam / unit)
+    given = sources(kernel, 200, rng)
+    given["dipoles"] *= unit
+    expected = yukawa(lam / unit, targets, points, **given)
+    found = taskfmm.direct(points, targets=targets, kernel=kernel, outputs=kernel.names, **given)
+    for output, exact in zip(kernel.names, expected, strict=True):
+        np.testing.assert_allclose(found[output], exact, rtol=0, atol=100 * ROUNDING * np.abs(exact).max())
+
+
+def test_biot_savart_is_its_formula():
+    rng = np.random.default_rng(32)
+    points, targets, w = rng.random((200, 3)), rng.random((50, 3)), rng.uniform(-1, 1, (200, 3))
+    kernel = BiotSavart()
+    found = taskfmm.direct(points, targets=targets, kernel=kernel, outputs=kernel.names, vorticity=w)
+    for output, exact in zip(kernel.names, biot_savart(targets, points, w), strict=True):
+        assert l2_error(found[output], exact) <= 100 * ROUNDING
+
+
+@pytest.fixture(scope="module", params=[Yukawa(2.0), BiotSavart()], ids=lambda kernel: kernel.name)
+def kernel(request):
+    return request.param
+
+
+def kept(kernel, eps, points, **given):
+    exact = taskfmm.direct(points, kernel=kernel, outputs=kernel.names, **given)
+    fmm = taskfmm.Fmm(points, kernel=kernel, eps=eps, leaf_size=60)
+    assert not fmm.plan.is_direct
+    for output, values in fmm.evaluate(**given).items():
+        assert l2_error(values.compute(scheduler="synchronous"), exact[output]) <= eps, output
+    return fmm
+
+
+def test_eps_is_kept_by_each_kind_and_by_all(kernel):
+    rng = np.random.default_rng(33)
+    points = DISTRIBUTIONS["plummer"](N, rng)
+    points /= np.abs(points).max()
+    given = sources(kernel, N, rng)
+    for kinds in {tuple(given), *((name,) for name in given)}:
+        kept(kernel, EPS, points, **{name: given[name] for name in kinds})
+
+
+def test_eps_is_kept_where_one_source_outweighs_all_others(kernel):
+    rng = np.random.default_rng(34)
+    points, weights = with_heavy(rng.random((N, 3)), "beside", 1e9, rng)
+    numbers = kernel.sources[0].n_numbers
+    q = weights if numbers == 1 else weights[:, None] * rng.uniform(-1, 1, numbers)
+    kept(kernel, EPS, points, **{kernel.sources[0].given_as: q})
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-8])
+def test_eps_is_kept_everywhere(kernel, eps, name):
+    rng = np.random.default_rng(35)
+    points = DISTRIBUTIONS[name](N, rng)
+    kept(kernel, eps, points / np.ptp(points, axis=0).max(), **sources(kernel, N, rng))
+
+
+def test_every_scheduler_gives_the_serial_bits(kernel, tmp_path, small_shards):
+    rng = np.random.default_rng(36)
+    points, given = rng.normal(size=(N, 3)) ** 3, sources(kernel, N, rng)
+    fmm = taskfmm.Fmm(points, kernel=kernel, order=4, leaf_size=40)
+    last = kernel.names[-1]
+    serial = fmm.serial(output=last, **given)
+    fmm.save(tmp_path / "plan.h5")
+    for each_fmm in (fmm, taskfmm.Fmm.load(tmp_path / "plan.h5")):
+        assert each_fmm.kernel == kernel
+        for scheduler in ("synchronous", "threads", "processes"):
+            found = each_fmm.evaluate(outputs=last, **given)[last].compute(scheduler=scheduler)
+            np.testing.assert_array_equal(found, serial)
+
+
+def test_a_screened_field_obeys_its_equation():
+    """lap phi = lam^2 phi where there is no source; the Laplacian by differences of gradients of the FMM."""
+    rng = np.random.default_rng(37)
+    lam, h = 3.0, 1e-4
+    points, q = rng.random((N, 3)), rng.uniform(0, 1, N)
+    at = rng.random((20, 3)) + np.array([1.2, 0.0, 0.0])
+    steps = h * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
+    targets = (at[:, None] + steps).reshape(-1, 3)
+    fmm = taskfmm.Fmm(points, targets, kernel=Yukawa(lam), order=9, leaf_size=100)
+    phi, gradient = fmm.serial(q).reshape(20, 7), fmm.serial(q, "gradient").reshape(20, 7, 3)
+    laplacian = sum(gradient[:, 1 + axis, axis] - gradient[:, 4 + axis, axis] for axis in range(3)) / (2 * h)
+    np.testing.assert_allclose(laplacian, lam**2 * phi[:, 0], rtol=1e-3)
+    assert (phi > 0).all()
+    assert (gradient[:, 0, 0] < 0).all()  # it falls with the distance
+
+
+def test_the_velocity_on_the_axis_of_a_vortex_ring():
+    """Gamma R^2 / (2 (R^2 + z^2)^(3/2)) in the direction of a right-handed screw (Saffman, Vortex Dynamics, 1992)."""
+    n, radius, strength = 4000, 0.7, 1.3
+    angle = 2 * np.pi * np.arange(n) / n
+    ring = radius * np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], axis=1)
+    elements = strength * 2 * np.pi / n * np.stack([-ring[:, 1], ring[:, 0], np.zeros(n)], axis=1)
+    z = np.linspace(-1, 1, 41)
+    axis = np.stack([np.zeros(41), np.zeros(41), z], axis=1)
+    fmm = taskfmm.Fmm(ring, axis, kernel=BiotSavart(), eps=1e-5, leaf_size=50)
+    velocity = fmm.evaluate(outputs="velocity", vorticity=elements)["velocity"].compute()
+    expected = np.zeros((41, 3))
+    expected[:, 2] = strength * radius**2 / (2 * (radius**2 + z**2) ** 1.5)
+    assert l2_error(velocity, expected) <= 1e-5
+
+
+@each(
+    "make, says",
+    [
+        (lambda: Yukawa(0.0), "kernel='laplace'"),
+        (lambda: Yukawa(-1.0), "give a positive number"),
+        (lambda: Yukawa(float("nan")), "give a positive number"),
+        (lambda: Yukawa("2"), "give a positive number"),
+        (lambda: taskfmm.Fmm(np.zeros((2, 3)), kernel="yukawa"), "Yukawa"),
+        (lambda: taskfmm.Fmm(np.eye(3), kernel="yukava"), "yukawa"),
+        (lambda: taskfmm.direct(np.eye(3), np.ones(3), kernel=BiotSavart()), r"\(3, 3\)"),
+        (lambda: taskfmm.direct(np.eye(3), charges=np.ones(3), kernel=BiotSavart(), dipoles=1), "vorticity"),
+    ],
+)
+def test_what_is_no_kernel_or_no_source_of_one_is_refused(make, says):
+    with pytest.raises(InputError, match=says):
+        make()
