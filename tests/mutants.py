@@ -454,7 +454,7 @@ KERNELS_OF_USERS = (
         "powers = kind.derivative * _power_of_two(scale) - exponent",
         "powers = -exponent",
         "dipoles count by a power of two of the width of the cloud",
-        ("library_kernels",),
+        ("kernels_of_users",),
     ),
     Mutant(
         "screening-left-out-of-the-slope",

@@ -96,6 +96,20 @@ def test_a_cluster_and_lazy_charges_give_the_same_bits(kernel, fmm, given, clien
     )
 
 
+@pytest.mark.parametrize("kernel", ["dipoles"], indirect=True)
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 3e7])
+def test_kinds_of_sources_have_the_same_unit_of_length(kernel, unit):
+    """By NumPy, since all sums of this library divide by the same powers of it."""
+    rng = np.random.default_rng(4401)
+    sources, targets = unit * rng.random((200, 3)), unit * (rng.random((50, 3)) + np.array([1.0, 0, 0]))
+    q, moments = rng.uniform(-1, 1, 200), unit * rng.uniform(-1, 1, (200, 3))
+    d = targets[:, None] - sources
+    r = np.linalg.norm(d, axis=2)
+    exact = (q / r + (d * moments).sum(axis=2) / r**3).sum(axis=1)
+    found = taskfmm.direct(sources, q, targets, kernel=kernel, dipoles=moments)
+    assert l2_error(found, exact) <= 1e-12
+
+
 def test_saved_and_loaded_it_gives_the_same_bits(kernel, fmm, given, tmp_path):
     fmm.save(tmp_path / "plan.h5")
     again = taskfmm.Fmm.load(tmp_path / "plan.h5")
