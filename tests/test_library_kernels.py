@@ -143,11 +143,11 @@ def test_the_velocity_on_the_axis_of_a_vortex_ring():
     elements = strength * 2 * np.pi / n * np.stack([-ring[:, 1], ring[:, 0], np.zeros(n)], axis=1)
     z = np.linspace(-1, 1, 41)
     axis = np.stack([np.zeros(41), np.zeros(41), z], axis=1)
-    fmm = taskfmm.Fmm(ring, axis, kernel=BiotSavart(), eps=1e-5, leaf_size=50)
+    fmm = taskfmm.Fmm(ring, axis, kernel=BiotSavart(), eps=1e-3, leaf_size=50)
     velocity = fmm.evaluate(outputs="velocity", vorticity=elements)["velocity"].compute()
     expected = np.zeros((41, 3))
     expected[:, 2] = strength * radius**2 / (2 * (radius**2 + z**2) ** 1.5)
-    assert l2_error(velocity, expected) <= 1e-5
+    assert l2_error(velocity, expected) <= 1e-3
 
 
 @each(
