@@ -16,7 +16,7 @@ from taskfmm.passes.result import in_units
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
-"""Up to here one thread takes half a second or so, less than compiling the parallel loop."""
+"""Up to here one thread takes half a second or so, less than compiling what several threads need."""
 
 TILE = 4096
 """Sources that stay in a core's cache while a block of targets runs over them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -32,7 +33,7 @@ class Evaluator:
     def __init__(self, planned: Planned) -> None:
         self.planned = planned
         self._digest = _identify(planned)
-        self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout], Forecast] = {}
+        self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel], Forecast] = {}
         self._usual_known: dict[str, Known] = {}
 
     def arrays(
@@ -43,7 +44,7 @@ class Evaluator:
         if self.planned.plan is None:
             return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
         accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
-        self._prepare(outputs, accuracy, memory_limit)
+        self._prepare(kernel, outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
             output: lazy(graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), dtype)
@@ -71,13 +72,13 @@ class Evaluator:
         if asked.chosen or planned.plan is None or planned.plan.is_direct:
             # nothing hangs on it, or it is the same for all charges and outputs
             return asked.any_accuracy()
-        given = asked.kernel.of_first if charges is None else charges.kernel
+        kernel = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
-            return planned.accuracy(output, self._look(charges, output, alone), given=given)
-        if planned.like is not None and given == asked.kernel.of_first:
+            return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
+        if planned.like is not None and kernel == asked.kernel.of_first:
             return planned.accuracy(output, planned.like)
         if not asked.calibrated:
-            return planned.accuracy(output, None, given=given)
+            return self._for_any(kernel, output)
         if charges is None:
             return planned.accuracy(output, self._usual(output))
         derivative = asked.kernel.output(output).derivative
@@ -85,12 +86,36 @@ class Evaluator:
         return planned.accuracy(output, None, lone, self._usual(output))
 
     def reachable(self) -> dict[str, Accuracy]:
-        """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps."""
-        found = {}
-        for output in self.planned.asked.kernel.names:
+        """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps.
+
+        And of further kinds of sources, alone and with the others, where they need another one.
+        """
+        found, planned, kernel = {}, self.planned, self.planned.asked.kernel
+        for output in kernel.names:
             with suppress(AccuracyError):
                 found[output] = self.accuracy(output)
+        if planned.asked.chosen or planned.asked.calibrated or planned.plan is None or planned.plan.is_direct:
+            return found
+        further = [kernel.with_sources(kind) for kind in kernel.sources[1:]]
+        for given, output in itertools.product([*further, kernel] if further else [], kernel.names):
+            with suppress(AccuracyError):
+                accuracy = self._for_any(given, output)
+                if accuracy not in found.values():
+                    found[f"{output} of {' and '.join(kind.name for kind in given.sources)}"] = accuracy
         return found
+
+    def _for_any(self, kernel: Kernel, output: str) -> Accuracy:
+        """For sources of which nothing is known, where the kernel has no table.
+
+        A kernel that dies away may leave targets far from all sources next to nothing, whatever these are: there
+        sources of random signs tell what is needed.
+        """
+        if kernel.degree is not None:
+            return self.planned.accuracy(output, None, kernel=kernel)
+        rng = np.random.default_rng(self.planned.n_sources)
+        signs = (rng.choice([-1.0, 1.0], shape) for shape in _shapes(kernel, self.planned.n_sources))
+        known = self._look(Given(kernel, tuple(signs)), output)
+        return self.planned.accuracy(output, None, known, kernel=kernel)
 
     def _usual(self, output: str) -> Known:
         if output not in self._usual_known:
@@ -133,50 +158,59 @@ class Evaluator:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]
 
-    def forecast(self, outputs: tuple[str, ...], accuracy: Accuracy | None = None) -> Forecast:
+    def forecast(
+        self, outputs: tuple[str, ...], accuracy: Accuracy | None = None, kernel: Kernel | None = None
+    ) -> Forecast:
         """What one evaluation would take on the scheduler in use; raises InputError where there are no points.
 
         accuracy : that of the usual charges, if left out
+        kernel : with the kinds of sources that are given; the first one, if left out
         """
         planned, asked = self.planned, self.planned.asked
         if planned.plan is None:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
         accuracy = accuracy or self.accuracy(asked.kernel.last(outputs))
-        case = (outputs, accuracy, layout.current())
+        kernel = kernel or asked.kernel.of_first
+        case = (outputs, accuracy, layout.current(), kernel)
         if case not in self._forecasts:
-            graph, _ = self.graph(_zeros(asked.kernel, planned.n_sources), outputs, accuracy)
+            graph, _ = self.graph(_zeros(kernel, planned.n_sources), outputs, accuracy)
             self._forecasts[case] = forecast(
-                planned.plan, graph, planned.matrices(accuracy), asked.kernel, outputs, asked.dtype, case[-1]
+                planned.plan, graph, planned.matrices(accuracy), kernel, outputs, asked.dtype, case[2]
             )
         return self._forecasts[case].refreshed
 
     def _shape(self, output: str) -> tuple[int, ...]:
         return (self.planned.n_targets, *self.planned.asked.kernel.output(output).shape)
 
-    def _prepare(self, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None) -> None:
+    def _prepare(
+        self, kernel: Kernel, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None
+    ) -> None:
         """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
         client = cluster.active_client()
         if client is not None:
             reference.release()
-            cluster.prepare(client, lambda: self.forecast(outputs, accuracy).task_seconds)
+            cluster.prepare(client, lambda: self.forecast(outputs, accuracy, kernel).task_seconds)
         at = layout.current()
         if memory_limit is not None:
             advice = "ask for fewer outputs, give a larger eps or a higher memory_limit"
             peak = self.planned.least_to_load(accuracy)[1]
-            memory.refuse_making(memory_limit, self.planned.asked.kernel.last(outputs), peak, advice)
-            found = self.forecast(outputs, accuracy).memory
+            memory.refuse_making(memory_limit, kernel.last(outputs), peak, advice)
+            found = self.forecast(outputs, accuracy, kernel).memory
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)
         if at.memory_limit:
-            found = self.forecast(outputs, accuracy).memory
+            found = self.forecast(outputs, accuracy, kernel).memory
             advice = "use more workers, or give them more memory"
             memory.refuse(found, at.memory_limit, "the limit of the smallest worker", advice)
 
 
 def _zeros(kernel: Kernel, n_sources: int) -> Given:
     """Of all kinds, for what hangs on no charge."""
-    shapes = [(n_sources, kind.n_numbers) if kind.n_numbers > 1 else (n_sources,) for kind in kernel.sources]
-    return Given(kernel, tuple(np.zeros(shape) for shape in shapes))
+    return Given(kernel, tuple(np.zeros(shape) for shape in _shapes(kernel, n_sources)))
+
+
+def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
+    return [(n_sources, kind.n_numbers) if kind.n_numbers > 1 else (n_sources,) for kind in kernel.sources]
 
 
 def _identify(planned: Planned) -> str:

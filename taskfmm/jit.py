@@ -64,28 +64,10 @@ def _call(typingctx, address, first, last, args):  # type: ignore[no-untyped-def
 
 def _on_threads(address, first, last, threads, args):  # type: ignore[no-untyped-def]
     n, failures = last - first, 0
-    for part in numba.prange(threads):
-        begin, end = first + part * n // threads, first + (part + 1) * n // threads
+    for thread in numba.prange(threads):
+        begin, end = first + thread * n // threads, first + (thread + 1) * n // threads
         failures += _call(address, begin, end, args)
     return failures
-
-
-def _from_bits(typingctx, bits):  # type: ignore[no-untyped-def]
-    """The float64 that is written with the bits of an int64; unlike `math.ldexp` it keeps loops vectorised."""
-
-    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return builder.bitcast(values[0], context.get_value_type(types.float64))
-
-    return types.float64(types.int64), codegen
-
-
-if numba.config.DISABLE_JIT:
-
-    def from_bits(bits: int) -> np.float64:
-        return np.int64(bits).view(np.float64)
-
-else:
-    from_bits = intrinsic(_from_bits)
 
 
 def jit(body: Callable[..., Any]) -> Any:
@@ -147,8 +129,8 @@ class Loop:
     The body takes the rows to work on, ``first`` and ``last``, and writes nothing that another row reads or writes.
     With one thread it is called once, and no thread team is made: any number of threads may do so at the same time,
     and a later ``fork`` is safe. With more, that many Numba threads call it, each with a part of the rows. All run
-    the same machine code, so the number of threads changes no bit, and the second form costs no compilation but that
-    of `_on_threads`, once for all loops with arguments of the same types.
+    the same machine code, so the number of threads changes no bit, and more threads cost no compilation but that of
+    `_on_threads`, once for all loops with arguments of the same types.
     """
 
     __slots__ = ("_addresses", "body")
@@ -163,10 +145,11 @@ class Loop:
         return bool(getattr(self.body, "signatures", True))
 
     def __call__(self, first: int, last: int, *args: Any, threads: int = 1) -> None:
-        if threads == 1 or numba.config.DISABLE_JIT:
+        # one without rows would make its buffers for nothing
+        threads = min(threads, last - first, numba.config.NUMBA_NUM_THREADS)
+        if threads <= 1 or numba.config.DISABLE_JIT:
             self.body(first, last, *args)
             return
-        threads = min(threads, numba.config.NUMBA_NUM_THREADS)
         numba.set_num_threads(threads)
         if _call_on_threads(self._address(args), first, last, threads, args):
             raise MemoryError(f"no memory for the buffers of {self.body.py_func.__name__}")

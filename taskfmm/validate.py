@@ -90,11 +90,11 @@ def charges(
 def charges_or_lazy(
     array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
 ) -> Any:
-    """As `charges`, but that a dask.array stays lazy.
+    """As `charges`, but a dask.array stays as it is.
 
     Returns
     -------
-    dtype, of that shape, read-only; or the dask.array
+    As `charges`, or the dask.array itself
         Of a dask.array the declared shape and dtype are checked here, its chunks by `chunks` when they are known.
     """
     lazy = foreign.dask_array(name, array)

@@ -66,7 +66,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files first, all others in their order; files that are named stay in the order of their names."""
+    """The longest files first, all others in their order; files that one process is given by name stay in theirs."""
     if not (_shared(config) or hasattr(config, "workerinput")):
         return
     rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}

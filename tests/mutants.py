@@ -925,7 +925,7 @@ AROUND = (
     Mutant(
         "loops-on-one-core",
         "jit.py",
-        "if threads == 1 or",
+        "if threads <= 1 or",
         "if threads >= 1 or",
         "planning and the synchronous scheduler use one core",
         ("jit",),
@@ -933,8 +933,8 @@ AROUND = (
     Mutant(
         "last-rows-of-a-thread-lost",
         "jit.py",
-        "first + (part + 1) * n // threads",
-        "first + (part + 1) * (n // threads)",
+        "first + (thread + 1) * n // threads",
+        "first + (thread + 1) * (n // threads)",
         "boxes at the end of a task get no far field, or no near one, with several threads",
         ("jit",),
     ),

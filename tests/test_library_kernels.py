@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 from bounds import ROUNDING
@@ -10,7 +11,7 @@ from cases import each
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.kernels import BiotSavart, Yukawa
+from taskfmm.kernels import KERNELS, BiotSavart, Yukawa, declaration
 from taskfmm.testing import DISTRIBUTIONS, with_heavy
 
 N, EPS = 3000, 1e-2
@@ -54,6 +55,61 @@ def test_yukawa_is_its_formula(lam, unit):
     found = taskfmm.direct(points, targets=targets, kernel=kernel, outputs=kernel.names, **given)
     for output, exact in zip(kernel.names, expected, strict=True):
         np.testing.assert_allclose(found[output], exact, rtol=0, atol=100 * ROUNDING * np.abs(exact).max())
+
+
+def test_nothing_is_left_beyond_what_can_be_written():
+    """exp(-709) is 1e-308; by then nothing may become infinite or undefined either."""
+    points, targets = np.zeros((1, 3)), np.array([[1.0, 0, 0], [2.0, 0, 0]])
+    given = dict(charges=np.ones(1), dipoles=np.array([[1.0, 2.0, 3.0]]))
+    for lam, left in (
+        (690.0, True),
+        (708.0, True),
+        (720.0, False),
+        (1e4, False),
+        (1e160, False),
+        (1e308, False),
+    ):
+        kernel = Yukawa(lam)
+        found = taskfmm.direct(points, targets=targets, kernel=kernel, outputs=kernel.names, **given)
+        exact = yukawa(lam, targets, points, **given) if left else (np.zeros(2), np.zeros((2, 3)))
+        for output, expected in zip(kernel.names, exact, strict=True):
+            assert np.isfinite(found[output]).all()
+            np.testing.assert_allclose(found[output][0], expected[0], rtol=1e-12)
+            np.testing.assert_array_equal(found[output][1], 0.0)
+
+
+@each("kernel", [kernel for name, kernel in KERNELS.items() if name != "one"])
+def test_declarations_fit_the_formulas(kernel):
+    declaration.check(kernel)
+
+
+def test_a_saved_plan_has_operators_for_every_kind_of_source(tmp_path):
+    """So that a machine with another LAPACK gives the same bits."""
+    rng = np.random.default_rng(38)
+    kernel, points = Yukawa(2.0), rng.random((N, 3))
+    fmm = taskfmm.Fmm(points, kernel=kernel, eps=EPS, leaf_size=60)
+    fmm.save(tmp_path / "plan.h5")
+    loaded = taskfmm.Fmm.load(tmp_path / "plan.h5")
+    given = {name: da.from_array(array) for name, array in sources(kernel, N, rng).items()}
+    for kinds in (["charges"], ["dipoles"], list(given)):
+        chosen = loaded.accuracy("gradient", **{name: given[name] for name in kinds})
+        assert loaded._planned.name_brought(chosen) is not None, kinds
+
+
+@pytest.mark.parametrize("distance", [2.5, 4.0])
+def test_lazy_charges_far_from_all_targets_keep_eps_or_are_refused(distance):
+    """Nothing is known of them, but how much is left of equal ones."""
+    rng = np.random.default_rng(39)
+    points, targets = rng.random((N, 3)), rng.random((N // 2, 3)) + np.array([distance, 0, 0])
+    kernel, charges = Yukawa(10.0), np.ones(N)
+    fmm = taskfmm.Fmm(points, targets, kernel=kernel, eps=EPS, leaf_size=60)
+    exact = taskfmm.direct(points, charges, targets, kernel=kernel)
+    try:
+        found = fmm.potential(da.from_array(charges)).compute()
+    except taskfmm.AccuracyError:
+        assert distance == 4.0
+    else:
+        assert l2_error(found, exact) <= EPS
 
 
 def test_biot_savart_is_its_formula():
@@ -157,6 +213,13 @@ def test_the_velocity_on_the_axis_of_a_vortex_ring():
         (lambda: Yukawa(-1.0), "give a positive number"),
         (lambda: Yukawa(float("nan")), "give a positive number"),
         (lambda: Yukawa("2"), "give a positive number"),
+        (lambda: Yukawa(True), "give a positive number"),
+        (lambda: Yukawa(1 + 0j), "give a positive number"),
+        (lambda: Yukawa(10**400), "give a positive number"),
+        (lambda: Yukawa([1.0, 2.0]), "give a positive number"),
+        (lambda: taskfmm.Fmm(np.eye(3), kernel=Yukawa), r"taskfmm.kernels.Yukawa\("),
+        (lambda: taskfmm.Fmm(1e19 * np.eye(3), kernel=Yukawa(1e-19)), "another unit"),
+        (lambda: taskfmm.Fmm(1e-19 * np.eye(3), kernel=Yukawa(1e19)), "another unit"),
         (lambda: taskfmm.Fmm(np.zeros((2, 3)), kernel="yukawa"), "Yukawa"),
         (lambda: taskfmm.Fmm(np.eye(3), kernel="yukava"), "yukawa"),
         (lambda: taskfmm.direct(np.eye(3), np.ones(3), kernel=BiotSavart()), r"\(3, 3\)"),

@@ -15,7 +15,13 @@ plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
     click.option("--order", type=int, help="Order p; overrides the choice made from eps."),
     click.option("--leaf-size", type=int, help="Most points in a leaf; chosen by the library if left out."),
-    click.option("--kernel", default="laplace", show_default=True, help="Pair interaction."),
+    click.option(
+        "--kernel",
+        type=click.Choice(["laplace"]),
+        default="laplace",
+        show_default=True,
+        help="Pair interaction; the others are called from Python.",
+    ),
     click.option("--memory-limit", metavar="BYTES", help="Refuse what would need more, for example 8GiB."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
 ]

@@ -33,7 +33,7 @@ def enter(
 ) -> tuple[list[TaskRef], Any]:
     """A task for each shard of charges, and their exponent, which is a task's as well where charges are lazy.
 
-    rows : of the sources of each shard, see `taskfmm.plan.plan.Plan.charges`
+    rows : int64 arrays, of the sources of each shard, see `taskfmm.plan.plan.Plan.charges`
     references : to the same
     scale : of the domain
     token : of the evaluation, which begins with `MARK`

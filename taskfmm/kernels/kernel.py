@@ -119,12 +119,9 @@ class Kernel:
 
     def with_sources(self, *kinds: Source) -> Kernel:
         """The same kernel, with the same expansions, where only these kinds are given."""
-        density = None if self.expansion else self.dense
-        return (
-            self
-            if (kinds, density) == (self.sources, self.density)
-            else replace(self, sources=kinds, density=density)
-        )
+        if kinds == self.sources:
+            return self
+        return replace(self, sources=kinds, density=None if self.expansion else self.dense)
 
     def with_parameters(self, *parameters: float) -> Kernel:
         """The same kernel with other parameters; raises InputError where they are no numbers."""

@@ -72,6 +72,9 @@ def find(kernel: Any) -> Kernel:
     """
     if isinstance(kernel, Kernel):
         return register(kernel)
+    if callable(kernel):
+        name = getattr(kernel, "__name__", "it")
+        raise InputError(f"kernel is a function: give what it returns, as taskfmm.kernels.{name}(...)")
     if isinstance(kernel, str) and kernel in HIDDEN:
         return KERNELS[kernel]
     found = KERNELS[validate.known_name("kernel", kernel, [name for name in KERNELS if name not in HIDDEN])]

@@ -11,13 +11,16 @@ import numpy as np
 
 from taskfmm.errors import InputError
 from taskfmm.jit import formula
-from taskfmm.kernels.exponential import decay
+from taskfmm.kernels.exponential import LARGEST, decay
 from taskfmm.kernels.kernel import CHARGE, DIPOLE, Kernel
 from taskfmm.kernels.laplace import inverse_distance
 
 KERNEL = Kernel(
     "yukawa", __name__, factor=1.0 / (4.0 * np.pi), degree=None, parameters=(1.0,), sources=(CHARGE, DIPOLE)
 )
+
+NO_LENGTHS = (bool, np.bool, complex, np.complexfloating, str, bytes)
+"""What Python would make a number of."""
 
 
 def Yukawa(lam: float) -> Kernel:
@@ -51,8 +54,12 @@ def Yukawa(lam: float) -> Kernel:
     >>> bool(np.isclose(phi[1], np.exp(-1.0) / 2.0))
     True
     """
-    if isinstance(lam, (int, float, np.number)) and math.isfinite(lam) and lam > 0.0:
-        return KERNEL.with_parameters(lam)
+    try:
+        number = math.nan if isinstance(lam, NO_LENGTHS) else float(lam)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if 0.0 < number < math.inf:
+        return KERNEL.with_parameters(number)
     raise InputError(
         f"lam, the inverse of the screening length, is {lam!r}: give a positive number, or kernel='laplace' where "
         "nothing is screened"
@@ -64,7 +71,7 @@ def charge(dx, dy, dz, q, parameters):
     """The potential and the gradient of a charge."""
     r2 = dx * dx + dy * dy + dz * dz
     inverse = inverse_distance(r2)
-    reach = parameters[0] * (r2 * inverse)
+    reach = min(parameters[0] * (r2 * inverse), LARGEST)
     value = q * inverse * decay(reach)
     slope = value * (1.0 + reach) * (inverse * inverse)
     return value, -(slope * dx), -(slope * dy), -(slope * dz)
@@ -76,7 +83,7 @@ def dipole(dx, dy, dz, px, py, pz, parameters):
     r2 = dx * dx + dy * dy + dz * dz
     inverse = inverse_distance(r2)
     square = inverse * inverse
-    reach = parameters[0] * (r2 * inverse)
+    reach = min(parameters[0] * (r2 * inverse), LARGEST)
     screened = inverse * square * decay(reach)
     along = px * dx + py * dy + pz * dz
     steep = (1.0 + reach) * screened

@@ -88,8 +88,7 @@ def _measured(kernel: Kernel, operators: Operators, level: int) -> Yardstick:
     accuracy = operators.accuracy
     path = None
     with suppress(OSError):  # no place for a cache, of which the store has told
-        half_width, kind = operators.half_width_at(level), kernel.sources[0].name
-        path = store.path(kernel, accuracy, half_width).with_suffix(f".{kind}.json")
+        path = store.path(kernel, accuracy, operators.half_width_at(level)).with_suffix(".json")
     if path is not None:
         with suppress(OSError, TypeError):
             return Yardstick(**numbers.read(path))

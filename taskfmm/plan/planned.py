@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from taskfmm.errors import InputError
 from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
@@ -19,8 +20,12 @@ from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
 FEW_POINTS = 300_000
-"""Up to here a plan takes a tenth of a second on one thread, less than compiling the parallel loops."""
+"""Up to here a plan takes a tenth of a second on one thread, less than compiling what several threads need."""
 
+
+WIDTHS = (1e-12, 1e15)
+"""Half-widths of clouds that are summed in the caller's unit. Squares of all distances have to be float32 numbers,
+and points should be allowed to be much closer to each other than the cloud is wide."""
 
 FEW_TARGETS = 64
 """Targets whose nearest source is looked for, to tell how close points usually are."""
@@ -59,19 +64,19 @@ class Asked:
         self,
         output: str,
         *cases: Known | None,
-        given: Kernel | None = None,
+        kernel: Kernel | None = None,
         half_width: float = UNIT,
         top: int = TOP_LEVEL,
     ) -> Accuracy:
         """What reaches eps for an output of charges of all these cases; raises AccuracyError below its floor.
 
-        given : the kernel with the kinds of sources that there are; only the first one, if left out
+        kernel : with the kinds of sources that there are; only the first one, if left out
         half_width : of the root box, for a kernel without a degree
         top : the first level with expansions
         """
         rows = None
         if not self.calibrated:
-            derivative, kernel = self.kernel.output(output).derivative, given or self.kernel.of_first
+            derivative, kernel = self.kernel.output(output).derivative, kernel or self.kernel.of_first
             rows = measured.rows(kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top)
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
@@ -129,10 +134,10 @@ class Planned:
     def n_targets(self) -> int:
         return len(self.points[1]) if self.points else _tree(self).target_order.size
 
-    def accuracy(self, output: str, *cases: Known | None, given: Kernel | None = None) -> Accuracy:
+    def accuracy(self, output: str, *cases: Known | None, kernel: Kernel | None = None) -> Accuracy:
         """As that of `Asked`, for the boxes of this plan."""
         top = next(iter(self._levels), TOP_LEVEL)
-        return self.asked.accuracy(output, *cases, given=given, half_width=self._half_width, top=top)
+        return self.asked.accuracy(output, *cases, kernel=kernel, half_width=self._half_width, top=top)
 
     def operators(self, accuracy: Accuracy) -> Operators | Matrices:
         """Those of an accuracy: that came with the plan, or are read or made where they are needed."""
@@ -201,6 +206,12 @@ def make(
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     scaled = asked.kernel.degree is not None
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
+    if not (scaled or WIDTHS[0] <= smallest.half_width <= WIDTHS[1]):
+        raise InputError(
+            f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
+            f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
+            f"{WIDTHS[1]:.0e} wide"
+        )
     if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, accuracy.order):
         return _summed_directly(asked, sources, targets, smallest)
     top = _top_level(asked, sources, at, smallest.half_width)

@@ -193,7 +193,7 @@ def _check(contents: Contents) -> None:
         empty = len(contents.sources) == 0 or (contents.targets is not None and len(contents.targets) == 0)
         need(empty and not contents.operators, "the plan is missing")
         return
-    names, found = contents.kernel.names, contents.operators.keys()
+    names, found = contents.kernel.names, {name.split(" of ")[0] for name in contents.operators}
     need(
         found <= set(names) and (names[0] in found) == _approximates(contents.plan),
         "operators: of other outputs",
