@@ -43,11 +43,12 @@ LARGEST = dict(
 applied once a level, so they stay near one, or numbers would overflow in a deep tree."""
 
 INVERSES = ("check_to_multipole", "multipole_to_density", "check_to_local", "local_to_density")
-LARGEST_OF_INVERSES = 1e300
-"""Where a kernel dies away within a box, its inverses are as large as it is small."""
-
 LARGEST_OF_M2L = 1e4
 """The same for each array of M2L."""
+
+LARGEST_IN_ANY_UNIT = 1e300
+"""The same for inverses and M2L of a kernel without a degree. They are of boxes of their true size, in the caller's
+unit; where the kernel dies away within a box, its inverses are as large as it is small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +255,12 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
         found.m2l.check(found.rank, accuracy.m2l_dtype)
     except ValueError as error:
         raise Unfit(str(error)) from None
-    of_inverses = (
-        LARGEST if kernel.degree is not None else LARGEST | dict.fromkeys(INVERSES, LARGEST_OF_INVERSES)
-    )
-    bounded = [(name, getattr(found, name), largest) for name, largest in of_inverses.items()]
+    bounds, of_m2l = LARGEST, LARGEST_OF_M2L
+    if kernel.degree is None:
+        bounds, of_m2l = LARGEST | dict.fromkeys(INVERSES, LARGEST_IN_ANY_UNIT), LARGEST_IN_ANY_UNIT
+    bounded = [(name, getattr(found, name), largest) for name, largest in bounds.items()]
     factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
-    bounded += [(name, array, LARGEST_OF_M2L) for name, array in factors if array.dtype.kind == "f"]
+    bounded += [(name, array, of_m2l) for name, array in factors if array.dtype.kind == "f"]
     for name, array, largest in bounded:
         fits = array.size == 0 or (
             array.min() >= -largest and array.max() <= largest
