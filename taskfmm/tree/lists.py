@@ -96,39 +96,16 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     colleagues[0, SELF] = 0
     ranked[0, 0] = SELF
     n_v = np.zeros(n_boxes, np.int64)
+    boxes = (tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
     for first, last in zip(tree.level_ptr[:-2], tree.level_ptr[1:-1], strict=True):
-        _colleagues(
-            int(first),
-            int(last),
-            tree.child_ptr,
-            octant,
-            has_sources,
-            has_targets,
-            colleagues,
-            ranked,
-            n_v,
-            threads=threads,
-        )
+        _colleagues(int(first), int(last), *boxes, n_v, threads=threads)
     v = _allocate(n_v)
-    _fill_v(
-        0,
-        n_boxes,
-        tree.child_ptr,
-        octant,
-        has_sources,
-        has_targets,
-        colleagues,
-        ranked,
-        v.ptr,
-        v.idx,
-        threads=threads,
-    )
+    _fill_v(0, n_boxes, *boxes, v.ptr, v.idx, threads=threads)
 
-    shape = (tree.parent, tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
     n_u, n_w, n_x = (np.zeros(n_boxes, np.int64) for _ in range(3))
-    _count_uwx(0, n_boxes, *shape, n_u, n_w, n_x, threads=threads)
+    _count_uwx(0, n_boxes, tree.parent, *boxes, n_u, n_w, n_x, threads=threads)
     u, w, x = _allocate(n_u), _allocate(n_w), _allocate(n_x)
-    _fill_uwx(0, n_boxes, *shape, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
+    _fill_uwx(0, n_boxes, tree.parent, *boxes, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
     return Lists(colleagues, u, v, w, x)
 
 
