@@ -473,6 +473,14 @@ KERNELS_OF_USERS = (
         ("library_kernels",),
     ),
     Mutant(
+        "outputs-before-the-last-may-err",
+        "evaluation.py",
+        "charges, alone=len(outputs) == 1)\n        self._prepare",
+        "charges, alone=True)\n        self._prepare",
+        "an output that cancels is wrong without a word where another one is asked for, too",
+        ("library_kernels",),
+    ),
+    Mutant(
         "exponential-in-one-word",
         "kernels/exponential.py",
         "r = (n * LN2_HIGH - x) + n * LN2_LOW",

@@ -208,6 +208,9 @@ def test_the_velocity_on_the_axis_of_a_vortex_ring():
     expected = np.zeros((41, 3))
     expected[:, 2] = strength * radius**2 / (2 * (radius**2 + z**2) ** 1.5)
     assert l2_error(velocity, expected) <= 1e-3
+    # the vector potential is zero there: nobody who asks for the velocity alone should be refused for it
+    with pytest.raises(taskfmm.AccuracyError, match="the floor"):
+        fmm.evaluate(vorticity=elements)
 
 
 @each(
