@@ -75,9 +75,10 @@ class Evaluator:
         kernel = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
             return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
-        if planned.like is not None and kernel == asked.kernel.of_first:
+        is_first = kernel == asked.kernel.of_first
+        if planned.like is not None and is_first and output in asked.kernel.usual:
             return planned.accuracy(output, planned.like)
-        if not asked.calibrated:
+        if not asked.calibrated(output, kernel):
             return self._for_any(kernel, output)
         if charges is None:
             return planned.accuracy(output, self._usual(output))
@@ -91,13 +92,14 @@ class Evaluator:
         And of further kinds of sources, alone and with the others, where they need another one.
         """
         found, planned, kernel = {}, self.planned, self.planned.asked.kernel
-        for output in kernel.names:
+        for output in kernel.usual:
             with suppress(AccuracyError):
                 found[output] = self.accuracy(output)
-        if planned.asked.chosen or planned.asked.calibrated or planned.plan is None or planned.plan.is_direct:
+        asked = planned.asked
+        if asked.chosen or asked.calibrated(asked.first) or planned.plan is None or planned.plan.is_direct:
             return found
         further = [kernel.with_sources(kind) for kind in kernel.sources[1:]]
-        for given, output in itertools.product([*further, kernel] if further else [], kernel.names):
+        for given, output in itertools.product([*further, kernel] if further else [], kernel.usual):
             with suppress(AccuracyError):
                 accuracy = self._for_any(given, output)
                 if accuracy not in found.values():

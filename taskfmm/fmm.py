@@ -249,16 +249,16 @@ class Fmm(Described):
         ----------
         charges : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
             Of the kernel's first kind of source.
-        outputs : sequence of the kernel's outputs, as "potential" and "gradient"; all of them, if left out
-            What is not asked for is not computed.
+        outputs : sequence of the kernel's outputs, as "potential" and "gradient"
+            What is not asked for is not computed. If left out, all of them but second derivatives.
         **others
             As ``charges``, of the kernel's other kinds of sources, each by the name of its argument.
 
         Returns
         -------
         dict of dask.array
-            "potential" [n_targets]; "gradient" [n_targets, 3], with respect to the target. Compute both in one
-            pass with ``dask.compute``.
+            "potential" [n_targets]; "gradient" [n_targets, 3] and "hessian" [n_targets, 3, 3], with respect to the
+            target. Compute several in one pass with ``dask.compute``.
 
         Raises
         ------
@@ -286,7 +286,7 @@ class Fmm(Described):
         array([[ 0.  ,  0.  ,  0.  ],
                [ 0.  ,  0.  , -0.25]])
         """
-        wanted = self._wanted(outputs, self.kernel.names)
+        wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
         return self._evaluator.arrays(given, wanted, self.memory_limit)
 

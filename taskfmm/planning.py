@@ -43,7 +43,7 @@ def from_points(
         validate.order(order),
     )
     accuracy = asked.any_accuracy()
-    if asked.calibrated and targets is not None:
+    if asked.calibrated(asked.first) and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
     at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
@@ -65,7 +65,7 @@ def from_points(
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
     plan = planned.plan
     if shown is not None and plan is not None:
-        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.names[-1]))
+        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))
         if not (asked.chosen or plan.is_direct):
             planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
     if planned.crowded:

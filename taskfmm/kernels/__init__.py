@@ -10,16 +10,20 @@ with these numbers; what an evaluation does not need of them is not computed. Th
 
 from taskfmm.kernels.biot_savart import BiotSavart
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
-from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Output, Source
+from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
+from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import KERNELS, find, register
 from taskfmm.kernels.yukawa import Yukawa
 
 __all__ = [
+    "CHARGE",
     "GRADIENT",
+    "HESSIAN",
     "KERNELS",
     "BiotSavart",
     "POTENTIAL",
     "Kernel",
+    "Laplace",
     "Output",
     "Source",
     "Yukawa",

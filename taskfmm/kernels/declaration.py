@@ -80,6 +80,10 @@ def _check(kernel: Kernel) -> None:
         all(kind.n_numbers == 3 for kind in kinds if kind.vector),
         "a vector has three numbers: mend 'vector' or 'n_numbers' of the source",
     )
+    _need(
+        all(output.shape == (3, 3) for output in kernel.outputs if output.symmetric),
+        "a symmetric output has the shape (3, 3): mend 'symmetric' or 'shape' of the output",
+    )
     derivatives = [output.derivative for output in kernel.outputs]
     _need(derivatives[0] == 0, "the first output has a derivative: check surfaces receive those without")
     _need(

@@ -43,21 +43,35 @@ class Output:
     shape : of the quantity at one target: () for a scalar, (3,) for a vector
     derivative : how many derivatives of the potential it is; each divides by a length
     odd : whether it has the other sign on the opposite side of a charge, as a gradient has
+    symmetric : of a matrix, shape (3, 3): formulas give xx, xy, xz, yy, yz and zz only
     """
 
     name: str
     shape: tuple[int, ...] = ()
     derivative: int = 0
     odd: bool = False
+    symmetric: bool = False
 
     @property
     def n_rows(self) -> int:
-        """Numbers at one target."""
-        return math.prod(self.shape)
+        """Rows that formulas give: numbers at one target."""
+        return len(UPPER[0]) if self.symmetric else math.prod(self.shape)
 
+    def shaped(self, rows: np.ndarray) -> np.ndarray:
+        """Rows, [n_rows, n], as users get them, [n, *shape]."""
+        if self.symmetric:
+            found = np.empty((rows.shape[1], *self.shape), rows.dtype)
+            found[:, UPPER[0], UPPER[1]] = found[:, UPPER[1], UPPER[0]] = rows.T
+            return found
+        return rows.T.reshape(-1, *self.shape) if self.shape else rows[0]
+
+
+UPPER = np.triu_indices(3)
+"""Rows and columns of the numbers of a symmetric matrix."""
 
 POTENTIAL = Output("potential")
 GRADIENT = Output("gradient", (3,), 1, odd=True)
+HESSIAN = Output("hessian", (3, 3), 2, symmetric=True)
 CHARGE = Source("charge")
 DIPOLE = Source("dipole", 3, odd=True, derivative=1, vector=True)
 
@@ -107,8 +121,11 @@ class Kernel:
 
     @property
     def expands(self) -> Kernel:
-        """The kernel that operators are made of: densities in, what check surfaces receive out."""
-        return self.of_densities if self.expansion is None else self.expansion.of_densities
+        """The kernel that operators are made of: densities in, what check surfaces receive out, and no more."""
+        if self.expansion is not None:
+            return self.expansion.expands
+        plain = tuple(output for output in self.outputs if not output.derivative)
+        return replace(self, sources=(self.dense,), density=None, outputs=plain)
 
     @property
     def onto_surfaces(self) -> tuple[Source, ...]:
@@ -136,6 +153,10 @@ class Kernel:
     def of_first(self) -> Kernel:
         """The same kernel, where only the first kind is given."""
         return self.with_sources(self.sources[0])
+
+    def up_to(self, output: str) -> Kernel:
+        """The same kernel, with the same expansions, without the outputs after this one."""
+        return replace(self, outputs=self.outputs[: self.names.index(output) + 1])
 
     @property
     def of_densities(self) -> Kernel:
@@ -171,6 +192,11 @@ class Kernel:
     def names(self) -> tuple[str, ...]:
         """Of all outputs."""
         return tuple(output.name for output in self.outputs)
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Of those outputs that are computed where none is named: second derivatives cost much, and few need them."""
+        return tuple(output.name for output in self.outputs if output.derivative < 2)
 
     def output(self, name: str) -> Output:
         """An output by its name."""

@@ -20,7 +20,9 @@ from taskfmm.operators.accuracy import Yardstick
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.matrix import kernel_matrix, value_matrix
 
-OUTPUTS = ("potential", "gradient")
+POTENTIAL, GRADIENT = "potential", "gradient"
+"""Outputs without a derivative, and all others. Each number of derivatives is a unit of its own, so the others are
+taken apart by it, and the worst of them counts."""
 
 DEEP = 12
 """So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf.
@@ -67,12 +69,14 @@ def measure(
     chain = _Chain(kernel, operators, below or operators, places, at)
     through_parents, one_way = chain.through_parents()
     ways = [chain.between_leaves(), through_parents, chain.m2p(), chain.p2l()]
-    on_faces = max(way["gradient"][faces] for way in ways)
-    corners = max(way["potential"][:faces].max() for way in ways)
+    on_faces = max(way[GRADIENT][faces] for way in ways)
+    corners = max(way[POTENTIAL][:faces].max() for way in ways)
+    # what a dipole does is a derivative as well, and errs most on faces
+    within = [filling, faces] if any(kind.derivative for kind in kernel.sources) else [filling]
     return Yardstick(
-        potential=float(max(one_way["potential"][filling], corners)),
-        gradient=float(max(one_way["gradient"][filling], on_faces)),
-        filled=float(max(way["potential"][filling] for way in ways)),
+        potential=float(max(one_way[POTENTIAL][filling], corners)),
+        gradient=float(max(one_way[GRADIENT][filling], on_faces)),
+        filled=float(max(way[POTENTIAL][within].max() for way in ways)),
         faces=float(on_faces),
         smooth=float(chain.smooth()[filling]),
     )
@@ -131,11 +135,11 @@ class _Chain:
 
     def through_parents(self) -> tuple[Errors, Errors]:
         """By the V list of the parents of source and target; to all targets, and to those in the worst direction."""
-        whole, worst = self._sums(), {output: np.zeros(self.ptr.size - 1) for output in OUTPUTS}
+        whole, worst = self._sums(), {of: np.zeros(self.ptr.size - 1) for of in (POTENTIAL, GRADIENT)}
         for found, exact in self._by_direction(descend=True):
             whole.add(found, exact)
             one = self._sum([(found, exact)]).worst()
-            worst = {output: np.maximum(worst[output], one[output]) for output in OUTPUTS}
+            worst = {of: np.maximum(worst[of], one[of]) for of in worst}
         return whole.worst(), worst
 
     def _by_direction(self, descend: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -187,8 +191,9 @@ class _Chain:
             shift += 2.0 * half * surface.octant_centers()[octant]
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
-        field = np.sqrt(sums.size["potential"]) / (half * self.operators.half_width)
-        return _ratio(np.sqrt(sums.wrong["gradient"]), field).max(axis=1)
+        field, width = np.sqrt(sums.size[0]), half * self.operators.half_width
+        errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
+        return np.max([np.zeros(len(field)), *errors], axis=0)
 
     def _sums(self) -> _Sums:
         return _Sums(self.kernel, self.ptr, self._least)
@@ -199,14 +204,14 @@ class _Chain:
             sums.add(found, exact)
         return sums
 
-    def _around(self) -> dict[str, np.ndarray]:
-        """See `DECAYED`: of each output and source, the least square that counts at a target."""
+    def _around(self) -> dict[int, np.ndarray]:
+        """See `DECAYED`: by derivatives, of each source, the least square that counts at a target."""
         around = (_grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]).reshape(3, -1)
         beside = around[:, np.abs(around).max(axis=0) > 1.0]
         values = self._exact(beside, self.sources)
         sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
-        return {output: DECAYED**2 * size[0] / beside.shape[1] for output, size in sums.size.items()}
+        return {d: DECAYED**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
@@ -248,41 +253,49 @@ class _Chain:
 
 
 class _Sums:
-    """Sums of squares over each set of targets, [n_sets, n_sources], for each output.
+    """Sums of squares over each set of targets, [n_sets, n_sources], of outputs by how many derivatives they are.
 
     ptr : int64 [n_sets + 1], where sets begin among the targets
-    least : of each output and source, a square that what is exact at a target counts as in the mean, at least
+    least : by derivatives, of each source, a square that what is exact at a target counts as in the mean, at least
     """
 
-    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[str, np.ndarray] | None) -> None:
-        first = kernel.n_plain
-        self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
+    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[int, np.ndarray] | None) -> None:
+        order = [output.derivative for output in kernel.outputs for _ in range(output.n_rows)]
+        self.rows = {d: slice(order.index(d), order.index(d) + order.count(d)) for d in order}
         self.ptr = ptr
         self.least = least
-        self.wrong = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
-        self.size = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
+        self.wrong = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
+        self.size = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
         self.n_targets = np.zeros((ptr.size - 1, 1))
+
+    @property
+    def derived(self) -> list[int]:
+        return [d for d in self.rows if d]
 
     def add(self, found: np.ndarray, exact: np.ndarray) -> None:
         """Values [n_components, n_targets, n_sources]."""
         self.n_targets += np.diff(self.ptr)[:, None]
         wrong = found - exact
-        for output, rows in self.rows.items():
-            self.wrong[output] = self.wrong[output] + self._squares(wrong[rows])
-            self.size[output] = self.size[output] + self._squares(exact[rows])
+        for d, rows in self.rows.items():
+            self.wrong[d] = self.wrong[d] + self._squares(wrong[rows])
+            self.size[d] = self.size[d] + self._squares(exact[rows])
 
     def _squares(self, values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(np.einsum("cts,cts->ts", values, values), self.ptr[:-1], axis=0)
 
     def worst(self) -> Errors:
-        """The largest relative error of any source; 0 of an output that the kernel does not have."""
-        found = {}
-        for output in OUTPUTS:
-            size = self.size[output]
-            if self.least is not None:
-                size = np.maximum(size, self.n_targets * self.least[output])
-            found[output] = np.sqrt(_ratio(self.wrong[output], size)).max(axis=1)
-        return found
+        """The largest relative error of any source; 0 of derivatives that the kernel does not have."""
+        none = np.zeros(self.ptr.size - 1)
+        return {
+            POTENTIAL: self._errors(0),
+            GRADIENT: np.max([none, *(self._errors(d) for d in self.derived)], axis=0),
+        }
+
+    def _errors(self, derivatives: int) -> np.ndarray:
+        size = self.size[derivatives]
+        if self.least is not None:
+            size = np.maximum(size, self.n_targets * self.least[derivatives])
+        return np.sqrt(_ratio(self.wrong[derivatives], size)).max(axis=1)
 
 
 def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:

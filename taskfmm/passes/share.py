@@ -66,11 +66,11 @@ def look(
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
     numbers = ranked(charges, tree.source_order, kernel, scale, exponent(charges, kernel, scale))
-    if not is_calibrated(kernel):
-        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone)
-    (q,) = numbers
     # charges seen from elsewhere may all look as if they were at one place
-    many = tree.targets is tree.sources and are_many(q)
+    many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
+    if not is_calibrated(kernel, output):
+        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone, many)
+    (q,) = numbers
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
         return Known(many)
@@ -85,8 +85,12 @@ def look(
     )
 
 
-def _of_any_kernel(found: _Outputs, alone: bool) -> Known:
-    """Where errors were not compared with shares: nothing is saved, and all outputs may cancel."""
+def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
+    """Where there is no table: all outputs may cancel.
+
+    Of what is no sum of potentials 1 / r, errors were not compared with shares, so nothing is saved.
+    """
+    harmonic = found.kernel.expands.name == "laplace"
     last = found.kernel.names.index(found.last)
     outputs = found.kernel.outputs[last if alone else 0 : last + 1]
     values, derivatives = (
@@ -94,10 +98,11 @@ def _of_any_kernel(found: _Outputs, alone: bool) -> Known:
         for derived in (False, True)
     )
     return Known(
-        many=False,
+        many=many and harmonic,
         potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
-        any_one=True,
+        any_one=not harmonic,
+        all_told=harmonic,
     )
 
 
@@ -118,7 +123,7 @@ class _Outputs:
 
     def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places, last: str) -> None:
         self.plan, self.kernel, self.charges, self.places, self.last = plan, kernel, charges, places, last
-        self.calibrated = is_calibrated(kernel)
+        self.calibrated = is_calibrated(kernel, last)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
         self._exact: dict[bytes, np.ndarray] = {}
 
@@ -147,28 +152,31 @@ class _Outputs:
         if plan.top == TOP_LEVEL or plan.is_direct:
             return 0.0
         nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
-        of_one = np.array([size.beyond(nearest) for size in self._sizes(output)])
+        of_one = np.array([size.beyond(nearest) for _, size in self._sizes(output)])
         return float(of_one @ np.abs(self.charges).sum(axis=1) * np.sqrt(plan.tree.targets.shape[1]))
 
     def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Squares of what comes through expansions, see `Share`, and the field in each leaf; numbers add up."""
+        """Squares of what comes through expansions, see `Share`, and the field in each leaf.
+
+        Those of the numbers of a source add up as the components of a vector do, those of kinds of sources by size.
+        """
         tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
         csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
         degree = self.kernel.degree or 0
-        far, even, field = 0.0, 0.0, np.zeros(leaves.size)
-        for boxes, size in zip(self.boxes, self._sizes(output), strict=True):
+        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(leaves.size)
+        for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
             how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
             found = [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
-            far += np.sqrt(n_targets @ found[0])
-            even += np.sqrt(n_targets @ found[1])
+            of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
             field += found[2]
-        return far**2, even**2, field
+        far, even = np.sqrt(of_kind).sum(axis=0) ** 2
+        return float(far), float(even), field
 
-    def _sizes(self, output: Output) -> list[Radial]:
-        """Of what each number does."""
+    def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
+        """Of what each number does, with the number of its kind."""
         return [
-            radial(self.kernel, kind, output, self.plan.tree.domain.half_width)
-            for kind in self.kernel.sources
+            (number, radial(self.kernel, kind, output, self.plan.tree.domain.half_width))
+            for number, kind in enumerate(self.kernel.sources)
             for _ in range(kind.n_numbers)
         ]
 
