@@ -12,6 +12,7 @@ from taskfmm.kernels.biot_savart import BiotSavart
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.yukawa import Yukawa
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Kernel",
     "Output",
     "Source",
+    "Stokes",
     "Yukawa",
     "find",
     "fingerprint",
