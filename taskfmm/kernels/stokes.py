@@ -1,7 +1,8 @@
 """The Stokes kernel: the slow flow of a viscous fluid around forces, stresslets and rotlets.
 
-The formulas leave out 1/(8 pi) and the viscosity. They follow from four potentials of 1 / r (Tornberg and Greengard,
-J. Comput. Phys. 227 (2008) 1613-1619): with phi_j of the forces f_j, and psi of y . f where y is the place of the force,
+The formulas leave out 1/(8 pi) and the viscosity. They follow from four potentials of 1 / r (Tornberg and
+Greengard, J. Comput. Phys. 227 (2008) 1613-1619): with phi_j of the forces f_j, and psi of y . f, where y is the
+place of the force,
 
     u = phi - sum_j x_j grad phi_j + grad psi,  p = -2 div phi.
 
