@@ -212,7 +212,7 @@ def _zeros(kernel: Kernel, n_sources: int) -> Given:
 
 
 def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
-    return [(n_sources, kind.n_numbers) if kind.n_numbers > 1 else (n_sources,) for kind in kernel.sources]
+    return [(n_sources, *kind.of_one) for kind in kernel.sources]
 
 
 def _identify(planned: Planned) -> str:

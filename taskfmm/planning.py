@@ -10,6 +10,7 @@ from taskfmm.geometry import morton
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
+from taskfmm.passes.given import of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked, Planned, make
@@ -57,9 +58,7 @@ def from_points(
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
-        shown = validate.charges(
-            like, len(at_sources), numbers=asked.kernel.sources[0].n_numbers, name="like"
-        )
+        shown = of_kind(asked.kernel.sources[0], like, len(at_sources), "like")
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)

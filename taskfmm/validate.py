@@ -58,19 +58,19 @@ def points(name: str, array: Any) -> np.ndarray:
 
 
 def charges(
-    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
 ) -> np.ndarray:
     """Check charges against the sources they belong to, to be used before the caller goes on.
 
     Parameters
     ----------
-    array : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
+    array : array_like or dask.array, real, (n_sources, *of_one)
         A dask.array is gathered.
     n_sources : int
     dtype : float64 or float32
         The plan's dtype.
-    numbers : int
-        Of one source.
+    of_one : tuple of int
+        The shape of what one source has: () for a single number.
     name : str
         What the caller calls the argument, for the messages.
 
@@ -84,11 +84,11 @@ def charges(
     InputError
         Another length, a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
-    return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
+    return _finite(name, _charges(name, array, n_sources, of_one), np.dtype(dtype))
 
 
 def charges_or_lazy(
-    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
 ) -> Any:
     """As `charges`, but a dask.array stays as it is.
 
@@ -99,9 +99,9 @@ def charges_or_lazy(
     """
     lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
+        return _finite(name, _charges(name, array, n_sources, of_one), np.dtype(dtype))
     real_dtype(name, lazy.dtype)
-    charge_shape(lazy.shape, n_sources, None, numbers, name)
+    charge_shape(lazy.shape, n_sources, None, of_one, name)
     return lazy
 
 
@@ -163,32 +163,32 @@ def charge_shape(
     shape: tuple[int, ...],
     n_sources: int,
     flat: str | None = None,
-    numbers: int = 1,
+    of_one: tuple[int, ...] = (),
     name: str = "charges",
 ) -> None:
-    """Refuse a shape that is not (n_sources,), or (n_sources, numbers) where a source has several.
+    """Refuse a shape that is not (n_sources, *of_one).
 
     flat : how to make one axis of two
     """
-    expected = (n_sources,) if numbers == 1 else (n_sources, numbers)
+    expected = (n_sources, *of_one)
     if shape == expected:
         return
     if any(math.isnan(extent) for extent in shape):
         raise InputError(f"{name} has an unknown length: call its compute_chunk_sizes() first")
     problem = f"{name} has shape {shape}, expected {expected}"
-    if numbers == 1 and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
+    if not of_one and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
         raise InputError(f"{problem}: did you mean {flat or f'{name}.ravel()'}?")
-    if numbers > 1 and shape == expected[::-1]:
+    if len(of_one) == 1 and shape == expected[::-1]:
         raise InputError(f"{problem}: did you mean {name}.T?")
     if len(shape) != len(expected) or shape[1:] != expected[1:]:
-        raise InputError(f"{problem}: give {_one_or_more(numbers)} for each source")
-    raise InputError(
-        f"{name} has {shape[0]} rows, sources has {n_sources}: give {_one_or_more(numbers)} for each source"
-    )
+        raise InputError(f"{problem}: give {_what_one_has(of_one)}")
+    raise InputError(f"{name} has {shape[0]} rows, sources has {n_sources}: give {_what_one_has(of_one)}")
 
 
-def _one_or_more(numbers: int) -> str:
-    return "one charge" if numbers == 1 else f"{numbers} numbers"
+def _what_one_has(of_one: tuple[int, ...]) -> str:
+    if len(of_one) == 2:
+        return "{} x {} numbers for each source, or a pair of arrays of vectors".format(*of_one)
+    return f"{of_one[0] if of_one else 'one'} {'numbers' if of_one else 'charge'} for each source"
 
 
 def real_dtype(name: str, found: np.dtype) -> None:
@@ -282,12 +282,12 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _charges(name: str, array: Any, n_sources: int, numbers: int) -> np.ndarray:
+def _charges(name: str, array: Any, n_sources: int, of_one: tuple[int, ...]) -> np.ndarray:
     found = foreign.numpy_array(name, array)
     real_dtype(name, found.dtype)
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
     flat = f"{name}.ravel()" if plain else f"np.asarray({name}).ravel()"
-    charge_shape(found.shape, n_sources, flat, numbers, name)
+    charge_shape(found.shape, n_sources, flat, of_one, name)
     return found
 
 
@@ -305,7 +305,7 @@ def _check_finite(name: str, values: np.ndarray, first_row: int, where: str = ""
     finite = np.isfinite(values)
     if finite.all():
         return
-    bad = ~finite if values.ndim == 1 else ~finite.all(axis=1)
+    bad = ~finite.all(axis=tuple(range(1, values.ndim)))
     row = int(np.argmax(bad))
     n_bad = int(np.count_nonzero(bad))
     more = "" if n_bad == 1 else f" ({n_bad} such rows)"

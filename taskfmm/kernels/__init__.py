@@ -13,6 +13,7 @@ from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.yukawa import Yukawa
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Laplace",
     "Output",
     "Source",
+    "Stokes",
     "Yukawa",
     "find",
     "fingerprint",

@@ -21,6 +21,8 @@ class Source:
     derivative : how many derivatives of the kernel its formula is, each of which divides by a length
     argument : by which users give them; the name and an s, if left out
     vector : whether its numbers are the components of a vector, which turn with space
+    shape : of what users give for one source, where that is no single number or row of them: (3, 3) for the product
+        of two vectors, for which a pair of vectors may be given as well
     """
 
     name: str
@@ -29,11 +31,17 @@ class Source:
     derivative: int = 0
     argument: str = ""
     vector: bool = False
+    shape: tuple[int, ...] = ()
 
     @property
     def given_as(self) -> str:
         """The name of the argument."""
         return self.argument or f"{self.name}s"
+
+    @property
+    def of_one(self) -> tuple[int, ...]:
+        """The shape of what users give for one source."""
+        return self.shape or ((self.n_numbers,) if self.n_numbers > 1 else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Output:
     derivative : how many derivatives of the potential it is; each divides by a length
     odd : whether it has the other sign on the opposite side of a charge, as a gradient has
     symmetric : of a matrix, shape (3, 3): formulas give xx, xy, xz, yy, yz and zz only
+    divisor : number of the parameter by which results are divided at the end, and not in the formula, so that
+        measured errors serve all its values; None for none
     """
 
     name: str
@@ -51,6 +61,7 @@ class Output:
     derivative: int = 0
     odd: bool = False
     symmetric: bool = False
+    divisor: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -90,6 +101,8 @@ class Kernel:
     density : the kind that equivalent densities are made of; the first of the sources, if left out
     expansion : the kernel whose multipoles and locals stand for the sources, where it is not this one
     columns : how many of them a box has, each with densities of its own
+    first_moment : whether the last column is the first moment of the three before it, see
+        `taskfmm.operators.moment`
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     """
@@ -104,6 +117,7 @@ class Kernel:
     density: Source | None = None
     expansion: Kernel | None = None
     columns: int = 1
+    first_moment: bool = False
     fixed_order: int | None = None
     counts_itself: bool = False
 
@@ -148,6 +162,19 @@ class Kernel:
             raise InputError(
                 f"parameters of kernel {self.name!r} are {parameters}, expected real numbers"
             ) from None
+
+    @property
+    def measured(self) -> Kernel:
+        """The same kernel, with 1 for each parameter that results are only divided by: errors are the same."""
+        divisors = {output.divisor for output in self.outputs}
+        return self.with_parameters(
+            *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
+        )
+
+    def constant(self, output: str) -> float:
+        """What results of an output are multiplied by at the end."""
+        divisor = self.output(output).divisor
+        return self.factor if divisor is None else self.factor / self.parameters[divisor]
 
     @property
     def of_first(self) -> Kernel:

@@ -72,7 +72,7 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
 
 
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
-    operators = Operators(kernel, accuracy, half_width)
+    kernel, operators = kernel.measured, Operators(kernel, accuracy, half_width)
     levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
     # of all kinds together the worst source is the worst of any kind
     found = [

@@ -15,7 +15,7 @@ import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
-from taskfmm.operators import symmetry
+from taskfmm.operators import moment, symmetry
 from taskfmm.operators.accuracy import Yardstick
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.matrix import kernel_matrix, value_matrix
@@ -149,7 +149,7 @@ class _Chain:
             half, leaf, shift = 0.5, self.below, surface.octant_centers()[7][:, None]
         multipole = self._multipole(leaf, half)
         if descend:
-            multipole = multipole @ at.m2m[7]
+            multipole = self._moved(multipole @ at.m2m[7], moment.UP[7])
         sources = shift + half * self.sources
         for offset in symmetry.offsets():
             local = self._translated(multipole, offset)
@@ -157,7 +157,7 @@ class _Chain:
             octant = int((offset < 0) @ [4, 2, 1])
             toward = surface.octant_centers()[octant][:, None] if descend else shift
             if descend:
-                local = local @ at.l2l[octant]
+                local = self._down(local, octant)
             targets = 2.0 * offset[:, None] + toward + half * self.targets
             yield self._at_targets(local, leaf, half), self._exact(targets, sources)
 
@@ -165,6 +165,8 @@ class _Chain:
         """By the W list: multipoles at the targets of leaves twice as wide."""
         at, sums = self.operators, self._sums()
         density = self._of_sources(self._multipole(at) @ at.multipole_to_density)
+        if self.kernel.first_moment:
+            moment.at_densities(density.reshape(len(density), 4, -1), at.upward_equivalent)
         for center in _leaves_next_to_small_boxes():
             targets = center[:, None] + 2.0 * self.targets
             by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
@@ -186,7 +188,7 @@ class _Chain:
         local, half, shift = self._local(sources), 1.0, np.zeros(3)
         deep = DEEP if self.below is self.operators else 1
         for octant in itertools.islice(itertools.cycle(OCTANTS), deep):
-            local = local @ self.operators.l2l[octant]
+            local = self._down(local, octant)
             half *= 0.5
             shift += 2.0 * half * surface.octant_centers()[octant]
         exact = self._exact(shift[:, None] + half * self.targets, sources)
@@ -219,11 +221,33 @@ class _Chain:
 
     def _multipole(self, at: BoxOperators, half: float = 1.0) -> np.ndarray:
         """Of the sources in a box of this half-width, and with these operators."""
-        check = kernel_matrix(self.kernel, at.upward_check, at.half_width * self.sources)
+        check = self._checked(at.upward_check, at.half_width * self.sources)
         if self.kernel.degree is not None:
             numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
             check = check * np.repeat(numbers, self.sources.shape[1])
         return check.T.reshape(-1, len(at.check_to_multipole)) @ at.check_to_multipole
+
+    def _checked(self, surface: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        """Potentials on a surface of unit sources, as `kernel_matrix` gives them."""
+        check = kernel_matrix(self.kernel, surface, sources)
+        if self.kernel.first_moment:
+            moment.received(check.T.reshape(-1, 4, surface.shape[1]), surface)
+        return check
+
+    def _down(self, local: np.ndarray, octant: int) -> np.ndarray:
+        """L2L."""
+        self._settle(local, self.operators)
+        return self._moved(local @ self.operators.l2l[octant], moment.DOWN[octant])
+
+    def _settle(self, local: np.ndarray, at: BoxOperators) -> None:
+        if self.kernel.first_moment:
+            moment.without_constant(local.reshape(-1, 4, local.shape[1]), at.check_to_local)
+
+    def _moved(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Expansions whose first moments, if they have any, are about another centre, see `moment.move`."""
+        if self.kernel.first_moment:
+            moment.move(rows.reshape(-1, 4, rows.shape[1]), weights)
+        return rows
 
     def _of_sources(self, rows: np.ndarray) -> np.ndarray:
         """The columns of each source side by side, from a row for each column."""
@@ -231,19 +255,23 @@ class _Chain:
 
     def _local(self, sources: np.ndarray) -> np.ndarray:
         at = self.operators
-        check = kernel_matrix(self.kernel, at.downward_check, at.half_width * sources)
+        check = self._checked(at.downward_check, at.half_width * sources)
         return check.T.reshape(-1, len(at.check_to_local)) @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
         right, left = self.operators.m2l.factors(offset)
-        return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
+        rows = np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
+        return self._moved(rows, moment.across(offset))
 
     def _at_targets(self, local: np.ndarray, at: BoxOperators, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
+        self._settle(local, at)
         if at.half_width not in self._of_locals:
             places = at.half_width * self.targets
             by_density = value_matrix(self.kernel.of_densities, places, at.downward_equivalent)
             columns = by_density.reshape(*by_density.shape[:2], self.kernel.columns, -1)
+            if self.kernel.first_moment:
+                columns[:, :, :3] -= at.downward_equivalent * columns[:, :, 3:]
             values = at.local_to_density @ columns.transpose(0, 2, 3, 1)
             self._of_locals[at.half_width] = values.reshape(len(values), -1, values.shape[-1])
         found = (self._of_sources(local) @ self._of_locals[at.half_width]).transpose(0, 2, 1)

@@ -19,7 +19,7 @@ class Given:
     """An array for each kind of source that is given.
 
     kernel : its ``sources`` are these kinds
-    arrays : [n_sources] or [n_sources, n_numbers], NumPy or dask
+    arrays : [n_sources, *kind.of_one] for each, NumPy or dask
     """
 
     kernel: Kernel
@@ -53,18 +53,38 @@ class Given:
             found[arguments[0]] = charges
         if not found:
             raise InputError(f"no sources were given: give at least one of {', '.join(arguments)}")
-        check = validate.charges_or_lazy if lazy else validate.charges
         kinds = [kind for kind in kernel.sources if kind.given_as in found]
-        arrays = [
-            check(found[kind.given_as], n_sources, numbers=kind.n_numbers, name=kind.given_as)
-            for kind in kinds
-        ]
+        arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy) for kind in kinds]
         return cls(kernel.with_sources(*kinds), tuple(arrays))
 
     @property
     def are_lazy(self) -> bool:
         """Whether some of them are not known yet."""
         return not all(isinstance(array, np.ndarray) for array in self.arrays)
+
+
+def of_kind(kind: Source, given: Any, n_sources: int, name: str, lazy: bool = False) -> Any:
+    """What is given for one kind of source, [n_sources, *kind.of_one], from what a caller gives; see `Given.checked`.
+
+    A pair of arrays of vectors stands for their products. name : of the argument
+    """
+    check = validate.charges_or_lazy if lazy else validate.charges
+    if _is_pair(kind, given, n_sources):
+        sides = zip(given, kind.shape, strict=True)
+        one, other = (
+            check(each, n_sources, of_one=(size,), name=f"{name}[{side}]").astype(np.float64)
+            for side, (each, size) in enumerate(sides)
+        )
+        with np.errstate(over="ignore"):
+            given = one[:, :, None] * other[:, None, :]
+    return check(given, n_sources, of_one=kind.of_one, name=name)
+
+
+def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:
+    """Whether a tuple or list has two arrays of vectors, and not what two sources have."""
+    if len(kind.shape) != 2 or not isinstance(given, (tuple, list)) or len(given) != 2:
+        return False
+    return n_sources != 2 or any(np.shape(each) != kind.shape for each in given)
 
 
 def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
@@ -109,7 +129,7 @@ def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponen
 
     Exact, but for what is 1e-308 of the largest. A kind that is a derivative carries a length for each.
 
-    arrays : of each kind, float64 [n] or [n, n_numbers]
+    arrays : of each kind, float64 [n, *kind.of_one]
     """
     rows = []
     for kind, array in zip(kernel.sources, arrays, strict=True):

@@ -25,7 +25,7 @@ def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, expone
     """Scaled rows [n_rows, n] of one output in the caller's units, [n, *shape of the output]."""
     # all powers of two at once, as one alone may be 1e300
     powers = exponent if scale == 1.0 else exponent - kernel.power(output) * (math.frexp(scale)[1] - 1)
-    return kernel.output(output).shaped(np.ldexp(rows * kernel.factor, powers))
+    return kernel.output(output).shaped(np.ldexp(rows * kernel.constant(output), powers))
 
 
 def collect(

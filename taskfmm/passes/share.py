@@ -57,8 +57,8 @@ def look(
 ) -> Known:
     """What there is to know of charges for an output.
 
-    charges : float, in the caller's order and units: an array for each kind of the kernel's sources, [n_sources] or
-        [n_sources, n_numbers]
+    charges : float, in the caller's order and units: an array for each kind of the kernel's sources,
+        [n_sources, *kind.of_one]
     output : with those before it
     places : of the plan's tree, if they are kept
     alone : where the kernel has no table, those before it may err: nobody asks for them
