@@ -78,6 +78,7 @@ class Kernel:
     columns : how many of them a box has, each with densities of its own
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
+    surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
     """
 
     name: str
@@ -92,6 +93,7 @@ class Kernel:
     columns: int = 1
     fixed_order: int | None = None
     counts_itself: bool = False
+    surfaces: str = "single"
 
     @property
     def constants(self) -> np.ndarray:
