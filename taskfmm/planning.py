@@ -47,7 +47,7 @@ def from_points(
     if asked.calibrated(asked.first) and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
-    at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, accuracy.order)
+    at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, asked.kernel, accuracy.order)
     least = 0 if none else least_bytes(asked.kernel, accuracy)
     worker = (at.workers, at.memory_limit, least) if at.memory_limit else None
     operators = (0, 0) if none else made.least_to_load()
@@ -72,7 +72,7 @@ def from_points(
     return planned
 
 
-def _needs_no_operators(sources: Any, targets: Any, order: int) -> bool:
+def _needs_no_operators(sources: Any, targets: Any, kernel: Kernel, order: int) -> bool:
     n = memory.n_rows(sources)
     m = n if targets is None else memory.n_rows(targets)
-    return bool(n and m) and cost.is_surely_direct(n, m, targets is None, order)
+    return bool(n and m) and cost.is_surely_direct(n, m, targets is None, kernel, order)

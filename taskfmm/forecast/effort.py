@@ -16,7 +16,6 @@ from taskfmm.cost import counts
 from taskfmm.cost.counts import Counts
 from taskfmm.cost.rates import Rates
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes import translations
 from taskfmm.passes.drive import Place, drive
@@ -110,10 +109,10 @@ class _Counting:
         return Effort(copied, result=numbers * DOUBLE, scratch=numbers * DOUBLE)
 
     def p2m(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
-        return self._to_surfaces(work, self.operators.at(at[0]))
+        return self._to_surfaces(work, self.operators.at(at[0]).check_to_multipole)
 
     def p2l(self, at: Place, work: PointsToSurfaces, *_: Any) -> Effort:
-        return self._to_surfaces(work, self.operators.at(at[0]))
+        return self._to_surfaces(work, self.operators.at(at[0]).check_to_local)
 
     def m2m(self, at: Place, work: Translation, *_: Any) -> Effort:
         matrices = self.operators.at(at[0]).m2m
@@ -127,13 +126,13 @@ class _Counting:
         return self._translation(work, self.operators.at(at[0] - 1).rank, k, 2 * n_boxes)
 
     def m2p(self, at: Place, work: SurfacesToPoints, *_: Any) -> Effort:
-        return self._to_points(work, self.operators.at(at[0] + 1), False)
+        return self._to_points(work, self.operators.at(at[0] + 1).multipole_to_density, False)
 
     def l2p(self, at: Place, work: SurfacesToPoints, local: Any, from_m2p: Any) -> Effort:
-        return self._to_points(work, self.operators.at(at[0]), from_m2p is not None)
+        return self._to_points(work, self.operators.at(at[0]).local_to_density, from_m2p is not None)
 
-    def _to_surfaces(self, work: PointsToSurfaces, at: BoxOperators) -> Effort:
-        n_surface, k = at.check_to_multipole.shape
+    def _to_surfaces(self, work: PointsToSurfaces, matrix: np.ndarray) -> Effort:
+        n_surface, k = matrix.shape
         n_points = float((work.end - work.begin).sum())
         n, n_rows, n_charges = (
             work.rows.size * self.columns,
@@ -177,8 +176,8 @@ class _Counting:
             scratch=halo * own.rank * itemsize + own.m2l.scratch,
         )
 
-    def _to_points(self, work: SurfacesToPoints, at: BoxOperators, adds: bool) -> Effort:
-        k, n_surface = at.local_to_density.shape
+    def _to_points(self, work: SurfacesToPoints, matrix: np.ndarray, adds: bool) -> Effort:
+        k, n_surface = matrix.shape
         n_targets, halo = work.targets.shape[1], self.columns * work.halo.rows.size
         boxes = np.diff(work.ptr)
         pairs, rows = float((np.diff(work.target_ptr) * boxes).sum()), np.count_nonzero(boxes)

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from taskfmm.errors import InputError
+from taskfmm.geometry.surface import ARRANGEMENTS
 from taskfmm.kernels.kernel import Kernel, Output, Source
 
 PROBES = 12
@@ -70,6 +71,10 @@ def _check_types(kernel: Kernel) -> None:
 
 def _check(kernel: Kernel) -> None:
     _check_types(kernel)
+    _need(
+        kernel.surfaces in ARRANGEMENTS,
+        f"surfaces are {kernel.surfaces!r:.40}, expected one of {', '.join(map(repr, ARRANGEMENTS))}",
+    )
     _need(kernel.name.isidentifier(), "its name is no identifier, which file names and arguments are made of")
     _need(bool(kernel.sources and kernel.outputs), "it declares no sources or no outputs")
     names = [kind.name for kind in kernel.sources], list(kernel.names)

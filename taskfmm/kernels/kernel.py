@@ -105,6 +105,7 @@ class Kernel:
         `taskfmm.operators.moment`
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
+    surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
     """
 
     name: str
@@ -120,6 +121,7 @@ class Kernel:
     first_moment: bool = False
     fixed_order: int | None = None
     counts_itself: bool = False
+    surfaces: str = "single"
 
     @property
     def constants(self) -> np.ndarray:

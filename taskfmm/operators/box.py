@@ -36,12 +36,13 @@ from taskfmm.operators.matrix import kernel_matrix
 class BoxOperators:
     """Operators of boxes of one size, float64 unless said; k coefficients, c of a child.
 
-    Surfaces have n_s points; with the numbers of a check potential or of a density these are p and q numbers.
+    There are n_c check points and n_e equivalent points around a box. Upward, the numbers of check potentials are p and
+    those of densities q; downward, where these points change places, p' and q'.
 
     half_width : of the boxes, in the unit of the surfaces
-    upward_check, upward_equivalent : [3, n_s], at the outer and the inner radius
+    upward_check, upward_equivalent : [3, n_c] and [3, n_e]
     check_to_multipole : [p, k];  multipole_to_density : [k, q]
-    check_to_local : [p, k];      local_to_density : [k, q]
+    check_to_local : [p', k];     local_to_density : [k, q']
     m2m : [8, c, k], from a child in an octant;  l2l : [8, k, c], to it
     m2l : the M2L back-end
     """
@@ -75,7 +76,7 @@ class BoxOperators:
 class _Basis:
     """The factors of the check-to-equivalent problem of boxes of one size.
 
-    inner, outer : float64 [3, n_s]
+    inner, outer : float64 [3, n_e] and [3, n_c], the upward equivalent and the upward check points
     u : [p, k]; s : [k]; v : [q, k]
     parity : int8 [3, k], of all columns
     """
@@ -89,8 +90,8 @@ class _Basis:
 
     @classmethod
     def of(cls, kernel: Kernel, accuracy: Accuracy, half_width: float) -> _Basis:
-        inner = half_width * surface.cube(accuracy.order, surface.INNER)
-        outer = half_width * surface.cube(accuracy.order, surface.OUTER)
+        inner = half_width * surface.equivalent(kernel.surfaces, accuracy.order)
+        outer = half_width * surface.check(kernel.surfaces, accuracy.order)
         return cls(inner, outer, *basis.factor(kernel, outer, inner, accuracy.basis_tol))
 
     @property

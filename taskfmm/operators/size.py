@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from taskfmm.geometry.surface import n_points
+from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.basis import NULL
@@ -28,9 +28,13 @@ def least_bytes(kernel: Kernel, accuracy: Accuracy) -> int:
     constants from sets of order 3 to 16.
     """
     digits, m2l_digits = (-math.log10(max(tol, NULL)) for tol in (accuracy.basis_tol, accuracy.m2l_tol))
-    surface = kernel.n_charge * n_points(accuracy.order)
-    rank = min(kernel.n_charge * (2.08 * digits - 1.0) ** 2, 0.55 * surface)
+    kernel = kernel.expands
+    n_check, n_equivalent = (
+        kernel.n_charge * points(kernel.surfaces, accuracy.order).shape[1]
+        for points in (surface.check, surface.equivalent)
+    )
+    rank = min(kernel.n_charge * (2.08 * digits - 1.0) ** 2, 0.55 * min(n_check, n_equivalent))
     m2l_rank = min(0.5 * kernel.n_charge * m2l_digits**2, rank)
     m2l = 2 * int(is_far().sum()) * rank * m2l_rank * np.dtype(accuracy.m2l_dtype).itemsize
-    dense = (4 * surface * rank + 16 * rank**2) * np.dtype(float).itemsize
+    dense = (2 * (n_check + n_equivalent) * rank + 16 * rank**2) * np.dtype(float).itemsize
     return int(m2l + dense)

@@ -10,6 +10,7 @@ import numpy as np
 from taskfmm.cost import counts, rates
 from taskfmm.cost.counts import Counts, Size
 from taskfmm.geometry import surface
+from taskfmm.kernels import Kernel
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.lists import TOP_LEVEL, Lists
@@ -49,17 +50,20 @@ def direct(n_sources: int, n_targets: int, same: bool) -> float:
     )
 
 
-def least(n_sources: int, n_targets: int, order: int) -> float:
-    """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides."""
-    n_surface = surface.n_points(order)
-    p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_surface, 0)
-    l2p = counts.to_points(n_targets, n_targets, 0, 0, n_surface, 0)
+def least(n_sources: int, n_targets: int, n_check: int) -> float:
+    """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides.
+
+    n_check : upward check points around a box
+    """
+    p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_check, 0)
+    l2p = counts.to_points(n_targets, n_targets, 0, 0, n_check, 0)
     return float(sum(done.seconds(rates.current()) for done in (p2m, l2p))) + tasks(TOP_LEVEL + 1)
 
 
-def is_surely_direct(n_sources: int, n_targets: int, same: bool, order: int) -> bool:
+def is_surely_direct(n_sources: int, n_targets: int, same: bool, kernel: Kernel, order: int) -> bool:
     """Whether the sum over all pairs costs less than any tree, by the numbers of points alone."""
-    return direct(n_sources, n_targets, same) < least(n_sources, n_targets, order)
+    n_check = surface.check(kernel.expands.surfaces, order).shape[1]
+    return direct(n_sources, n_targets, same) < least(n_sources, n_targets, n_check)
 
 
 def tasks(n_levels: int) -> float:
@@ -96,8 +100,8 @@ def counted(
     sources, targets = n_sources * (leaf & far), n_targets * (leaf & far)
     # sources of the U and the X list, and what moves from W and X lists to the U list
     met, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
-    few = n_sources <= operators.upward_check.shape[1]
-    x_moved = x * (leaf & (n_targets <= operators.upward_check.shape[1]))
+    few = n_sources <= operators.upward_equivalent.shape[1]
+    x_moved = x * (leaf & (n_targets <= operators.downward_check.shape[1]))
     met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
     w = row_sums(lists.w.ptr, ~few[lists.w.idx])
     sizes = dict(sources=sources, targets=targets, near=n_targets * leaf, met=met, pairs=n_targets * met)
@@ -107,17 +111,17 @@ def counted(
     boxes |= dict(p2m=sources > 0, l2p=targets > 0, families=_families(tree, lists), w=w, p2l=x > 0)
     sizes |= {name: columns * found for name, found in boxes.items()}
     n = {name: found.astype(np.float64) if each else float(found.sum()) for name, found in sizes.items()}
-    n_check, k = operators.check_to_multipole.shape
-    n_density = operators.local_to_density.shape[1]
+    n_out, k = operators.check_to_multipole.shape  # numbers on the points further out, and on those within
+    n_in = operators.check_to_local.shape[0]
     mutual = MUTUAL if tree.targets is tree.sources else 0.0
     return {
-        "P2M": counts.to_surfaces(n["sources"], n["sources"], n["p2m"], n["p2m"], n_check, k),
+        "P2M": counts.to_surfaces(n["sources"], n["sources"], n["p2m"], n["p2m"], n_out, k),
         "M2M": counts.translation(n["up"], n["up"], n["up"], k, k),
         "M2L": counts.m2l(operators.m2l.counts(n["v"], n["families"]), n["far"], n["far"], k),
-        "P2L": counts.to_surfaces(n["x"], n["x"], n["p2l"], n["p2l"], n_check, k),
+        "P2L": counts.to_surfaces(n["x"], n["x"], n["p2l"], n["p2l"], n_in, k),
         "L2L": counts.translation(n["down"], n["down"], n["far"], k, k, 2 * n["far"]),
-        "L2P": counts.to_points(n["targets"], n["targets"], n["l2p"], n["l2p"], n_density, k),
-        "M2P": counts.to_points(n["w_pairs"], n["m2p"], n["w_rows"], n["w"], n_density, k),
+        "L2P": counts.to_points(n["targets"], n["targets"], n["l2p"], n["l2p"], n_out, k),
+        "M2P": counts.to_points(n["w_pairs"], n["m2p"], n["w_rows"], n["w"], n_in, k),
         "P2P": _near(n["sources"], n["near"], n["l2p"], n["met"], n["pairs"], mutual),
     }
 

@@ -201,7 +201,7 @@ def build(
     """
     if tree.n_boxes == 1 and lists.u.idx.size:
         return _of_one_box(tree)
-    interactions = direct_where_cheaper(tree, lists, operators.upward_check.shape[1], top)
+    interactions = direct_where_cheaper(tree, lists, operators.upward_equivalent.shape[1], top)
     seconds = cost.seconds(cost.counted(tree, interactions, operators, top=top, columns=columns))
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))

@@ -29,8 +29,8 @@ NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
 SHAPES = dict(
-    upward_check="float64 3 s", upward_equivalent="float64 3 s", check_to_multipole="float64 p k",
-    multipole_to_density="float64 k p", check_to_local="float64 p k", local_to_density="float64 k p",
+    upward_check="float64 3 s", upward_equivalent="float64 3 e", check_to_multipole="float64 p k",
+    multipole_to_density="float64 k q", check_to_local="float64 q k", local_to_density="float64 k p",
     m2m="float64 8 c k", l2l="float64 8 k c",
 )  # fmt: skip
 
@@ -235,22 +235,16 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     )
     shapes(found, SHAPES)
     need(found.half_width == half_width, "of boxes of another size")
-    n_points = surface.n_points(accuracy.order)
-    need(found.upward_check.shape[1] == n_points, "of another order")
-    need(
-        found.check_to_multipole.shape[0]
-        == found.multipole_to_density.shape[1]
-        == kernel.n_charge * n_points,
-        "of another kernel",
+    kernel = kernel.expands
+    outer, inner = (
+        half_width * points(kernel.surfaces, accuracy.order) for points in (surface.check, surface.equivalent)
     )
-    need(
-        np.array_equal(found.upward_check, half_width * surface.cube(accuracy.order, surface.OUTER)),
-        "another outer surface",
-    )
-    need(
-        np.array_equal(found.upward_equivalent, half_width * surface.cube(accuracy.order, surface.INNER)),
-        "another inner surface",
-    )
+    sizes = found.upward_check.shape[1], found.upward_equivalent.shape[1]
+    need(sizes == (outer.shape[1], inner.shape[1]), "of another order")
+    numbers = found.check_to_multipole.shape[0], found.multipole_to_density.shape[1]
+    need(numbers == (kernel.n_charge * outer.shape[1], kernel.n_charge * inner.shape[1]), "of another kernel")
+    need(np.array_equal(found.upward_check, outer), "another outer surface")
+    need(np.array_equal(found.upward_equivalent, inner), "another inner surface")
     try:
         found.m2l.check(found.rank, accuracy.m2l_dtype)
     except ValueError as error:
