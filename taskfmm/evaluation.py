@@ -40,14 +40,16 @@ class Evaluator:
         self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
-        dtype, kernel = self.planned.asked.dtype, charges.kernel
+        kernel = charges.kernel
         if self.planned.plan is None:
-            return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
+            return {output: da.zeros(self._shape(output), dtype=self.dtype(output)) for output in outputs}
         accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
-            output: lazy(graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), dtype)
+            output: lazy(
+                graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), self.dtype(output)
+            )
             for output, (name, sizes) in chunks.items()
         }
 
@@ -55,7 +57,7 @@ class Evaluator:
         """One output by plain function calls in this thread, without a graph."""
         planned, dtype = self.planned, self.planned.asked.dtype
         if planned.plan is None:
-            return np.zeros(self._shape(output), dtype)
+            return np.zeros(self._shape(output), self.dtype(output))
         operators = planned.operators(self.accuracy(output, charges, alone=True))
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
@@ -180,6 +182,10 @@ class Evaluator:
                 planned.plan, graph, planned.matrices(accuracy), kernel, outputs, asked.dtype, case[2]
             )
         return self._forecasts[case].refreshed
+
+    def dtype(self, output: str) -> np.dtype:
+        """Of the results of an output."""
+        return self.planned.asked.kernel.output(output).dtype(self.planned.asked.dtype)
 
     def _shape(self, output: str) -> tuple[int, ...]:
         return (self.planned.n_targets, *self.planned.asked.kernel.output(output).shape)

@@ -17,6 +17,8 @@ import numpy as np
 from taskfmm import foreign
 from taskfmm.errors import InputError
 
+REAL = np.dtype(np.float64)
+
 MIN_ORDER = 2
 """The smallest cube surface with a point at every corner."""
 
@@ -52,7 +54,7 @@ def points(name: str, array: Any) -> np.ndarray:
     found = foreign.numpy_array(name, array)
     if found.shape == (0,):
         found = found.reshape(0, 3)
-    real_dtype(name, found.dtype)
+    of_numbers(name, found.dtype)
     point_shape(name, found.shape)
     return _finite(name, found, np.dtype(np.float64))
 
@@ -67,8 +69,7 @@ def charges(
     array : array_like or dask.array, real, (n_sources, *of_one)
         A dask.array is gathered.
     n_sources : int
-    dtype : float64 or float32
-        The plan's dtype.
+    dtype : float64, or complex128 where numbers may be complex
     of_one : tuple of int
         The shape of what one source has: () for a single number.
     name : str
@@ -82,9 +83,9 @@ def charges(
     Raises
     ------
     InputError
-        Another length, a dtype that is not real, masked entries, or a charge that is NaN or infinite.
+        Another length, a dtype of no such numbers, masked entries, or a charge that is NaN or infinite.
     """
-    return _finite(name, _charges(name, array, n_sources, of_one), np.dtype(dtype))
+    return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
 
 
 def charges_or_lazy(
@@ -99,8 +100,8 @@ def charges_or_lazy(
     """
     lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite(name, _charges(name, array, n_sources, of_one), np.dtype(dtype))
-    real_dtype(name, lazy.dtype)
+        return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
+    of_numbers(name, lazy.dtype, np.dtype(dtype))
     charge_shape(lazy.shape, n_sources, None, of_one, name)
     return lazy
 
@@ -114,7 +115,7 @@ def chunks(
     row: int = 0,
     kind_of: str = "charges",
 ) -> np.ndarray:
-    """Chunks of lazy charges in one piece, float64, each checked against what was declared of it.
+    """Chunks of lazy charges in one piece, float64 or complex128, each checked against what was declared of it.
 
     Parameters
     ----------
@@ -129,13 +130,13 @@ def chunks(
         A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
     ptr = np.cumsum([0, *declared])
-    whole = np.empty((ptr[-1], *numbers))
+    whole = np.empty((ptr[-1], *numbers), np.result_type(kind, np.float64))
     for i, (chunk, length) in enumerate(zip(found, declared, strict=True)):
         number = first + i
         name = f"chunk {number} of {kind_of}"
         array = foreign.numpy_array(name, chunk)
         shape = (length, *numbers)
-        if array.shape != shape or array.dtype.kind not in "iuf":
+        if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:
             raise InputError(
                 f"{name} was declared as {kind} of shape {shape} and came as {array.dtype} of shape "
                 f"{array.shape}: make the dask.array with the shape and dtype that its chunks have"
@@ -191,13 +192,20 @@ def _what_one_has(of_one: tuple[int, ...]) -> str:
     return f"{of_one[0] if of_one else 'one'} {'numbers' if of_one else 'charge'} for each source"
 
 
-def real_dtype(name: str, found: np.dtype) -> None:
-    """Refuse a dtype whose entries are not real numbers."""
-    if found.kind in "iuf":
+NUMBERS = {"f": "iuf", "c": "iufc"}
+"""Kinds of dtypes that can become real, or complex, numbers."""
+
+
+def of_numbers(name: str, found: np.dtype, wanted: np.dtype = REAL) -> None:
+    """Refuse a dtype whose entries are not real numbers, or complex ones where the wanted dtype is complex."""
+    if found.kind in NUMBERS[wanted.kind]:
         return
     if found.kind == "c":
         raise InputError(f"{name} has dtype {found}, expected real numbers: give {name}.real or {name}.imag")
-    raise InputError(f"{name} has dtype {found}, expected real numbers: convert it, for example to float64")
+    raise InputError(
+        f"{name} has dtype {found}, expected {'real' if wanted == REAL else 'complex'} numbers: convert it, for "
+        f"example to {wanted}"
+    )
 
 
 def eps(value: Any) -> float:
@@ -245,16 +253,18 @@ def n_samples(value: Any) -> int:
     return number
 
 
-def values(array: Any, n_targets: int, output: str, of_one: tuple[int, ...]) -> np.ndarray:
-    """Check the values of an output, float64 [n_targets, *shape at one target]; they need not be finite."""
+def values(
+    array: Any, n_targets: int, output: str, of_one: tuple[int, ...], dtype: np.dtype = REAL
+) -> np.ndarray:
+    """Check the values of an output, [n_targets, *shape at one target] of the dtype; they need not be finite."""
     found = foreign.numpy_array("values", array)
-    real_dtype("values", found.dtype)
+    of_numbers("values", found.dtype, dtype)
     expected = (n_targets, *of_one)
     if found.shape != expected:
         raise InputError(
             f"values has shape {found.shape}, expected {expected}: give a {output}, or another output="
         )
-    return found.astype(np.float64, copy=False)
+    return found.astype(dtype, copy=False)
 
 
 def known_name(argument: str, name: Any, known: Iterable[str]) -> str:
@@ -282,9 +292,9 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _charges(name: str, array: Any, n_sources: int, of_one: tuple[int, ...]) -> np.ndarray:
+def _charges(name: str, array: Any, n_sources: int, of_one: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     found = foreign.numpy_array(name, array)
-    real_dtype(name, found.dtype)
+    of_numbers(name, found.dtype, dtype)
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
     flat = f"{name}.ravel()" if plain else f"np.asarray({name}).ravel()"
     charge_shape(found.shape, n_sources, flat, of_one, name)

@@ -9,6 +9,7 @@ with these numbers; what an evaluation does not need of them is not computed. Th
 """
 
 from taskfmm.kernels.biot_savart import BiotSavart
+from taskfmm.kernels.helmholtz import Helmholtz
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
@@ -23,6 +24,7 @@ __all__ = [
     "KERNELS",
     "BiotSavart",
     "POTENTIAL",
+    "Helmholtz",
     "Kernel",
     "Laplace",
     "Output",

@@ -23,6 +23,8 @@ class Source:
     vector : whether its numbers are the components of a vector, which turn with space
     shape : of what users give for one source, where that is no single number or row of them: (3, 3) for the product
         of two vectors, for which a pair of vectors may be given as well
+    complex : whether users give complex numbers; formulas get the real part of each, then the imaginary part with
+        the other sign. That makes exp(i k r) / r, as a matrix from (a, -b) to (re, im), symmetric
     """
 
     name: str
@@ -32,6 +34,7 @@ class Source:
     argument: str = ""
     vector: bool = False
     shape: tuple[int, ...] = ()
+    complex: bool = False
 
     @property
     def given_as(self) -> str:
@@ -41,7 +44,15 @@ class Source:
     @property
     def of_one(self) -> tuple[int, ...]:
         """The shape of what users give for one source."""
-        return self.shape or ((self.n_numbers,) if self.n_numbers > 1 else ())
+        n = self.n_numbers // 2 if self.complex else self.n_numbers
+        return self.shape or ((n,) if n > 1 else ())
+
+    def numbers(self, given: np.ndarray) -> np.ndarray:
+        """What formulas get of what users give, float64 [n, n_numbers]."""
+        shape = len(given), self.n_numbers
+        if self.complex:
+            given = np.ascontiguousarray(np.conj(given.astype(np.complex128))).view(np.float64)
+        return np.asarray(given, np.float64).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class Output:
     symmetric : of a matrix, shape (3, 3): formulas give xx, xy, xz, yy, yz and zz only
     divisor : number of the parameter by which results are divided at the end, and not in the formula, so that
         measured errors serve all its values; None for none
+    complex : formulas give the real parts of all its numbers, then the imaginary parts
     """
 
     name: str
@@ -62,14 +74,23 @@ class Output:
     odd: bool = False
     symmetric: bool = False
     divisor: int | None = None
+    complex: bool = False
 
     @property
     def n_rows(self) -> int:
         """Rows that formulas give: numbers at one target."""
-        return len(UPPER[0]) if self.symmetric else math.prod(self.shape)
+        n = len(UPPER[0]) if self.symmetric else math.prod(self.shape)
+        return 2 * n if self.complex else n
+
+    def dtype(self, real: np.dtype) -> np.dtype:
+        """Of results that are this output, where those of real ones have another."""
+        return np.result_type(real, np.complex64) if self.complex else real
 
     def shaped(self, rows: np.ndarray) -> np.ndarray:
         """Rows, [n_rows, n], as users get them, [n, *shape]."""
+        if self.complex:
+            real, imaginary = np.split(rows, 2)
+            rows = real + 1j * imaginary
         if self.symmetric:
             found = np.empty((rows.shape[1], *self.shape), rows.dtype)
             found[:, UPPER[0], UPPER[1]] = found[:, UPPER[1], UPPER[0]] = rows.T

@@ -7,13 +7,13 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, laplace, one, stokes, yukawa
+from taskfmm.kernels import biot_savart, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
 KERNELS: dict[str, Kernel] = {
-    module.KERNEL.name: module.KERNEL for module in (laplace, yukawa, biot_savart, stokes, one)
+    module.KERNEL.name: module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, one)
 }
 
 _checked: dict[str, str] = {}

@@ -98,7 +98,8 @@ class Share:
     far : what comes through expansions, where charges have random signs; equal charges on lines and planes count more
     even : what comes through expansions if the charges of each box were one; charges that fill boxes evenly err by a
         small part of it, see `EVEN`
-    smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf
+    smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf;
+        of dipoles, what charges would do that are as large as they are over the half-width of theirs
     lost : what is left out at most, since the kernel has died away
     """
 
@@ -155,7 +156,8 @@ class Yardstick:
     filled : of the potential, at targets that fill the boxes all around
     faces : of the gradient, at targets on the faces of the boxes all around
     smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
-        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
+        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller. M2M
+        does the same with what dipoles in a leaf do
     """
 
     potential: float
@@ -202,10 +204,10 @@ class Row:
             return max(potential, gradient) if derivative else potential
         if known.potential is not None:
             if known.all_told:
-                potential = SHARE * known.potential.times(potential, order)
+                potential = SHARE * known.potential.times(potential, order, self.errors.smooth)
             else:
                 worst = math.hypot(self.errors.potential, noise, ROUNDING)
-                potential = max(potential, known.potential.times(worst, order))
+                potential = max(potential, known.potential.times(worst, order, self.errors.smooth))
         elif known.all_told:
             potential = 0.0
         if not derivative or known.gradient is None:

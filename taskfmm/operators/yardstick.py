@@ -49,6 +49,9 @@ size."""
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
 
+AWAY = np.array([3, 2, 1])
+"""Position of a box in the V list of another one."""
+
 OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
 
@@ -78,7 +81,7 @@ def measure(
         gradient=float(max(one_way[GRADIENT][filling], on_faces)),
         filled=float(max(way[POTENTIAL][within].max() for way in ways)),
         faces=float(on_faces),
-        smooth=float(chain.smooth()[filling]),
+        smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),
     )
 
 
@@ -182,20 +185,55 @@ class _Chain:
             sums.add(found, self._exact(self.targets, sources))
         return sums.worst()
 
+    @property
+    def _deep(self) -> tuple[list[int], float, np.ndarray]:
+        """Of a deep leaf the octants on the way down to it, its half-width, and its centre."""
+        octants, half, center = [], 1.0, np.zeros(3)
+        for octant in itertools.islice(itertools.cycle(OCTANTS), DEEP if self.below is self.operators else 1):
+            octants.append(octant)
+            half *= 0.5
+            center += 2.0 * half * surface.octant_centers()[octant]
+        return octants, half, center
+
     def smooth(self) -> np.ndarray:
         """See `Yardstick`; for each set of targets."""
-        sources = self.sources - 2.0 * np.array([[3], [2], [1]])
-        local, half, shift = self._local(sources), 1.0, np.zeros(3)
-        deep = DEEP if self.below is self.operators else 1
-        for octant in itertools.islice(itertools.cycle(OCTANTS), deep):
+        sources = self.sources - 2.0 * AWAY[:, None]
+        local, (octants, half, shift) = self._local(sources), self._deep
+        for octant in octants:
             local = self._down(local, octant)
-            half *= 0.5
-            shift += 2.0 * half * surface.octant_centers()[octant]
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
         field, width = np.sqrt(sums.size[0]), half * self.operators.half_width
         errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
         return np.max([np.zeros(len(field)), *errors], axis=0)
+
+    def rising(self) -> np.ndarray:
+        """The error of sources in a small leaf, far from all targets, where they are derivatives, as dipoles are.
+
+        In units of what a charge does there over the half-width of the leaf. The smaller the leaf, the less than that
+        does a dipole do, but it errs as much, by a charge that its densities add up to. For each set of targets.
+        """
+        power = self.kernel.sources[0].derivative
+        if not power:
+            return np.zeros(self.ptr.size - 1)
+        octants, half, shift = self._deep
+        multipole = self._multipole(self.below, half)
+        for octant in reversed(octants):
+            multipole = self._moved(multipole @ self.operators.m2m[octant], moment.UP[octant])
+        targets = 2.0 * AWAY[:, None] + self.targets
+        exact = self._exact(targets, shift[:, None] + half * self.sources)
+        found = self._at_targets(self._translated(multipole, AWAY), self.operators, 1.0)
+        sums, width = self._sum([(found, exact)]), self.operators.half_width
+        of_one = self._sum([2 * (self._of_one(targets),)]).size[0].max(axis=1, keepdims=True)
+        errors = (
+            _ratio(np.sqrt(wrong), np.sqrt(of_one) / (half * width) ** power / width**d).max(axis=1)
+            for d, wrong in sums.wrong.items()
+        )
+        return np.max([*errors], axis=0)
+
+    def _of_one(self, targets: np.ndarray) -> np.ndarray:
+        """What equivalent densities at the origin do, as `_exact`."""
+        return value_matrix(self.kernel.of_densities, self.operators.half_width * targets, np.zeros((3, 1)))
 
     def _sums(self) -> _Sums:
         return _Sums(self.kernel, self.ptr, self._least)

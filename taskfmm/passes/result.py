@@ -51,7 +51,8 @@ def collect(
     out = np.zeros((wanted.stop - wanted.start, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
         _scatter(part.columns, part.rows, array[wanted], out)
-    return in_units(out, kernel, output, scale, exponent).astype(dtype, copy=False)
+    found = in_units(out, kernel, output, scale, exponent)
+    return found.astype(kernel.output(output).dtype(dtype), copy=False)
 
 
 def parts(chunk: Chunk) -> list[Part]:

@@ -136,6 +136,8 @@ class _Outputs:
             # the sign of other kernels may hang on the direction
             fields = field[None] if self.calibrated else self._field[:, self.places.leaves]
             smooth = n_targets @ ((fields / self.places.half_widths**derivative) ** 2).sum(axis=0)
+        if any(kind.derivative for kind in self.kernel.sources):
+            smooth += n_targets @ (self._rising() / self.places.half_widths ** (2 * derivative))
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self._sampled(output, self._exactly_at, FEW)
@@ -171,6 +173,29 @@ class _Outputs:
             field += found[2]
         far, even = np.sqrt(of_kind).sum(axis=0) ** 2
         return float(far), float(even), field
+
+    def _rising(self) -> np.ndarray:
+        """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
+        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        order = np.argsort(tree.source_ptr[leaves, 0], kind="stable")
+        n_sources = np.diff(tree.source_ptr[leaves[order]], axis=1)[:, 0]
+        width = np.repeat(self.places.half_widths[order], n_sources)
+        size, first, found = self._of_densities, 0, np.zeros(leaves.size)
+        for kind in self.kernel.sources:
+            numbers = self.charges[first : first + kind.n_numbers]
+            first += kind.n_numbers
+            for q in numbers if kind.derivative else ():
+                boxes = self.places.sums(tree.source_ptr, tree.sources, q / width**kind.derivative)
+                how = (self.places.targets, boxes, *size.numbers, self._least(size), self.kernel.degree or 0)
+                found += descend(tree.parent, tree.level, *csrs, *how)[0][leaves]
+        return found
+
+    @property
+    def _of_densities(self) -> Radial:
+        """What equivalent densities of unit size do."""
+        kernel = self.kernel.expands
+        return radial(kernel, kernel.sources[0], kernel.outputs[0], self.plan.tree.domain.half_width)
 
     def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
         """Of what each number does, with the number of its kind."""
