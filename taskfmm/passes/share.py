@@ -88,7 +88,7 @@ def look(
 def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
     """Where there is no table: all outputs may cancel.
 
-    Of what is no sum of potentials 1 / r, errors were not compared with shares, so nothing is saved.
+    Of kernels that are no sum of potentials 1 / r it is not known whether the errors of many sources average.
     """
     harmonic = found.kernel.expands.name == "laplace"
     last = found.kernel.names.index(found.last)
@@ -101,8 +101,7 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
         many=many and harmonic,
         potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
-        any_one=not harmonic,
-        all_told=harmonic,
+        all_told=True,
     )
 
 
