@@ -443,6 +443,7 @@ def test_the_drag_of_a_sphere():
         (lambda: Stokes([1.0]), "give a positive number"),
         (lambda: taskfmm.Fmm(np.eye(3), kernel="stokes"), r"as taskfmm.kernels.Stokes\(viscosity=1.0\)"),
         (lambda: taskfmm.Fmm(np.eye(3), kernel=Stokes), r"taskfmm.kernels.Stokes\("),
+        (lambda: taskfmm.Fmm(np.eye(3), kernel=KERNEL.with_parameters(0.0)), "would divide results by zero"),
     ],
 )
 def test_what_is_no_viscosity_is_refused(make, says):

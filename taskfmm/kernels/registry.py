@@ -62,6 +62,8 @@ def register(kernel: Kernel) -> Kernel:
             raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")
         if not all(map(math.isfinite, kernel.parameters)):
             raise InputError(f"a parameter of kernel {kernel.name!r} is not finite: {kernel.parameters}")
+        if 0.0 in kernel.divisors:
+            raise InputError(f"kernel {kernel.name!r} would divide results by zero: {kernel.parameters}")
     return kernel
 
 
