@@ -531,8 +531,8 @@ KERNELS_OF_USERS = (
     Mutant(
         "derivatives-as-large-as-values",
         "operators/radial.py",
-        "rows = kernel.rows(output.name) if output.derivative else slice(kernel.n_plain)",
-        "rows = slice(kernel.n_plain)",
+        "if each.derivative == output.derivative]",
+        "if each.derivative == 0]",
         "gradients that cancel err by more than eps, in some unit of length",
         ("cancellation",),
     ),
@@ -1196,4 +1196,95 @@ AROUND = (
     ),
 )
 
-MUTANTS = (*GEOMETRY, *TREE, *OPERATORS, *KERNELS, *KERNELS_OF_USERS, *PLAN, *PASSES, *AROUND)
+STOKES = (
+    Mutant(
+        "first-moment-of-the-other-sign",
+        "operators/moment.py",
+        "potentials[..., 3, :] += np.einsum",
+        "potentials[..., 3, :] -= np.einsum",
+        "velocities far from forces are wrong",
+        ("stokes",),
+    ),
+    Mutant(
+        "densities-keep-their-moment-about-the-box",
+        "operators/moment.py",
+        "densities[..., 3, :] -= np.einsum",
+        "densities[..., 3, :] -= 0.0 * np.einsum",
+        "velocities far from forces are wrong",
+        ("stokes",),
+    ),
+    Mutant(
+        "m2m-takes-moments-of-children-as-twice-as-long",
+        "operators/moment.py",
+        "np.full(8, 0.5)",
+        "np.full(8, 1.0)",
+        "velocities from boxes above the leaves are wrong",
+        ("stokes",),
+    ),
+    Mutant(
+        "m2l-moves-moments-the-other-way",
+        "operators/siblings.py",
+        "x - 4 * (direction >> 2 & 1), y",
+        "x + 4 * (direction >> 2 & 1), y",
+        "velocities from boxes beside the parent along x are wrong",
+        ("stokes",),
+    ),
+    Mutant(
+        "m2l-moves-moments-as-mirrored",
+        "operators/siblings.py",
+        "-z if mirror & 1 else z",
+        "z",
+        "velocities from boxes above are wrong",
+        ("stokes",),
+    ),
+    Mutant(
+        "l2l-keeps-the-mean-of-moments",
+        "passes/target.py",
+        "moment.without_constant(out, own.check_to_local)",
+        "pass",
+        "small boxes far from strong forces get velocities without a correct digit",
+        ("stokes",),
+    ),
+    Mutant(
+        "trace-of-stresslets-lost",
+        "kernels/stokes.py",
+        "pressure = 2.0 * steep - 4.0 * (xx + yy + zz) * cube",
+        "pressure = 2.0 * steep",
+        "stresslets that are not perpendicular have another pressure nearby than far away",
+        ("stokes",),
+    ),
+    Mutant(
+        "velocity-gradient-transposed",
+        "kernels/stokes.py",
+        "dy * hx - hy * dx - s * dx * dy, slope - s * dy * dy",
+        "dx * hy - hx * dy - s * dx * dy, slope - s * dy * dy",
+        "the rotation of the flow is lost",
+        ("stokes",),
+    ),
+    Mutant(
+        "viscosity-divides-pressures",
+        "kernels/stokes.py",
+        'Output("pressure", (), 1, odd=True)',
+        'Output("pressure", (), 1, odd=True, divisor=0)',
+        "in water pressures are a thousand times too large",
+        ("stokes",),
+    ),
+    Mutant(
+        "products-of-pairs-transposed",
+        "passes/given.py",
+        "one[:, :, None] * other[:, None, :]",
+        "one[:, None, :] * other[:, :, None]",
+        "rotlets turn the other way",
+        ("stokes",),
+    ),
+    Mutant(
+        "outputs-that-a-source-does-not-have-are-shares",
+        "passes/share.py",
+        "if not all(does_nothing(found.kernel, kind, output)",
+        "if True or all(does_nothing(found.kernel, kind, output)",
+        "rotlets are refused, as no relative error of their pressure can be kept",
+        ("stokes",),
+    ),
+)
+
+MUTANTS = (*GEOMETRY, *TREE, *OPERATORS, *KERNELS, *KERNELS_OF_USERS, *STOKES, *PLAN, *PASSES, *AROUND)

@@ -85,11 +85,11 @@ def _check(kernel: Kernel) -> None:
         all(not kind.shape or math.prod(kind.shape) == kind.n_numbers for kind in kernel.sources),
         "the shape of a source has another size than its n_numbers",
     )
-    divisors = {output.divisor for output in kernel.outputs} - {None}
     _need(
-        divisors <= set(range(len(kernel.parameters))),
+        all(output.divisor in (None, *range(len(kernel.parameters))) for output in kernel.outputs),
         "an output is divided by a parameter that is not declared",
     )
+    _need(0.0 not in kernel.divisors, "an output is divided by zero")
     kinds = kernel.sources if kernel.density is None else (*kernel.sources, kernel.density)
     _need(
         all(kind.n_numbers == 3 for kind in kinds if kind.vector),

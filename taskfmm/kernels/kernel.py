@@ -194,6 +194,11 @@ class Kernel:
             *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
         )
 
+    @property
+    def divisors(self) -> tuple[float, ...]:
+        """What results of outputs are divided by at the end."""
+        return tuple(self.parameters[each.divisor] for each in self.outputs if each.divisor is not None)
+
     def constant(self, output: str) -> float:
         """What results of an output are multiplied by at the end."""
         divisor = self.output(output).divisor

@@ -19,6 +19,9 @@ KERNELS: dict[str, Kernel] = {
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
+EXAMPLES = {"yukawa": "Yukawa(lam=2.0)", "stokes": "Stokes(viscosity=1.0)"}
+"""Of kernels with parameters."""
+
 HIDDEN = ("one",)
 """For tests, not offered to users: with this one every target must receive the sum of all charges."""
 
@@ -59,6 +62,8 @@ def register(kernel: Kernel) -> Kernel:
             raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")
         if not all(map(math.isfinite, kernel.parameters)):
             raise InputError(f"a parameter of kernel {kernel.name!r} is not finite: {kernel.parameters}")
+        if 0.0 in kernel.divisors:
+            raise InputError(f"kernel {kernel.name!r} would divide results by zero: {kernel.parameters}")
     return kernel
 
 
@@ -81,6 +86,6 @@ def find(kernel: Any) -> Kernel:
     if found.parameters and found.module.startswith("taskfmm."):
         raise InputError(
             f"kernel {kernel!r} has {len(found.parameters)} parameter(s), which its name does not tell: give the "
-            "kernel itself, as taskfmm.kernels.Yukawa(lam=2.0)"
+            f"kernel itself, as taskfmm.kernels.{EXAMPLES[found.name]}"
         )
     return found

@@ -103,6 +103,18 @@ def _leaves_next_to_small_boxes() -> np.ndarray:
     return centers[np.abs(centers).max(axis=1) == 5]
 
 
+def _different(kernel: Kernel) -> np.ndarray:
+    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing."""
+    targets = np.random.default_rng(1).uniform(1.0, 2.0, (3, 2))
+    does = value_matrix(kernel, targets, np.zeros((3, 1))).reshape(-1, kernel.n_numbers).T
+    found = [
+        number
+        for number, own in enumerate(does)
+        if own.any() and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
+    ]
+    return np.array(found or [0])
+
+
 Errors = dict[str, np.ndarray]
 """By output, the largest relative error of any source, for each set of targets."""
 
@@ -127,6 +139,9 @@ class _Chain:
         self.operators = operators
         self.below = below
         self.sources = np.array([p for p in _grid(at).T if p[0] >= p[1] >= p[2]]).T
+        n = self.sources.shape[1]
+        self.numbers = _different(kernel)
+        self.kept = (n * self.numbers[:, None] + np.arange(n)).ravel()
         self.targets = np.concatenate(places, axis=1)
         self.ptr = np.cumsum([0, *(points.shape[1] for points in places)])
         self._of_locals: dict[float, np.ndarray] = {}
@@ -255,21 +270,21 @@ class _Chain:
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
-        return value_matrix(self.kernel, half * targets, half * sources)
+        return value_matrix(self.kernel, half * targets, half * sources)[..., self.kept]
 
     def _multipole(self, at: BoxOperators, half: float = 1.0) -> np.ndarray:
         """Of the sources in a box of this half-width, and with these operators."""
         check = self._checked(at.upward_check, at.half_width * self.sources)
         if self.kernel.degree is not None:
-            numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
+            numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)[self.numbers]
             check = check * np.repeat(numbers, self.sources.shape[1])
         return check.T.reshape(-1, len(at.check_to_multipole)) @ at.check_to_multipole
 
     def _checked(self, surface: np.ndarray, sources: np.ndarray) -> np.ndarray:
-        """Potentials on a surface of unit sources, as `kernel_matrix` gives them."""
-        check = kernel_matrix(self.kernel, surface, sources)
+        """Potentials on a surface of unit sources, as `kernel_matrix` gives them, of `numbers` alone."""
+        check = kernel_matrix(self.kernel, surface, sources)[:, self.kept]
         if self.kernel.first_moment:
-            moment.received(check.T.reshape(-1, 4, surface.shape[1]), surface)
+            moment.received(check.reshape(4, surface.shape[1], -1).transpose(2, 0, 1), surface)
         return check
 
     def _down(self, local: np.ndarray, octant: int) -> np.ndarray:

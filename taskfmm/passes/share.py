@@ -18,7 +18,7 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
-from taskfmm.operators.radial import Radial, radial
+from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import DECAYED, NEAREST
 from taskfmm.passes.given import exponent, ranked
 from taskfmm.passes.places import Places
@@ -92,7 +92,11 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
     """
     harmonic = found.kernel.expands.name == "laplace"
     last = found.kernel.names.index(found.last)
-    outputs = found.kernel.outputs[last if alone else 0 : last + 1]
+    outputs = [
+        output
+        for output in found.kernel.outputs[last if alone else 0 : last + 1]
+        if not all(does_nothing(found.kernel, kind, output) for kind in found.kernel.sources)
+    ]
     values, derivatives = (
         [found.share(each.name) for each in outputs if bool(each.derivative) == derived]
         for derived in (False, True)
