@@ -32,7 +32,11 @@ PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
 
 FEW_PLACES = (0.0, 0.6, 1.0)
-"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face."""
+"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face.
+Then of a V list only the nearest boxes are looked at, whose errors are the largest, and of the leaves of a W or X list
+one in `ONE_IN`."""
+
+ONE_IN = 3
 
 CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
 """Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order
@@ -139,6 +143,10 @@ class _Chain:
         self.operators = operators
         self.below = below
         self.sources = np.array([p for p in _grid(at).T if p[0] >= p[1] >= p[2]]).T
+        self.offsets, self.leaves = symmetry.offsets(), _leaves_next_to_small_boxes()
+        if at == FEW_PLACES:
+            self.offsets = self.offsets[np.abs(self.offsets).max(axis=1) == 2]
+            self.leaves = self.leaves[::ONE_IN]
         n = self.sources.shape[1]
         self.numbers = _different(kernel)
         self.kept = (n * self.numbers[:, None] + np.arange(n)).ravel()
@@ -169,7 +177,7 @@ class _Chain:
         if descend:
             multipole = self._moved(multipole @ at.m2m[7], moment.UP[7])
         sources = shift + half * self.sources
-        for offset in symmetry.offsets():
+        for offset in self.offsets:
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
             octant = int((offset < 0) @ [4, 2, 1])
@@ -185,7 +193,7 @@ class _Chain:
         density = self._of_sources(self._multipole(at) @ at.multipole_to_density)
         if self.kernel.first_moment:
             moment.at_densities(density.reshape(len(density), 4, -1), at.upward_equivalent)
-        for center in _leaves_next_to_small_boxes():
+        for center in self.leaves:
             targets = center[:, None] + 2.0 * self.targets
             by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
             sums.add(by_density @ density.T, self._exact(targets, self.sources))
@@ -194,7 +202,7 @@ class _Chain:
     def p2l(self) -> Errors:
         """By the X list: sources in leaves twice as wide, straight to locals."""
         sums = self._sums()
-        for center in _leaves_next_to_small_boxes():
+        for center in self.leaves:
             sources = center[:, None] + 2.0 * self.sources
             found = self._at_targets(self._local(sources), self.operators, 1.0)
             sums.add(found, self._exact(self.targets, sources))
