@@ -167,7 +167,9 @@ class Loop:
 
 
 def _named(body: Callable[..., Any]) -> Callable[..., Any]:
-    twin = python_types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
+    twin = python_types.FunctionType(
+        body.__code__, body.__globals__, body.__name__, body.__defaults__, body.__closure__
+    )
     twin.__module__ = body.__module__
     twin.__qualname__ = f"{body.__module__}.{body.__qualname__}"
     return twin

@@ -46,7 +46,10 @@ def from_points(
     if asked.calibrated and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
-    at, none = layout.current(), leaf_size is None and _needs_no_operators(sources, targets, asked.kernel, accuracy.order)
+    at, none = (
+        layout.current(),
+        leaf_size is None and _needs_no_operators(sources, targets, asked.kernel, accuracy.order),
+    )
     least = 0 if none else least_bytes(asked.kernel, accuracy)
     worker = (at.workers, at.memory_limit, least) if at.memory_limit else None
     operators = (0, 0) if none else made.least_to_load()

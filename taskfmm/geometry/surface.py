@@ -18,8 +18,8 @@ OUTER = 2.95
 """Radius of the upward check and the downward equivalent surface: just inside the nearest well-separated box."""
 
 SECOND, FEWER = 0.6, 3
-"""Radius of a second, smaller equivalent surface, and how many points less it has on an edge. Waves that vanish on the
-one surface, those of the resonances of a cube, do not vanish on the other."""
+"""Radius of a second, smaller equivalent surface, and how many points less it has on an edge. Waves that vanish on
+the one surface, those of the resonances of a cube, do not vanish on the other."""
 
 WITHIN = 0.9
 """Half of the edge of the grid of points that fill a box."""

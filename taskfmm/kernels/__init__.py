@@ -8,7 +8,10 @@ It gives the rows of all outputs, without the kernel's ``factor``, at a target t
 with these numbers; what an evaluation does not need of them is not computed. The loops around it are generated.
 """
 
+from taskfmm.kernels import examples
 from taskfmm.kernels.biot_savart import BiotSavart
+from taskfmm.kernels.from_function import from_function
+from taskfmm.kernels.gravity import Gravity
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.registry import KERNELS, find, register
@@ -17,14 +20,17 @@ from taskfmm.kernels.yukawa import Yukawa
 __all__ = [
     "GRADIENT",
     "KERNELS",
+    "Gravity",
     "BiotSavart",
     "POTENTIAL",
     "Kernel",
     "Output",
     "Source",
     "Yukawa",
+    "examples",
     "find",
     "fingerprint",
+    "from_function",
     "gather_loops",
     "register",
     "spread_loops",

@@ -7,13 +7,17 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, laplace, one, yukawa
+from taskfmm.kernels import biot_savart, gravity, laplace, one, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
 KERNELS: dict[str, Kernel] = {
-    module.KERNEL.name: module.KERNEL for module in (laplace, yukawa, biot_savart, one)
+    kernel.name: kernel
+    for kernel in (
+        *(module.KERNEL for module in (laplace, yukawa, biot_savart, gravity, one)),
+        gravity.NEWTON,
+    )
 }
 
 _checked: dict[str, str] = {}

@@ -36,8 +36,8 @@ from taskfmm.operators.matrix import kernel_matrix
 class BoxOperators:
     """Operators of boxes of one size, float64 unless said; k coefficients, c of a child.
 
-    There are n_c check points and n_e equivalent points around a box. Upward, the numbers of check potentials are p and
-    those of densities q; downward, where these points change places, p' and q'.
+    There are n_c check points and n_e equivalent points around a box. Upward, the numbers of check potentials are p
+    and those of densities q; downward, where these points change places, p' and q'.
 
     half_width : of the boxes, in the unit of the surfaces
     upward_check, upward_equivalent : [3, n_c] and [3, n_e]

@@ -212,7 +212,9 @@ def make(
             f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
             f"{WIDTHS[1]:.0e} wide"
         )
-    if leaf_size is None and cost.is_surely_direct(len(sources), len(at), targets is None, asked.kernel, accuracy.order):
+    if leaf_size is None and cost.is_surely_direct(
+        len(sources), len(at), targets is None, asked.kernel, accuracy.order
+    ):
         return _summed_directly(asked, sources, targets, smallest)
     top = _top_level(asked, sources, at, smallest.half_width)
     if not (asked.chosen or asked.calibrated):
