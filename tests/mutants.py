@@ -523,7 +523,7 @@ KERNELS_OF_USERS = (
     Mutant(
         "kernels-never-die-away",
         "passes/share.py",
-        "[DECAYED * size.at(NEAREST * width) for width",
+        "[decayed(self.kernel) * size.at(NEAREST * width) for width",
         "[0.0 * width for width",
         "what is left at targets far from all sources is nothing but errors, without a word",
         ("cancellation",),

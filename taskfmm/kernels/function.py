@@ -146,6 +146,7 @@ def _made(names: str, functions: tuple[Function, ...]) -> ModuleType:
     for name, each in zip(("value_of", "gradient_of"), functions, strict=False):
         setattr(made, name, formula(body(each)))
     exec(compile(text, __file__, "exec"), vars(made))
+    sys.modules[made.__name__] = made  # where Numba looks for it when it reads what it kept
     made.charge = formula(_of(made, "charge"))  # type: ignore[attr-defined]
     return made
 

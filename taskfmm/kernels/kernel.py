@@ -113,6 +113,11 @@ class Kernel:
         return self.of_densities if self.expansion is None else self.expansion.of_densities
 
     @property
+    def elliptic(self) -> bool:
+        """Whether the field in a box follows from its values on a surface around it."""
+        return self.expands.surfaces != "filled"
+
+    @property
     def onto_surfaces(self) -> tuple[Source, ...]:
         """The formulas of what check surfaces receive from each kind of source."""
         if self.expansion is None:

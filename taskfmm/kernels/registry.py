@@ -27,6 +27,14 @@ HIDDEN = ("one",)
 """For tests, not offered to users: with this one every target must receive the sum of all charges."""
 
 
+CALLS = {
+    "yukawa": ", as taskfmm.kernels.Yukawa(lam=2.0)",
+    "gravity": ", as taskfmm.kernels.Gravity(softening=0.1)",
+    "newton": ", as taskfmm.kernels.Gravity(softening=0.0)",
+}
+"""What returns kernels of a name."""
+
+
 def register(kernel: Kernel) -> Kernel:
     """Add a kernel, so that its name, or the kernel with other parameters, may be given to `taskfmm.Fmm`.
 
@@ -85,6 +93,6 @@ def find(kernel: Any) -> Kernel:
     if found.parameters and found.module.startswith("taskfmm."):
         raise InputError(
             f"kernel {kernel!r} has {len(found.parameters)} parameter(s), which its name does not tell: give the "
-            "kernel itself, as taskfmm.kernels.Yukawa(lam=2.0)"
+            f"kernel itself{CALLS.get(found.name, '')}"
         )
     return found

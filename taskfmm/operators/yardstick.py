@@ -44,6 +44,10 @@ DECAYED = 1e-2
 what the source does to the boxes around its own: relative to the far smaller value itself, errors could be of any
 size."""
 
+DECAYED_WITHIN = 1.0
+"""The same where no differential equation says how: what is left is not reproduced by its own size, and sources that
+are finite at their own place hardly do more to the boxes around than that."""
+
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
 
@@ -76,6 +80,11 @@ def measure(
         faces=float(on_faces),
         smooth=float(chain.smooth()[filling]),
     )
+
+
+def decayed(kernel: Kernel) -> float:
+    """The part of what a source does near its box that errors are relative to, at least."""
+    return DECAYED if kernel.elliptic else DECAYED_WITHIN
 
 
 def _faces(line: tuple[float, ...]) -> np.ndarray:
@@ -187,7 +196,8 @@ class _Chain:
             shift += 2.0 * half * surface.octant_centers()[octant]
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
-        field = np.sqrt(sums.size["potential"]) / (half * self.operators.half_width)
+        size = sums.size["potential"] if self.kernel.elliptic else sums.seen("potential")
+        field = np.sqrt(size) / (half * self.operators.half_width)
         return _ratio(np.sqrt(sums.wrong["gradient"]), field).max(axis=1)
 
     def _sums(self) -> _Sums:
@@ -206,7 +216,8 @@ class _Chain:
         values = self._exact(beside, self.sources)
         sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
-        return {output: DECAYED**2 * size[0] / beside.shape[1] for output, size in sums.size.items()}
+        part = decayed(self.kernel)
+        return {output: part**2 * size[0] / beside.shape[1] for output, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
@@ -278,11 +289,14 @@ class _Sums:
         """The largest relative error of any source; 0 of an output that the kernel does not have."""
         found = {}
         for output in OUTPUTS:
-            size = self.size[output]
-            if self.least is not None:
-                size = np.maximum(size, self.n_targets * self.least[output])
-            found[output] = np.sqrt(_ratio(self.wrong[output], size)).max(axis=1)
+            found[output] = np.sqrt(_ratio(self.wrong[output], self.seen(output))).max(axis=1)
         return found
+
+    def seen(self, output: str) -> np.ndarray:
+        """What errors are relative to, squared."""
+        if self.least is None:
+            return self.size[output]
+        return np.maximum(self.size[output], self.n_targets * self.least[output])
 
 
 def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:

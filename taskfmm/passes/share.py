@@ -8,7 +8,7 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
 from taskfmm.operators.radial import Radial, radial
-from taskfmm.operators.yardstick import DECAYED, NEAREST
+from taskfmm.operators.yardstick import NEAREST, decayed
 from taskfmm.passes.given import exponent, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
@@ -130,7 +130,11 @@ class _Outputs:
         if derivative:
             # the sign of other kernels may hang on the direction
             fields = field[None] if self.calibrated else self._field[:, self.places.leaves]
-            smooth = n_targets @ ((fields / self.places.half_widths**derivative) ** 2).sum(axis=0)
+            widths = self.places.half_widths**derivative
+            smooth = n_targets @ ((fields / widths) ** 2).sum(axis=0)
+            if not self.kernel.elliptic:  # the yardstick's error is relative to no less than that
+                reached = sum(found[0] for found in self._reached(self.kernel.outputs[0]))
+                smooth = max(smooth, n_targets @ (reached / widths**2))
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self._sampled(output, self._exactly_at, FEW)
@@ -152,17 +156,21 @@ class _Outputs:
 
     def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
         """Squares of what comes through expansions, see `Share`, and the field in each leaf; numbers add up."""
-        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
-        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        degree = self.kernel.degree or 0
-        far, even, field = 0.0, 0.0, np.zeros(leaves.size)
-        for boxes, size in zip(self.boxes, self._sizes(output), strict=True):
-            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
-            found = [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+        far, even, field = 0.0, 0.0, np.zeros(self.places.leaves.size)
+        for found in self._reached(output):
             far += np.sqrt(n_targets @ found[0])
             even += np.sqrt(n_targets @ found[1])
             field += found[2]
         return far**2, even**2, field
+
+    def _reached(self, output: Output) -> Iterator[list[np.ndarray]]:
+        """What each number does to each leaf through expansions, see `descend`."""
+        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        degree = self.kernel.degree or 0
+        for boxes, size in zip(self.boxes, self._sizes(output), strict=True):
+            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
+            yield [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
 
     def _sizes(self, output: Output) -> list[Radial]:
         """Of what each number does."""
@@ -178,7 +186,7 @@ class _Outputs:
         if self.kernel.degree is not None:
             return np.zeros(len(levels))
         widths = (box_half_width(self.plan.tree.domain, level) for level in levels)
-        return np.array([DECAYED * size.at(NEAREST * width) for width in widths])
+        return np.array([decayed(self.kernel) * size.at(NEAREST * width) for width in widths])
 
     @cached_property
     def _points(self) -> list[tuple[np.ndarray, np.ndarray]]:
