@@ -87,9 +87,10 @@ def formula(body: Callable[..., Any]) -> Any:
     """Decorator for a kernel's formula, and for what it calls: as `part`, with sums and products in their order.
 
     A loop that is read from a disk was optimised once more than in the process that compiled it. What may be put into
-    another order would then be rounded otherwise, and results would hang on who compiled the loop.
+    another order would then be rounded otherwise, and results would hang on who compiled the loop. For the same
+    reason it is always inlined: LLVM might do so in the second of these passes only, and vectorise a loop only there.
     """
-    return _compiled(_named(body), cache=False, fastmath=KEPT_IN_ORDER)
+    return _compiled(_named(body), cache=False, fastmath=KEPT_IN_ORDER, forceinline=True)
 
 
 def jit_in_order(body: Callable[..., Any]) -> Any:

@@ -26,7 +26,7 @@ WITHIN = 0.9
 
 FURTHER = 4.0
 """Radius of a second check surface. Where no equation says how a field falls with the distance, it is looked at in
-two. At 5 instead the errors of a Gaussian as wide as a box were eight times as large, those of other kernels equal."""
+two. At 5 instead, a Gaussian as wide as a box erred by eight times as much, and other kernels by as much."""
 
 
 def n_points(order: int) -> int:
