@@ -127,6 +127,7 @@ print(fmm.serial(np.ones(300), "gradient").tobytes().hex())
 """
 
 
+@pytest.mark.nightly
 def test_loops_that_are_read_from_a_disk_give_the_bits_of_those_that_were_compiled(monkeypatch, tmp_path):
     """Also where a formula is so long that LLVM would not inline it at first."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -219,7 +220,7 @@ square = numba.njit(r2)
         (lambda: from_function(closure(1.0), degree=-1), "it goes with no power: leave degree out"),
         (lambda: from_function(r2, degree=2.0), "degree is 2.0: give an integer"),
         (lambda: from_function(lambda dx, dy, dz: 1.0 / square(dx, dy, dz)), r"is inf: .*return 0.0 for"),
-        (lambda: from_function(lambda dx, dy, dz: np.sin(square(dx, dy, dz)) / square(dx, dy, dz)), r"\(0, 0, 0\) is nan"),
+        (lambda: from_function(lambda dx, dy, dz: np.sin(square(dx, dy, dz)) / square(dx, dy, dz)), r"\) is nan"),
         (lambda: from_function(r2, name="my kernel"), "name is 'my kernel': give an identifier"),
         (lambda: from_function(r2, name="laplace"), "another kernel is called 'laplace'"),
         (lambda: from_function(r2, gradient=lambda dx, dy, dz: (dx, dy, dz)), "is not the derivative of value by dx"),
