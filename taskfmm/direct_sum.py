@@ -81,6 +81,9 @@ def sum_pairs(
     given: Given, sources: np.ndarray, targets: np.ndarray | None, outputs: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The same of what has been checked; targets None where they are the sources."""
+    if len(given.parts) > 1:
+        real, imaginary = (sum_pairs(part, sources, targets, outputs) for part in given.parts)
+        return {output: real[output] + 1j * imaginary[output] for output in outputs}
     kernel, at = given.kernel, sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_components(last), len(at)))

@@ -40,14 +40,16 @@ class Evaluator:
         self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
-        dtype, kernel = self.planned.asked.dtype, charges.kernel
+        kernel = charges.kernel
         if self.planned.plan is None:
-            return {output: da.zeros(self._shape(output), dtype=dtype) for output in outputs}
+            return {output: da.zeros(self._shape(output), dtype=self.dtype(output)) for output in outputs}
         accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
-            output: lazy(graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), dtype)
+            output: lazy(
+                graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), self.dtype(output)
+            )
             for output, (name, sizes) in chunks.items()
         }
 
@@ -55,7 +57,7 @@ class Evaluator:
         """One output by plain function calls in this thread, without a graph."""
         planned, dtype = self.planned, self.planned.asked.dtype
         if planned.plan is None:
-            return np.zeros(self._shape(output), dtype)
+            return np.zeros(self._shape(output), self.dtype(output))
         operators = planned.operators(self.accuracy(output, charges, alone=True))
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
@@ -75,9 +77,10 @@ class Evaluator:
         kernel = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
             return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
-        if planned.like is not None and kernel == asked.kernel.of_first:
+        is_first = kernel == asked.kernel.of_first
+        if planned.like is not None and is_first and output in asked.kernel.usual:
             return planned.accuracy(output, planned.like)
-        if not asked.calibrated:
+        if not asked.calibrated(output, kernel):
             return self._for_any(kernel, output)
         if charges is None:
             return planned.accuracy(output, self._usual(output))
@@ -91,13 +94,14 @@ class Evaluator:
         And of further kinds of sources, alone and with the others, where they need another one.
         """
         found, planned, kernel = {}, self.planned, self.planned.asked.kernel
-        for output in kernel.names:
+        for output in kernel.usual:
             with suppress(AccuracyError):
                 found[output] = self.accuracy(output)
-        if planned.asked.chosen or planned.asked.calibrated or planned.plan is None or planned.plan.is_direct:
+        asked = planned.asked
+        if asked.chosen or asked.calibrated(asked.first) or planned.plan is None or planned.plan.is_direct:
             return found
         further = [kernel.with_sources(kind) for kind in kernel.sources[1:]]
-        for given, output in itertools.product([*further, kernel] if further else [], kernel.names):
+        for given, output in itertools.product([*further, kernel] if further else [], kernel.usual):
             with suppress(AccuracyError):
                 accuracy = self._for_any(given, output)
                 if accuracy not in found.values():
@@ -179,6 +183,10 @@ class Evaluator:
             )
         return self._forecasts[case].refreshed
 
+    def dtype(self, output: str) -> np.dtype:
+        """Of the results of an output."""
+        return self.planned.asked.kernel.output(output).dtype(self.planned.asked.dtype)
+
     def _shape(self, output: str) -> tuple[int, ...]:
         return (self.planned.n_targets, *self.planned.asked.kernel.output(output).shape)
 
@@ -210,7 +218,7 @@ def _zeros(kernel: Kernel, n_sources: int) -> Given:
 
 
 def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
-    return [(n_sources, kind.n_numbers) if kind.n_numbers > 1 else (n_sources,) for kind in kernel.sources]
+    return [(n_sources, *kind.of_one) for kind in kernel.sources]
 
 
 def _identify(planned: Planned) -> str:

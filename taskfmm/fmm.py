@@ -146,7 +146,9 @@ class Fmm(Described):
         given = None
         if charges is not None or others:
             given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
-        return self._evaluator.accuracy(wanted, given, alone=True)
+        parts = [None] if given is None else given.parts
+        found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
+        return max(found, key=lambda accuracy: accuracy.order)
 
     def operators(self, output: str) -> Matrices:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
@@ -247,18 +249,18 @@ class Fmm(Described):
 
         Parameters
         ----------
-        charges : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
-            Of the kernel's first kind of source.
-        outputs : sequence of the kernel's outputs, as "potential" and "gradient"; all of them, if left out
-            What is not asked for is not computed.
+        charges : array_like or dask.array, (n_sources,), or (n_sources, numbers) where a source has several
+            Of the kernel's first kind of source. Complex ones take two evaluations, unless the kernel is complex.
+        outputs : sequence of the kernel's outputs, as "potential" and "gradient"
+            What is not asked for is not computed. If left out, all of them but second derivatives.
         **others
             As ``charges``, of the kernel's other kinds of sources, each by the name of its argument.
 
         Returns
         -------
         dict of dask.array
-            "potential" [n_targets]; "gradient" [n_targets, 3], with respect to the target. Compute both in one
-            pass with ``dask.compute``.
+            "potential" [n_targets]; "gradient" [n_targets, 3] and "hessian" [n_targets, 3, 3], with respect to the
+            target. Compute several in one pass with ``dask.compute``.
 
         Raises
         ------
@@ -286,9 +288,12 @@ class Fmm(Described):
         array([[ 0.  ,  0.  ,  0.  ],
                [ 0.  ,  0.  , -0.25]])
         """
-        wanted = self._wanted(outputs, self.kernel.names)
+        wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
-        return self._evaluator.arrays(given, wanted, self.memory_limit)
+        found = [self._evaluator.arrays(part, wanted, self.memory_limit) for part in given.parts]
+        if len(found) == 1:
+            return found[0]
+        return {output: found[0][output] + 1j * found[1][output] for output in wanted}
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
@@ -296,7 +301,9 @@ class Fmm(Described):
         output : the kernel's first, if left out
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
-        return self._evaluator.serial(Given.checked(self.kernel, charges, others, self.n_sources), wanted)
+        parts = Given.checked(self.kernel, charges, others, self.n_sources).parts
+        found = [self._evaluator.serial(part, wanted) for part in parts]
+        return found[0] if len(found) == 1 else found[0] + 1j * found[1]
 
     def error_estimate(
         self,
@@ -346,7 +353,10 @@ class Fmm(Described):
         (of,) = self._wanted(output, self.kernel.names[:1])
         most = validate.n_samples(n_samples)
         given = Given.checked(self.kernel, charges, others, self.n_sources)
-        found = validate.values(values, self.n_targets, of, self.kernel.output(of).shape)
+        out = self.kernel.output(of)
+        is_complex = out.complex or len(given.parts) > 1
+        dtype = np.dtype(np.complex128 if is_complex else np.float64)
+        found = validate.values(values, self.n_targets, of, out.shape, dtype)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
         return sampled_error(found, given, sources, targets, of, most, seed)

@@ -87,8 +87,8 @@ def formula(body: Callable[..., Any]) -> Any:
     """Decorator for a kernel's formula, and for what it calls: as `part`, with sums and products in their order.
 
     A loop that is read from a disk was optimised once more than in the process that compiled it. What may be put into
-    another order would then be rounded otherwise, and results would hang on who compiled the loop. For the same
-    reason it is always inlined: LLVM might do so in the second of these passes only, and vectorise a loop only there.
+    another order would then be rounded otherwise, and results would hang on who compiled the loop. Long formulas are
+    inlined as well: a loop with a call in it would not use vectors, or only once it is read from a disk.
     """
     return _compiled(_named(body), cache=False, fastmath=KEPT_IN_ORDER, forceinline=True)
 

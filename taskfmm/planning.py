@@ -10,6 +10,7 @@ from taskfmm.geometry import morton
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
+from taskfmm.passes.given import of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked, Planned, make
@@ -43,7 +44,7 @@ def from_points(
         validate.order(order),
     )
     accuracy = asked.any_accuracy()
-    if asked.calibrated and targets is not None:
+    if asked.calibrated(asked.first) and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
     at, none = (
@@ -60,15 +61,13 @@ def from_points(
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
-        shown = validate.charges(
-            like, len(at_sources), numbers=asked.kernel.sources[0].n_numbers, name="like"
-        )
+        shown = of_kind(asked.kernel.sources[0], like, len(at_sources), "like")
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads)
     plan = planned.plan
     if shown is not None and plan is not None:
-        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.names[-1]))
+        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))
         if not (asked.chosen or plan.is_direct):
             planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
     if planned.crowded:

@@ -17,6 +17,8 @@ import numpy as np
 from taskfmm import foreign
 from taskfmm.errors import InputError
 
+REAL = np.dtype(np.float64)
+
 MIN_ORDER = 2
 """The smallest cube surface with a point at every corner."""
 
@@ -52,25 +54,24 @@ def points(name: str, array: Any) -> np.ndarray:
     found = foreign.numpy_array(name, array)
     if found.shape == (0,):
         found = found.reshape(0, 3)
-    real_dtype(name, found.dtype)
+    of_numbers(name, found.dtype)
     point_shape(name, found.shape)
     return _finite(name, found, np.dtype(np.float64))
 
 
 def charges(
-    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
 ) -> np.ndarray:
     """Check charges against the sources they belong to, to be used before the caller goes on.
 
     Parameters
     ----------
-    array : array_like or dask.array, real, (n_sources,), or (n_sources, numbers) where a source has several
+    array : array_like or dask.array, real, (n_sources, *of_one)
         A dask.array is gathered.
     n_sources : int
-    dtype : float64 or float32
-        The plan's dtype.
-    numbers : int
-        Of one source.
+    dtype : float64, or complex128 where numbers may be complex
+    of_one : tuple of int
+        The shape of what one source has: () for a single number.
     name : str
         What the caller calls the argument, for the messages.
 
@@ -82,13 +83,13 @@ def charges(
     Raises
     ------
     InputError
-        Another length, a dtype that is not real, masked entries, or a charge that is NaN or infinite.
+        Another length, a dtype of no such numbers, masked entries, or a charge that is NaN or infinite.
     """
-    return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
+    return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
 
 
 def charges_or_lazy(
-    array: Any, n_sources: int, dtype: Any = np.float64, numbers: int = 1, name: str = "charges"
+    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
 ) -> Any:
     """As `charges`, but a dask.array stays as it is.
 
@@ -99,9 +100,9 @@ def charges_or_lazy(
     """
     lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite(name, _charges(name, array, n_sources, numbers), np.dtype(dtype))
-    real_dtype(name, lazy.dtype)
-    charge_shape(lazy.shape, n_sources, None, numbers, name)
+        return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
+    of_numbers(name, lazy.dtype, np.dtype(dtype))
+    charge_shape(lazy.shape, n_sources, None, of_one, name)
     return lazy
 
 
@@ -114,7 +115,7 @@ def chunks(
     row: int = 0,
     kind_of: str = "charges",
 ) -> np.ndarray:
-    """Chunks of lazy charges in one piece, float64, each checked against what was declared of it.
+    """Chunks of lazy charges in one piece, float64 or complex128, each checked against what was declared of it.
 
     Parameters
     ----------
@@ -129,13 +130,13 @@ def chunks(
         A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
     ptr = np.cumsum([0, *declared])
-    whole = np.empty((ptr[-1], *numbers))
+    whole = np.empty((ptr[-1], *numbers), np.result_type(kind, np.float64))
     for i, (chunk, length) in enumerate(zip(found, declared, strict=True)):
         number = first + i
         name = f"chunk {number} of {kind_of}"
         array = foreign.numpy_array(name, chunk)
         shape = (length, *numbers)
-        if array.shape != shape or array.dtype.kind not in "iuf":
+        if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:
             raise InputError(
                 f"{name} was declared as {kind} of shape {shape} and came as {array.dtype} of shape "
                 f"{array.shape}: make the dask.array with the shape and dtype that its chunks have"
@@ -163,41 +164,48 @@ def charge_shape(
     shape: tuple[int, ...],
     n_sources: int,
     flat: str | None = None,
-    numbers: int = 1,
+    of_one: tuple[int, ...] = (),
     name: str = "charges",
 ) -> None:
-    """Refuse a shape that is not (n_sources,), or (n_sources, numbers) where a source has several.
+    """Refuse a shape that is not (n_sources, *of_one).
 
     flat : how to make one axis of two
     """
-    expected = (n_sources,) if numbers == 1 else (n_sources, numbers)
+    expected = (n_sources, *of_one)
     if shape == expected:
         return
     if any(math.isnan(extent) for extent in shape):
         raise InputError(f"{name} has an unknown length: call its compute_chunk_sizes() first")
     problem = f"{name} has shape {shape}, expected {expected}"
-    if numbers == 1 and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
+    if not of_one and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
         raise InputError(f"{problem}: did you mean {flat or f'{name}.ravel()'}?")
-    if numbers > 1 and shape == expected[::-1]:
+    if len(of_one) == 1 and shape == expected[::-1]:
         raise InputError(f"{problem}: did you mean {name}.T?")
     if len(shape) != len(expected) or shape[1:] != expected[1:]:
-        raise InputError(f"{problem}: give {_one_or_more(numbers)} for each source")
-    raise InputError(
-        f"{name} has {shape[0]} rows, sources has {n_sources}: give {_one_or_more(numbers)} for each source"
-    )
+        raise InputError(f"{problem}: give {_what_one_has(of_one)}")
+    raise InputError(f"{name} has {shape[0]} rows, sources has {n_sources}: give {_what_one_has(of_one)}")
 
 
-def _one_or_more(numbers: int) -> str:
-    return "one charge" if numbers == 1 else f"{numbers} numbers"
+def _what_one_has(of_one: tuple[int, ...]) -> str:
+    if len(of_one) == 2:
+        return "{} x {} numbers for each source, or a pair of arrays of vectors".format(*of_one)
+    return f"{of_one[0] if of_one else 'one'} {'numbers' if of_one else 'charge'} for each source"
 
 
-def real_dtype(name: str, found: np.dtype) -> None:
-    """Refuse a dtype whose entries are not real numbers."""
-    if found.kind in "iuf":
+NUMBERS = {"f": "iuf", "c": "iufc"}
+"""Kinds of dtypes that can become real, or complex, numbers."""
+
+
+def of_numbers(name: str, found: np.dtype, wanted: np.dtype = REAL) -> None:
+    """Refuse a dtype whose entries are not real numbers, or complex ones where the wanted dtype is complex."""
+    if found.kind in NUMBERS[wanted.kind]:
         return
     if found.kind == "c":
         raise InputError(f"{name} has dtype {found}, expected real numbers: give {name}.real or {name}.imag")
-    raise InputError(f"{name} has dtype {found}, expected real numbers: convert it, for example to float64")
+    raise InputError(
+        f"{name} has dtype {found}, expected {'real' if wanted == REAL else 'complex'} numbers: convert it, for "
+        f"example to {wanted}"
+    )
 
 
 def eps(value: Any) -> float:
@@ -245,16 +253,18 @@ def n_samples(value: Any) -> int:
     return number
 
 
-def values(array: Any, n_targets: int, output: str, of_one: tuple[int, ...]) -> np.ndarray:
-    """Check the values of an output, float64 [n_targets, *shape at one target]; they need not be finite."""
+def values(
+    array: Any, n_targets: int, output: str, of_one: tuple[int, ...], dtype: np.dtype = REAL
+) -> np.ndarray:
+    """Check the values of an output, [n_targets, *shape at one target] of the dtype; they need not be finite."""
     found = foreign.numpy_array("values", array)
-    real_dtype("values", found.dtype)
+    of_numbers("values", found.dtype, dtype)
     expected = (n_targets, *of_one)
     if found.shape != expected:
         raise InputError(
             f"values has shape {found.shape}, expected {expected}: give a {output}, or another output="
         )
-    return found.astype(np.float64, copy=False)
+    return found.astype(dtype, copy=False)
 
 
 def known_name(argument: str, name: Any, known: Iterable[str]) -> str:
@@ -282,12 +292,12 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _charges(name: str, array: Any, n_sources: int, numbers: int) -> np.ndarray:
+def _charges(name: str, array: Any, n_sources: int, of_one: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     found = foreign.numpy_array(name, array)
-    real_dtype(name, found.dtype)
+    of_numbers(name, found.dtype, dtype)
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
     flat = f"{name}.ravel()" if plain else f"np.asarray({name}).ravel()"
-    charge_shape(found.shape, n_sources, flat, numbers, name)
+    charge_shape(found.shape, n_sources, flat, of_one, name)
     return found
 
 
@@ -305,7 +315,7 @@ def _check_finite(name: str, values: np.ndarray, first_row: int, where: str = ""
     finite = np.isfinite(values)
     if finite.all():
         return
-    bad = ~finite if values.ndim == 1 else ~finite.all(axis=1)
+    bad = ~finite.all(axis=tuple(range(1, values.ndim)))
     row = int(np.argmax(bad))
     n_bad = int(np.count_nonzero(bad))
     more = "" if n_bad == 1 else f" ({n_bad} such rows)"

@@ -299,7 +299,7 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 @each("output", OUTPUTS)
 def test_choices_are_ordered(output, cases):
     """What is chosen reaches eps, and is no dearer than for a smaller eps; then comes the floor."""
-    kernel, dtype = KERNELS["laplace"], np.dtype(np.float64)
+    kernel, dtype = KERNELS["laplace"].of_first, np.dtype(np.float64)
     lowest = accuracy.floor(accuracy.table(), int(output == "gradient"), dtype, cases)
     rows = {row.accuracy: row for row in accuracy.table()}
     ladder = np.geomspace(0.1, lowest * 1.001, 60)

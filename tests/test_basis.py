@@ -16,7 +16,7 @@ from taskfmm.operators import basis, box, symmetry
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.matrix import kernel_matrix
 
-LAPLACE = KERNELS["laplace"]
+LAPLACE = KERNELS["laplace"].of_first
 DIPOLES = replace(dipoles.KERNEL, name="dipoles alone", sources=(Source("dipole", 3, odd=True, vector=True),))
 """Three numbers in, one out: the matrix is not square."""
 

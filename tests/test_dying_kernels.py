@@ -93,7 +93,7 @@ def test_the_first_level_follows_from_eps_and_width(kernel):
     assert found[0] > TOP_LEVEL and found == sorted(found, reverse=True)
     assert first_level(kernel, EPS, 150.0, N, 100.0, TOP_LEVEL) == TOP_LEVEL
     assert first_level(kernel, EPS, 1.0, N, 0.001, TOP_LEVEL) == TOP_LEVEL
-    assert first_level(KERNELS["laplace"], EPS, 150.0, N, 0.3, TOP_LEVEL) == TOP_LEVEL
+    assert first_level(KERNELS["laplace"].of_first, EPS, 150.0, N, 0.3, TOP_LEVEL) == TOP_LEVEL
 
 
 def test_operators_are_measured_where_the_kernel_is_felt(kernel):

@@ -96,7 +96,7 @@ def test_spread_is_the_transposed_gather(kernel, cloud):
 
 
 def test_facts_agree_with_the_formulas():
-    assert KERNELS["laplace"].factor == 1 / FOUR_PI
+    assert KERNELS["laplace"].of_first.factor == 1 / FOUR_PI
     assert KERNELS["one"].factor == 1.0
     rng = np.random.default_rng(2517719)
     a, b = rng.uniform(-1, 1, (2, 3, 11))
@@ -109,7 +109,8 @@ def test_facts_agree_with_the_formulas():
 
 
 def test_loops_are_made_once_and_apart():
-    assert gather_loops(KERNELS["laplace"], "potential") is gather_loops(KERNELS["laplace"], "potential")
+    laplace = KERNELS["laplace"]
+    assert gather_loops(laplace, "potential") is gather_loops(laplace, "potential")
     made = [gather_loops(k, o) for k in map(KERNELS.get, SCALAR) for o in ("potential", "gradient")]
     made += [spread_loops(k) for k in map(KERNELS.get, SCALAR)]
     assert len({module.__name__ for module in made}) == len(made) == 6
@@ -125,7 +126,7 @@ def test_an_edited_formula_gets_loops_of_its_own(tmp_path):
     edited = ModuleType(kept.__name__)
     edited.__file__, edited.charge = str(path), kept.charge
     names = {
-        instances.instantiate("spread_loops", m, KERNELS["laplace"].sources, (False,)).__name__
+        instances.instantiate("spread_loops", m, KERNELS["laplace"].of_first.sources, (False,)).__name__
         for m in (kept, edited)
     }
     assert len(names) == 2
@@ -142,8 +143,8 @@ def test_threads_do_not_change_the_loops(cloud, output):
     end = begin + rng.integers(0, 100, 60)
     results = []
     for threads in (1, 2):
-        out = np.zeros((KERNELS["laplace"].n_components(output), 200))
-        gather_loops(KERNELS["laplace"], output).points_to_points(
+        out = np.zeros((KERNELS["laplace"].of_first.n_components(output), 200))
+        gather_loops(KERNELS["laplace"].of_first, output).points_to_points(
             0, 20, target_ptr, targets, ptr, begin, end, sources, charges, np.empty(0), out, threads=threads
         )
         results.append(out)

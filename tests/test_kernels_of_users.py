@@ -87,13 +87,11 @@ def test_every_scheduler_gives_the_bits_of_plain_calls(kernel, fmm, given, sched
     np.testing.assert_array_equal(alone.compute(scheduler=scheduler), fmm.serial(output=last, **given))
 
 
-def test_a_cluster_and_lazy_charges_give_the_same_bits(kernel, fmm, given, client):
+def test_a_cluster_gives_the_same_bits_of_lazy_charges(kernel, fmm, given, client):
     last = kernel.names[-1]
     lazy = {name: da.from_array(array, chunks=(1500, *array.shape[1:])) for name, array in given.items()}
-    np.testing.assert_array_equal(
-        fmm.evaluate(outputs=last, **lazy)[last].compute(),
-        fmm.evaluate(outputs=last, **given)[last].compute(),
-    )
+    found = fmm.evaluate(outputs=last, **lazy)[last]
+    np.testing.assert_array_equal(found.compute(), found.compute(scheduler="synchronous"))
 
 
 @pytest.mark.parametrize("kernel", ["dipoles"], indirect=True)

@@ -18,7 +18,7 @@ from taskfmm.plan.works import Siblings
 from taskfmm.runtime.threads import budget
 
 ORDER = 4
-LAPLACE = KERNELS["laplace"]
+LAPLACE = KERNELS["laplace"].of_first
 OFFSETS = symmetry.offsets()
 
 
@@ -39,7 +39,7 @@ def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: 
 @pytest.fixture(scope="module")
 def at() -> box.BoxOperators:
     with budget():
-        return load(KERNELS["laplace"], accuracy.Accuracy(ORDER, 1e-4, 1e-3))
+        return load(KERNELS["laplace"].of_first, accuracy.Accuracy(ORDER, 1e-4, 1e-3))
 
 
 @pytest.fixture(scope="module")

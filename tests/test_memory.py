@@ -84,13 +84,13 @@ def cold(monkeypatch, tmp_path):
 @each("dtype", ["float32", "float64"])
 def test_the_size_of_operators_is_known_before_there_are_any(order, dtype):
     chosen = replace(accuracy.of_order(order), m2l_dtype=dtype)
-    found = n_bytes(levels.load(KERNELS["laplace"], chosen))
-    assert 0.5 * found < size.least_bytes(KERNELS["laplace"], chosen) <= found
+    found = n_bytes(levels.load(KERNELS["laplace"].of_first, chosen))
+    assert 0.5 * found < size.least_bytes(KERNELS["laplace"].of_first, chosen) <= found
 
 
 def test_building_and_keeping_operators_takes_no_more_than_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
-    kernel = KERNELS["laplace"]
+    kernel = KERNELS["laplace"].of_first
     box.build(kernel, accuracy.of_order(3))  # compiled
     tracemalloc.start()
     try:
@@ -124,12 +124,12 @@ def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_pat
 
 def test_operators_in_memory_are_not_counted_again():
     chosen = accuracy.of_order(5)
-    held = levels.load(KERNELS["laplace"], chosen)
-    assert levels.Operators(KERNELS["laplace"], chosen).least_to_load() == (0, 0)
+    held = levels.load(KERNELS["laplace"].of_first, chosen)
+    assert levels.Operators(KERNELS["laplace"].of_first, chosen).least_to_load() == (0, 0)
     levels._kept.cache_clear()
     del held
     gc.collect()
-    assert min(levels.Operators(KERNELS["laplace"], chosen).least_to_load()) > 0
+    assert min(levels.Operators(KERNELS["laplace"].of_first, chosen).least_to_load()) > 0
 
 
 def test_an_evaluation_is_refused_with_the_numbers(cube):
@@ -185,7 +185,7 @@ def test_what_is_said_of_workers_before_planning_is_less_than_what_is_promised(c
         layout_now = layout.current()
     chosen = fmm.accuracy("potential")
     limit = promised["peak"]
-    said = (layout_now.workers, limit, size.least_bytes(KERNELS["laplace"], chosen))
+    said = (layout_now.workers, limit, size.least_bytes(KERNELS["laplace"].of_first, chosen))
     memory.refuse_hopeless(None, fmm.sources, None, (0, 0), said)
 
 

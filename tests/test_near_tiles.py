@@ -10,7 +10,7 @@ from taskfmm.kernels import KERNELS, gather_loops
 
 def test_runs_across_tiles():
     rng = np.random.default_rng(5550131)
-    loops = gather_loops(KERNELS["laplace"], "potential")
+    loops = gather_loops(KERNELS["laplace"].of_first, "potential")
     n = 3 * loops.TILE + 17
     points, q = rng.random((3, n)), rng.random((1, n))
     targets = rng.random((3, 5)) + 2.0

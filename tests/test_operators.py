@@ -39,12 +39,12 @@ def operators(order: int) -> BoxOperators:
     """Cut a digit below the order, so that the order decides the error."""
     cut = 10.0**-order
     with budget():
-        return load(KERNELS["laplace"], accuracy.Accuracy(order, cut, cut))
+        return load(KERNELS["laplace"].of_first, accuracy.Accuracy(order, cut, cut))
 
 
 def multipole_of(points, charges, order, center=CENTER, half=HALF):
     return source.p2m(
-        onto_surface(center, half, points), [charges[None]], KERNELS["laplace"], operators(order)
+        onto_surface(center, half, points), [charges[None]], KERNELS["laplace"].of_first, operators(order)
     )
 
 
@@ -96,7 +96,9 @@ def m2l_error(order: int, vector=WORST, level: int = 0, output: str = "potential
     targets = points_in(rng, there, half, 200)
     multipole = multipole_of(sources, charges, order, center, half)
     local = transfer.m2l(one_transfer(vector), [multipole], at)
-    found = target.l2p(from_surface(there, half, targets, there), [local], KERNELS["laplace"], at, output)
+    found = target.l2p(
+        from_surface(there, half, targets, there), [local], KERNELS["laplace"].of_first, at, output
+    )
     expected = exact(targets, sources, charges)
     return l2_error(found[0], expected[0]) if output == "potential" else l2_error(found[1:], expected[1:])
 
@@ -108,9 +110,11 @@ def p2l_error(order: int) -> float:
     big = CENTER + HALF * np.array([5.0, 1.0, -1.0])
     sources, charges = points_in(rng, big, 2 * HALF, 60), rng.uniform(-1, 1, 60)
     targets = points_in(rng, CENTER, HALF, 200)
-    local = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
+    local = transfer.p2l(
+        onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at
+    )
     found = target.l2p(
-        from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"], at, "potential"
+        from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"].of_first, at, "potential"
     )
     return l2_error(found[0], exact(targets, sources, charges)[0])
 
@@ -121,14 +125,16 @@ def l2l_error(order: int) -> float:
     at = operators(order)
     sources = column(CENTER) + HALF * shell(rng, 3.0, 7.0, 60)
     charges = rng.uniform(-1, 1, 60)
-    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"], at)
+    parent = transfer.p2l(
+        onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at
+    )
     locals_ = target.l2l(scatter_eight(), [parent], [], (8, 1, at.rank), at)
     found, expected = [], []
     for row, offset in zip(locals_, surface.octant_centers(), strict=True):
         child = CENTER + HALF * offset
         targets = points_in(rng, child, HALF / 2, 40)
         work = from_surface(child, HALF / 2, targets, child)
-        found.append(target.l2p(work, [row[None]], KERNELS["laplace"], at, "potential")[0])
+        found.append(target.l2p(work, [row[None]], KERNELS["laplace"].of_first, at, "potential")[0])
         expected.append(exact(targets, sources, charges)[0])
     return l2_error(np.concatenate(found), np.concatenate(expected))
 
@@ -143,7 +149,7 @@ def m2p_error(order: int) -> float:
     rows = [multipole_of(s, q, order, b, HALF / 2) for s, q, b in zip(sources, charges, boxes, strict=True)]
     targets = points_in(rng, CENTER, HALF, 200)
     work = from_surface(CENTER, HALF / 2, targets, np.transpose(boxes))
-    found = target.m2p(work, [np.concatenate(rows)], KERNELS["laplace"], at, "potential")
+    found = target.m2p(work, [np.concatenate(rows)], KERNELS["laplace"].of_first, at, "potential")
     return l2_error(found[0], exact(targets, np.hstack(sources), charges.ravel())[0])
 
 
@@ -235,7 +241,9 @@ def test_l2p_is_the_field_of_the_downward_equivalent_density(output):
     at = operators(ORDER)
     local = rng.standard_normal((1, 1, at.rank))
     targets = points_in(rng, CENTER, HALF, 50)
-    found = target.l2p(from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"], at, output)
+    found = target.l2p(
+        from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"].of_first, at, output
+    )
     density = (local[0] @ at.local_to_density).ravel()
     expected = exact(targets, column(CENTER) + HALF * surface.cube(ORDER, surface.OUTER), density)
     assert len(found) == {"potential": 1, "gradient": 4}[output]
@@ -251,7 +259,7 @@ def test_m2p_is_the_field_of_the_upward_equivalent_densities(output):
     boxes = np.stack([CENTER + HALF * np.array(v) for v in ([2.5, 0.5, 0.5], [-0.5, 2.5, 0.5])], axis=1)
     targets = points_in(rng, CENTER, HALF, 50)
     work = from_surface(CENTER, HALF / 2, targets, boxes)
-    found = target.m2p(work, [multipoles], KERNELS["laplace"], at, output)
+    found = target.m2p(work, [multipoles], KERNELS["laplace"].of_first, at, output)
     density = multipoles @ at.multipole_to_density
     sources = [boxes[:, i : i + 1] + HALF / 2 * surface.cube(ORDER, surface.INNER) for i in range(2)]
     expected = exact(targets, np.hstack(sources), density.ravel())
@@ -263,7 +271,7 @@ def test_p2l_is_the_projection_of_the_downward_check_potential():
     rng = np.random.default_rng(7340201)
     at = operators(ORDER)
     points, charges = points_in(rng, CENTER + np.array([4 * HALF, 0, 0]), HALF, 30), rng.uniform(-1, 1, 30)
-    found = transfer.p2l(onto_surface(CENTER, HALF, points), [charges[None]], KERNELS["laplace"], at)
+    found = transfer.p2l(onto_surface(CENTER, HALF, points), [charges[None]], KERNELS["laplace"].of_first, at)
     check = column(CENTER) + HALF * surface.cube(ORDER, surface.INNER)
     expected = HALF * exact(check, points, charges)[0] @ at.check_to_local
     np.testing.assert_allclose(found[0, 0], expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
@@ -276,7 +284,7 @@ def test_near_is_the_sum_over_the_runs(output):
     charges = rng.uniform(-1, 1, 90)
     work = near_field(targets, sources, [(0, 17), (40, 77), (85, 90)])
     chosen = np.r_[0:17, 40:77, 85:90]
-    found = near.p2p(work, [charges[None]], [], KERNELS["laplace"], output)
+    found = near.p2p(work, [charges[None]], [], KERNELS["laplace"].of_first, output)
     expected = exact(targets, sources[:, chosen], charges[chosen])[: len(found)]
     size = exact(targets, sources[:, chosen], np.abs(charges[chosen]))[0]
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=ROUNDING * size.max())
@@ -289,7 +297,9 @@ def test_near_leaves_out_pairs_at_zero_distance(output):
     rng = np.random.default_rng(1720307)
     points, charges = rng.uniform(-1, 1, (3, 40)), rng.uniform(-1, 1, 40)
     points[:, 20:] = points[:, :20]
-    found = near.p2p(near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"], output)
+    found = near.p2p(
+        near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"].of_first, output
+    )
     assert np.isfinite(found).all()
     assert l2_error(found, exact(points, points, charges)[: len(found)]) <= ROUNDING
 
@@ -298,10 +308,10 @@ def test_the_inverse_in_two_factors_keeps_the_digits(monkeypatch):
     """U^T and 1/s act first, V afterwards; multiplied out the same inverse loses several digits."""
     monkeypatch.setattr(box, "compress", lambda *_: None)
     rng = np.random.default_rng(4090133)
-    at = box.build(KERNELS["laplace"], accuracy.Accuracy(8, 0.0, 1e-2))  # every singular value kept
+    at = box.build(KERNELS["laplace"].of_first, accuracy.Accuracy(8, 0.0, 1e-2))  # every singular value kept
     points, charges = rng.uniform(-1, 1, (3, 60)), rng.uniform(-1, 1, 60)
     check = exact(at.upward_check, points, charges)[0]
-    forward = kernel_matrix(KERNELS["laplace"], at.upward_check, at.upward_equivalent)
+    forward = kernel_matrix(KERNELS["laplace"].of_first, at.upward_check, at.upward_equivalent)
     two_factors = forward @ ((check @ at.check_to_multipole) @ at.multipole_to_density)
     multiplied_out = forward @ (check @ (at.check_to_multipole @ at.multipole_to_density))
     assert l2_error(two_factors, check) <= TWO_FACTOR

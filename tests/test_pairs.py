@@ -87,7 +87,7 @@ def test_check_surfaces_receive_the_outputs_without_a_derivative(kernel, problem
 
 def test_what_is_not_asked_for_is_not_computed():
     """Of the formula's rows, the loops of a potential take one alone."""
-    text = pairs.text(KERNELS["laplace"].sources, (False,))
+    text = pairs.text(KERNELS["laplace"].of_first.sources, (False,))
     assert "total0" in text
     assert "total1" not in text
 

@@ -267,7 +267,7 @@ def test_the_plan_does_not_depend_on_the_cut(monkeypatch):
     """One shard a level or many: the same entries."""
     points = DISTRIBUTIONS["plummer"](3000, np.random.default_rng(7190063))
     tree = octree.build(points, None, 25)
-    operators = load(KERNELS["laplace"], accuracy.of_order(3))
+    operators = load(KERNELS["laplace"].of_first, accuracy.of_order(3))
     interactions = lists.build(tree)
     few = plan.build(tree, interactions, operators)
     monkeypatch.setattr(cost, "SHORTEST", 1e-5)

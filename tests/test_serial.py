@@ -32,7 +32,7 @@ def arrays(values):
 def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
     plan, accuracy = fmm.plan, fmm.accuracy(output)
     q = [charges[rows][None] for rows in plan.charges]
-    operators = Operators(KERNELS["laplace"], accuracy)
+    operators = Operators(KERNELS["laplace"].of_first, accuracy)
     one, two = (
         serial.evaluate(plan, operators, fmm.kernel, q, output, threads=threads) for threads in (1, 2)
     )
@@ -44,7 +44,7 @@ def test_any_number_of_threads_gives_the_same_bits(fmm, charges, output):
 def test_gradient_mode_has_the_same_potential(fmm, charges):
     plan = fmm.plan
     q = [charges[rows][None] for rows in plan.charges]
-    operators = Operators(KERNELS["laplace"], fmm.accuracy("potential"))
+    operators = Operators(KERNELS["laplace"].of_first, fmm.accuracy("potential"))
     alone, both = (
         serial.evaluate(plan, operators, fmm.kernel, q, output) for output in ("potential", "gradient")
     )

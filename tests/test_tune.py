@@ -21,8 +21,8 @@ MANY = Known(many=True)
 
 def operators(eps: float):
     return load(
-        KERNELS["laplace"],
-        accuracy.choose(KERNELS["laplace"], eps, "potential", np.dtype(float), cases=(MANY,)),
+        KERNELS["laplace"].of_first,
+        accuracy.choose(KERNELS["laplace"].of_first, eps, "potential", np.dtype(float), cases=(MANY,)),
     )
 
 

@@ -15,7 +15,7 @@ from taskfmm.operators.accuracy import NOISE, NOISE_OF_ONE, Accuracy
 from taskfmm.operators.matrix import value_matrix
 from taskfmm.passes import source, target, transfer
 
-LAPLACE = KERNELS["laplace"]
+LAPLACE = KERNELS["laplace"].of_first
 
 
 @cache

@@ -82,7 +82,7 @@ def calls(cloud: dict[str, Any], order: int, rng: np.random.Generator) -> dict[s
     lo = np.zeros_like(hi)
     each = np.arange(n_leaves + 1)
     idx = np.arange(n_leaves, dtype=np.int32)
-    loop = gather_loops(KERNELS["laplace"], "potential").surfaces_to_points
+    loop = gather_loops(KERNELS["laplace"].of_first, "potential").surfaces_to_points
 
     def run_unpacked(loop: Callable[..., None], surface_points: np.ndarray) -> np.ndarray:
         out = np.zeros((1, n))

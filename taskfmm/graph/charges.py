@@ -72,7 +72,7 @@ def _checked(
 ) -> tuple[list[TaskRef], np.ndarray]:
     """Tasks that check chunks that follow each other, in no more groups than ``most``, and the rows before each."""
     if array.ndim > 1:
-        array = array.rechunk({1: -1})
+        array = array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
     graph.update(array.__dask_graph__())
     chunks = [TaskRef(key) for key in flatten(array.__dask_keys__())]
     lengths = tuple(map(int, array.chunks[0]))

@@ -32,7 +32,7 @@ def piece(charges: np.ndarray, rows: Any, begin: int) -> np.ndarray:
 def taken(rows: Any, starts: np.ndarray, pieces: Arrays) -> np.ndarray:
     """The charges of a shard from such pieces; ``starts`` are the rows at which what they were taken from begins."""
     own = fetch(rows)
-    found = np.empty((own.size, *pieces[0].shape[1:]))
+    found = np.empty((own.size, *pieces[0].shape[1:]), pieces[0].dtype)
     for (begin, end), some in zip(pairwise(starts), pieces, strict=True):
         found[(own >= begin) & (own < end)] = some
     return found

@@ -12,20 +12,28 @@ from taskfmm.kernels import examples
 from taskfmm.kernels.biot_savart import BiotSavart
 from taskfmm.kernels.from_function import from_function
 from taskfmm.kernels.gravity import Gravity
+from taskfmm.kernels.helmholtz import Helmholtz
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
-from taskfmm.kernels.kernel import GRADIENT, POTENTIAL, Kernel, Output, Source
+from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
+from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.yukawa import Yukawa
 
 __all__ = [
+    "CHARGE",
     "GRADIENT",
+    "HESSIAN",
     "KERNELS",
     "Gravity",
     "BiotSavart",
     "POTENTIAL",
+    "Helmholtz",
     "Kernel",
+    "Laplace",
     "Output",
     "Source",
+    "Stokes",
     "Yukawa",
     "examples",
     "find",

@@ -19,8 +19,12 @@ KERNEL = Kernel(
     factor=1.0 / (4.0 * np.pi),
     degree=-1,
     sources=(Source("vorticity", 3, argument="vorticity", vector=True),),
-    outputs=(Output("vector_potential", (3,)), Output("velocity", (3,), 1, odd=True)),
-    expansion=laplace.KERNEL.with_sources(*laplace.KERNEL.sources[:1]),
+    outputs=(
+        Output("vector_potential", (3,)),
+        Output("velocity", (3,), 1, odd=True),
+        Output("velocity_gradient", (3, 3), 2),
+    ),
+    expansion=laplace.KERNEL,
     columns=3,
 )
 
@@ -37,7 +41,8 @@ def BiotSavart() -> Kernel:
     -------
     Kernel
         For `taskfmm.Fmm` and `taskfmm.direct`: source ``vorticity`` [n, 3], outputs ``vector_potential`` [m, 3],
-        w / (4 pi |r|), and ``velocity`` [m, 3].
+        w / (4 pi |r|), ``velocity`` [m, 3], and ``velocity_gradient`` [m, 3, 3], whose entry [i, j] is the derivative
+        of the component i of the velocity along axis j, as the stretching of vortices needs it.
 
     Examples
     --------
@@ -53,11 +58,20 @@ def BiotSavart() -> Kernel:
 
 @formula
 def vorticity(dx, dy, dz, wx, wy, wz, parameters):
-    """The vector potential and the velocity of a vortex."""
+    """The vector potential, the velocity and its gradient around a vortex."""
     inverse = inverse_distance(dx * dx + dy * dy + dz * dz)
-    cube = inverse * inverse * inverse
-    velocity = cube * (wy * dz - wz * dy), cube * (wz * dx - wx * dz), cube * (wx * dy - wy * dx)
-    return inverse * wx, inverse * wy, inverse * wz, velocity[0], velocity[1], velocity[2]
+    square = inverse * inverse
+    cube = inverse * square
+    u, v, w = cube * (wy * dz - wz * dy), cube * (wz * dx - wx * dz), cube * (wx * dy - wy * dx)
+    x, y, z = -3.0 * square * dx, -3.0 * square * dy, -3.0 * square * dz
+    ax, ay, az = cube * wx, cube * wy, cube * wz
+    return (
+        inverse * wx, inverse * wy, inverse * wz,
+        u, v, w,
+        u * x, u * y - az, u * z + ay,
+        v * x + az, v * y, v * z - ax,
+        w * x - ay, w * y + ax, w * z,
+    )  # fmt: skip
 
 
 @formula

@@ -6,6 +6,7 @@ declaration, a unit of length, a part of the symmetry that expansions are made o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -86,10 +87,23 @@ def _check(kernel: Kernel) -> None:
     _need(all(len(set(some)) == len(some) for some in names), "two sources or two outputs have one name")
     _need(bool(np.isfinite([kernel.factor, *kernel.parameters]).all()), "a factor or parameter is not finite")
     _check_names(kernel)
+    _need(
+        all(not kind.shape or math.prod(kind.shape) == kind.n_numbers for kind in kernel.sources),
+        "the shape of a source has another size than its n_numbers",
+    )
+    divisors = {output.divisor for output in kernel.outputs} - {None}
+    _need(
+        divisors <= set(range(len(kernel.parameters))),
+        "an output is divided by a parameter that is not declared",
+    )
     kinds = kernel.sources if kernel.density is None else (*kernel.sources, kernel.density)
     _need(
         all(kind.n_numbers == 3 for kind in kinds if kind.vector),
         "a vector has three numbers: mend 'vector' or 'n_numbers' of the source",
+    )
+    _need(
+        all(output.shape == (3, 3) for output in kernel.outputs if output.symmetric),
+        "a symmetric output has the shape (3, 3): mend 'symmetric' or 'shape' of the output",
     )
     derivatives = [output.derivative for output in kernel.outputs]
     _need(derivatives[0] == 0, "the first output has a derivative: check surfaces receive those without")
@@ -135,6 +149,11 @@ def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:
         kernel.columns >= 1 and other.expansion is None,
         "its expansion has an expansion itself, or no columns",
     )
+    _need(
+        not kernel.first_moment
+        or (kernel.columns == 4 and other.n_charge == other.n_potential == 1 and other.degree is not None),
+        "a first moment is the last of four columns of a scalar kernel with a degree",
+    )
     _need(other.degree == kernel.degree, f"its expansion has degree {other.degree}, and it {kernel.degree}")
     n = kernel.columns * other.n_potential
     out = _Probe(kernel, kernel.dense)
@@ -154,7 +173,8 @@ def _check_columns(kernel: Kernel, probes: list[_Probe]) -> None:
 def _stands_for(kernel: Kernel, other: Kernel, received: _Probe, out: _Probe, probe: _Probe) -> bool:
     """Whether densities close to a source, whose potentials are its columns, do to targets what the source does.
 
-    A charge, or a dipole, is as good as densities at a point and six others around it.
+    A charge, or a dipole, is as good as densities at a point and six others around it. First moments are those about
+    the place of the source.
     """
     density = _Probe(other, other.dense)
     star = CLOSE_BY * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
@@ -163,11 +183,16 @@ def _stands_for(kernel: Kernel, other: Kernel, received: _Probe, out: _Probe, pr
     one = np.concatenate(potentials, axis=2)  # [n, n_potential, 7 * n_charge]
     many = np.einsum("ab,nij->naibj", np.eye(kernel.columns), one)
     many = many.reshape(-1, kernel.columns * one.shape[2])
-    wanted = received.matrices.reshape(len(many), -1)
+    wanted = received.matrices.copy()
+    if kernel.first_moment:
+        wanted[:, 3] += np.einsum("na,nac->nc", probe.offsets, wanted[:, :3])
+    wanted = wanted.reshape(len(many), -1)
     found = np.linalg.lstsq(many, wanted, rcond=None)[0]
     if np.abs(many @ found - wanted).max() > ALIKE * np.abs(wanted).max():
-        return True  # the source is of another kind: its columns cannot be judged here
+        return not kernel.first_moment  # of another kind: its columns cannot be judged here
     found = found.reshape(kernel.columns, len(star), other.n_charge, -1).swapaxes(0, 1)
+    if kernel.first_moment:
+        found[:, 3] -= np.einsum("sa,sa...->s...", star, found[:, :3])
     values = sum(out._matrices(o) @ f.reshape(-1, f.shape[-1]) for o, f in zip(at, found, strict=True))
     return bool(np.abs(values - probe.matrices).max() <= ALIKE * np.abs(probe.matrices).max())
 

@@ -21,6 +21,10 @@ class Source:
     derivative : how many derivatives of the kernel its formula is, each of which divides by a length
     argument : by which users give them; the name and an s, if left out
     vector : whether its numbers are the components of a vector, which turn with space
+    shape : of what users give for one source, where that is no single number or row of them: (3, 3) for the product
+        of two vectors, for which a pair of vectors may be given as well
+    complex : whether users give complex numbers; formulas get the real part of each, then the imaginary part with
+        the other sign. That makes exp(i k r) / r, as a matrix from (a, -b) to (re, im), symmetric
     """
 
     name: str
@@ -29,11 +33,26 @@ class Source:
     derivative: int = 0
     argument: str = ""
     vector: bool = False
+    shape: tuple[int, ...] = ()
+    complex: bool = False
 
     @property
     def given_as(self) -> str:
         """The name of the argument."""
         return self.argument or f"{self.name}s"
+
+    @property
+    def of_one(self) -> tuple[int, ...]:
+        """The shape of what users give for one source."""
+        n = self.n_numbers // 2 if self.complex else self.n_numbers
+        return self.shape or ((n,) if n > 1 else ())
+
+    def numbers(self, given: np.ndarray) -> np.ndarray:
+        """What formulas get of what users give, float64 [n, n_numbers]."""
+        shape = len(given), self.n_numbers
+        if self.complex:
+            given = np.ascontiguousarray(np.conj(given.astype(np.complex128))).view(np.float64)
+        return np.asarray(given, np.float64).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +62,48 @@ class Output:
     shape : of the quantity at one target: () for a scalar, (3,) for a vector
     derivative : how many derivatives of the potential it is; each divides by a length
     odd : whether it has the other sign on the opposite side of a charge, as a gradient has
+    symmetric : of a matrix, shape (3, 3): formulas give xx, xy, xz, yy, yz and zz only
+    divisor : number of the parameter by which results are divided at the end, and not in the formula, so that
+        measured errors serve all its values; None for none
+    complex : formulas give the real parts of all its numbers, then the imaginary parts
     """
 
     name: str
     shape: tuple[int, ...] = ()
     derivative: int = 0
     odd: bool = False
+    symmetric: bool = False
+    divisor: int | None = None
+    complex: bool = False
 
     @property
     def n_rows(self) -> int:
-        """Numbers at one target."""
-        return math.prod(self.shape)
+        """Rows that formulas give: numbers at one target."""
+        n = len(UPPER[0]) if self.symmetric else math.prod(self.shape)
+        return 2 * n if self.complex else n
 
+    def dtype(self, real: np.dtype) -> np.dtype:
+        """Of results that are this output, where those of real ones have another."""
+        return np.result_type(real, np.complex64) if self.complex else real
+
+    def shaped(self, rows: np.ndarray) -> np.ndarray:
+        """Rows, [n_rows, n], as users get them, [n, *shape]."""
+        if self.complex:
+            real, imaginary = np.split(rows, 2)
+            rows = real + 1j * imaginary
+        if self.symmetric:
+            found = np.empty((rows.shape[1], *self.shape), rows.dtype)
+            found[:, UPPER[0], UPPER[1]] = found[:, UPPER[1], UPPER[0]] = rows.T
+            return found
+        return rows.T.reshape(-1, *self.shape) if self.shape else rows[0]
+
+
+UPPER = np.triu_indices(3)
+"""Rows and columns of the numbers of a symmetric matrix."""
 
 POTENTIAL = Output("potential")
 GRADIENT = Output("gradient", (3,), 1, odd=True)
+HESSIAN = Output("hessian", (3, 3), 2, symmetric=True)
 CHARGE = Source("charge")
 DIPOLE = Source("dipole", 3, odd=True, derivative=1, vector=True)
 
@@ -76,6 +122,8 @@ class Kernel:
     density : the kind that equivalent densities are made of; the first of the sources, if left out
     expansion : the kernel whose multipoles and locals stand for the sources, where it is not this one
     columns : how many of them a box has, each with densities of its own
+    first_moment : whether the last column is the first moment of the three before it, see
+        `taskfmm.operators.moment`
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
@@ -91,6 +139,7 @@ class Kernel:
     density: Source | None = None
     expansion: Kernel | None = None
     columns: int = 1
+    first_moment: bool = False
     fixed_order: int | None = None
     counts_itself: bool = False
     surfaces: str = "single"
@@ -109,8 +158,11 @@ class Kernel:
 
     @property
     def expands(self) -> Kernel:
-        """The kernel that operators are made of: densities in, what check surfaces receive out."""
-        return self.of_densities if self.expansion is None else self.expansion.of_densities
+        """The kernel that operators are made of: densities in, what check surfaces receive out, and no more."""
+        if self.expansion is not None:
+            return self.expansion.expands
+        plain = tuple(output for output in self.outputs if not output.derivative)
+        return replace(self, sources=(self.dense,), density=None, outputs=plain)
 
     @property
     def elliptic(self) -> bool:
@@ -140,9 +192,26 @@ class Kernel:
             ) from None
 
     @property
+    def measured(self) -> Kernel:
+        """The same kernel, with 1 for each parameter that results are only divided by: errors are the same."""
+        divisors = {output.divisor for output in self.outputs}
+        return self.with_parameters(
+            *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
+        )
+
+    def constant(self, output: str) -> float:
+        """What results of an output are multiplied by at the end."""
+        divisor = self.output(output).divisor
+        return self.factor if divisor is None else self.factor / self.parameters[divisor]
+
+    @property
     def of_first(self) -> Kernel:
         """The same kernel, where only the first kind is given."""
         return self.with_sources(self.sources[0])
+
+    def up_to(self, output: str) -> Kernel:
+        """The same kernel, with the same expansions, without the outputs after this one."""
+        return replace(self, outputs=self.outputs[: self.names.index(output) + 1])
 
     @property
     def of_densities(self) -> Kernel:
@@ -178,6 +247,11 @@ class Kernel:
     def names(self) -> tuple[str, ...]:
         """Of all outputs."""
         return tuple(output.name for output in self.outputs)
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Of those outputs that are computed where none is named: second derivatives cost much, and few need them."""
+        return tuple(output.name for output in self.outputs if output.derivative < 2)
 
     def output(self, name: str) -> Output:
         """An output by its name."""

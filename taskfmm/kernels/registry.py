@@ -7,7 +7,7 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, gravity, laplace, one, yukawa
+from taskfmm.kernels import biot_savart, gravity, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
@@ -15,7 +15,7 @@ from taskfmm.kernels.kernel import Kernel
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
-        *(module.KERNEL for module in (laplace, yukawa, biot_savart, gravity, one)),
+        *(module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, gravity, one)),
         gravity.NEWTON,
     )
 }

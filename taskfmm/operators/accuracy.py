@@ -20,7 +20,7 @@ import numpy as np
 from taskfmm.cost.rates import DEFAULT
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import CHARGE, Kernel
 
 MANY = 100
 """Charges of one magnitude, or as many as weigh the same, whose errors average over the places in their boxes."""
@@ -98,7 +98,8 @@ class Share:
     far : what comes through expansions, where charges have random signs; equal charges on lines and planes count more
     even : what comes through expansions if the charges of each box were one; charges that fill boxes evenly err by a
         small part of it, see `EVEN`
-    smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf
+    smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf;
+        of dipoles, what charges would do that are as large as they are over the half-width of theirs
     lost : what is left out at most, since the kernel has died away
     """
 
@@ -134,12 +135,14 @@ class Known:
     gradient : its share, where one is asked for; else None
     any_one : whether to reach what any single charge needs as well, where the rules of thumb of this module are those
         of other kernels
+    all_told : whether the shares are those of all outputs that are asked for, so that nothing else is to be reached
     """
 
     many: bool
     potential: Share | None = None
     gradient: Share | None = None
     any_one: bool = False
+    all_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ class Yardstick:
     filled : of the potential, at targets that fill the boxes all around
     faces : of the gradient, at targets on the faces of the boxes all around
     smooth : error of the gradient of a field that hardly varies across a leaf, in units of the field over the
-        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller
+        half-width of the leaf: L2L keeps it while leaves, and with them the field's true change, become smaller. M2M
+        does the same with what dipoles in a leaf do
     """
 
     potential: float
@@ -199,8 +203,13 @@ class Row:
         if known is None:
             return max(potential, gradient) if derivative else potential
         if known.potential is not None:
-            worst = math.hypot(self.errors.potential, noise, ROUNDING)
-            potential = max(potential, known.potential.times(worst, order))
+            if known.all_told:
+                potential = SHARE * known.potential.times(potential, order, self.errors.smooth)
+            else:
+                worst = math.hypot(self.errors.potential, noise, ROUNDING)
+                potential = max(potential, known.potential.times(worst, order, self.errors.smooth))
+        elif known.all_told:
+            potential = 0.0
         if not derivative or known.gradient is None:
             return potential
         return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth))
@@ -223,9 +232,12 @@ def table(kernel: str = "laplace") -> tuple[Row, ...]:
     )
 
 
-def is_calibrated(kernel: Kernel) -> bool:
-    """Whether there is a table for a kernel; else its operators are measured where they are made."""
-    return bool(kernel.fixed_order) or _has_table(kernel.name)
+def is_calibrated(kernel: Kernel, output: str) -> bool:
+    """Whether there is a table for an output of a kernel, for the kinds of sources that it has; else its operators
+    are measured where they are made."""
+    if kernel.fixed_order:
+        return True
+    return kernel.sources == (CHARGE,) and kernel.output(output).derivative < 2 and _has_table(kernel.name)
 
 
 @cache

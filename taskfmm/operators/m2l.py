@@ -61,8 +61,10 @@ class M2L(Protocol):
     def prepare(self, multipoles: np.ndarray) -> np.ndarray:
         """What `translate` takes, from rows of the halo in the dtype of this form, [n_halo, columns, k]."""
 
-    def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
-        """The sums over V lists."""
+    def translate(
+        self, work: Siblings, prepared: np.ndarray, threads: int, first_moment: bool = False
+    ) -> np.ndarray:
+        """The sums over V lists; first_moment : whether the last column is one, see `taskfmm.operators.moment`."""
 
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Locals from what `translate` gives, [n_boxes, columns, k]."""
@@ -145,7 +147,9 @@ class LowRankM2L:
     def prepare(self, multipoles: np.ndarray) -> np.ndarray:
         return multipoles
 
-    def translate(self, work: Siblings, prepared: np.ndarray, threads: int) -> np.ndarray:
+    def translate(
+        self, work: Siblings, prepared: np.ndarray, threads: int, first_moment: bool = False
+    ) -> np.ndarray:
         out = np.zeros((work.n_rows, prepared.shape[1], self.target_parity.shape[1]), self.dtype)
         siblings.translate_siblings(
             *(0, len(work.code_ptr)),
@@ -154,6 +158,7 @@ class LowRankM2L:
             *(self.rank, self.start, self.right, self.left),
             signs(self.source_parity).astype(self.dtype),
             signs(self.target_parity).astype(self.dtype),
+            first_moment,
             out,
             threads=threads,
         )

@@ -75,7 +75,7 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
 
 
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
-    operators = Operators(kernel, accuracy, half_width)
+    kernel, operators = kernel.measured, Operators(kernel, accuracy, half_width)
     levels: tuple[int, ...] = (0,)
     if kernel.degree is None:
         levels = (first, first + DEEPER, *(() if kernel.elliptic else (first + DEEPEST,)))

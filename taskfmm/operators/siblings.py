@@ -7,6 +7,9 @@ transfer vectors with components from -1, between children of parents that are l
 
 A batch of reflected pairs gathers the expansions of its sources once for the eight target octants, and scatters what
 arrives in an octant once for all sources; in between run small matrix products that stay in the cache.
+
+Where the last column is a first moment (see `taskfmm.operators.moment`), it is referred to the centre of the target's
+parent when it has been gathered, and to that of the target before it is scattered.
 """
 
 from __future__ import annotations
@@ -67,6 +70,27 @@ def _scatter(found, mirrors, rows, signs, out):
 
 
 @jit
+def _from_parent(octant):
+    """The centre of a child less that of its parent, in half-widths of the child."""
+    return 2 * (octant >> 2 & 1) - 1, 2 * (octant >> 1 & 1) - 1, 2 * (octant & 1) - 1
+
+
+@jit
+def _move(found, mirrors, rows, x, y, z):
+    """Refer the last of every four rows, a first moment, to another centre.
+
+    x, y, z : the old centre less the new one, as reflected, in half-widths of the children
+    """
+    for i in range(found.size):
+        mirror = mirrors[i]
+        along_x, along_y, along_z = -x if mirror & 4 else x, -y if mirror & 2 else y, -z if mirror & 1 else z
+        if found[i] >= 0:
+            for c in range(rows.shape[1]):
+                moved = along_x * rows[4 * i, c] + along_y * rows[4 * i + 1, c] + along_z * rows[4 * i + 2, c]
+                rows[4 * i + 3, c] += moved
+
+
+@jit
 def _meeting(targets, sources, place):
     """The pairs that have both a target and a source."""
     n = 0
@@ -95,7 +119,9 @@ def _some(place, columns, rows, right, left, core, packed, sums):
 
 
 @jit
-def _batch(targets, sources, mirrors, target_child, source_child, expansions, direction, factors, work, out):
+def _batch(
+    targets, sources, mirrors, target_child, source_child, expansions, direction, factors, moment, work, out
+):
     """All interactions of a batch of reflected pairs of one direction."""
     rank, start, right, left, source_signs, target_signs = factors
     gathered, source_rows, target_rows, core, packed, sums, place, one = work
@@ -104,6 +130,10 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
     for o in range(8):
         if _children(source_child, sources, mirrors, o, source_rows[o]):
             _gather(source_rows[o, :n], mirrors, expansions, source_signs, gathered[o])
+            if moment:
+                x, y, z = _from_parent(o)
+                x, y, z = x - 4 * (direction >> 2 & 1), y - 4 * (direction >> 1 & 1), z - 4 * (direction & 1)
+                _move(source_rows[o, :n], mirrors, gathered[o], x, y, z)
     for t in range(8):
         if _children(target_child, targets, mirrors, t, target_rows) == 0:
             continue
@@ -122,13 +152,16 @@ def _batch(targets, sources, mirrors, target_child, source_child, expansions, di
                 add_product(product, up, sums[:n_rows], one)
             else:
                 _some(place[:m], columns, gathered[o], down, up, product, packed, sums)
+        if moment:
+            x, y, z = _from_parent(t)
+            _move(target_rows[:n], mirrors, sums, -x, -y, -z)
         _scatter(target_rows[:n], mirrors, sums, target_signs, out)
 
 
 @loop
 def translate_siblings(
     first, last, code_ptr, target, source, mirror, target_child, source_child, expansions,
-    rank, start, right, left, source_signs, target_signs, out,
+    rank, start, right, left, source_signs, target_signs, moment, out,
 ):  # fmt: skip
     """out[target children] += expansions[source children] @ right @ left, for every pair of parents.
 
@@ -143,6 +176,7 @@ def translate_siblings(
     rank, start : int64 [125], of a code, and where its blocks begin, in rows of k
     right, left : flat, for each code a (k, rank) and a (rank, k) block
     source_signs, target_signs : [8, k], what a reflection does to expansions and to rows of out
+    moment : whether the last of four columns is a first moment
     out : [n_rows, columns, k]
     """
     columns, k = out.shape[1], out.shape[2]
@@ -165,6 +199,5 @@ def translate_siblings(
             for i in range(batches):
                 here = slice(begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches)
                 targets, sources, mirrors = target[here], source[here], mirror[here]
-                _batch(
-                    targets, sources, mirrors, target_child, source_child, expansions, d, factors, work, out
-                )
+                lists = (targets, sources, mirrors, target_child, source_child)
+                _batch(*lists, expansions, d, factors, moment, work, out)

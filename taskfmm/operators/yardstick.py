@@ -15,12 +15,14 @@ import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
-from taskfmm.operators import symmetry
+from taskfmm.operators import moment, symmetry
 from taskfmm.operators.accuracy import Yardstick
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.matrix import kernel_matrix, value_matrix
 
-OUTPUTS = ("potential", "gradient")
+POTENTIAL, GRADIENT = "potential", "gradient"
+"""Outputs without a derivative, and all others. Each number of derivatives is a unit of its own, so the others are
+taken apart by it, and the worst of them counts."""
 
 DEEP = 12
 """So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf.
@@ -51,6 +53,9 @@ are finite at their own place hardly do more to the boxes around than that."""
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
 
+AWAY = np.array([3, 2, 1])
+"""Position of a box in the V list of another one."""
+
 OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
 """The way down to a deep leaf turns at every level."""
 
@@ -71,14 +76,16 @@ def measure(
     chain = _Chain(kernel, operators, below or operators, places, at)
     through_parents, one_way = chain.through_parents()
     ways = [chain.between_leaves(), through_parents, chain.m2p(), chain.p2l()]
-    on_faces = max(way["gradient"][faces] for way in ways)
-    corners = max(way["potential"][:faces].max() for way in ways)
+    on_faces = max(way[GRADIENT][faces] for way in ways)
+    corners = max(way[POTENTIAL][:faces].max() for way in ways)
+    # what a dipole does is a derivative as well, and errs most on faces
+    within = [filling, faces] if any(kind.derivative for kind in kernel.sources) else [filling]
     return Yardstick(
-        potential=float(max(one_way["potential"][filling], corners)),
-        gradient=float(max(one_way["gradient"][filling], on_faces)),
-        filled=float(max(way["potential"][filling] for way in ways)),
+        potential=float(max(one_way[POTENTIAL][filling], corners)),
+        gradient=float(max(one_way[GRADIENT][filling], on_faces)),
+        filled=float(max(way[POTENTIAL][within].max() for way in ways)),
         faces=float(on_faces),
-        smooth=float(chain.smooth()[filling]),
+        smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),
     )
 
 
@@ -140,11 +147,11 @@ class _Chain:
 
     def through_parents(self) -> tuple[Errors, Errors]:
         """By the V list of the parents of source and target; to all targets, and to those in the worst direction."""
-        whole, worst = self._sums(), {output: np.zeros(self.ptr.size - 1) for output in OUTPUTS}
+        whole, worst = self._sums(), {of: np.zeros(self.ptr.size - 1) for of in (POTENTIAL, GRADIENT)}
         for found, exact in self._by_direction(descend=True):
             whole.add(found, exact)
             one = self._sum([(found, exact)]).worst()
-            worst = {output: np.maximum(worst[output], one[output]) for output in OUTPUTS}
+            worst = {of: np.maximum(worst[of], one[of]) for of in worst}
         return whole.worst(), worst
 
     def _by_direction(self, descend: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -154,7 +161,7 @@ class _Chain:
             half, leaf, shift = 0.5, self.below, surface.octant_centers()[7][:, None]
         multipole = self._multipole(leaf, half)
         if descend:
-            multipole = multipole @ at.m2m[7]
+            multipole = self._moved(multipole @ at.m2m[7], moment.UP[7])
         sources = shift + half * self.sources
         for offset in symmetry.offsets():
             local = self._translated(multipole, offset)
@@ -162,7 +169,7 @@ class _Chain:
             octant = int((offset < 0) @ [4, 2, 1])
             toward = surface.octant_centers()[octant][:, None] if descend else shift
             if descend:
-                local = local @ at.l2l[octant]
+                local = self._down(local, octant)
             targets = 2.0 * offset[:, None] + toward + half * self.targets
             yield self._at_targets(local, leaf, half), self._exact(targets, sources)
 
@@ -170,6 +177,8 @@ class _Chain:
         """By the W list: multipoles at the targets of leaves twice as wide."""
         at, sums = self.operators, self._sums()
         density = self._of_sources(self._multipole(at) @ at.multipole_to_density)
+        if self.kernel.first_moment:
+            moment.at_densities(density.reshape(len(density), 4, -1), at.upward_equivalent)
         for center in _leaves_next_to_small_boxes():
             targets = center[:, None] + 2.0 * self.targets
             by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
@@ -185,20 +194,56 @@ class _Chain:
             sums.add(found, self._exact(self.targets, sources))
         return sums.worst()
 
+    @property
+    def _deep(self) -> tuple[list[int], float, np.ndarray]:
+        """Of a deep leaf the octants on the way down to it, its half-width, and its centre."""
+        octants, half, center = [], 1.0, np.zeros(3)
+        for octant in itertools.islice(itertools.cycle(OCTANTS), DEEP if self.below is self.operators else 1):
+            octants.append(octant)
+            half *= 0.5
+            center += 2.0 * half * surface.octant_centers()[octant]
+        return octants, half, center
+
     def smooth(self) -> np.ndarray:
         """See `Yardstick`; for each set of targets."""
-        sources = self.sources - 2.0 * np.array([[3], [2], [1]])
-        local, half, shift = self._local(sources), 1.0, np.zeros(3)
-        deep = DEEP if self.below is self.operators else 1
-        for octant in itertools.islice(itertools.cycle(OCTANTS), deep):
-            local = local @ self.operators.l2l[octant]
-            half *= 0.5
-            shift += 2.0 * half * surface.octant_centers()[octant]
+        sources = self.sources - 2.0 * AWAY[:, None]
+        local, (octants, half, shift) = self._local(sources), self._deep
+        for octant in octants:
+            local = self._down(local, octant)
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
-        size = sums.size["potential"] if self.kernel.elliptic else sums.seen("potential")
-        field = np.sqrt(size) / (half * self.operators.half_width)
-        return _ratio(np.sqrt(sums.wrong["gradient"]), field).max(axis=1)
+        size = sums.size[0] if self.kernel.elliptic else sums.seen(0)
+        field, width = np.sqrt(size), half * self.operators.half_width
+        errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
+        return np.max([np.zeros(len(field)), *errors], axis=0)
+
+    def rising(self) -> np.ndarray:
+        """The error of sources in a small leaf, far from all targets, where they are derivatives, as dipoles are.
+
+        In units of what a charge does there over the half-width of the leaf. The smaller the leaf, the less than that
+        does a dipole do, but it errs as much, by a charge that its densities add up to. For each set of targets.
+        """
+        power = self.kernel.sources[0].derivative
+        if not power:
+            return np.zeros(self.ptr.size - 1)
+        octants, half, shift = self._deep
+        multipole = self._multipole(self.below, half)
+        for octant in reversed(octants):
+            multipole = self._moved(multipole @ self.operators.m2m[octant], moment.UP[octant])
+        targets = 2.0 * AWAY[:, None] + self.targets
+        exact = self._exact(targets, shift[:, None] + half * self.sources)
+        found = self._at_targets(self._translated(multipole, AWAY), self.operators, 1.0)
+        sums, width = self._sum([(found, exact)]), self.operators.half_width
+        of_one = self._sum([2 * (self._of_one(targets),)]).size[0].max(axis=1, keepdims=True)
+        errors = (
+            _ratio(np.sqrt(wrong), np.sqrt(of_one) / (half * width) ** power / width**d).max(axis=1)
+            for d, wrong in sums.wrong.items()
+        )
+        return np.max([*errors], axis=0)
+
+    def _of_one(self, targets: np.ndarray) -> np.ndarray:
+        """What equivalent densities at the origin do, as `_exact`."""
+        return value_matrix(self.kernel.of_densities, self.operators.half_width * targets, np.zeros((3, 1)))
 
     def _sums(self) -> _Sums:
         return _Sums(self.kernel, self.ptr, self._least)
@@ -209,15 +254,15 @@ class _Chain:
             sums.add(found, exact)
         return sums
 
-    def _around(self) -> dict[str, np.ndarray]:
-        """See `DECAYED`: of each output and source, the least square that counts at a target."""
+    def _around(self) -> dict[int, np.ndarray]:
+        """See `DECAYED`: by derivatives, of each source, the least square that counts at a target."""
         around = (_grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]).reshape(3, -1)
         beside = around[:, np.abs(around).max(axis=0) > 1.0]
         values = self._exact(beside, self.sources)
         sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
         part = decayed(self.kernel)
-        return {output: part**2 * size[0] / beside.shape[1] for output, size in sums.size.items()}
+        return {d: part**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
@@ -225,11 +270,33 @@ class _Chain:
 
     def _multipole(self, at: BoxOperators, half: float = 1.0) -> np.ndarray:
         """Of the sources in a box of this half-width, and with these operators."""
-        check = kernel_matrix(self.kernel, at.upward_check, at.half_width * self.sources)
+        check = self._checked(at.upward_check, at.half_width * self.sources)
         if self.kernel.degree is not None:
             numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
             check = check * np.repeat(numbers, self.sources.shape[1])
         return check.T.reshape(-1, len(at.check_to_multipole)) @ at.check_to_multipole
+
+    def _checked(self, surface: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        """Potentials on a surface of unit sources, as `kernel_matrix` gives them."""
+        check = kernel_matrix(self.kernel, surface, sources)
+        if self.kernel.first_moment:
+            moment.received(check.T.reshape(-1, 4, surface.shape[1]), surface)
+        return check
+
+    def _down(self, local: np.ndarray, octant: int) -> np.ndarray:
+        """L2L."""
+        self._settle(local, self.operators)
+        return self._moved(local @ self.operators.l2l[octant], moment.DOWN[octant])
+
+    def _settle(self, local: np.ndarray, at: BoxOperators) -> None:
+        if self.kernel.first_moment:
+            moment.without_constant(local.reshape(-1, 4, local.shape[1]), at.check_to_local)
+
+    def _moved(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Expansions whose first moments, if they have any, are about another centre, see `moment.move`."""
+        if self.kernel.first_moment:
+            moment.move(rows.reshape(-1, 4, rows.shape[1]), weights)
+        return rows
 
     def _of_sources(self, rows: np.ndarray) -> np.ndarray:
         """The columns of each source side by side, from a row for each column."""
@@ -237,19 +304,23 @@ class _Chain:
 
     def _local(self, sources: np.ndarray) -> np.ndarray:
         at = self.operators
-        check = kernel_matrix(self.kernel, at.downward_check, at.half_width * sources)
+        check = self._checked(at.downward_check, at.half_width * sources)
         return check.T.reshape(-1, len(at.check_to_local)) @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
         right, left = self.operators.m2l.factors(offset)
-        return np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
+        rows = np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
+        return self._moved(rows, moment.across(offset))
 
     def _at_targets(self, local: np.ndarray, at: BoxOperators, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""
+        self._settle(local, at)
         if at.half_width not in self._of_locals:
             places = at.half_width * self.targets
             by_density = value_matrix(self.kernel.of_densities, places, at.downward_equivalent)
             columns = by_density.reshape(*by_density.shape[:2], self.kernel.columns, -1)
+            if self.kernel.first_moment:
+                columns[:, :, :3] -= at.downward_equivalent * columns[:, :, 3:]
             values = at.local_to_density @ columns.transpose(0, 2, 3, 1)
             self._of_locals[at.half_width] = values.reshape(len(values), -1, values.shape[-1])
         found = (self._of_sources(local) @ self._of_locals[at.half_width]).transpose(0, 2, 1)
@@ -259,44 +330,52 @@ class _Chain:
 
 
 class _Sums:
-    """Sums of squares over each set of targets, [n_sets, n_sources], for each output.
+    """Sums of squares over each set of targets, [n_sets, n_sources], of outputs by how many derivatives they are.
 
     ptr : int64 [n_sets + 1], where sets begin among the targets
-    least : of each output and source, a square that what is exact at a target counts as in the mean, at least
+    least : by derivatives, of each source, a square that what is exact at a target counts as in the mean, at least
     """
 
-    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[str, np.ndarray] | None) -> None:
-        first = kernel.n_plain
-        self.rows = dict(zip(OUTPUTS, (slice(first), slice(first, None)), strict=True))
+    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[int, np.ndarray] | None) -> None:
+        order = [output.derivative for output in kernel.outputs for _ in range(output.n_rows)]
+        self.rows = {d: slice(order.index(d), order.index(d) + order.count(d)) for d in order}
         self.ptr = ptr
         self.least = least
-        self.wrong = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
-        self.size = {output: np.zeros((ptr.size - 1, 1)) for output in OUTPUTS}
+        self.wrong = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
+        self.size = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
         self.n_targets = np.zeros((ptr.size - 1, 1))
+
+    @property
+    def derived(self) -> list[int]:
+        return [d for d in self.rows if d]
 
     def add(self, found: np.ndarray, exact: np.ndarray) -> None:
         """Values [n_components, n_targets, n_sources]."""
         self.n_targets += np.diff(self.ptr)[:, None]
         wrong = found - exact
-        for output, rows in self.rows.items():
-            self.wrong[output] = self.wrong[output] + self._squares(wrong[rows])
-            self.size[output] = self.size[output] + self._squares(exact[rows])
+        for d, rows in self.rows.items():
+            self.wrong[d] = self.wrong[d] + self._squares(wrong[rows])
+            self.size[d] = self.size[d] + self._squares(exact[rows])
 
     def _squares(self, values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(np.einsum("cts,cts->ts", values, values), self.ptr[:-1], axis=0)
 
     def worst(self) -> Errors:
-        """The largest relative error of any source; 0 of an output that the kernel does not have."""
-        found = {}
-        for output in OUTPUTS:
-            found[output] = np.sqrt(_ratio(self.wrong[output], self.seen(output))).max(axis=1)
-        return found
+        """The largest relative error of any source; 0 of derivatives that the kernel does not have."""
+        none = np.zeros(self.ptr.size - 1)
+        return {
+            POTENTIAL: self._errors(0),
+            GRADIENT: np.max([none, *(self._errors(d) for d in self.derived)], axis=0),
+        }
 
-    def seen(self, output: str) -> np.ndarray:
+    def _errors(self, derivatives: int) -> np.ndarray:
+        return np.sqrt(_ratio(self.wrong[derivatives], self.seen(derivatives))).max(axis=1)
+
+    def seen(self, derivatives: int) -> np.ndarray:
         """What errors are relative to, squared."""
         if self.least is None:
-            return self.size[output]
-        return np.maximum(self.size[output], self.n_targets * self.least[output])
+            return self.size[derivatives]
+        return np.maximum(self.size[derivatives], self.n_targets * self.least[derivatives])
 
 
 def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Given:
     """An array for each kind of source that is given.
 
     kernel : its ``sources`` are these kinds
-    arrays : [n_sources] or [n_sources, n_numbers], NumPy or dask
+    arrays : [n_sources, *kind.of_one] for each, NumPy or dask
     """
 
     kernel: Kernel
@@ -53,18 +54,57 @@ class Given:
             found[arguments[0]] = charges
         if not found:
             raise InputError(f"no sources were given: give at least one of {', '.join(arguments)}")
-        check = validate.charges_or_lazy if lazy else validate.charges
         kinds = [kind for kind in kernel.sources if kind.given_as in found]
-        arrays = [
-            check(found[kind.given_as], n_sources, numbers=kind.n_numbers, name=kind.given_as)
-            for kind in kinds
-        ]
+        arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy) for kind in kinds]
         return cls(kernel.with_sources(*kinds), tuple(arrays))
 
     @property
     def are_lazy(self) -> bool:
         """Whether some of them are not known yet."""
         return not all(isinstance(array, np.ndarray) for array in self.arrays)
+
+    @property
+    def parts(self) -> tuple[Given, ...]:
+        """Itself, or the real and the imaginary parts of complex numbers, where the kernel knows only real ones.
+
+        Outputs are linear in them, so those of the second part, times i, are to be added.
+        """
+        if not any(array.dtype.kind == "c" for array in self.arrays) or self.kernel.sources[0].complex:
+            return (self,)
+        real, imaginary = (tuple(getattr(array, part) for array in self.arrays) for part in ("real", "imag"))
+        return Given(self.kernel, real), Given(self.kernel, imaginary)
+
+
+def of_kind(kind: Source, given: Any, n_sources: int, name: str, lazy: bool = False) -> Any:
+    """What is given for one kind of source, [n_sources, *kind.of_one], from what a caller gives; see `Given.checked`.
+
+    A pair of arrays of vectors stands for their products. name : of the argument
+    """
+    dtype = np.complex128 if kind.complex or _is_complex(given) else np.float64
+    check = partial(validate.charges_or_lazy if lazy else validate.charges, dtype=dtype)
+    if _is_pair(kind, given, n_sources):
+        sides = zip(given, kind.shape, strict=True)
+        one, other = (
+            check(each, n_sources, of_one=(size,), name=f"{name}[{side}]").astype(dtype)
+            for side, (each, size) in enumerate(sides)
+        )
+        with np.errstate(over="ignore"):
+            given = one[:, :, None] * other[:, None, :]
+    return check(given, n_sources, of_one=kind.of_one, name=name)
+
+
+def _is_complex(given: Any) -> bool:
+    """Of any array, also a lazy one, or of lists of numbers; what is neither is refused later."""
+    if isinstance(given, (list, tuple)):
+        return any(map(_is_complex, given))
+    return isinstance(given, complex) or getattr(getattr(given, "dtype", None), "kind", "") == "c"
+
+
+def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:
+    """Whether a tuple or list has two arrays of vectors, and not what two sources have."""
+    if len(kind.shape) != 2 or not isinstance(given, (tuple, list)) or len(given) != 2:
+        return False
+    return n_sources != 2 or any(np.shape(each) != kind.shape for each in given)
 
 
 def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
@@ -81,6 +121,7 @@ def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
 
 def power(array: np.ndarray, kind: Source, scale: float) -> int | None:
     """What `exponent` is for some numbers of one kind; None if they are all zero or not finite."""
+    array = kind.numbers(array) if array.dtype.kind == "c" else array
     size = max(array.max(initial=0.0), -array.min(initial=0.0))
     if not (size and np.isfinite(size)):
         return None
@@ -100,8 +141,7 @@ def ranked(
     arrays : as for `exponent`
     rows : int64 [n], of the sources of the shard
     """
-    taken = [np.asarray(array, np.float64)[rows] for array in arrays]
-    return in_units(taken, kernel, scale, exponent)
+    return in_units([np.asarray(array)[rows] for array in arrays], kernel, scale, exponent)
 
 
 def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponent: int) -> np.ndarray:
@@ -109,13 +149,12 @@ def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponen
 
     Exact, but for what is 1e-308 of the largest. A kind that is a derivative carries a length for each.
 
-    arrays : of each kind, float64 [n] or [n, n_numbers]
+    arrays : of each kind, [n, *kind.of_one]
     """
     rows = []
     for kind, array in zip(kernel.sources, arrays, strict=True):
-        powers = kind.derivative * _power_of_two(scale) - exponent
-        numbers = np.ldexp(array, powers) if powers else array
-        rows.append(numbers.reshape(len(array), kind.n_numbers).T)
+        powers, numbers = kind.derivative * _power_of_two(scale) - exponent, kind.numbers(array)
+        rows.append((np.ldexp(numbers, powers) if powers else numbers).T)
     return np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
 
 

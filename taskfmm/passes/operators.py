@@ -40,11 +40,13 @@ def p2m(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
 
 
 def m2m(work: Translation, own: np.ndarray | None, children: Arrays, *, how: How) -> np.ndarray:
-    return source.m2m(work, own, children, how.operators.at(how.level), how.threads)
+    at = how.operators.at(how.level)
+    return source.m2m(work, own, children, at, how.threads, how.kernel.first_moment)
 
 
 def m2l(work: Siblings, multipoles: Arrays, *, how: How) -> np.ndarray:
-    return transfer.m2l(work, multipoles, how.operators.at(how.level), how.threads)
+    at = how.operators.at(how.level)
+    return transfer.m2l(work, multipoles, at, how.threads, how.kernel.first_moment)
 
 
 def p2l(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
@@ -52,9 +54,11 @@ def p2l(work: PointsToSurfaces, charges: Arrays, *, how: How) -> np.ndarray:
 
 
 def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, *, how: How) -> np.ndarray:
-    shape = (n_boxes, how.kernel.columns, how.operators.at(how.level).rank)
+    at = how.operators.at(how.level)
+    shape = (n_boxes, how.kernel.columns, at.rank)
     above = None if work is None else how.operators.at(how.level - 1)
-    return target.l2l(work, parents, parts, shape, above, how.threads)
+    own = at if how.kernel.first_moment else None
+    return target.l2l(work, parents, parts, shape, above, how.threads, own)
 
 
 def m2p(work: SurfacesToPoints, multipoles: Arrays, *, how: How) -> np.ndarray:

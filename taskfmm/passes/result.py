@@ -25,9 +25,7 @@ def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, expone
     """Scaled rows [n_rows, n] of one output in the caller's units, [n, *shape of the output]."""
     # all powers of two at once, as one alone may be 1e300
     powers = exponent if scale == 1.0 else exponent - kernel.power(output) * (math.frexp(scale)[1] - 1)
-    found = np.ldexp(rows * kernel.factor, powers)
-    shape = kernel.output(output).shape
-    return found.T.reshape(-1, *shape) if shape else found[0]
+    return kernel.output(output).shaped(np.ldexp(rows * kernel.constant(output), powers))
 
 
 def collect(
@@ -53,7 +51,8 @@ def collect(
     out = np.zeros((wanted.stop - wanted.start, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
         _scatter(part.columns, part.rows, array[wanted], out)
-    return in_units(out, kernel, output, scale, exponent).astype(dtype, copy=False)
+    found = in_units(out, kernel, output, scale, exponent)
+    return found.astype(kernel.output(output).dtype(dtype), copy=False)
 
 
 def parts(chunk: Chunk) -> list[Part]:

@@ -57,8 +57,8 @@ def look(
 ) -> Known:
     """What there is to know of charges for an output.
 
-    charges : float, in the caller's order and units: an array for each kind of the kernel's sources, [n_sources] or
-        [n_sources, n_numbers]
+    charges : float, in the caller's order and units: an array for each kind of the kernel's sources,
+        [n_sources, *kind.of_one]
     output : with those before it
     places : of the plan's tree, if they are kept
     alone : where the kernel has no table, those before it may err: nobody asks for them
@@ -66,11 +66,11 @@ def look(
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
     numbers = ranked(charges, tree.source_order, kernel, scale, exponent(charges, kernel, scale))
-    if not is_calibrated(kernel):
-        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone)
-    (q,) = numbers
     # charges seen from elsewhere may all look as if they were at one place
-    many = tree.targets is tree.sources and are_many(q)
+    many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
+    if not is_calibrated(kernel, output):
+        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone, many)
+    (q,) = numbers
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
         return Known(many)
@@ -85,8 +85,12 @@ def look(
     )
 
 
-def _of_any_kernel(found: _Outputs, alone: bool) -> Known:
-    """Where errors were not compared with shares: nothing is saved, and all outputs may cancel."""
+def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
+    """Where there is no table: all outputs may cancel.
+
+    Of kernels that are no sum of potentials 1 / r it is not known whether the errors of many sources average.
+    """
+    harmonic = found.kernel.expands.name == "laplace"
     last = found.kernel.names.index(found.last)
     outputs = found.kernel.outputs[last if alone else 0 : last + 1]
     values, derivatives = (
@@ -94,10 +98,10 @@ def _of_any_kernel(found: _Outputs, alone: bool) -> Known:
         for derived in (False, True)
     )
     return Known(
-        many=False,
+        many=many and harmonic,
         potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
-        any_one=True,
+        all_told=True,
     )
 
 
@@ -118,7 +122,7 @@ class _Outputs:
 
     def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places, last: str) -> None:
         self.plan, self.kernel, self.charges, self.places, self.last = plan, kernel, charges, places, last
-        self.calibrated = is_calibrated(kernel)
+        self.calibrated = is_calibrated(kernel, last)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
         self._exact: dict[bytes, np.ndarray] = {}
 
@@ -133,8 +137,10 @@ class _Outputs:
             widths = self.places.half_widths**derivative
             smooth = n_targets @ ((fields / widths) ** 2).sum(axis=0)
             if not self.kernel.elliptic:  # the yardstick's error is relative to no less than that
-                reached = sum(found[0] for found in self._reached(self.kernel.outputs[0]))
+                reached = sum(found[0] for _, found in self._reached(self.kernel.outputs[0]))
                 smooth = max(smooth, n_targets @ (reached / widths**2))
+        if any(kind.derivative for kind in self.kernel.sources):
+            smooth += n_targets @ (self._rising() / self.places.half_widths ** (2 * derivative))
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self._sampled(output, self._exactly_at, FEW)
@@ -151,32 +157,58 @@ class _Outputs:
         if plan.top == TOP_LEVEL or plan.is_direct:
             return 0.0
         nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
-        of_one = np.array([size.beyond(nearest) for size in self._sizes(output)])
+        of_one = np.array([size.beyond(nearest) for _, size in self._sizes(output)])
         return float(of_one @ np.abs(self.charges).sum(axis=1) * np.sqrt(plan.tree.targets.shape[1]))
 
     def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Squares of what comes through expansions, see `Share`, and the field in each leaf; numbers add up."""
-        far, even, field = 0.0, 0.0, np.zeros(self.places.leaves.size)
-        for found in self._reached(output):
-            far += np.sqrt(n_targets @ found[0])
-            even += np.sqrt(n_targets @ found[1])
-            field += found[2]
-        return far**2, even**2, field
+        """Squares of what comes through expansions, see `Share`, and the field in each leaf.
 
-    def _reached(self, output: Output) -> Iterator[list[np.ndarray]]:
-        """What each number does to each leaf through expansions, see `descend`."""
+        Those of the numbers of a source add up as the components of a vector do, those of kinds of sources by size.
+        """
+        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(self.places.leaves.size)
+        for kind, found in self._reached(output):
+            of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
+            field += found[2]
+        far, even = np.sqrt(of_kind).sum(axis=0) ** 2
+        return float(far), float(even), field
+
+    def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
         tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
         csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
         degree = self.kernel.degree or 0
-        for boxes, size in zip(self.boxes, self._sizes(output), strict=True):
+        for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
             how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
-            yield [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+            yield kind, [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
 
-    def _sizes(self, output: Output) -> list[Radial]:
-        """Of what each number does."""
+    def _rising(self) -> np.ndarray:
+        """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
+        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        order = np.argsort(tree.source_ptr[leaves, 0], kind="stable")
+        n_sources = np.diff(tree.source_ptr[leaves[order]], axis=1)[:, 0]
+        width = np.repeat(self.places.half_widths[order], n_sources)
+        size, first, found = self._of_densities, 0, np.zeros(leaves.size)
+        for kind in self.kernel.sources:
+            numbers = self.charges[first : first + kind.n_numbers]
+            first += kind.n_numbers
+            for q in numbers if kind.derivative else ():
+                boxes = self.places.sums(tree.source_ptr, tree.sources, q / width**kind.derivative)
+                how = (self.places.targets, boxes, *size.numbers, self._least(size), self.kernel.degree or 0)
+                found += descend(tree.parent, tree.level, *csrs, *how)[0][leaves]
+        return found
+
+    @property
+    def _of_densities(self) -> Radial:
+        """What equivalent densities of unit size do."""
+        kernel = self.kernel.expands
+        return radial(kernel, kernel.sources[0], kernel.outputs[0], self.plan.tree.domain.half_width)
+
+    def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
+        """Of what each number does, with the number of its kind."""
         return [
-            radial(self.kernel, kind, output, self.plan.tree.domain.half_width)
-            for kind in self.kernel.sources
+            (number, radial(self.kernel, kind, output, self.plan.tree.domain.half_width))
+            for number, kind in enumerate(self.kernel.sources)
             for _ in range(kind.n_numbers)
         ]
 

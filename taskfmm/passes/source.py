@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel, spread_loops
+from taskfmm.operators import moment
 from taskfmm.operators.box import BoxOperators
 from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.passes.translations import translate_dense
@@ -46,6 +47,8 @@ def check_potentials(
         out,
         threads=threads,
     )
+    if kernel.first_moment:
+        moment.received(out, surface)
     return out.reshape(work.rows.size * kernel.columns, -1)
 
 
@@ -72,11 +75,16 @@ def m2m(
     children: Sequence[np.ndarray],
     operators: BoxOperators,
     threads: int = 1,
+    first_moment: bool = False,
 ) -> np.ndarray:
-    """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M."""
+    """M2M, on inner boxes: add the children's multipoles, moved to the parent, to the shard's own from P2M.
+
+    first_moment : of the kernel
+    """
     multipoles = pull(work.halo, children)
     shape = (work.n_rows, multipoles.shape[1], operators.rank)
     out = np.zeros(shape) if own is None else own.copy()
     lists = (work.code_ptr, work.target, work.source)
-    translate_dense(0, len(work.code_ptr), *lists, multipoles, operators.m2m, out, threads=threads)
+    moments = moment.UP if first_moment else moment.NONE
+    translate_dense(0, len(work.code_ptr), *lists, multipoles, operators.m2m, moments, out, threads=threads)
     return out

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators import moment
 from taskfmm.operators.box import BoxOperators
 from taskfmm.passes.halo import pull
 from taskfmm.passes.translations import translate_dense
@@ -20,10 +21,12 @@ def l2l(
     shape: tuple[int, int, int],
     above: BoxOperators | None,
     threads: int = 1,
+    own: BoxOperators | None = None,
 ) -> np.ndarray:
     """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
 
     above : operators of the parents, where there are any
+    own : operators of the boxes, where the kernel has a first moment
     Returns the whole local of each box of the shard, float64 [n_boxes, columns, k] = shape.
     """
     out = np.zeros(shape)
@@ -39,9 +42,12 @@ def l2l(
             work.source,
             pull(work.halo, parents),
             above.l2l,
+            moment.NONE if own is None else moment.DOWN,
             out,
             threads=threads,
         )
+    if own is not None:
+        moment.without_constant(out, own.check_to_local)
     return out
 
 
@@ -56,6 +62,9 @@ def _values(
 ) -> np.ndarray:
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     unit = half_width / work.half_width
+    numbers = density.reshape(work.halo.rows.size, kernel.dense.n_numbers, -1)
+    if kernel.first_moment:
+        moment.at_densities(numbers, surface)
     gather_loops(kernel.of_densities, output).surfaces_to_points(
         0,
         work.ptr.size - 1,
@@ -69,7 +78,7 @@ def _values(
         work.idx,
         work.box_hi,
         work.box_lo,
-        density.reshape(work.halo.rows.size, kernel.dense.n_numbers, -1),
+        numbers,
         kernel.constants,
         out,
         threads=threads,

@@ -15,12 +15,19 @@ from taskfmm.plan.works import PointsToSurfaces, Siblings
 
 
 def m2l(
-    work: Siblings, multipoles: Sequence[np.ndarray], operators: BoxOperators, threads: int = 1
+    work: Siblings,
+    multipoles: Sequence[np.ndarray],
+    operators: BoxOperators,
+    threads: int = 1,
+    first_moment: bool = False,
 ) -> np.ndarray:
-    """M2L, on every box: sum over the V list. Returns [n_boxes, columns, k] in the dtype of the M2L stage."""
+    """M2L, on every box: sum over the V list. Returns [n_boxes, columns, k] in the dtype of the M2L stage.
+
+    first_moment : of the kernel
+    """
     form: M2L = operators.m2l
     prepared = form.prepare(pull(work.halo, multipoles, form.dtype))
-    return form.finish(form.translate(work, prepared, threads))
+    return form.finish(form.translate(work, prepared, threads, first_moment))
 
 
 def p2l(

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.jit import loop
+from taskfmm.jit import jit, loop
 
 BATCH = 128
 """Rows gathered for one matrix product: enough for BLAS, few enough for the cache."""
 
 
+@jit
+def _move(rows, weights):
+    """Give the last of every four rows, a first moment, another centre."""
+    x, y, z, own = weights
+    for i in range(3, len(rows), 4):
+        for c in range(rows.shape[1]):
+            rows[i, c] = own * rows[i, c] + x * rows[i - 3, c] + y * rows[i - 2, c] + z * rows[i - 1, c]
+
+
 @loop
-def translate_dense(first, last, code_ptr, target, source, expansions, matrices, out):
+def translate_dense(first, last, code_ptr, target, source, expansions, matrices, moments, out):
     """out[target] += expansions[source] @ matrices[code], for every entry.
 
     first, last : the blocks, a part of them or all
     expansions : [n_halo, columns, j]; matrices : [n_codes, j, k]; out : [n_rows, columns, k]
+    moments : float64 [n_codes, 4], by code what columns are multiplied by to give the last, see
+        `taskfmm.operators.moment`; [0, 4] where it is one like the others
     """
     columns = out.shape[1]
     entries = max(1, BATCH // columns)
@@ -33,6 +44,8 @@ def translate_dense(first, last, code_ptr, target, source, expansions, matrices,
                     for c in range(columns):
                         rows[i * columns + c] = expansions[source[at + i], c]
                 np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
+                if moments.size:
+                    _move(sums[: n * columns], moments[code])
                 for i in range(n):
                     for c in range(columns):
                         out[target[at + i], c] += sums[i * columns + c]

@@ -49,11 +49,12 @@ class Asked:
         """Whether the accuracy is the same for all charges."""
         return bool(self.order or self.kernel.fixed_order)
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether there is a table of errors for the kernel; else they are measured, for boxes as large as the
-        plan's."""
-        return is_calibrated(self.kernel)
+    def calibrated(self, output: str, kernel: Kernel | None = None) -> bool:
+        """Whether there is a table of errors for an output; else they are measured, for boxes as large as the plan's.
+
+        kernel : with the kinds of sources that there are; only the first one, if left out
+        """
+        return is_calibrated(kernel or self.kernel.of_first, output)
 
     @property
     def first(self) -> str:
@@ -74,15 +75,15 @@ class Asked:
         half_width : of the root box, for a kernel without a degree
         top : the first level with expansions
         """
-        rows = None
-        if not self.calibrated:
-            derivative, kernel = self.kernel.output(output).derivative, kernel or self.kernel.of_first
+        rows, kernel = None, kernel or self.kernel.of_first
+        if not self.calibrated(output, kernel):
+            derivative, kernel = kernel.output(output).derivative, kernel.up_to(output)
             rows = measured.rows(kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top)
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""
-        if self.chosen or self.calibrated:
+        if self.chosen or self.calibrated(self.first):
             return self.accuracy(self.first, Known(many=True))
         return of_order(int(np.clip(np.ceil(-np.log10(self.eps)), 3, 16)))
 
@@ -217,7 +218,7 @@ def make(
     ):
         return _summed_directly(asked, sources, targets, smallest)
     top = _top_level(asked, sources, at, smallest.half_width)
-    if not (asked.chosen or asked.calibrated):
+    if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
     columns = asked.kernel.columns

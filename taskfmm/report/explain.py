@@ -23,7 +23,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
         "leaf_size": planned.leaf_size,
         "n_sources": planned.n_sources,
         "n_targets": planned.n_targets,
-        "operators": {output: _operators(evaluator, output) for output in asked.kernel.names},
+        "operators": {output: _operators(evaluator, output) for output in asked.kernel.usual},
     }
     plan = planned.plan
     if plan is None:
