@@ -1222,14 +1222,6 @@ OF_FUNCTIONS = (
         ("arrangements",),
     ),
     Mutant(
-        "m2p-counted-as-l2p",
-        "forecast/effort.py",
-        "self.operators.at(at[0] + 1).multipole_to_density",
-        "self.operators.at(at[0] + 1).local_to_density",
-        "forecasts of such kernels are of other sizes than what is done",
-        ("forecast",),
-    ),
-    Mutant(
         "a-function-is-not-even",
         "kernels/from_function.py",
         "(-self.offsets, ",
