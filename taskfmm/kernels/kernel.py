@@ -165,6 +165,11 @@ class Kernel:
         return replace(self, sources=(self.dense,), density=None, outputs=plain)
 
     @property
+    def elliptic(self) -> bool:
+        """Whether the field in a box follows from its values on a surface around it."""
+        return self.expands.surfaces != "filled"
+
+    @property
     def onto_surfaces(self) -> tuple[Source, ...]:
         """The formulas of what check surfaces receive from each kind of source."""
         if self.expansion is None:

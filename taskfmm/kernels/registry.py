@@ -7,23 +7,34 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, helmholtz, laplace, one, stokes, yukawa
+from taskfmm.kernels import biot_savart, gravity, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
 KERNELS: dict[str, Kernel] = {
-    module.KERNEL.name: module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, one)
+    kernel.name: kernel
+    for kernel in (
+        *(module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, gravity, one)),
+        gravity.NEWTON,
+    )
 }
 
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
-EXAMPLES = {"yukawa": "Yukawa(lam=2.0)", "stokes": "Stokes(viscosity=1.0)"}
-"""Of kernels with parameters."""
-
 HIDDEN = ("one",)
 """For tests, not offered to users: with this one every target must receive the sum of all charges."""
+
+
+CALLS = {
+    "yukawa": ", as taskfmm.kernels.Yukawa(lam=2.0)",
+    "helmholtz": ", as taskfmm.kernels.Helmholtz(k=2.0)",
+    "stokes": ", as taskfmm.kernels.Stokes(viscosity=1.0)",
+    "gravity": ", as taskfmm.kernels.Gravity(softening=0.1)",
+    "newton": ", as taskfmm.kernels.Gravity(softening=0.0)",
+}
+"""What returns kernels of a name."""
 
 
 def register(kernel: Kernel) -> Kernel:
@@ -86,6 +97,6 @@ def find(kernel: Any) -> Kernel:
     if found.parameters and found.module.startswith("taskfmm."):
         raise InputError(
             f"kernel {kernel!r} has {len(found.parameters)} parameter(s), which its name does not tell: give the "
-            f"kernel itself, as taskfmm.kernels.{EXAMPLES[found.name]}"
+            f"kernel itself{CALLS.get(found.name, '')}"
         )
     return found

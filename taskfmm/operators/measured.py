@@ -30,6 +30,9 @@ DEEPER = 3
 """Where each level has operators of its own, those of the first level whose boxes feel each other and of one so much
 deeper are measured: kernels hardly change their form in smaller boxes."""
 
+DEEPEST = 2 * DEEPER
+"""Of a kernel that solves no equation a third level is measured: it may have a small length beside a large one."""
+
 AN_ORDER = 10.0
 """One order more divides the error by so much at most: orders that cannot be enough are left out."""
 
@@ -65,15 +68,17 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
         return first
 
     def least(size: Radial, half: float) -> float:
-        return yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half)
+        return yardstick.decayed(kernel) * eps * size.at(yardstick.NEAREST * half)
 
-    found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPER), least)
+    found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPEST), least)
     return first if found is None else found
 
 
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
     kernel, operators = kernel.measured, Operators(kernel, accuracy, half_width)
-    levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
+    levels: tuple[int, ...] = (0,)
+    if kernel.degree is None:
+        levels = (first, first + DEEPER, *(() if kernel.elliptic else (first + DEEPEST,)))
     # of all kinds together the worst source is the worst of any kind
     found = [
         _measured(kernel.with_sources(kind), operators, level) for kind in kernel.sources for level in levels

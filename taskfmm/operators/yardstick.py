@@ -33,8 +33,8 @@ PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 
 FEW_PLACES = (0.0, 0.6, 1.0)
 """The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face.
-Then of a V list only the nearest boxes are looked at, whose errors are the largest, and of the leaves of a W or X list
-one in `ONE_IN`."""
+Then of a V list only the nearest boxes are looked at, whose errors are the largest, and of the leaves of a W or X
+list one in `ONE_IN`."""
 
 ONE_IN = 3
 
@@ -49,6 +49,10 @@ DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
 what the source does to the boxes around its own: relative to the far smaller value itself, errors could be of any
 size."""
+
+DECAYED_WITHIN = 1.0
+"""The same where no differential equation says how: what is left is not reproduced by its own size, and sources that
+are finite at their own place hardly do more to the boxes around than that."""
 
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
@@ -87,6 +91,11 @@ def measure(
         faces=float(on_faces),
         smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),
     )
+
+
+def decayed(kernel: Kernel) -> float:
+    """The part of what a source does near its box that errors are relative to, at least."""
+    return DECAYED if kernel.elliptic else DECAYED_WITHIN
 
 
 def _faces(line: tuple[float, ...]) -> np.ndarray:
@@ -226,7 +235,8 @@ class _Chain:
             local = self._down(local, octant)
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
-        field, width = np.sqrt(sums.size[0]), half * self.operators.half_width
+        size = sums.size[0] if self.kernel.elliptic else sums.seen(0)
+        field, width = np.sqrt(size), half * self.operators.half_width
         errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
         return np.max([np.zeros(len(field)), *errors], axis=0)
 
@@ -274,7 +284,8 @@ class _Chain:
         values = self._exact(beside, self.sources)
         sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
-        return {d: DECAYED**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
+        part = decayed(self.kernel)
+        return {d: part**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
@@ -381,10 +392,13 @@ class _Sums:
         }
 
     def _errors(self, derivatives: int) -> np.ndarray:
-        size = self.size[derivatives]
-        if self.least is not None:
-            size = np.maximum(size, self.n_targets * self.least[derivatives])
-        return np.sqrt(_ratio(self.wrong[derivatives], size)).max(axis=1)
+        return np.sqrt(_ratio(self.wrong[derivatives], self.seen(derivatives))).max(axis=1)
+
+    def seen(self, derivatives: int) -> np.ndarray:
+        """What errors are relative to, squared."""
+        if self.least is None:
+            return self.size[derivatives]
+        return np.maximum(self.size[derivatives], self.n_targets * self.least[derivatives])
 
 
 def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:
