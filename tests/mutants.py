@@ -1198,6 +1198,14 @@ AROUND = (
 
 STOKES = (
     Mutant(
+        "operators-in-use-make-room",
+        "operators/store.py",
+        "        os.utime(source)  # used now",
+        "        os.stat(source)",
+        "operators that every plan reads are removed first",
+        ("store_faults",),
+    ),
+    Mutant(
         "first-moment-of-the-other-sign",
         "operators/moment.py",
         "potentials[..., 3, :] += np.einsum",
