@@ -23,6 +23,7 @@ from benchmarks.batches import matrix
 from taskfmm.errors import InputError
 from taskfmm.files import charges as io
 from taskfmm.files import input as reading
+from taskfmm.kernels import KERNELS
 from taskfmm.sessions import configurations
 
 RNG = np.random.default_rng(441907)
@@ -31,9 +32,13 @@ CHARGES = RNG.normal(size=50)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 
 
-def refusal(path) -> str:
+def read(path, kernel="laplace"):
+    return io.read(path, KERNELS[kernel])
+
+
+def refusal(path, kernel="laplace") -> str:
     with pytest.raises(InputError) as caught:
-        io.read(path)
+        read(path, kernel)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     return text
@@ -156,7 +161,7 @@ def test_groups_in_a_circle_and_great_attributes_do_no_harm(path):
         file["sources"].attrs["object"] = h5py.Empty(h5py.special_dtype(vlen=str))
         group = file.create_group("a")
         group["again"], group["up"] = group, file["/"]
-    np.testing.assert_array_equal(io.read(path).sources, SOURCES)
+    np.testing.assert_array_equal(read(path).sources, SOURCES)
 
 
 def test_a_file_of_many_names_is_not_listed_whole(path):
@@ -171,7 +176,7 @@ def test_a_file_of_many_names_is_not_listed_whole(path):
 def test_a_block_of_the_user_in_front(tmp_path):
     with h5py.File(tmp_path / "in.h5", "w", userblock_size=1024) as file:
         file["sources"], file["charges"] = SOURCES, CHARGES
-    np.testing.assert_array_equal(io.read(tmp_path / "in.h5").charges, CHARGES)
+    np.testing.assert_array_equal(read(tmp_path / "in.h5").given["charges"], CHARGES)
 
 
 # a library as HDF5 would load it for a filter
@@ -220,11 +225,12 @@ MEASURE = """
 import resource, sys
 from taskfmm import errors
 from taskfmm.files import charges as io
+from taskfmm.kernels import KERNELS
 def peak():
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 before = peak()
 try:
-    io.read(sys.argv[1])
+    io.read(sys.argv[1], KERNELS["laplace"])
 except errors.InputError as error:
     print(error)
 print(peak() - before)
@@ -263,11 +269,11 @@ def test_places_that_are_no_files(tmp_path):
         assert part in refusal(tmp_path / name)
     for device in ("/dev/null", "/dev/zero", "/dev/stdin"):
         with pytest.raises(InputError):
-            io.read(device)
+            read(device)
     with pytest.raises(InputError, match="null"):
-        io.read("in\0.h5")
+        read("in\0.h5")
     with pytest.raises(InputError, match="too long"):
-        io.read("x" * 5000)
+        read("x" * 5000)
 
 
 def test_a_file_that_changes_while_it_is_read(path, monkeypatch):
@@ -304,7 +310,7 @@ def test_nothing_is_left_running(path):
         file["sources"] = SOURCES
     descriptors = os.listdir("/proc/self/fd") if Path("/proc").is_dir() else []
     for _ in range(3):
-        io.read(path)
+        read(path)
     with h5py.File(path, "a") as file:
         del file["charges"]
     refusal(path)
@@ -328,7 +334,7 @@ def test_flips_and_cuts_everywhere(path):
             del data[RNG.integers(len(data)) :]
         path.write_bytes(data)
         with contextlib.suppress(InputError):
-            assert np.isfinite(io.read(path).sources).all()
+            assert np.isfinite(read(path).sources).all()
 
 
 def test_nothing_is_unpickled_or_evaluated():

@@ -202,7 +202,7 @@ def test_without_a_near_kernel_all_are_listed(name):
 
 
 def test_a_kernel_that_is_not_offered_is_not_spoken_of():
-    assert message(kernels.find, "on").endswith("choose from biot_savart, laplace, yukawa")
+    assert message(kernels.find, "on").endswith("choose from biot_savart, helmholtz, laplace, stokes, yukawa")
     assert kernels.find("one").name == "one"
 
 

@@ -13,7 +13,7 @@ from taskfmm.kernels.helmholtz import Helmholtz
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
-from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.registry import KERNELS, find, named, register
 from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.yukawa import Yukawa
 
@@ -34,6 +34,7 @@ __all__ = [
     "find",
     "fingerprint",
     "gather_loops",
+    "named",
     "register",
     "spread_loops",
 ]
