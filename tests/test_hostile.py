@@ -154,6 +154,103 @@ def test_a_dangling_link_to_targets_is_not_overlooked(path):
     assert "/targets is a link" in refusal(path)
 
 
+def complex_records(**of_one):
+    """As h5py writes complex numbers, but for what is said."""
+    kind = dict(names=["r", "i"], formats=["f8", "f8"]) | of_one
+    return np.dtype(kind)
+
+
+@each(
+    "kind, word",
+    [
+        (complex_records(formats=["i8", "i8"]), "records"),
+        (complex_records(formats=["f8", "f4"]), "records"),
+        (complex_records(formats=["f2", "f2"]), "records"),
+        (complex_records(offsets=[0, 8], itemsize=2**20), "records"),
+        (complex_records(formats=["S8", "S8"]), "records"),
+        (complex_records(formats=[np.dtype([("r", "f8"), ("i", "f8")])] * 2), "records"),
+        (complex_records(names=["r", "j"]), "records"),
+        (np.dtype("S8"), "strings"),
+    ],
+)
+def test_what_is_no_complex_number(path, kind, word):
+    with h5py.File(path, "a") as file:
+        for name in ("sources", "dipoles"):
+            file.pop(name, None)
+        file["sources"] = SOURCES
+        plain = h5t.py_create(kind, logical=True)
+        h5d.create(file.id, b"dipoles", plain, h5s.create_simple((2, 3)))
+    assert f"/dipoles holds {word}, expected numbers" in refusal(path, "helmholtz")
+    assert f"/dipoles holds {word}, expected real numbers" in refusal(path, "laplace")
+
+
+@each("kind", ["c8", ">c16", complex_records(formats=["f8", "f8"], offsets=[8, 0])])
+def test_complex_numbers_of_any_form(path, kind):
+    given = CHARGES.astype("f4") + 1j * CHARGES[::-1].astype("f4")
+    with h5py.File(path, "w") as file:
+        file["sources"] = SOURCES
+        if isinstance(kind, str):
+            file["charges"] = given.astype(kind)
+        else:
+            records = np.zeros(50, kind)
+            records["r"], records["i"] = given.real, given.imag
+            file["charges"] = records
+    np.testing.assert_array_equal(read(path, "helmholtz").given["charges"], given)
+    assert "/charges holds complex numbers, expected real numbers" in refusal(path, "laplace")
+
+
+@each(
+    "write, part",
+    [
+        (lambda file: file.create_dataset("dipoles", (10**12, 3), "c16"), "/dipoles declares shape"),
+        (
+            lambda file: file.create_dataset("dipoles", (50, 3), "c16", chunks=(9, 3)),
+            "/dipoles declares shape",
+        ),
+        (lambda file: file.__setitem__("dipoles", h5py.SoftLink("/charges")), "/dipoles is a link"),
+        (
+            lambda file: file.create_dataset(
+                "dipoles", (50, 3), "c16", chunks=(10**8, 3), maxshape=(None, 3)
+            ),
+            "/dipoles has chunks of 4.8e+09 bytes",
+        ),
+        (lambda file: file.create_group("dipoles"), "/dipoles is not a dataset"),
+        (
+            lambda file: file.__setitem__("dipoles", SOURCES[:, :2] * 1j),
+            "dipoles has shape (50, 2), expected",
+        ),
+        (
+            lambda file: file.__setitem__("dipoles", np.full((50, 3), complex(0, np.inf))),
+            "dipoles row 0 is not finite",
+        ),
+    ],
+)
+def test_further_datasets_are_looked_at_like_the_first(path, write, part):
+    with h5py.File(path, "a") as file:
+        for name in ("sources", "dipoles"):
+            file.pop(name, None)
+        file["sources"] = SOURCES
+        write(file)
+    assert part in refusal(path, "helmholtz")
+
+
+def test_complex_numbers_take_twice_the_memory(path, monkeypatch):
+    with h5py.File(path, "a") as file:
+        file["sources"] = SOURCES
+    monkeypatch.setattr(reading, "memory", lambda: 8 * 50 * 4)
+    read(path)
+    assert "declares 2.0e+03 bytes of points and sources" in refusal(path, "helmholtz")
+
+
+def test_only_what_the_kernel_declares_is_looked_at(path):
+    with h5py.File(path, "a") as file:
+        file["sources"] = SOURCES
+        file["vorticity"] = h5py.ExternalLink("nowhere.h5", "/x")
+        file["dipoles_"] = h5py.SoftLink("/dipoles_")
+    assert list(read(path).given) == ["charges"]
+    assert "/vorticity is a link" in refusal(path, "biot_savart")
+
+
 def test_groups_in_a_circle_and_great_attributes_do_no_harm(path):
     with h5py.File(path, "a", libver="latest") as file:
         file["sources"] = SOURCES
