@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
+from pathlib import Path
 
 import dask
 import h5py
@@ -280,3 +283,49 @@ def test_a_hessian_of_many_vectors():
         for vector, found in zip(vectors, file["hessian"], strict=True):
             exact = taskfmm.direct(SOURCES, vector, outputs="hessian")["hessian"]
             np.testing.assert_allclose(found, exact, rtol=1e-10)
+
+
+def test_generated_sources_of_a_kernel():
+    for name, dataset, shape, dtype in [
+        ("stokes", "forces", (N, 3), np.float64),
+        ("helmholtz", "charges", (N,), np.complex128),
+        ("yukawa", "charges", (N,), np.float64),
+    ]:
+        for charges, lowest in [("signed", -1.0), ("positive", 0.0)]:
+            made = (
+                "generate",
+                "cube",
+                "-n",
+                N,
+                "-o",
+                "in.h5",
+                "--seed",
+                5,
+                "--kernel",
+                name,
+                "--charges",
+                charges,
+            )
+            assert f"(cube, {dataset} {charges}, seed 5)" in call(*made).output
+            with h5py.File("in.h5") as file:
+                assert set(file) == {"sources", dataset}
+                assert (file[dataset].shape, file[dataset].dtype) == (shape, dtype)
+                numbers = file[dataset][()].view(np.float64)
+                assert lowest <= numbers.min() < lowest + 0.1
+                assert 0.9 < numbers.max() < 1.0
+        call("run", "in.h5", "-o", "out.h5", *options(name))
+    assert "did you mean 'stokes'?" in error("generate", "cube", "-n", 5, "-o", "no.h5", "--kernel", "stoks")
+    assert not os.path.exists("no.h5")
+
+
+def test_the_page_names_all_kernels_with_their_datasets():
+    page = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
+    for name in KERNELS.keys() & CONSTRUCTORS.keys():
+        kernel = KERNELS[name]
+        row = next(line for line in page.splitlines() if re.match(rf"\| \[?`{name}`", line))
+        parameters = [f"`{each}`" for each in inspect.signature(CONSTRUCTORS[name]).parameters]
+        datasets = [
+            f"`/{kind.given_as} {str(('n', *kind.of_one)).replace(chr(39), '')}`" for kind in kernel.sources
+        ]
+        for part in (*parameters, *datasets, *(f"`{output}`" for output in kernel.names)):
+            assert part in row

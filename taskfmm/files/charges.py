@@ -160,10 +160,14 @@ class Batch:
 
 
 def write_cloud(
-    path: str | os.PathLike[str], sources: np.ndarray, charges: np.ndarray, attributes: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    sources: np.ndarray,
+    charges: np.ndarray,
+    attributes: Mapping[str, Any],
+    name: str = "charges",
 ) -> None:
-    """Write an input file, whole or not at all."""
-    arrays = {"sources": sources, "charges": charges}
+    """Write an input file, whole or not at all; name : of the dataset of the charges."""
+    arrays = {"sources": sources, name: charges}
     with OutputFile(path, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as output:
         for name, array in arrays.items():
             output.write(name, 0, array)
