@@ -123,7 +123,7 @@ class Evaluator:
 
     def _usual(self, output: str) -> Known:
         if output not in self._usual_known:
-            equal = Given(self.planned.asked.kernel, (np.ones(self.planned.n_sources),))
+            equal = Given(self.planned.asked.kernel.of_first, (np.ones(self.planned.n_sources),))
             self._usual_known[output] = self._look(equal, output)
         return self._usual_known[output]
 

@@ -40,7 +40,8 @@ class Fmm(Described):
         unit, as those of astropy, unyt, pint and xarray may, sources and targets must carry the same one.
     kernel : str or taskfmm.kernels.Kernel
         "laplace": ``phi_j = sum_i q_i / (4 pi |x_j - y_i|)``, in units of charge / length; or
-        `taskfmm.kernels.Yukawa`, `taskfmm.kernels.BiotSavart`, or one of your own, see `taskfmm.kernels.register`.
+        `taskfmm.kernels.Yukawa`, `taskfmm.kernels.BiotSavart`, `taskfmm.kernels.Stokes`, or one of your own, see
+        `taskfmm.kernels.register`.
     eps : float
         The relative l2 error asked for, over all targets, of every output.
     order : int, optional

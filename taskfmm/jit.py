@@ -88,7 +88,7 @@ def formula(body: Callable[..., Any]) -> Any:
 
     A loop that is read from a disk was optimised once more than in the process that compiled it. What may be put into
     another order would then be rounded otherwise, and results would hang on who compiled the loop. Long formulas are
-    inlined as well: a loop with a call in it would not use vectors.
+    inlined as well: a loop with a call in it would not use vectors, or only once it is read from a disk.
     """
     return _compiled(_named(body), cache=False, fastmath=KEPT_IN_ORDER, forceinline=True)
 
@@ -168,7 +168,9 @@ class Loop:
 
 
 def _named(body: Callable[..., Any]) -> Callable[..., Any]:
-    twin = python_types.FunctionType(body.__code__, body.__globals__, body.__name__, body.__defaults__)
+    twin = python_types.FunctionType(
+        body.__code__, body.__globals__, body.__name__, body.__defaults__, body.__closure__
+    )
     twin.__module__ = body.__module__
     twin.__qualname__ = f"{body.__module__}.{body.__qualname__}"
     return twin

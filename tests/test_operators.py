@@ -96,7 +96,9 @@ def m2l_error(order: int, vector=WORST, level: int = 0, output: str = "potential
     targets = points_in(rng, there, half, 200)
     multipole = multipole_of(sources, charges, order, center, half)
     local = transfer.m2l(one_transfer(vector), [multipole], at)
-    found = target.l2p(from_surface(there, half, targets, there), [local], KERNELS["laplace"].of_first, at, output)
+    found = target.l2p(
+        from_surface(there, half, targets, there), [local], KERNELS["laplace"].of_first, at, output
+    )
     expected = exact(targets, sources, charges)
     return l2_error(found[0], expected[0]) if output == "potential" else l2_error(found[1:], expected[1:])
 
@@ -108,7 +110,9 @@ def p2l_error(order: int) -> float:
     big = CENTER + HALF * np.array([5.0, 1.0, -1.0])
     sources, charges = points_in(rng, big, 2 * HALF, 60), rng.uniform(-1, 1, 60)
     targets = points_in(rng, CENTER, HALF, 200)
-    local = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at)
+    local = transfer.p2l(
+        onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at
+    )
     found = target.l2p(
         from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"].of_first, at, "potential"
     )
@@ -121,7 +125,9 @@ def l2l_error(order: int) -> float:
     at = operators(order)
     sources = column(CENTER) + HALF * shell(rng, 3.0, 7.0, 60)
     charges = rng.uniform(-1, 1, 60)
-    parent = transfer.p2l(onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at)
+    parent = transfer.p2l(
+        onto_surface(CENTER, HALF, sources), [charges[None]], KERNELS["laplace"].of_first, at
+    )
     locals_ = target.l2l(scatter_eight(), [parent], [], (8, 1, at.rank), at)
     found, expected = [], []
     for row, offset in zip(locals_, surface.octant_centers(), strict=True):
@@ -235,7 +241,9 @@ def test_l2p_is_the_field_of_the_downward_equivalent_density(output):
     at = operators(ORDER)
     local = rng.standard_normal((1, 1, at.rank))
     targets = points_in(rng, CENTER, HALF, 50)
-    found = target.l2p(from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"].of_first, at, output)
+    found = target.l2p(
+        from_surface(CENTER, HALF, targets, CENTER), [local], KERNELS["laplace"].of_first, at, output
+    )
     density = (local[0] @ at.local_to_density).ravel()
     expected = exact(targets, column(CENTER) + HALF * surface.cube(ORDER, surface.OUTER), density)
     assert len(found) == {"potential": 1, "gradient": 4}[output]
@@ -289,7 +297,9 @@ def test_near_leaves_out_pairs_at_zero_distance(output):
     rng = np.random.default_rng(1720307)
     points, charges = rng.uniform(-1, 1, (3, 40)), rng.uniform(-1, 1, 40)
     points[:, 20:] = points[:, :20]
-    found = near.p2p(near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"].of_first, output)
+    found = near.p2p(
+        near_field(points, points, [(0, 40)]), [charges[None]], [], KERNELS["laplace"].of_first, output
+    )
     assert np.isfinite(found).all()
     assert l2_error(found, exact(points, points, charges)[: len(found)]) <= ROUNDING
 

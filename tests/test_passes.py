@@ -18,10 +18,12 @@ from taskfmm.testing import DISTRIBUTIONS, sources_and_targets
 
 RANK_SEED = 2830943
 
+LAPLACE = KERNELS["laplace"].of_first
+
 
 @pytest.fixture
 def at(fmm):
-    return load(KERNELS["laplace"].of_first, fmm.accuracy("potential"))
+    return load(LAPLACE, fmm.accuracy("potential"))
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def runs_of(fmm, at, charges, output):
             if work := getattr(shard, operator):
                 module = source if operator == "p2m" else transfer
                 p = getattr(module, operator)
-                run = lambda q, w=work, p=p: p(w, columns(q), KERNELS["laplace"].of_first, at)  # noqa: E731
+                run = lambda q, w=work, p=p: p(w, columns(q), LAPLACE, at)  # noqa: E731
                 yield operator, run, *of(work.charges)
         if shard.m2m:
             yield (
@@ -88,12 +90,12 @@ def runs_of(fmm, at, charges, output):
             yield "l2l", run, *expansions(fmm, shard.l2l.halo, at.rank)
         for operator in ("m2p", "l2p"):
             if work := getattr(shard, operator):
-                run = lambda e, w=work, o=operator: getattr(target, o)(w, e, KERNELS["laplace"].of_first, at, output)  # noqa: E731
+                run = lambda e, w=work, o=operator: getattr(target, o)(w, e, LAPLACE, at, output)  # noqa: E731
                 yield operator, run, *expansions(fmm, work.halo, at.rank)
     for work in fmm.plan.near:
 
         def p2p(sources, own, work=work):
-            return near.p2p(work, columns(sources), columns(own), KERNELS["laplace"].of_first, output)
+            return near.p2p(work, columns(sources), columns(own), LAPLACE, output)
 
         sources = of(work.charges)
         own = of(work.mutual.own) if work.mutual else ([], [])
@@ -132,7 +134,7 @@ def test_nothing_outside_the_halo_is_read_anywhere(name, relation, small_shards)
     fmm = taskfmm.Fmm(sources, targets, order=3, leaf_size=20)
     charges = rng.uniform(-1, 1, len(sources))
     q = [charges[rows][:, None] for rows in fmm.plan.charges]
-    at = load(KERNELS["laplace"].of_first, fmm.accuracy("potential"))
+    at = load(LAPLACE, fmm.accuracy("potential"))
     assert assert_nothing_outside_the_halo_is_read(fmm, at, q, "gradient")
 
 
@@ -169,12 +171,12 @@ def test_threads_do_not_change_a_pass(fmm, at, shards_of_charges):
     plan = fmm.plan
     shard = max((s for level in plan.far for s in level if s.p2m), key=lambda s: s.n_boxes)
     charges = columns(shards_of_charges[number] for number in shard.p2m.charges.shards)
-    one, two = (source.p2m(shard.p2m, charges, KERNELS["laplace"].of_first, at, threads) for threads in (1, 2))
+    one, two = (source.p2m(shard.p2m, charges, LAPLACE, at, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
     work = plan.near[0]
     halos = (work.charges, work.mutual.own) if work.mutual else (work.charges,)
     read = [columns(shards_of_charges[number] for number in halo.shards) for halo in halos] + [[]]
-    one, two = (near.p2p(work, *read[:2], KERNELS["laplace"].of_first, "gradient", threads) for threads in (1, 2))
+    one, two = (near.p2p(work, *read[:2], LAPLACE, "gradient", threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
@@ -192,8 +194,8 @@ def test_units(kernel, output, power):
 def test_units_of_extreme_widths_do_not_overflow_on_the_way():
     """scale**2 = 1e304 is representable; scale alone squared by two factors must not be formed first."""
     values = np.full((3, 2), 1e-200)
-    found = result.in_units(values, KERNELS["laplace"].of_first, "gradient", 2.0**505)
-    np.testing.assert_allclose(found, 1e-200 * 2.0**505 * 2.0**505 * KERNELS["laplace"].of_first.factor, rtol=1e-15)
+    found = result.in_units(values, LAPLACE, "gradient", 2.0**505)
+    np.testing.assert_allclose(found, 1e-200 * 2.0**505 * 2.0**505 * LAPLACE.factor, rtol=1e-15)
 
 
 def test_collect_adds_parts_into_their_rows(fmm):

@@ -123,7 +123,9 @@ def test_no_loop_is_compiled_again_for_mapped_arrays(clustered, path):
             pass
 
     with event.install_listener("numba:compile", Listener()):
-        found = near.p2p(file.PlanFile(path)["work"], charges, own, KERNELS["laplace"].of_first, "potential", 1)
+        found = near.p2p(
+            file.PlanFile(path)["work"], charges, own, KERNELS["laplace"].of_first, "potential", 1
+        )
     np.testing.assert_array_equal(found, expected)
     assert compiled == []
 

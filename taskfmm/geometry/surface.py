@@ -24,9 +24,9 @@ the one surface, those of the resonances of a cube, do not vanish on the other."
 WITHIN = 0.9
 """Half of the edge of the grid of points that fill a box."""
 
-FURTHER = 5.0
+FURTHER = 4.0
 """Radius of a second check surface. Where no equation says how a field falls with the distance, it is looked at in
-two."""
+two. At 5 instead, a Gaussian as wide as a box erred by eight times as much, and other kernels by as much."""
 
 
 def n_points(order: int) -> int:

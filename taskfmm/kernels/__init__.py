@@ -8,7 +8,10 @@ It gives the rows of all outputs, without the kernel's ``factor``, at a target t
 with these numbers; what an evaluation does not need of them is not computed. The loops around it are generated.
 """
 
+from taskfmm.kernels import examples
 from taskfmm.kernels.biot_savart import BiotSavart
+from taskfmm.kernels.from_function import from_function
+from taskfmm.kernels.gravity import Gravity
 from taskfmm.kernels.helmholtz import Helmholtz
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
@@ -22,6 +25,7 @@ __all__ = [
     "GRADIENT",
     "HESSIAN",
     "KERNELS",
+    "Gravity",
     "BiotSavart",
     "POTENTIAL",
     "Helmholtz",
@@ -31,8 +35,10 @@ __all__ = [
     "Source",
     "Stokes",
     "Yukawa",
+    "examples",
     "find",
     "fingerprint",
+    "from_function",
     "gather_loops",
     "named",
     "register",

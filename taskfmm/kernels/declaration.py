@@ -6,7 +6,6 @@ declaration, a unit of length, a part of the symmetry that expansions are made o
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from typing import cast
@@ -15,6 +14,7 @@ import numpy as np
 
 from taskfmm.errors import InputError
 from taskfmm.geometry.surface import ARRANGEMENTS
+from taskfmm.kernels.instances import module_of
 from taskfmm.kernels.kernel import Kernel, Output, Source
 
 PROBES = 12
@@ -25,6 +25,12 @@ CLOSE = 1e-9
 
 ARGUMENTS = {"outputs", "output", "values", "n_samples", "seed", "sources", "targets", "kernel"}
 """Names of other arguments of the calls that take sources."""
+
+UNITS = (1.0, *(10.0 ** (sign * power) for power in range(1, 13) for sign in (-1, 1)))
+"""Lengths of the offsets that are tried: in the unit of a parameter, one may be anything."""
+
+FADED = 1e-3
+"""Where a kernel is this part of itself, or less, from one offset to the other, another length is taken."""
 
 CLOSE_BY, ALIKE = 0.02, 0.05
 """Distance at which densities stand for a source, and how far what they do may differ from what it does."""
@@ -85,11 +91,11 @@ def _check(kernel: Kernel) -> None:
         all(not kind.shape or math.prod(kind.shape) == kind.n_numbers for kind in kernel.sources),
         "the shape of a source has another size than its n_numbers",
     )
-    divisors = {output.divisor for output in kernel.outputs} - {None}
     _need(
-        divisors <= set(range(len(kernel.parameters))),
+        all(output.divisor in (None, *range(len(kernel.parameters))) for output in kernel.outputs),
         "an output is divided by a parameter that is not declared",
     )
+    _need(0.0 not in kernel.divisors, "an output is divided by zero")
     kinds = kernel.sources if kernel.density is None else (*kernel.sources, kernel.density)
     _need(
         all(kind.n_numbers == 3 for kind in kinds if kind.vector),
@@ -208,6 +214,8 @@ class _Probe:
         self.n_rows = len(kernel.odd_rows) if n_rows is None else n_rows
         self.rows_of = rows_of
         self._in_python()
+        if kernel.expansion is None:
+            self.offsets = unit_of_length(lambda unit: self._matrices(unit * self.offsets)) * self.offsets
         self.matrices = self._matrices(self.offsets)
 
     def _in_python(self) -> None:
@@ -224,7 +232,7 @@ class _Probe:
 
     def _formula(self) -> Callable[..., tuple]:
         try:
-            module = importlib.import_module(self.kernel.module)
+            module = module_of(self.kernel)
         except ImportError as error:
             raise _Wrong(
                 f"its module {self.kernel.module!r} cannot be imported by this name: {error}"
@@ -245,7 +253,7 @@ class _Probe:
         try:
             found = self.formula(*map(float, offset), *map(float, numbers), self.kernel.constants)
         except Exception as error:
-            raise _Wrong(f"{call} fails: {type(error).__name__}: {_told(error)}") from None
+            raise _Wrong(f"{call} fails: {type(error).__name__}: {told(error)}") from None
         _need(
             isinstance(found, tuple) and not any(isinstance(row, complex) for row in found),
             f"{call} gives {found!r:.60}, expected a tuple of real numbers, as (value,)",
@@ -313,7 +321,27 @@ class _Probe:
         )
 
 
-def _told(error: Exception) -> str:
+def unit_of_length(values_at: Callable[[float], np.ndarray]) -> float:
+    """The length at which a kernel does something, the first of `UNITS` if that is so there.
+
+    values_at : of the kernel at some offsets of a length, [n, ...]
+    """
+    found = None
+    for unit in UNITS:
+        with np.errstate(over="ignore", invalid="ignore"):
+            sizes = np.abs(values_at(unit)).reshape(PROBES, -1).max(axis=1)
+        if not np.isfinite(sizes).all():
+            if unit == UNITS[0]:
+                break
+            continue
+        if sizes.min() > FADED * sizes.max():
+            return unit
+        if found is None and sizes.any():
+            found = unit
+    return found or UNITS[0]
+
+
+def told(error: Exception) -> str:
     """The line of an error that says most: Numba's begin with where they were found."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     clear = [line for line in lines if "name '" in line or line.startswith(("Cannot", "Invalid", "Unknown"))]

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from taskfmm.jit import formula, part, wide_vectors
-from taskfmm.kernels import pairs
+from taskfmm.kernels import function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
 
 _lock = threading.RLock()
@@ -33,23 +33,7 @@ def _fingerprint(module: ModuleType, formula: Any) -> str:
 
     formula : one of them, another one once the module has been loaded again
     """
-    left = [value for value in vars(module).values() if hasattr(value, "py_func")]
-    files, numbers, seen = {str(module.__file__)}, set(), set()
-    while left:
-        function = left.pop().py_func
-        if function in seen:
-            continue
-        seen.add(function)
-        files.add(function.__code__.co_filename)
-        names = function.__code__.co_names
-        for value in (function.__globals__.get(name) for name in names):
-            within = (getattr(value, name, None) for name in names) if isinstance(value, ModuleType) else ()
-            left += [each for each in (value, *within) if hasattr(each, "py_func")]
-            numbers |= {repr(each) for each in (value, *within) if isinstance(each, (int, float, tuple))}
-    digest = hashlib.sha256(repr(sorted(numbers)).encode())
-    for path in sorted(files):
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:12]
+    return function.digest([each.py_func for each in vars(module).values() if hasattr(each, "py_func")])
 
 
 class _Loader(importlib.abc.ExecutionLoader):
@@ -98,13 +82,17 @@ def _formula(compiled: Any) -> Any:
     return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
 
 
-def _module(name: str) -> ModuleType:
-    return sys.modules.get(name) or importlib.import_module(name)
+def module_of(kernel: Kernel) -> ModuleType:
+    """The module with a kernel's formulas; made from a function where the kernel names one."""
+    name = kernel.module
+    return function.module(name) if ":" in name else sys.modules.get(name) or importlib.import_module(name)
 
 
-def _loops(template: str, name: str, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]) -> ModuleType:
+def _loops(
+    template: str, kernel: Kernel, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
-    module = _module(name)
+    module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
     return _instantiated(template, module, now, sources, odd_rows)
 
@@ -122,19 +110,17 @@ def _instantiated(
 
 def gather_loops(kernel: Kernel, output: str) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
-    return _loops(
-        "gather_loops", kernel.module, kernel.sources, kernel.odd_rows[: kernel.n_components(output)]
-    )
+    return _loops("gather_loops", kernel, kernel.sources, kernel.odd_rows[: kernel.n_components(output)])
 
 
 def spread_loops(kernel: Kernel) -> Any:
     """The loops that end on surfaces, for the sources of a kernel."""
     rows = (False,) * (kernel.columns * kernel.n_potential)  # one-sided: no row is seen from the other side
-    return _loops("spread_loops", kernel.module, kernel.onto_surfaces, rows)
+    return _loops("spread_loops", kernel, kernel.onto_surfaces, rows)
 
 
 def fingerprint(kernel: Kernel) -> str:
     """Of a kernel's formulas, with all that they call, and of its expansion's: another one once they are edited."""
-    module = _module(kernel.module)
+    module = module_of(kernel)
     own = _fingerprint(module, getattr(module, kernel.dense.name))
     return own if kernel.expansion is None else f"{own}-{fingerprint(kernel.expansion)}"

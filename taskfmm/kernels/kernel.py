@@ -165,6 +165,11 @@ class Kernel:
         return replace(self, sources=(self.dense,), density=None, outputs=plain)
 
     @property
+    def elliptic(self) -> bool:
+        """Whether the field in a box follows from its values on a surface around it."""
+        return self.expands.surfaces != "filled"
+
+    @property
     def onto_surfaces(self) -> tuple[Source, ...]:
         """The formulas of what check surfaces receive from each kind of source."""
         if self.expansion is None:
@@ -193,6 +198,11 @@ class Kernel:
         return self.with_parameters(
             *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
         )
+
+    @property
+    def divisors(self) -> tuple[float, ...]:
+        """What results of outputs are divided by at the end."""
+        return tuple(self.parameters[each.divisor] for each in self.outputs if each.divisor is not None)
 
     def constant(self, output: str) -> float:
         """What results of an output are multiplied by at the end."""

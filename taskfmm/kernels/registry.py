@@ -10,7 +10,7 @@ from typing import Any
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, helmholtz, laplace, one, stokes, yukawa
+from taskfmm.kernels import biot_savart, gravity, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
@@ -21,20 +21,26 @@ CONSTRUCTORS: dict[str, Callable[..., Kernel]] = {
     "helmholtz": helmholtz.Helmholtz,
     "biot_savart": biot_savart.BiotSavart,
     "stokes": stokes.Stokes,
+    "gravity": gravity.Gravity,
 }
 """What users make the kernels of this library with, by their names; the arguments are the parameters."""
 
 KERNELS: dict[str, Kernel] = {
-    module.KERNEL.name: module.KERNEL
-    for module in (*(sys.modules[make.__module__] for make in CONSTRUCTORS.values()), one)
+    kernel.name: kernel
+    for kernel in (
+        *(sys.modules[make.__module__].KERNEL for make in CONSTRUCTORS.values()),
+        gravity.NEWTON,
+        one.KERNEL,
+    )
 }
 """Of each name, a kernel with some parameters."""
 
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
-HIDDEN = ("one",)
-"""For tests, not offered to users: with this one every target must receive the sum of all charges."""
+HIDDEN = ("one", "newton")
+"""Not offered to users: one for tests, with which every target must receive the sum of all charges, and what gravity
+is without softening."""
 
 
 def register(kernel: Kernel) -> Kernel:
@@ -73,6 +79,8 @@ def register(kernel: Kernel) -> Kernel:
             raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")
         if not all(map(math.isfinite, kernel.parameters)):
             raise InputError(f"a parameter of kernel {kernel.name!r} is not finite: {kernel.parameters}")
+        if 0.0 in kernel.divisors:
+            raise InputError(f"kernel {kernel.name!r} would divide results by zero: {kernel.parameters}")
     return kernel
 
 

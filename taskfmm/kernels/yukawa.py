@@ -14,13 +14,11 @@ from taskfmm.jit import formula
 from taskfmm.kernels.exponential import LARGEST, decay
 from taskfmm.kernels.kernel import CHARGE, DIPOLE, Kernel
 from taskfmm.kernels.laplace import inverse_distance
+from taskfmm.kernels.real import real
 
 KERNEL = Kernel(
     "yukawa", __name__, factor=1.0 / (4.0 * np.pi), degree=None, parameters=(1.0,), sources=(CHARGE, DIPOLE)
 )
-
-NO_LENGTHS = (bool, np.bool, complex, np.complexfloating, str, bytes)
-"""What Python would make a number of."""
 
 
 def Yukawa(lam: float) -> Kernel:
@@ -54,10 +52,7 @@ def Yukawa(lam: float) -> Kernel:
     >>> bool(np.isclose(phi[1], np.exp(-1.0) / 2.0))
     True
     """
-    try:
-        number = math.nan if isinstance(lam, NO_LENGTHS) else float(lam)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real(lam)
     if 0.0 < number < math.inf:
         return KERNEL.with_parameters(number)
     raise InputError(

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 
@@ -30,6 +30,13 @@ DEEPER = 3
 """Where each level has operators of its own, those of the first level whose boxes feel each other and of one so much
 deeper are measured: kernels hardly change their form in smaller boxes."""
 
+DEEPEST = 2 * DEEPER
+"""Of a kernel that solves no equation a third level is measured: it may have a small length beside a large one."""
+
+IN_FLOAT32 = 1e-5
+"""From here M2L is in float32, where operators are in units of their boxes, in whatever unit the points are: it takes
+half the time, and rounds to some 3e-7."""
+
 AN_ORDER = 10.0
 """One order more divides the error by so much at most: orders that cannot be enough are left out."""
 
@@ -49,9 +56,10 @@ def rows(
     """
     first = _first_felt(kernel, eps, half_width, first)
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
+    dtype = "float32" if kernel.degree is not None and eps >= IN_FLOAT32 else "float64"
     best, failed = np.inf, 0
     while order in ORDERS and failed < 2:
-        row = _row(kernel, of_order(order), half_width, first)
+        row = _row(kernel, replace(of_order(order), m2l_dtype=dtype), half_width, first)
         yield row
         error = reach(row)
         failed = failed + 1 if not error < IMPROVES * best else 0
@@ -65,15 +73,17 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
         return first
 
     def least(size: Radial, half: float) -> float:
-        return yardstick.DECAYED * eps * size.at(yardstick.NEAREST * half)
+        return yardstick.decayed(kernel) * eps * size.at(yardstick.NEAREST * half)
 
-    found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPER), least)
+    found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPEST), least)
     return first if found is None else found
 
 
 def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> Row:
     kernel, operators = kernel.measured, Operators(kernel, accuracy, half_width)
-    levels = (0,) if kernel.degree is not None else (first, first + DEEPER)
+    levels: tuple[int, ...] = (0,)
+    if kernel.degree is None:
+        levels = (first, first + DEEPER, *(() if kernel.elliptic else (first + DEEPEST,)))
     # of all kinds together the worst source is the worst of any kind
     found = [
         _measured(kernel.with_sources(kind), operators, level) for kind in kernel.sources for level in levels

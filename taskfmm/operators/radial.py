@@ -66,7 +66,7 @@ def _size(log: float) -> float:
 
 
 def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> Radial:
-    """Of a kind of source and an output; those without a derivative count together, as their errors do.
+    """Of a kind of source and an output; those with the same derivative count together, as their errors do.
 
     half_width : of the root box; distances are those between all its boxes
     """
@@ -76,7 +76,8 @@ def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> R
 @lru_cache(maxsize=64)
 def _radial(kernel: Kernel, kind: Source, output: Output, half_width: float, formulas: str) -> Radial:
     """formulas : the kernel's fingerprint: other formulas have other sizes"""
-    rows = kernel.rows(output.name) if output.derivative else slice(kernel.n_plain)
+    alike = [kernel.rows(each.name) for each in kernel.outputs if each.derivative == output.derivative]
+    rows = slice(alike[0].start, alike[-1].stop)
     if kernel.degree is not None:
         factor = round(float(_sizes(kernel, kind, rows, np.ones(1))[0]), DIGITS)
         return Radial(factor, kernel.power(output.name) - kind.derivative)
@@ -84,6 +85,16 @@ def _radial(kernel: Kernel, kind: Source, output: Output, half_width: float, for
     r = 4.0 * half_width * 2.0 ** np.linspace(-octaves, 0.0, PER_OCTAVE * octaves + 1)
     logs = np.log(np.clip(_sizes(kernel, kind, rows, r), LEAST, MOST))
     return Radial(1.0, 0, float(np.log(r[0])), float(PER_OCTAVE / np.log(2.0)), logs)
+
+
+def does_nothing(kernel: Kernel, kind: Source, output: Output) -> bool:
+    """Whether an output is zero for a kind of source, as the pressure of a rotlet is."""
+    return kernel.degree is not None and _does_nothing(kernel, kind, output, fingerprint(kernel))
+
+
+@lru_cache(maxsize=64)
+def _does_nothing(kernel: Kernel, kind: Source, output: Output, formulas: str) -> bool:
+    return not _sizes(kernel, kind, kernel.rows(output.name), np.ones(1)).any()
 
 
 def first_level(

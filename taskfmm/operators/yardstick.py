@@ -32,7 +32,11 @@ PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
 """Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
 
 FEW_PLACES = (0.0, 0.6, 1.0)
-"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face."""
+"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face.
+Then of a V list only the nearest boxes are looked at, whose errors are the largest, and of the leaves of a W or X
+list one in `ONE_IN`."""
+
+ONE_IN = 3
 
 CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
 """Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order
@@ -45,6 +49,10 @@ DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
 what the source does to the boxes around its own: relative to the far smaller value itself, errors could be of any
 size."""
+
+DECAYED_WITHIN = 1.0
+"""The same where no differential equation says how: what is left is not reproduced by its own size, and sources that
+are finite at their own place hardly do more to the boxes around than that."""
 
 NEAREST = 0.4
 """Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
@@ -85,6 +93,11 @@ def measure(
     )
 
 
+def decayed(kernel: Kernel) -> float:
+    """The part of what a source does near its box that errors are relative to, at least."""
+    return DECAYED if kernel.elliptic else DECAYED_WITHIN
+
+
 def _faces(line: tuple[float, ...]) -> np.ndarray:
     """Points on the faces of a box, float64 [3, n]."""
     points = _grid((-1.0, *line, 1.0))
@@ -101,6 +114,18 @@ def _leaves_next_to_small_boxes() -> np.ndarray:
     line = np.array([-5, -3, -1, 1, 3, 5])
     centers = np.array(list(itertools.product(line, repeat=3)))
     return centers[np.abs(centers).max(axis=1) == 5]
+
+
+def _different(kernel: Kernel) -> np.ndarray:
+    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing."""
+    targets = np.random.default_rng(1).uniform(1.0, 2.0, (3, 2))
+    does = value_matrix(kernel, targets, np.zeros((3, 1))).reshape(-1, kernel.n_numbers).T
+    found = [
+        number
+        for number, own in enumerate(does)
+        if own.any() and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
+    ]
+    return np.array(found or [0])
 
 
 Errors = dict[str, np.ndarray]
@@ -127,6 +152,13 @@ class _Chain:
         self.operators = operators
         self.below = below
         self.sources = np.array([p for p in _grid(at).T if p[0] >= p[1] >= p[2]]).T
+        self.offsets, self.leaves = symmetry.offsets(), _leaves_next_to_small_boxes()
+        if at == FEW_PLACES:
+            self.offsets = self.offsets[np.abs(self.offsets).max(axis=1) == 2]
+            self.leaves = self.leaves[::ONE_IN]
+        n = self.sources.shape[1]
+        self.numbers = _different(kernel)
+        self.kept = (n * self.numbers[:, None] + np.arange(n)).ravel()
         self.targets = np.concatenate(places, axis=1)
         self.ptr = np.cumsum([0, *(points.shape[1] for points in places)])
         self._of_locals: dict[float, np.ndarray] = {}
@@ -154,7 +186,7 @@ class _Chain:
         if descend:
             multipole = self._moved(multipole @ at.m2m[7], moment.UP[7])
         sources = shift + half * self.sources
-        for offset in symmetry.offsets():
+        for offset in self.offsets:
             local = self._translated(multipole, offset)
             # targets in the octant that faces the source
             octant = int((offset < 0) @ [4, 2, 1])
@@ -170,7 +202,7 @@ class _Chain:
         density = self._of_sources(self._multipole(at) @ at.multipole_to_density)
         if self.kernel.first_moment:
             moment.at_densities(density.reshape(len(density), 4, -1), at.upward_equivalent)
-        for center in _leaves_next_to_small_boxes():
+        for center in self.leaves:
             targets = center[:, None] + 2.0 * self.targets
             by_density = value_matrix(self.kernel.of_densities, at.half_width * targets, at.upward_equivalent)
             sums.add(by_density @ density.T, self._exact(targets, self.sources))
@@ -179,7 +211,7 @@ class _Chain:
     def p2l(self) -> Errors:
         """By the X list: sources in leaves twice as wide, straight to locals."""
         sums = self._sums()
-        for center in _leaves_next_to_small_boxes():
+        for center in self.leaves:
             sources = center[:, None] + 2.0 * self.sources
             found = self._at_targets(self._local(sources), self.operators, 1.0)
             sums.add(found, self._exact(self.targets, sources))
@@ -203,7 +235,8 @@ class _Chain:
             local = self._down(local, octant)
         exact = self._exact(shift[:, None] + half * self.targets, sources)
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
-        field, width = np.sqrt(sums.size[0]), half * self.operators.half_width
+        size = sums.size[0] if self.kernel.elliptic else sums.seen(0)
+        field, width = np.sqrt(size), half * self.operators.half_width
         errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
         return np.max([np.zeros(len(field)), *errors], axis=0)
 
@@ -251,25 +284,26 @@ class _Chain:
         values = self._exact(beside, self.sources)
         sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
-        return {d: DECAYED**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
+        part = decayed(self.kernel)
+        return {d: part**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
 
     def _exact(self, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
         half = self.operators.half_width
-        return value_matrix(self.kernel, half * targets, half * sources)
+        return value_matrix(self.kernel, half * targets, half * sources)[..., self.kept]
 
     def _multipole(self, at: BoxOperators, half: float = 1.0) -> np.ndarray:
         """Of the sources in a box of this half-width, and with these operators."""
         check = self._checked(at.upward_check, at.half_width * self.sources)
         if self.kernel.degree is not None:
-            numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)
+            numbers = self.kernel.in_width(np.ones((self.kernel.n_numbers, 1)), half)[self.numbers]
             check = check * np.repeat(numbers, self.sources.shape[1])
         return check.T.reshape(-1, len(at.check_to_multipole)) @ at.check_to_multipole
 
     def _checked(self, surface: np.ndarray, sources: np.ndarray) -> np.ndarray:
-        """Potentials on a surface of unit sources, as `kernel_matrix` gives them."""
-        check = kernel_matrix(self.kernel, surface, sources)
+        """Potentials on a surface of unit sources, as `kernel_matrix` gives them, of `numbers` alone."""
+        check = kernel_matrix(self.kernel, surface, sources)[:, self.kept]
         if self.kernel.first_moment:
-            moment.received(check.T.reshape(-1, 4, surface.shape[1]), surface)
+            moment.received(check.reshape(4, surface.shape[1], -1).transpose(2, 0, 1), surface)
         return check
 
     def _down(self, local: np.ndarray, octant: int) -> np.ndarray:
@@ -358,10 +392,13 @@ class _Sums:
         }
 
     def _errors(self, derivatives: int) -> np.ndarray:
-        size = self.size[derivatives]
-        if self.least is not None:
-            size = np.maximum(size, self.n_targets * self.least[derivatives])
-        return np.sqrt(_ratio(self.wrong[derivatives], size)).max(axis=1)
+        return np.sqrt(_ratio(self.wrong[derivatives], self.seen(derivatives))).max(axis=1)
+
+    def seen(self, derivatives: int) -> np.ndarray:
+        """What errors are relative to, squared."""
+        if self.least is None:
+            return self.size[derivatives]
+        return np.maximum(self.size[derivatives], self.n_targets * self.least[derivatives])
 
 
 def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -18,8 +18,8 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
-from taskfmm.operators.radial import Radial, radial
-from taskfmm.operators.yardstick import DECAYED, NEAREST
+from taskfmm.operators.radial import Radial, does_nothing, radial
+from taskfmm.operators.yardstick import NEAREST, decayed
 from taskfmm.passes.given import exponent, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
@@ -92,7 +92,11 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
     """
     harmonic = found.kernel.expands.name == "laplace"
     last = found.kernel.names.index(found.last)
-    outputs = found.kernel.outputs[last if alone else 0 : last + 1]
+    outputs = [
+        output
+        for output in found.kernel.outputs[last if alone else 0 : last + 1]
+        if not all(does_nothing(found.kernel, kind, output) for kind in found.kernel.sources)
+    ]
     values, derivatives = (
         [found.share(each.name) for each in outputs if bool(each.derivative) == derived]
         for derived in (False, True)
@@ -134,7 +138,11 @@ class _Outputs:
         if derivative:
             # the sign of other kernels may hang on the direction
             fields = field[None] if self.calibrated else self._field[:, self.places.leaves]
-            smooth = n_targets @ ((fields / self.places.half_widths**derivative) ** 2).sum(axis=0)
+            widths = self.places.half_widths**derivative
+            smooth = n_targets @ ((fields / widths) ** 2).sum(axis=0)
+            if not self.kernel.elliptic:  # the yardstick's error is relative to no less than that
+                reached = sum(found[0] for _, found in self._reached(self.kernel.outputs[0]))
+                smooth = max(smooth, n_targets @ (reached / widths**2))
         if any(kind.derivative for kind in self.kernel.sources):
             smooth += n_targets @ (self._rising() / self.places.half_widths ** (2 * derivative))
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
@@ -161,17 +169,21 @@ class _Outputs:
 
         Those of the numbers of a source add up as the components of a vector do, those of kinds of sources by size.
         """
-        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
-        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        degree = self.kernel.degree or 0
-        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(leaves.size)
-        for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
-            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
-            found = [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(self.places.leaves.size)
+        for kind, found in self._reached(output):
             of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
             field += found[2]
         far, even = np.sqrt(of_kind).sum(axis=0) ** 2
         return float(far), float(even), field
+
+    def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
+        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        degree = self.kernel.degree or 0
+        for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
+            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
+            yield kind, [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
@@ -210,7 +222,7 @@ class _Outputs:
         if self.kernel.degree is not None:
             return np.zeros(len(levels))
         widths = (box_half_width(self.plan.tree.domain, level) for level in levels)
-        return np.array([DECAYED * size.at(NEAREST * width) for width in widths])
+        return np.array([decayed(self.kernel) * size.at(NEAREST * width) for width in widths])
 
     @cached_property
     def _points(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -174,7 +174,8 @@ def _check(contents: Contents) -> None:
         contents.kernel.name in KERNELS
         and KERNELS[contents.kernel.name].with_parameters(*contents.kernel.parameters) == contents.kernel
         and len(KERNELS[contents.kernel.name].parameters) == len(contents.kernel.parameters)
-        and np.isfinite(contents.kernel.parameters).all(),
+        and np.isfinite(contents.kernel.parameters).all()
+        and 0.0 not in contents.kernel.divisors,
         f"kernel {contents.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
         "taskfmm.kernels.register first",
     )
