@@ -154,8 +154,25 @@ def test_names_and_the_commands_agree():
         find("yukawa")
     with pytest.raises(InputError, match=r"as taskfmm\.kernels\.Stokes\(viscosity=1\.0\)"):
         find("stokes")
+    with pytest.raises(InputError, match=r"as taskfmm\.kernels\.examples\.Gaussian\(width=\.\.\.\)"):
+        find("gaussian")
     assert named("stokes", {}) == KERNELS["stokes"]
     assert find("biot_savart") is KERNELS["biot_savart"]
+
+
+def test_kernels_of_one_function(kernels_kept):
+    charges = np.ones(N)
+    write(sources=SOURCES, charges=charges)
+    with pytest.raises(InputError, match="'matern_3_2' is not known: did you mean 'matern'"):
+        named("matern_3_2", {})
+    call("run", "in.h5", "-o", "out.h5", "--kernel", "matern", "--kernel-param", "length=0.5")
+    with h5py.File("out.h5") as file:
+        exact = taskfmm.direct(SOURCES, charges, kernel=taskfmm.kernels.examples.Matern(0.5))
+        np.testing.assert_allclose(file["potential"][()], exact, rtol=1e-10)
+    with pytest.raises(
+        InputError, match="'matern_3_2' has parameters, which its name does not tell: give the"
+    ):
+        find("matern_3_2")
 
 
 @each(

@@ -23,7 +23,8 @@ CONSTRUCTORS: dict[str, Callable[..., Kernel]] = {
     "stokes": stokes.Stokes,
     "gravity": gravity.Gravity,
 }
-"""What users make the kernels of this library with, by their names; the arguments are the parameters."""
+"""What users make the kernels of this library with, by their names; the arguments are the parameters. Those that are
+made of one function come in `taskfmm.kernels`: their file needs this one."""
 
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
@@ -100,13 +101,13 @@ def find(kernel: Any) -> Kernel:
     if isinstance(kernel, str) and kernel in HIDDEN:
         return KERNELS[kernel]
     name = validate.known_name("kernel", kernel, {*KERNELS, *CONSTRUCTORS} - {*HIDDEN})
-    if name not in CONSTRUCTORS:
-        return KERNELS[name]
-    if _arguments(name):
+    made = name in CONSTRUCTORS
+    if _arguments(name) if made else KERNELS[name].parameters and KERNELS[name].module.startswith("taskfmm."):
         raise InputError(
-            f"kernel {name!r} has parameters, which its name does not tell: give the kernel itself, as {_call(name)}"
+            f"kernel {name!r} has parameters, which its name does not tell: give the kernel itself"
+            f"{f', as {_call(name)}' if made else ''}"
         )
-    return named(name, {})
+    return named(name, {}) if made else KERNELS[name]
 
 
 def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
@@ -152,4 +153,5 @@ def _call(name: str) -> str:
     arguments = _arguments(name)
     must = [each for each, default in arguments.items() if default is None] or list(arguments)
     given = ", ".join(f"{each}={'...' if arguments[each] is None else arguments[each]}" for each in must)
-    return f"taskfmm.kernels.{CONSTRUCTORS[name].__name__}({given})"
+    make = CONSTRUCTORS[name]
+    return f"taskfmm.kernels.{'examples.' if make.__module__.endswith('.examples') else ''}{make.__name__}({given})"
