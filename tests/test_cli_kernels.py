@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -143,7 +144,7 @@ def test_wrong_options_are_said_before_anything_is_read(arguments, text):
     assert os.listdir() == []
 
 
-def test_names_and_the_commands_agree():
+def test_names_and_the_commands_agree(monkeypatch):
     """`Fmm` and the command line know a kernel by the same constructors."""
     for name in CONSTRUCTORS:
         if name in KERNELS:
@@ -156,6 +157,8 @@ def test_names_and_the_commands_agree():
         find("stokes")
     with pytest.raises(InputError, match=r"as taskfmm\.kernels\.examples\.Gaussian\(width=\.\.\.\)"):
         find("gaussian")
+    monkeypatch.setitem(KERNELS, "gaussian", replace(KERNELS["one"], name="gaussian", module="mine"))
+    assert find("gaussian").module == "mine"
     assert named("stokes", {}) == KERNELS["stokes"]
     assert find("biot_savart") is KERNELS["biot_savart"]
 

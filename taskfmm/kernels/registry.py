@@ -102,7 +102,9 @@ def find(kernel: Any) -> Kernel:
         return KERNELS[kernel]
     name = validate.known_name("kernel", kernel, {*KERNELS, *CONSTRUCTORS} - {*HIDDEN})
     made = name in CONSTRUCTORS
-    if _arguments(name) if made else KERNELS[name].parameters and KERNELS[name].module.startswith("taskfmm."):
+    if name in KERNELS and not KERNELS[name].module.startswith("taskfmm."):
+        return KERNELS[name]  # of a user
+    if _arguments(name) if made else KERNELS[name].parameters:
         raise InputError(
             f"kernel {name!r} has parameters, which its name does not tell: give the kernel itself"
             f"{f', as {_call(name)}' if made else ''}"
