@@ -1196,6 +1196,89 @@ AROUND = (
     ),
 )
 
+COMMAND_LINE = (
+    Mutant(
+        "only-the-first-source-is-read",
+        "files/input.py",
+        "found = tuple(kind for kind in self._kinds if",
+        "found = tuple(kind for kind in self._kinds[:1] if",
+        "taskfmm run leaves dipoles beside charges out, without a word",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "a-batch-leaves-dipoles-out",
+        "files/charges.py",
+        "                if others:\n",
+        "                if not others:\n",
+        "dipoles beside a batch of charges are left out, without a word",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "complex-numbers-take-half-the-memory",
+        "files/input.py",
+        "(16 if name in wide else 8)",
+        "8",
+        "more complex sources are read than this machine holds",
+        ("hostile",),
+    ),
+    Mutant(
+        "complex-numbers-of-any-size",
+        "files/reader.py",
+        "sizes in ({4}, {8}, {16}) and kind.get_size() == 2 * sizes.pop()",
+        "len(sizes) == 1",
+        "records that are no numbers are read as complex numbers, in chunks of any size",
+        ("hostile",),
+    ),
+    Mutant(
+        "parameters-are-not-recorded",
+        "cli/planner.py",
+        "if kernel.parameters else {}",
+        "if not kernel.parameters else {}",
+        "a stopped batch of one wavenumber goes on with another",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "a-parameter-given-twice",
+        "cli/options.py",
+        "if name in found:",
+        "if name not in found and found:",
+        "of two values of a parameter the last counts, without a word",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "estimates-with-the-names-of-others",
+        "cli/planner.py",
+        '("" if output == first else',
+        '("" if output != first else',
+        "--check tells the error of a gradient as that of the potential",
+        ("cli", "cli_kernels"),
+    ),
+    Mutant(
+        "all-vectors-in-one-chunk",
+        "cli/batch.py",
+        "OutputFile(output, whole, rows=1)",
+        "OutputFile(output, whole)",
+        "the chunks of a batch are too large for HDF5 where there are many points",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "outputs-of-a-batch-are-real",
+        "cli/batch.py",
+        "each.dtype(fmm.dtype)",
+        "fmm.dtype",
+        "a batch of waves loses its imaginary parts",
+        ("cli_kernels",),
+    ),
+    Mutant(
+        "a-missing-parameter-is-not-said",
+        "kernels/registry.py",
+        "if default is None and each not in parameters]",
+        "if default is not None and each not in parameters]",
+        "a parameter that is missing is a traceback, and viscosity has no default",
+        ("cli_kernels",),
+    ),
+)
+
 STOKES = (
     Mutant(
         "operators-in-use-make-room",
@@ -1405,4 +1488,5 @@ MUTANTS = (
     *PLAN,
     *PASSES,
     *AROUND,
+    *COMMAND_LINE,
 )

@@ -275,7 +275,10 @@ X = np.random.default_rng(4454363).random((20, 3))
         (dict(sources=X.astype(np.longdouble) * np.longdouble("1e4000")), "sources row 0 is not finite"),
         (dict(sources=X[None]), "expected"),
         (dict(sources=X, kernel="Laplase"), "did you mean 'laplace'"),
-        (dict(sources=X, kernel="acoustic"), "choose from biot_savart, laplace, stokes, yukawa"),
+        (
+            dict(sources=X, kernel="xyz"),
+            "choose from biot_savart, exponential, gaussian, gravity, helmholtz, inverse_square, laplace, matern, ",
+        ),
         (dict(sources=X, kernel=7), "not known"),
         (dict(sources=X, eps=0), "eps is 0"),
         (dict(sources=X, eps=-1e-3), "eps is"),
