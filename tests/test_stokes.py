@@ -465,7 +465,6 @@ def test_what_is_no_viscosity_is_refused(make, says):
         (dict(rotlets=(np.full((4, 3), 1e200), np.full((4, 3), 1e200))), "rotlets row 0 is not finite"),
         (dict(rotlets=(np.full((4, 3), np.nan), np.ones((4, 3)))), r"rotlets\[0\] row 0 is not finite"),
         (dict(stresslets=np.where(np.arange(36) == 20, np.nan, 0.0).reshape(4, 3, 3)), "stresslets row 2 is not"),
-        (dict(stresslets=np.ones((4, 3, 3), complex)), "expected real numbers"),
         (dict(charges=np.ones((4, 3)), forces=np.ones((4, 3))), "forces is given twice"),
         (dict(dipoles=np.ones((4, 3))), "its sources are forces, stresslets, rotlets"),
     ],
