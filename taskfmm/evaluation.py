@@ -62,6 +62,7 @@ class Evaluator:
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
+    @budget()  # operators may be made, whose last bits hang on the threads of BLAS
     def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
@@ -162,6 +163,7 @@ class Evaluator:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]
 
+    @budget()
     def forecast(
         self, outputs: tuple[str, ...], accuracy: Accuracy | None = None, kernel: Kernel | None = None
     ) -> Forecast:

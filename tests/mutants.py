@@ -989,7 +989,7 @@ AROUND = (
     Mutant(
         "complex-chunks-accepted",
         "validate.py",
-        'if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:',
+        "if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:",
         "if array.shape != shape:",
         "a dask.array with a wrong dtype loses its imaginary part",
         ("lazy_charges",),
@@ -997,8 +997,8 @@ AROUND = (
     Mutant(
         "short-chunks-accepted",
         "validate.py",
-        'if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:',
-        'if array.ndim != len(shape) or array.dtype.kind not in NUMBERS[whole.dtype.kind]:',
+        "if array.shape != shape or array.dtype.kind not in NUMBERS[whole.dtype.kind]:",
+        "if array.ndim != len(shape) or array.dtype.kind not in NUMBERS[whole.dtype.kind]:",
         "one charge for a whole chunk of them, or an error of NumPy's",
         ("lazy_charges",),
     ),
@@ -1280,6 +1280,14 @@ COMMAND_LINE = (
 )
 
 STOKES = (
+    Mutant(
+        "operators-by-any-number-of-threads",
+        "evaluation.py",
+        "    @budget()  # operators may be made",
+        "    # operators may be made",
+        "bits hang on who made the operators, where a process cannot read those of another one",
+        ("threads",),
+    ),
     Mutant(
         "operators-in-use-make-room",
         "operators/store.py",

@@ -10,6 +10,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
+from taskfmm.runtime.threads import budget
 
 
 def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+@budget()
 def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
     planned = evaluator.planned
     try:
