@@ -1279,6 +1279,89 @@ COMMAND_LINE = (
     ),
 )
 
+SOURCES_AND_OUTPUTS = (
+    Mutant(
+        "hessian-of-a-dipole-without-its-trace",
+        "kernels/laplace.py",
+        "bend * dx * dx + steep * (2.0 * px * dx) + slope,",
+        "bend * dx * dx + steep * (2.0 * px * dx),",
+        "Hessians of dipoles are wrong along x",
+        ("laplace",),
+    ),
+    Mutant(
+        "velocity-gradient-transposed",
+        "kernels/biot_savart.py",
+        "u * y - az, ",
+        "v * x + az, ",
+        "vortices are stretched along another axis",
+        ("library_kernels",),
+    ),
+    Mutant(
+        "hessians-for-everybody",
+        "kernels/kernel.py",
+        "for output in self.outputs if output.derivative < 2)",
+        "for output in self.outputs)",
+        "an evaluation that names no outputs takes several times as long",
+        ("laplace",),
+    ),
+    Mutant(
+        "dipoles-of-small-leaves-never-looked-at",
+        "passes/share.py",
+        "smooth += n_targets @ (self._rising()",
+        "smooth += 0.0 * n_targets @ (self._rising()",
+        "dipoles of small clusters err by many times eps far away",
+        ("laplace",),
+    ),
+    Mutant(
+        "rising-measured-by-charges",
+        "operators/yardstick.py",
+        "smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),",
+        "smooth=float(chain.smooth()[filling]),",
+        "dipoles of small clusters err by many times eps far away",
+        ("laplace",),
+    ),
+    Mutant(
+        "imaginary-parts-of-results-negated",
+        "kernels/kernel.py",
+        "rows = real + 1j * imaginary",
+        "rows = real - 1j * imaginary",
+        "waves travel inward",
+        ("helmholtz",),
+    ),
+    Mutant(
+        "sources-not-conjugated",
+        "kernels/kernel.py",
+        "np.ascontiguousarray(np.conj(given.astype(np.complex128)))",
+        "np.ascontiguousarray(given.astype(np.complex128))",
+        "complex charges count as their conjugates",
+        ("helmholtz",),
+    ),
+    Mutant(
+        "imaginary-charges-as-real-ones",
+        "fmm.py",
+        "return {output: found[0][output] + 1j * found[1][output] for output in wanted}",
+        "return {output: found[0][output] + found[1][output] for output in wanted}",
+        "complex charges of a real kernel give the sum of both parts",
+        ("helmholtz",),
+    ),
+    Mutant(
+        "waves-on-one-surface",
+        "kernels/helmholtz.py",
+        'surfaces="doubled",',
+        'surfaces="single",',
+        "waves that fit into a box are wrong by orders of magnitude",
+        ("helmholtz",),
+    ),
+    Mutant(
+        "sine-of-the-wrong-quadrant",
+        "kernels/oscillation.py",
+        "sine = -sine if quarter >= 2.0 else sine",
+        "sine = -sine if quarter > 2.0 else sine",
+        "waves have the wrong sign at some distances",
+        ("helmholtz",),
+    ),
+)
+
 STOKES = (
     Mutant(
         "operators-by-any-number-of-threads",
@@ -1492,6 +1575,7 @@ MUTANTS = (
     *KERNELS,
     *KERNELS_OF_USERS,
     *OF_FUNCTIONS,
+    *SOURCES_AND_OUTPUTS,
     *STOKES,
     *PLAN,
     *PASSES,
