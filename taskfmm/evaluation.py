@@ -23,7 +23,7 @@ from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
 from taskfmm.runtime import cluster, layout, memory
-from taskfmm.runtime.threads import budget
+from taskfmm.runtime.threads import budget, one_blas_thread
 from taskfmm.version import __version__
 
 
@@ -62,7 +62,7 @@ class Evaluator:
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
-    @budget()  # operators may be made, whose last bits hang on the threads of BLAS
+    @one_blas_thread()
     def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
@@ -163,7 +163,7 @@ class Evaluator:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]
 
-    @budget()
+    @one_blas_thread()
     def forecast(
         self, outputs: tuple[str, ...], accuracy: Accuracy | None = None, kernel: Kernel | None = None
     ) -> Forecast:

@@ -22,7 +22,7 @@ from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
 from taskfmm.report.described import Described
 from taskfmm.runtime import memory
-from taskfmm.runtime.threads import budget
+from taskfmm.runtime.threads import one_blas_thread
 from taskfmm.store import saved
 
 
@@ -152,7 +152,7 @@ class Fmm(Described):
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
 
-    @budget()
+    @one_blas_thread()
     def operators(self, output: str) -> Matrices:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
 
@@ -160,7 +160,7 @@ class Fmm(Described):
         """
         return self._planned.matrices(self.accuracy(output))
 
-    @budget()
+    @one_blas_thread()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
 

@@ -15,7 +15,7 @@ from taskfmm.operators.accuracy import NOISE, NOISE_OF_ONE, Accuracy
 from taskfmm.operators.matrix import value_matrix
 from taskfmm.passes import source, target, transfer
 
-LAPLACE = KERNELS["laplace"].of_first
+LAPLACE = KERNELS["laplace"].of_first.up_to("gradient")
 
 
 @cache

@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
-from taskfmm.runtime.threads import budget
+from taskfmm.runtime.threads import one_blas_thread
 
 
 def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-@budget()
+@one_blas_thread()
 def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
     planned = evaluator.planned
     try:
