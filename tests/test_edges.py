@@ -317,7 +317,6 @@ def test_bad_plans(arguments, message):
         (np.ones((20, 1)), r"did you mean charges\.ravel"),
         (np.ones((20, 2)), "one charge for each source"),
         (np.where(np.arange(20) == 4, np.nan, 1), "charges row 4 is not finite"),
-        (np.ones(20) * 1j, "real"),
         (["x"] * 20, "real"),
         (1.0, "charges has shape"),
         (None, "no sources were given"),
