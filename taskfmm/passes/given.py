@@ -104,7 +104,8 @@ def _is_complex(given: Any) -> bool:
     if isinstance(given, (list, tuple)):
         return any(map(_is_complex, given))
     kind = getattr(getattr(given, "dtype", None), "kind", None)
-    return isinstance(given, complex) or (isinstance(kind, str) and kind == "c")  # of a delayed value it is delayed
+    # of a delayed value the kind is delayed as well, and no string
+    return isinstance(given, complex) or (isinstance(kind, str) and kind == "c")
 
 
 def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:
