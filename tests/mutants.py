@@ -1321,10 +1321,10 @@ SOURCES_AND_OUTPUTS = (
         ("laplace",),
     ),
     Mutant(
-        "imaginary-parts-of-results-negated",
+        "parts-of-results-exchanged",
         "kernels/kernel.py",
-        "rows = real + 1j * imaginary",
-        "rows = real - 1j * imaginary",
+        "rows.real, rows.imag = np.split(parts, 2)",
+        "rows.imag, rows.real = np.split(parts, 2)",
         "waves travel inward",
         ("helmholtz",),
     ),
