@@ -16,7 +16,7 @@ from taskfmm.evaluation import Evaluator
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
-from taskfmm.passes.given import Given
+from taskfmm.passes.given import Given, whole
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
@@ -295,9 +295,7 @@ class Fmm(Described):
         wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
         found = [self._evaluator.arrays(part, wanted, self.memory_limit) for part in given.parts]
-        if len(found) == 1:
-            return found[0]
-        return {output: found[0][output] + 1j * found[1][output] for output in wanted}
+        return {output: whole([part[output] for part in found]) for output in wanted}
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
@@ -306,8 +304,7 @@ class Fmm(Described):
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
         parts = Given.checked(self.kernel, charges, others, self.n_sources).parts
-        found = [self._evaluator.serial(part, wanted) for part in parts]
-        return found[0] if len(found) == 1 else found[0] + 1j * found[1]
+        return np.asarray(whole([self._evaluator.serial(part, wanted) for part in parts]))
 
     def error_estimate(
         self,

@@ -268,7 +268,7 @@ OPERATORS = (
     ),
     Mutant(
         "worst-places-left-out",
-        "operators/yardstick.py",
+        "operators/probes.py",
         "if p[0] >= p[1] >= p[2]]).T",
         "if p[0] >= p[1] >= p[2]][:3]).T",
         "a charge in the corner of a box errs by more than eps",
@@ -1315,8 +1315,8 @@ SOURCES_AND_OUTPUTS = (
     Mutant(
         "rising-measured-by-charges",
         "operators/yardstick.py",
-        "smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),",
-        "smooth=float(chain.smooth()[filling]),",
+        "smooth=float(max(chain.smooth()[FILLED], chain.rising()[FILLED])),",
+        "smooth=float(chain.smooth()[FILLED]),",
         "dipoles of small clusters err by many times eps far away",
         ("laplace",),
     ),
@@ -1338,9 +1338,9 @@ SOURCES_AND_OUTPUTS = (
     ),
     Mutant(
         "imaginary-charges-as-real-ones",
-        "fmm.py",
-        "return {output: found[0][output] + 1j * found[1][output] for output in wanted}",
-        "return {output: found[0][output] + found[1][output] for output in wanted}",
+        "passes/given.py",
+        "return parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]",
+        "return parts[0] if len(parts) == 1 else parts[0] + parts[1]",
         "complex charges of a real kernel give the sum of both parts",
         ("helmholtz",),
     ),

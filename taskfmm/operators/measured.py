@@ -13,7 +13,7 @@ import numpy as np
 from taskfmm.files import numbers
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.kernels import Kernel
-from taskfmm.operators import store, yardstick
+from taskfmm.operators import probes, store, yardstick
 from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import Radial, first_felt
@@ -73,7 +73,7 @@ def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> in
         return first
 
     def least(size: Radial, half: float) -> float:
-        return yardstick.decayed(kernel) * eps * size.at(yardstick.NEAREST * half)
+        return yardstick.decayed(kernel) * eps * size.at(probes.NEAREST * half)
 
     found = first_felt(kernel, half_width, range(first, MAX_LEVEL - DEEPEST), least)
     return first if found is None else found
@@ -104,7 +104,7 @@ def _measured(kernel: Kernel, operators: Operators, level: int) -> Yardstick:
             return Yardstick(**numbers.read(path))
     below = None if kernel.degree is not None else operators.at(level + 1)
     logger.info("measuring the operators of kernel %s at order %d", kernel.name, accuracy.order)
-    found = yardstick.measure(kernel, operators.at(level), below, yardstick.FEW_PLACES)
+    found = yardstick.measure(kernel, operators.at(level), below, probes.few())
     if path is not None:
         with suppress(OSError):
             numbers.write(path, asdict(found))

@@ -67,12 +67,17 @@ class Given:
     def parts(self) -> tuple[Given, ...]:
         """Itself, or the real and the imaginary parts of complex numbers, where the kernel knows only real ones.
 
-        Outputs are linear in them, so those of the second part, times i, are to be added.
+        Outputs are linear in them, and `whole` puts them together.
         """
         if not any(array.dtype.kind == "c" for array in self.arrays) or self.kernel.sources[0].complex:
             return (self,)
         real, imaginary = (tuple(_part(array, name) for array in self.arrays) for name in ("real", "imag"))
         return Given(self.kernel, real), Given(self.kernel, imaginary)
+
+
+def whole(parts: Sequence[Any]) -> Any:
+    """One output from those of `Given.parts`."""
+    return parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
 
 
 def _part(array: Any, name: str) -> Any:
