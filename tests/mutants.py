@@ -1281,6 +1281,14 @@ COMMAND_LINE = (
 
 SOURCES_AND_OUTPUTS = (
     Mutant(
+        "operators-of-every-tree-stay",
+        "operators/levels.py",
+        "fingerprint(kernel), math.frexp(half_width)[0])",
+        "fingerprint(kernel), 0.5)",
+        "memory grows with each cloud of another width",
+        ("operators",),
+    ),
+    Mutant(
         "hessian-of-a-dipole-without-its-trace",
         "kernels/laplace.py",
         "bend * dx * dx + steep * (2.0 * px * dx) + slope,",

@@ -138,6 +138,13 @@ def test_small_clusters_far_from_all_targets_keep_eps_or_are_refused(kind):
     assert kept
 
 
+@each("eps, dtype", [(1e-3, "float32"), (1e-6, "float64")])
+def test_m2l_is_in_float32_where_that_is_enough(eps, dtype):
+    rng = np.random.default_rng(59)
+    fmm = taskfmm.Fmm(rng.random((N, 3)), eps=eps, leaf_size=60)
+    assert fmm.accuracy("potential", dipoles=rng.uniform(-1, 1, (N, 3))).m2l_dtype == dtype
+
+
 def test_what_is_not_asked_for_costs_nothing():
     fmm = taskfmm.Fmm(np.random.default_rng(55).random((500, 3)))
     assert set(fmm.evaluate(np.ones(500))) == {"potential", "gradient"}
