@@ -69,13 +69,18 @@ def decayed(kernel: Kernel) -> float:
 
 
 def _different(kernel: Kernel) -> np.ndarray:
-    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing."""
+    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing.
+
+    The imaginary part of a complex number does i times what the real part does, and errs as much.
+    """
     targets = np.random.default_rng(1).uniform(1.0, 2.0, (3, 2))
     does = value_matrix(kernel, targets, np.zeros((3, 1))).reshape(-1, kernel.n_numbers).T
     found = [
         number
         for number, own in enumerate(does)
-        if own.any() and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
+        if own.any()
+        and not (kernel.sources[0].complex and number % 2)
+        and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
     ]
     return np.array(found or [0])
 
