@@ -43,9 +43,9 @@ def no_operators(monkeypatch):
         raise AssertionError("operators are asked for")
 
     monkeypatch.setattr(store, "kept", refuse)
-    levels._kept.cache_clear()
+    levels._kept.clear()
     yield
-    levels._kept.cache_clear()
+    levels._kept.clear()
 
 
 @each("n_sources, n_targets", SIZES)

@@ -115,7 +115,7 @@ sys.path.insert(0, {root!r})
 # all that is read from places of root's: modules, compiled kernels
 main()
 from taskfmm.operators import levels
-levels._kept.cache_clear()
+levels._kept.clear()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.environ["TASKFMM_CACHE_DIR"] = {cache!r}
 main()

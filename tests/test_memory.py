@@ -76,7 +76,7 @@ def cold(monkeypatch, tmp_path):
     """No operators in memory or on disk, and none may be built from now on."""
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(box, "build", no_operators)
-    levels._kept.cache_clear()
+    levels._kept.clear()
     gc.collect()
 
 
@@ -115,7 +115,7 @@ def test_operators_of_a_gradient_are_not_begun_either(cube, monkeypatch, tmp_pat
     fmm = taskfmm.Fmm(cube, eps=1e-9)
     monkeypatch.setenv("TASKFMM_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(box, "build", no_operators)
-    levels._kept.cache_clear()
+    levels._kept.clear()
     gc.collect()
     fmm.memory_limit = memory.resident() + 64 * 2**20
     with pytest.raises(MemoryLimitError, match=r"operators of the gradient need .*making operators"):
@@ -126,7 +126,7 @@ def test_operators_in_memory_are_not_counted_again():
     chosen = accuracy.of_order(5)
     held = levels.load(KERNELS["laplace"].of_first, chosen)
     assert levels.Operators(KERNELS["laplace"].of_first, chosen).least_to_load() == (0, 0)
-    levels._kept.cache_clear()
+    levels._kept.clear()
     del held
     gc.collect()
     assert min(levels.Operators(KERNELS["laplace"].of_first, chosen).least_to_load()) > 0

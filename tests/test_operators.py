@@ -22,7 +22,7 @@ from boxes import (
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, box
+from taskfmm.operators import accuracy, box, levels
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import _in_memory, load
 from taskfmm.operators.matrix import kernel_matrix
@@ -320,13 +320,15 @@ def test_the_inverse_in_two_factors_keeps_the_digits(monkeypatch):
     assert l2_error(multiplied_out, check) >= 100 * TWO_FACTOR
 
 
-def test_operators_of_few_trees_stay_in_memory():
-    """A kernel without a degree has operators for each width of a cloud; all levels of one tree stay together."""
+def test_operators_that_were_used_last_stay_in_memory(monkeypatch):
+    """A kernel without a degree has operators for each width of a box."""
     kernel, chosen = KERNELS["yukawa"].of_first.expands, accuracy.Accuracy(2, 1e-2, 1e-2)
-    for number in range(20):
-        load(kernel, chosen, 1.0 + 0.01 * number)
-    levels = [load(kernel, chosen, 0.5**level) for level in range(12)]
+    one = load(kernel, chosen, 1.0)
+    monkeypatch.setattr(levels, "MOST", int(3.5 * one.n_bytes))
+    widths = [2.0**-number for number in range(1, 9)]
+    for width in widths:
+        load(kernel, chosen, width)
+        assert load(kernel, chosen, 1.0) is one
     gc.collect()
     held = {width for of, at, width in _in_memory if (of, at) == (kernel, chosen)}
-    assert len(held) < 12 + 8
-    assert all(load(kernel, chosen, 0.5**level) is each for level, each in enumerate(levels))
+    assert {1.0, widths[-1]} <= held and len(held) <= 4

@@ -69,6 +69,9 @@ class Rates:
         return self.m2l_multiply_add_32 if dtype == "float32" else self.m2l_multiply_add_64
 
 
+SINGLE = 0.45
+"""What loops over pairs take in float32, over what they take in float64."""
+
 DEFAULT = Rates()
 
 

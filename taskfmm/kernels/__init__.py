@@ -13,7 +13,13 @@ from taskfmm.kernels.biot_savart import BiotSavart
 from taskfmm.kernels.from_function import from_function
 from taskfmm.kernels.gravity import Gravity
 from taskfmm.kernels.helmholtz import Helmholtz
-from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
+from taskfmm.kernels.instances import (
+    apart_loops,
+    fingerprint,
+    gather_loops,
+    spread_loops,
+    works_in_single,
+)
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, register
@@ -44,6 +50,7 @@ __all__ = [
     "Source",
     "Stokes",
     "Yukawa",
+    "apart_loops",
     "examples",
     "find",
     "fingerprint",
@@ -52,4 +59,5 @@ __all__ = [
     "named",
     "register",
     "spread_loops",
+    "works_in_single",
 ]

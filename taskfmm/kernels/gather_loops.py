@@ -185,8 +185,8 @@ def _from_surfaces(
 ):
     wide_vectors()
     n = surface.shape[1]
-    packed = np.empty((3, n))
-    here = np.empty((3, target_ptr[row + 1] - target_ptr[row]))
+    packed = np.empty((3, n), surface.dtype)
+    here = np.empty((3, target_ptr[row + 1] - target_ptr[row]), surface.dtype)
     for axis in range(3):
         for i in range(here.shape[1]):
             x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])

@@ -20,9 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from taskfmm.jit import formula, part, wide_vectors
 from taskfmm.kernels import function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
+from taskfmm.kernels.single import is_alike, single
 
 _lock = threading.RLock()
 
@@ -51,13 +54,17 @@ class _Loader(importlib.abc.ExecutionLoader):
 
 
 def instantiate(
-    template: str, module: ModuleType, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+    template: str,
+    module: ModuleType,
+    sources: tuple[Source, ...],
+    odd_rows: tuple[bool, ...],
+    dtype: str = "float64",
 ) -> ModuleType:
-    """The loops of a template, bound to the formulas of a module."""
+    """The loops of a template, bound to the formulas of a module, in a dtype."""
     assert module.__file__ is not None
     path = Path(__file__).with_name(f"{template}.py")
     label = "_".join(
-        (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
+        (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
     )
     text = pairs.text(sources, odd_rows)
     more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
@@ -70,15 +77,18 @@ def instantiate(
         spec = importlib.util.spec_from_loader(name, _Loader(path, text))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
-        found.__dict__.update({kind.name: _formula(getattr(module, kind.name)) for kind in sources})
-        found.__dict__.update(formula=formula, part=part, wide_vectors=wide_vectors)
+        formulas = {kind.name: _formula(getattr(module, kind.name), dtype) for kind in sources}
+        found.__dict__.update(formulas, formula=formula, part=part, wide_vectors=wide_vectors)
+        found.__dict__["REAL"] = np.dtype(dtype).type
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found
 
 
-def _formula(compiled: Any) -> Any:
+def _formula(compiled: Any, dtype: str) -> Any:
     """A user's may have been compiled in another way, and be cached."""
+    if dtype == "float32":
+        return single(compiled)
     return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
 
 
@@ -89,12 +99,12 @@ def module_of(kernel: Kernel) -> ModuleType:
 
 
 def _loops(
-    template: str, kernel: Kernel, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+    template: str, kernel: Kernel, sources: tuple[Source, ...], odd_rows: tuple[bool, ...], dtype: Any
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
-    return _instantiated(template, module, now, sources, odd_rows)
+    return _instantiated(template, module, now, sources, odd_rows, np.dtype(dtype).name)
 
 
 @cache
@@ -104,19 +114,42 @@ def _instantiated(
     formulas: tuple[Any, ...],
     sources: tuple[Source, ...],
     odd_rows: tuple[bool, ...],
+    dtype: str,
 ) -> ModuleType:
-    return instantiate(template, module, sources, odd_rows)
+    found = instantiate(template, module, sources, odd_rows, dtype)
+    if template == "apart_loops":
+        found.__dict__["gather_exactly"] = instantiate("gather_loops", module, sources, odd_rows).gather
+    return found
 
 
-def gather_loops(kernel: Kernel, output: str) -> Any:
+def gather_loops(kernel: Kernel, output: str, dtype: Any = np.float64) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
-    return _loops("gather_loops", kernel, kernel.sources, kernel.odd_rows[: kernel.n_components(output)])
+    rows = kernel.odd_rows[: kernel.n_components(output)]
+    return _loops("gather_loops", kernel, kernel.sources, rows, dtype)
 
 
-def spread_loops(kernel: Kernel) -> Any:
+def apart_loops(kernel: Kernel, output: str) -> Any:
+    """The near field in float32, for the sources of a kernel, and for an output and those before it."""
+    rows = kernel.odd_rows[: kernel.n_components(output)]
+    return _loops("apart_loops", kernel, kernel.sources, rows, np.float32)
+
+
+def spread_loops(kernel: Kernel, dtype: Any = np.float64) -> Any:
     """The loops that end on surfaces, for the sources of a kernel."""
     rows = (False,) * (kernel.columns * kernel.n_potential)  # one-sided: no row is seen from the other side
-    return _loops("spread_loops", kernel, kernel.onto_surfaces, rows)
+    return _loops("spread_loops", kernel, kernel.onto_surfaces, rows, dtype)
+
+
+@cache
+def works_in_single(kernel: Kernel) -> bool:
+    """Whether loops over pairs of a kernel may run in float32.
+
+    It must have a degree, so that distances are in units of boxes, and formulas in which nothing cancels.
+    """
+    if kernel.degree is None or kernel.fixed_order or kernel.counts_itself:
+        return False
+    module, kinds = module_of(kernel), (*kernel.sources, *kernel.onto_surfaces, kernel.dense)
+    return all(is_alike(getattr(module, kind.name), kind.n_numbers, kernel.constants) for kind in kinds)
 
 
 def fingerprint(kernel: Kernel) -> str:

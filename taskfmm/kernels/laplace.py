@@ -37,6 +37,12 @@ def inverse_distance(r2):
     return y * (1.0 + e * (0.5 + 0.375 * e))
 
 
+@formula
+def inverse_distance_single(r2):
+    """The same to float32 accuracy, for float32."""
+    return np.float32(1.0) / np.sqrt(r2) if r2 >= NORMAL else np.float32(0.0)
+
+
 def Laplace() -> Kernel:
     """The kernel of charges q and dipoles p, with r = x - y from the source to the target and R = |r|:
 

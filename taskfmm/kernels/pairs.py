@@ -4,11 +4,13 @@ They differ between kernels in their formulas and in how many numbers go in and 
 have to be written out one by one: a loop over them, inside the loop over points, would keep compilers from using
 vectors. So the text of the loops is made here, and compiled by `taskfmm.kernels.instances`.
 
-Three functions come of it. Arrays of charges, results and densities have one row for each number, coordinates are
-contiguous one-dimensional float64 arrays.
+Four functions come of it. Arrays of charges, results and densities have one row for each number, coordinates are
+contiguous one-dimensional arrays; all are of one dtype.
 
 - ``gather(x, y, z, sx, sy, sz, q, out, i, parameters)``: the sum over all sources is added to ``out[:, i]``.
-- ``gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: the same, and what the source at the
+- ``gather_apart(x, y, z, sx, sy, sz, q, out, i, parameters, least)``: the same; returns the number of sources whose
+  squared distance is less.
+- ``gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: as gather, and what the source at the
   target, ``own[:, i]``, does to every other is added to ``back``: one distance serves both points of a pair.
 - ``spread(x, y, z, q, j, tx, ty, tz, out, parameters)``: source ``j`` is added at all targets.
 """
@@ -21,13 +23,16 @@ from taskfmm.kernels.kernel import Source
 
 
 def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
-    """The three functions as Python source.
+    """The functions as Python source. What they are compiled with names the dtype `REAL`, float64 or float32.
 
     sources : the kinds, named as their formulas
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
     """
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     kinds = range(len(sources))
+    totals = [f"    total{r}_{s} = REAL(0.0)" for r in rows for s in kinds]
+    summed = [f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds]
+    added = [f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows]
     lines = [
         # one fixed order of the sum: with fast math LLVM would choose its own
         "@formula",
@@ -37,29 +42,43 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         "@part",
         "def gather(x, y, z, sx, sy, sz, q, out, i, parameters):",
         "    wide_vectors()",
-        *(f"    total{r}_{s} = 0.0" for r in rows for s in kinds),
+        *totals,
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
-        *(f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds),
-        *(f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows),
+        *summed,
+        *added,
+        "",
+        "@part",
+        "def gather_apart(x, y, z, sx, sy, sz, q, out, i, parameters, least):",
+        "    wide_vectors()",
+        *totals,
+        "    close = REAL(0.0)",
+        "    for j in range(sx.size):",
+        *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
+        # a count, as compilers use no vectors where a minimum is asked for
+        "        close += REAL(1.0) if dx * dx + dy * dy + dz * dz < least else REAL(0.0)",
+        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        *summed,
+        *added,
+        "    return close",
         "",
         "@part",
         "def gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = own[{n}, i]" for n in numbers),
-        *(f"    total{r}_{s} = 0.0" for r in rows for s in kinds),
+        *totals,
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
         # the same offset, so that the distance is formed once; signs follow from what is odd
         *_formulas("b", sources, "dx, dy, dz", "own{}"),
-        *(f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds),
+        *summed,
         *(
             f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, r, odd)}"
             for r, odd in enumerate(odd_rows)
         ),
-        *(f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows),
+        *added,
         "",
         "@part",
         "def spread(x, y, z, q, j, tx, ty, tz, out, parameters):",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     def spread(*numbers: object) -> None: ...
 
+    REAL = float
+
 
 @loop
 def points_to_surfaces(first, last, surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out):
@@ -40,9 +42,9 @@ def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, param
     sx, sy, sz = surface[0], surface[1], surface[2]
     for entry in range(ptr[row], ptr[row + 1]):
         for j in range(begin[entry], end[entry]):
-            x = from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit
-            y = from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit
-            z = from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit
+            x = REAL(from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit)
+            y = REAL(from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit)
+            z = REAL(from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit)
             spread(x, y, z, charges, j, sx, sy, sz, out, parameters)
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
 import numpy as np
 
-from taskfmm.cost.rates import DEFAULT
+from taskfmm.cost.rates import DEFAULT, SINGLE
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import CHARGE, Kernel
@@ -52,12 +52,16 @@ targets a thousand widths of the cloud away, and 2.7 on a line along edges of bo
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
-NOISE = {"float64": 0.0, "float32": 3.5e-7}
-"""What M2L adds to the yardstick of any output by rounding in its dtype: the yardsticks of orders 8 to 12 in float32
-less those in float64, in quadrature."""
+NOISE = {("float64", "float64"): 0.0, ("float64", "float32"): 3.5e-7, ("float32", "float32"): 1e-6}
+"""What rounding adds to the yardstick of any output, by the dtype of all stages but M2L and by that of M2L: the
+yardsticks of orders 8 to 12 with M2L in float32 less those in float64, in quadrature."""
 
-NOISE_OF_ONE = {"float64": 0.0, "float32": 1.5e-6}
+NOISE_OF_ONE = {("float64", "float64"): 0.0, ("float64", "float32"): 1.5e-6, ("float32", "float32"): 4e-6}
 """The same where one charge decides, at targets in the worst direction from it: 1.3e-6 was seen, at order 12."""
+
+IN_SINGLE, CUT_IN_SINGLE = 1e-5, 1e-6
+"""From this eps, and from this cut of the basis, all stages may be in float32, if results are. Coefficients that
+belong to smaller singular values would be rounding."""
 
 ROUNDING, ROUNDING_OF_MANY = 1.7e-12, 2.5e-13
 """What rounding may add where one charge decides, and where many do. The first is what one between two clusters a
@@ -74,6 +78,11 @@ V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
 
 
+CLOSE = 1e-6
+"""Offsets in float32 have errors of 1e-7 half-widths. At this distance over eps second derivatives err by a third of
+eps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
     """The numbers that decide the error of the far field.
@@ -82,12 +91,30 @@ class Accuracy:
     basis_tol : relative cut of the singular values of the check-to-equivalent matrix
     m2l_tol : relative cut of the singular values of the M2L cores
     m2l_dtype : name of the dtype in which M2L runs
+    dtype : name of the dtype of all else: expansions, and the loops over pairs
+    close : the distance, in half-widths of leaves, from which float32 does for the near field; None where it does not
     """
 
     order: int
     basis_tol: float
     m2l_tol: float
     m2l_dtype: str = "float64"
+    dtype: str = "float64"
+    close: float | None = None
+
+    @property
+    def stored(self) -> Accuracy:
+        """That of the operators from which those in float32 are made by rounding."""
+        return replace(self, dtype="float64", close=None)
+
+    @property
+    def dtypes(self) -> tuple[str, str]:
+        """Of all stages but M2L, and of M2L."""
+        return self.dtype, self.m2l_dtype
+
+    def single(self, eps: float) -> Accuracy:
+        """The same with all stages in float32."""
+        return replace(self, dtype="float32", m2l_dtype="float32", close=CLOSE / eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +203,7 @@ class Row:
     def seconds(self) -> float:
         """Far-field seconds a point, roughly. By the default rates: no choice hangs on the machine."""
         leaves = PASSES * n_points(self.accuracy.order) * DEFAULT.surface_pair
+        leaves *= SINGLE if self.accuracy.dtype == "float32" else 1.0
         rate = DEFAULT.m2l_multiply_add(self.accuracy.m2l_dtype)
         return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
 
@@ -185,7 +213,7 @@ class Row:
         known : None for any single charge
         """
         many, order = known is not None and known.many, self.accuracy.order
-        noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.m2l_dtype]
+        noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]
         if many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
             potential = margin * math.hypot(self.errors.filled, noise, ROUNDING_OF_MANY)
@@ -210,18 +238,19 @@ class Row:
 
 @cache
 def table(kernel: str = "laplace") -> tuple[Row, ...]:
-    """The calibration of a kernel, each choice with M2L in float64 and in float32."""
+    """The calibration of a kernel, each choice in float64, with M2L in float32, and all in float32."""
     with _calibration(kernel).open() as file:
         rows = list(csv.DictReader(file))
     errors = [field.name for field in fields(Yardstick)]
     return tuple(
         Row(
-            Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"]), dtype),
+            Accuracy(int(row["order"]), float(row["basis_tol"]), float(row["m2l_tol"]), m2l_dtype, dtype),
             float(row["m2l_cost"]),
             Yardstick(**{name: float(row[name]) for name in errors}),
         )
         for row in rows
-        for dtype in NOISE
+        for dtype, m2l_dtype in NOISE
+        if dtype == "float64" or float(row["basis_tol"]) >= CUT_IN_SINGLE
     )
 
 
@@ -242,10 +271,11 @@ def _calibration(kernel: str) -> Traversable:
     return resources.files("taskfmm.operators").joinpath("calibration", f"{kernel}.csv")
 
 
-def of_order(order: int) -> Accuracy:
+def of_order(order: int, single: bool = False) -> Accuracy:
     """The cuts that go with an order when the order alone is to decide the error."""
     tol = 0.1 * 10.0 ** (1 - order)
-    return Accuracy(order, tol, tol)
+    found = Accuracy(order, tol, tol)
+    return found.single(tol) if single and tol >= max(IN_SINGLE, CUT_IN_SINGLE) else found
 
 
 def are_many(charges: np.ndarray) -> bool:
@@ -278,10 +308,12 @@ def choose(
     order: int | None = None,
     cases: Cases = (None,),
     rows: Iterable[Row] | None = None,
+    single: bool = False,
 ) -> Accuracy:
     """The cheapest choice that reaches eps for an output, or the one that goes with a given order.
 
     cases : what is known of the charges
+    single : whether all stages may be in float32
     rows : where the kernel has no table, choices that are better and dearer one after the other
 
     Raises
@@ -290,12 +322,12 @@ def choose(
         eps is below the floor.
     """
     if kernel.fixed_order or order:
-        return of_order(kernel.fixed_order or order or 1)
+        return of_order(kernel.fixed_order or order or 1, single)
     derivative, seen = kernel.output(output).derivative, []
     lowest = FLOAT32_FLOOR if dtype == np.float32 else 0.0
     if rows is None:
-        enough = [row for row in table(kernel.name) if reach(row, derivative, cases) <= eps]
-        seen = list(table(kernel.name))
+        seen = [row for row in table(kernel.name) if single or row.accuracy.dtype == "float64"]
+        enough = [row for row in seen if reach(row, derivative, cases) <= eps]
     else:
         enough = []
         for row in rows:
@@ -304,7 +336,8 @@ def choose(
                 enough.append(row)
                 break
     if enough and eps >= lowest:
-        return min(enough, key=lambda row: row.seconds).accuracy
+        found = min(enough, key=lambda row: row.seconds).accuracy
+        return found.single(eps) if found.dtype == "float32" else found
     lowest = floor(seen, derivative, dtype, cases)
     looked_at = any(known and (known.potential or known.gradient) for known in cases)
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""

@@ -20,7 +20,8 @@ mirror images of one. All matrices act on rows from the right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from taskfmm.operators.matrix import kernel_matrix
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class BoxOperators:
-    """Operators of boxes of one size, float64 unless said; k coefficients, c of a child.
+    """Operators of boxes of one size, of one dtype unless said; k coefficients, c of a child.
 
     There are n_c check points and n_e equivalent points around a box. Upward, the numbers of check potentials are p
     and those of densities q; downward, where these points change places, p' and q'.
@@ -70,6 +71,26 @@ class BoxOperators:
     @property
     def rank(self) -> int:
         return self.m2m.shape[2]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of expansions."""
+        return self.m2m.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all arrays."""
+        own = (getattr(self, field.name) for field in fields(self))
+        arrays = [*own, *(getattr(self.m2l, field.name) for field in fields(self.m2l))]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+    def single(self) -> BoxOperators:
+        """The same in float32, as far as they are float64; M2L has a dtype of its own."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        rounded: dict[str, Any] = {
+            name: each.astype(np.float32) for name, each in found.items() if isinstance(each, np.ndarray)
+        }
+        return replace(self, accuracy=replace(self.accuracy, dtype="float32"), **rounded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from weakref import WeakValueDictionary
 
 from taskfmm.kernels import Kernel, fingerprint
@@ -21,27 +20,32 @@ _lock = threading.RLock()
 _in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = WeakValueDictionary()
 
 
-@lru_cache(maxsize=8)
-def _kept(kernel: Kernel, accuracy: Accuracy, formulas: str, mantissa: float) -> dict[float, BoxOperators]:
-    """By half-width; those that were asked for.
+MOST = 2**32
+"""Bytes of the operators that stay in memory: kernels with parameters, and those without a degree, have so many."""
 
-    formulas : the kernel's fingerprint
-    mantissa : of the half-width, which all levels of a tree share: of other trees no more than a few are kept
-    """
-    return {}
+_kept: OrderedDict[tuple[Kernel, Accuracy, str, float], BoxOperators] = OrderedDict()
+"""Those that were used last, by kernel, accuracy, fingerprint of the formulas, and half-width."""
 
 
 def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOperators:
-    """The operators of a kernel for boxes of one size, read or made once in each process."""
+    """The operators of a kernel for boxes of one size, read or made where they are not in memory."""
     kernel = kernel.expands
+    case = (kernel, accuracy, fingerprint(kernel), half_width)
     with _lock:
-        kept = _kept(kernel, accuracy, fingerprint(kernel), math.frexp(half_width)[0])
-        if half_width not in kept:
-            kept[half_width] = store.kept(
-                kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width)
-            )
-            _in_memory[kernel, accuracy, half_width] = kept[half_width]
-        return kept[half_width]
+        if case not in _kept:
+            _kept[case] = found = _made(kernel, accuracy, half_width)
+            _in_memory[kernel, accuracy, half_width] = found
+            size_of_all = sum(each.n_bytes for each in _kept.values())
+            while size_of_all > MOST and len(_kept) > 1:
+                size_of_all -= _kept.popitem(last=False)[1].n_bytes
+        _kept.move_to_end(case)
+        return _kept[case]
+
+
+def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators:
+    if accuracy != accuracy.stored:
+        return load(kernel, accuracy.stored, half_width).single()
+    return store.kept(kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Operators:
 
     def peak_over_size(self, half_width: float = UNIT) -> float:
         """What reading or building operators takes at its peak in a process without them, in units of their size."""
-        is_kept = store.is_kept(self.kernel, self.accuracy, half_width)
+        is_kept = store.is_kept(self.kernel, self.accuracy.stored, half_width)
         return size.READING if is_kept else size.BUILDING
 
 

@@ -14,7 +14,7 @@ from taskfmm.files import numbers
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.kernels import Kernel
 from taskfmm.operators import probes, store, yardstick
-from taskfmm.operators.accuracy import Accuracy, Row, Yardstick, of_order
+from taskfmm.operators.accuracy import CUT_IN_SINGLE, Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import Radial, first_felt
 
@@ -45,7 +45,12 @@ IMPROVES = 0.7
 
 
 def rows(
-    kernel: Kernel, eps: float, reach: Callable[[Row], float], half_width: float, first: int
+    kernel: Kernel,
+    eps: float,
+    reach: Callable[[Row], float],
+    half_width: float,
+    first: int,
+    single: bool = False,
 ) -> Iterator[Row]:
     """Choices for a kernel, each better and dearer than the last, until they improve no more.
 
@@ -53,6 +58,7 @@ def rows(
     reach : the smallest eps that a choice keeps
     half_width : of the root box; `taskfmm.operators.levels.UNIT` where the kernel has a degree
     first : level with expansions
+    single : whether all stages may be in float32
     """
     first = _first_felt(kernel, eps, half_width, first)
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
@@ -60,6 +66,8 @@ def rows(
     best, failed = np.inf, 0
     while order in ORDERS and failed < 2:
         row = _row(kernel, replace(of_order(order), m2l_dtype=dtype), half_width, first)
+        if single and row.accuracy.basis_tol >= CUT_IN_SINGLE:
+            row = replace(row, accuracy=row.accuracy.single(eps))
         yield row
         error = reach(row)
         failed = failed + 1 if not error < IMPROVES * best else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.geometry.domain import SIZE
+from taskfmm.kernels import Kernel, apart_loops, gather_loops
 from taskfmm.passes.halo import pull_charges
 from taskfmm.plan.works import PointsToPoints
 
@@ -18,11 +20,16 @@ def p2p(
     kernel: Kernel,
     output: str,
     threads: int = 1,
+    close: float | None = None,
 ) -> np.ndarray:
     """P2P, on leaves: sum over the U list. Returns float64 [n_components, n_targets].
 
     charges, own : float64 [n_numbers, n], of the shards that the halos of the sources, and of the targets, name
+    close : the distance, in half-widths of leaves, from which float32 does; None if it nowhere does
     """
+    if close is not None and work.itself is not None:
+        numbers = pull_charges(work.charges, charges)
+        return _in_single(work, work.itself, numbers, kernel, output, threads, close)
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, pull_charges(work.charges, charges))
@@ -52,4 +59,36 @@ def p2p(
             out,
             threads=threads,
         )
+    return out
+
+
+def _in_single(
+    work: PointsToPoints,
+    itself: np.ndarray,
+    charges: np.ndarray,
+    kernel: Kernel,
+    output: str,
+    threads: int,
+    close: float,
+) -> np.ndarray:
+    """In a unit in which leaves have half-widths of 1/2 to 1, as float32 holds no power of the scaled one."""
+    unit = math.ldexp(1.0 / SIZE, work.level)
+    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
+    apart_loops(kernel, output).points_to_points(
+        0,
+        work.ptr.size - 1,
+        work.target_ptr,
+        work.targets * unit,
+        itself,
+        work.ptr,
+        work.begin,
+        work.end,
+        work.points * unit,
+        kernel.in_width(charges, 1.0 / unit),
+        kernel.constants,
+        np.float32(close**2),
+        out,
+        threads=threads,
+    )
+    kernel.scale(out, 1.0 / unit)
     return out

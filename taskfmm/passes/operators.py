@@ -58,7 +58,7 @@ def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, 
     shape = (n_boxes, how.kernel.columns, at.rank)
     above = None if work is None else how.operators.at(how.level - 1)
     own = at if how.kernel.first_moment else None
-    return target.l2l(work, parents, parts, shape, above, how.threads, own)
+    return target.l2l(work, parents, parts, shape, above, at.dtype, how.threads, own)
 
 
 def m2p(work: SurfacesToPoints, multipoles: Arrays, *, how: How) -> np.ndarray:
@@ -72,7 +72,9 @@ def l2p(work: SurfacesToPoints, local: np.ndarray, from_m2p: np.ndarray | None, 
 
 
 def p2p(work: PointsToPoints, charges: Arrays, own: Arrays, *, how: How) -> np.ndarray:
-    return near.p2p(work, charges, own, how.kernel, how.output, how.threads)
+    # of a direct sum there are no operators
+    close = None if work.itself is None else how.operators.accuracy.close
+    return near.p2p(work, charges, own, how.kernel, how.output, how.threads, close)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,16 @@ def check_potentials(
 ) -> np.ndarray:
     """Potentials on the check surfaces of the work's boxes, a row for each column of each: [n * columns, p].
 
-    In the unit of the surface; p are the n_potential * n_s numbers that a surface receives.
+    In the unit and the dtype of the surface; p are the n_potential * n_s numbers that a surface receives.
 
     half_width : of the boxes in that unit
     charges : float64 [n_numbers, n], of the shards that the halo names
     """
-    out = np.zeros((work.rows.size, kernel.columns * kernel.n_potential, surface.shape[1]))
+    shape = (work.rows.size, kernel.columns * kernel.n_potential, surface.shape[1])
+    out = np.zeros(shape, surface.dtype)
     unit = half_width / work.half_width
-    spread_loops(kernel).points_to_surfaces(
+    numbers = kernel.in_width(pull_charges(work.charges, charges), 1.0 / unit)
+    spread_loops(kernel, surface.dtype).points_to_surfaces(
         0,
         work.rows.size,
         surface,
@@ -42,8 +44,8 @@ def check_potentials(
         work.begin,
         work.end,
         work.points,
-        kernel.in_width(pull_charges(work.charges, charges), 1.0 / unit),
-        kernel.constants,
+        numbers.astype(surface.dtype, copy=False),
+        kernel.constants.astype(surface.dtype, copy=False),
         out,
         threads=threads,
     )
@@ -61,9 +63,9 @@ def p2m(
 ) -> np.ndarray:
     """P2M, on leaves: sources to upward check potentials, those to multipoles.
 
-    charges : of the shards that are read. Returns float64 [n_boxes, columns, k], zero where a box is inner.
+    charges : of the shards that are read. Returns [n_boxes, columns, k], zero where a box is inner.
     """
-    out = np.zeros((work.n_rows, kernel.columns, operators.rank))
+    out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)
     out[work.rows] = (check @ operators.check_to_multipole).reshape(-1, *out.shape[1:])
     return out
@@ -81,9 +83,9 @@ def m2m(
 
     first_moment : of the kernel
     """
-    multipoles = pull(work.halo, children)
+    multipoles = pull(work.halo, children, operators.dtype)
     shape = (work.n_rows, multipoles.shape[1], operators.rank)
-    out = np.zeros(shape) if own is None else own.copy()
+    out = np.zeros(shape, operators.dtype) if own is None else own.copy()
     lists = (work.code_ptr, work.target, work.source)
     moments = moment.UP if first_moment else moment.NONE
     translate_dense(0, len(work.code_ptr), *lists, multipoles, operators.m2m, moments, out, threads=threads)

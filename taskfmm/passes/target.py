@@ -20,6 +20,7 @@ def l2l(
     parts: Sequence[np.ndarray],
     shape: tuple[int, int, int],
     above: BoxOperators | None,
+    dtype: np.dtype,
     threads: int = 1,
     own: BoxOperators | None = None,
 ) -> np.ndarray:
@@ -27,9 +28,9 @@ def l2l(
 
     above : operators of the parents, where there are any
     own : operators of the boxes, where the kernel has a first moment
-    Returns the whole local of each box of the shard, float64 [n_boxes, columns, k] = shape.
+    Returns the whole local of each box of the shard, [n_boxes, columns, k] = shape, in a dtype.
     """
-    out = np.zeros(shape)
+    out = np.zeros(shape, dtype)
     for part in parts:
         out += part
     if work is not None:
@@ -40,7 +41,7 @@ def l2l(
             work.code_ptr,
             work.target,
             work.source,
-            pull(work.halo, parents),
+            pull(work.halo, parents, dtype),
             above.l2l,
             moment.NONE if own is None else moment.DOWN,
             out,
@@ -60,12 +61,12 @@ def _values(
     output: str,
     threads: int,
 ) -> np.ndarray:
-    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
+    out = np.zeros((kernel.n_components(output), work.targets.shape[1]), surface.dtype)
     unit = half_width / work.half_width
     numbers = density.reshape(work.halo.rows.size, kernel.dense.n_numbers, -1)
     if kernel.first_moment:
         moment.at_densities(numbers, surface)
-    gather_loops(kernel.of_densities, output).surfaces_to_points(
+    gather_loops(kernel.of_densities, output, surface.dtype).surfaces_to_points(
         0,
         work.ptr.size - 1,
         surface,
@@ -79,10 +80,11 @@ def _values(
         work.box_hi,
         work.box_lo,
         numbers,
-        kernel.constants,
+        kernel.constants.astype(surface.dtype, copy=False),
         out,
         threads=threads,
     )
+    out = out.astype(np.float64, copy=False)  # powers of the unit need its range
     kernel.scale(out, 1.0 / unit)
     return out
 
@@ -96,7 +98,7 @@ def l2p(
     threads: int = 1,
 ) -> np.ndarray:
     """L2P, on leaves: the locals at the targets. Returns float64 [n_components, n_targets]."""
-    coefficients = pull(work.halo, local).reshape(-1, operators.rank)
+    coefficients = pull(work.halo, local, operators.dtype).reshape(-1, operators.rank)
     density = coefficients @ operators.local_to_density
     return _values(
         work, operators.downward_equivalent, operators.half_width, density, kernel, output, threads
@@ -115,6 +117,6 @@ def m2p(
 
     operators : of the W list's boxes, a level below the leaves
     """
-    coefficients = pull(work.halo, multipoles).reshape(-1, operators.rank)
+    coefficients = pull(work.halo, multipoles, operators.dtype).reshape(-1, operators.rank)
     density = coefficients @ operators.multipole_to_density
     return _values(work, operators.upward_equivalent, operators.half_width, density, kernel, output, threads)

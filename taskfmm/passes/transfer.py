@@ -37,8 +37,8 @@ def p2l(
     operators: BoxOperators,
     threads: int = 1,
 ) -> np.ndarray:
-    """P2L, on every box: sum over the sources of the X list. Returns float64 [n_boxes, columns, k]."""
-    out = np.zeros((work.n_rows, kernel.columns, operators.rank))
+    """P2L, on every box: sum over the sources of the X list. Returns [n_boxes, columns, k]."""
+    out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.downward_check, operators.half_width, charges, kernel, threads)
     out[work.rows] = (check @ operators.check_to_local).reshape(-1, *out.shape[1:])
     return out

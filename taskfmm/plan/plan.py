@@ -212,7 +212,8 @@ def build(
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
     charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
-    builder = ShardBuilder(tree, interactions, bounds, charge_ptr)
+    single = operators.accuracy.dtype == "float32"
+    builder = ShardBuilder(tree, interactions, bounds, charge_ptr, single)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
         for level in range(tree.n_levels)

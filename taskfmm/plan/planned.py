@@ -9,9 +9,9 @@ import numpy as np
 from taskfmm.errors import InputError
 from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.geometry.resolution import refuse_unresolved
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, works_in_single
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, of_order, reach
+from taskfmm.operators.accuracy import IN_SINGLE, Accuracy, Known, choose, is_calibrated, of_order, reach
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
@@ -78,8 +78,15 @@ class Asked:
         rows, kernel = None, kernel or self.kernel.of_first
         if not self.calibrated(output, kernel):
             derivative, kernel = kernel.output(output).derivative, kernel.up_to(output)
-            rows = measured.rows(kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top)
-        return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
+            rows = measured.rows(
+                kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top, self.single
+            )
+        return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows, self.single)
+
+    @property
+    def single(self) -> bool:
+        """Whether all stages may be in float32."""
+        return self.dtype == np.float32 and self.eps >= IN_SINGLE and works_in_single(self.kernel)
 
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""

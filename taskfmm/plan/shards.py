@@ -72,16 +72,23 @@ class ShardBuilder:
     """Builds the work of runs of boxes; holds what all of them share.
 
     bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last; charge_ptr are
-    the sources at which those of the charges begin, with the number of all sources last.
+    the sources at which those of the charges begin, with the number of all sources last. single is whether the near
+    field may be summed in float32.
     """
 
     def __init__(
-        self, tree: Octree, lists: Interactions, bounds: dict[int, np.ndarray], charge_ptr: np.ndarray
+        self,
+        tree: Octree,
+        lists: Interactions,
+        bounds: dict[int, np.ndarray],
+        charge_ptr: np.ndarray,
+        single: bool = False,
     ) -> None:
         self.tree = tree
         self.lists = lists
         self.bounds = bounds
         self.charge_ptr = charge_ptr
+        self.single = single
         self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
         self.is_leaf = tree.is_leaf
@@ -264,8 +271,12 @@ class ShardBuilder:
         targets, target_ptr = take_runs(self.tree.targets, begin, end)
         entry_ptr = np.concatenate([[0], np.cumsum(u.ptr[leaves + 1] - u.ptr[leaves])])
         entries = u.idx[list_runs(u.ptr[leaves], u.ptr[leaves + 1])]
-        mutual = None
-        if self.tree.targets is self.tree.sources:
+        mutual, itself, same = None, None, self.tree.targets is self.tree.sources
+        if self.single:
+            rows = np.repeat(np.arange(leaves.size), np.diff(entry_ptr))
+            itself = np.zeros(leaves.size, np.int8)
+            itself[rows[entries == leaves[rows]]] = same
+        elif same:
             block = int(np.clip(-(-leaves.size // 2), *NEAR_BLOCK))
             entry_ptr, entries, pair_ptr, pair = split_pairs(leaves, entry_ptr, entries, block)
             block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
@@ -274,5 +285,5 @@ class ShardBuilder:
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
         begin, end, points, charges = self._sources(boxes)
         return PointsToPoints(
-            level, target_ptr, targets, entry_ptr, begin[where], end[where], points, charges, mutual
+            level, target_ptr, targets, entry_ptr, begin[where], end[where], points, charges, mutual, itself
         )

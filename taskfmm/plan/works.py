@@ -139,7 +139,9 @@ class PointsToPoints:
     target_ptr : int64 [n + 1]; targets : float64 [3, n_targets]
     ptr : int64 [n + 1], entries of a leaf; begin, end : int64 [n_entries], runs of points
     points : float64 [3, n_points]; charges : the halo of their charges
-    mutual : the pairs of leaves that are done in one go, or None where targets are not the sources
+    mutual : the pairs of leaves that are done in one go, or None where targets are not the sources, or may be summed
+        in float32: there two sides take as long as one and the other
+    itself : int8 [n], 1 where each target of a leaf is among its sources; None where all is summed in float64
     """
 
     level: int
@@ -151,6 +153,7 @@ class PointsToPoints:
     points: np.ndarray
     charges: Halo
     mutual: MutualPairs | None
+    itself: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,9 +229,12 @@ class _Works:
         ascends("target_ptr", work.target_ptr, work.targets.shape[1])
         self._points(work)
         need(
-            (work.mutual is not None) == self.same,
+            (work.mutual is not None) == (self.same and work.itself is None),
             "mutual pairs, but targets are not the sources, or the reverse",
         )
+        if work.itself is not None:
+            need(work.itself.size == work.ptr.size - 1, "itself: other leaves")
+            within("itself", work.itself, 0, 1 + self.same)
         if work.mutual is None:
             return
         mutual, n = work.mutual, work.ptr.size - 1

@@ -29,10 +29,10 @@ NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
 SHAPES = dict(
-    upward_check="float64 3 s", upward_equivalent="float64 3 e", check_to_multipole="float64 p k",
-    multipole_to_density="float64 k q", check_to_local="float64 q k", local_to_density="float64 k p",
-    m2m="float64 8 c k", l2l="float64 8 k c",
+    upward_check="3 s", upward_equivalent="3 e", check_to_multipole="p k", multipole_to_density="k q",
+    check_to_local="q k", local_to_density="k p", m2m="8 c k", l2l="8 k c",
 )  # fmt: skip
+"""Of the arrays of operators, whose dtype is that of their accuracy."""
 
 
 LARGEST = dict(
@@ -231,14 +231,15 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
     need(found.accuracy == accuracy, "of several accuracies")
     need(
-        1 <= accuracy.order <= 20 and accuracy.m2l_dtype in ("float32", "float64"),
+        1 <= accuracy.order <= 20 and {accuracy.m2l_dtype, accuracy.dtype} <= {"float32", "float64"},
         "of an accuracy that cannot be",
     )
-    shapes(found, SHAPES)
+    shapes(found, {name: f"{accuracy.dtype} {shape}" for name, shape in SHAPES.items()})
     need(found.half_width == half_width, "of boxes of another size")
     kernel = kernel.expands
     outer, inner = (
-        half_width * points(kernel.surfaces, accuracy.order) for points in (surface.check, surface.equivalent)
+        (half_width * points(kernel.surfaces, accuracy.order)).astype(accuracy.dtype)
+        for points in (surface.check, surface.equivalent)
     )
     sizes = found.upward_check.shape[1], found.upward_equivalent.shape[1]
     need(sizes == (outer.shape[1], inner.shape[1]), "of another order")

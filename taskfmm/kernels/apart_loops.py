@@ -1,0 +1,134 @@
+"""Template: the near field in float32. Bound to one kernel and output by `taskfmm.kernels.instances`.
+
+Coordinates are measured from a point of the leaf before they are rounded, so an offset has an error of about 1e-7 of
+the width of the leaf, whatever its length. A target that has a source so close that this matters is summed again in
+float64. Such targets are rare, as long as a target that is a source does not count itself among the close ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from taskfmm.jit import loop, part, wide_vectors
+
+if TYPE_CHECKING:
+
+    def gather_apart(*numbers: object) -> float: ...
+
+    def gather_exactly(*numbers: object) -> None: ...
+
+
+WIDTH = 16
+"""Numbers of a vector of float32: buffers are filled up to a multiple of it, since what is left over is slow."""
+
+FAR_AWAY = 1e6
+"""Where the points are that fill them up; their charges are 0."""
+
+TILE = 8192
+"""Sources packed at a time: they stay in the cache while all targets of a row run over them."""
+
+
+@loop
+def points_to_points(
+    first,
+    last,
+    target_ptr,
+    targets,
+    itself,
+    ptr,
+    begin,
+    end,
+    points,
+    charges,
+    parameters,
+    close,
+    out,
+):
+    """Potentials at the points of leaves, from points.
+
+    Parameters
+    ----------
+    first, last : the rows, a part of them or all
+    target_ptr : int64 [n_rows + 1]
+    targets : float64 [3, n_t], in a unit in which leaves have half-widths of 1/2 to 1
+    itself : int8 [n_rows], 1 where each target of a row is among its sources
+    ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
+    points : float64 [3, n], in that unit; charges : float64 [n_numbers, n]
+    parameters : float64 [n_parameters], of the kernel
+    close : float32, the squared distance below which pairs are not left to float32
+    out : float64 [n_components, n_t], zero on entry
+    """
+    rounded = parameters.astype(np.float32)
+    for row in range(first, last):
+        sources = (begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]], points, charges)
+        some = range(target_ptr[row], target_ptr[row + 1])
+        _leaf(targets, some, itself[row], *sources, parameters, rounded, close, out)
+
+
+@part
+def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounded, close, out):
+    wide_vectors()
+    size = (end - begin).sum()
+    here = targets[:, rows.start].copy()
+    close_by = np.zeros(len(rows))
+    sums = np.zeros((len(rows), out.shape[0], 1), np.float32)
+    for skip in range(0, size, TILE):
+        packed, q = _packed(begin, end, points, charges, here, skip, min(TILE, size - skip), np.float32)
+        sx, sy, sz = packed[0], packed[1], packed[2]
+        for i in rows:
+            x = np.float32(targets[0, i] - here[0])
+            y = np.float32(targets[1, i] - here[1])
+            z = np.float32(targets[2, i] - here[2])
+            at = i - rows.start
+            close_by[at] += gather_apart(x, y, z, sx, sy, sz, q, sums[at], 0, rounded, close)
+    for i in rows:
+        if close_by[i - rows.start] <= itself:
+            for c in range(out.shape[0]):
+                out[c, i] = sums[i - rows.start, c, 0]
+    if close_by.max() > itself:
+        _again(targets, rows, close_by, itself, begin, end, points, charges, parameters, out)
+
+
+@part
+def _again(targets, rows, close_by, itself, begin, end, points, charges, parameters, out):
+    """Sum targets that have a source close by in float64."""
+    size = (end - begin).sum()
+    for skip in range(0, size, TILE):
+        packed, q = _packed(
+            begin, end, points, charges, np.zeros(3), skip, min(TILE, size - skip), np.float64
+        )
+        sx, sy, sz = packed[0], packed[1], packed[2]
+        for i in rows:
+            if close_by[i - rows.start] > itself:
+                gather_exactly(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
+
+
+@part
+def _packed(begin, end, points, charges, here, skip, size, dtype):
+    """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``.
+
+    here : float64 [3], from where places are measured; dtype : of the buffers
+    """
+    padded = -(-size // WIDTH) * WIDTH
+    packed = np.empty((3, padded), dtype)
+    q = np.empty((charges.shape[0], padded), dtype)
+    packed[:, size:] = FAR_AWAY
+    q[:, size:] = 0.0
+    at = -skip
+    for entry in range(begin.size):
+        run, first = end[entry] - begin[entry], begin[entry]
+        low, high = max(0, -at), min(run, size - at)
+        for axis in range(3):
+            _copy(points[axis, first + low : first + high], here[axis], packed[axis, at + low : at + high])
+        for c in range(charges.shape[0]):
+            _copy(charges[c, first + low : first + high], 0.0, q[c, at + low : at + high])
+        at += run
+    return packed, q
+
+
+@part
+def _copy(values, origin, out):
+    for j in range(out.size):
+        out[j] = values[j] - origin
