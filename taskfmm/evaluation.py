@@ -242,4 +242,6 @@ def _identify(planned: Planned) -> str:
             *(() if planned.same else (tree.targets, tree.target_order)),
         ):
             digest.update(array.data)
+        if tree.lengths is not None:
+            digest.update(np.ascontiguousarray(tree.lengths).data)
     return digest.hexdigest()[:24]

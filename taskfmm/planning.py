@@ -37,8 +37,9 @@ def from_points(
     like: Any = None,
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
+    given = kernels.find(kernel)
     asked = Asked(
-        kernels.find(kernel),
+        given.without_lengths,
         validate.dtype(dtype),
         validate.eps(eps),
         validate.order(order),
@@ -58,13 +59,14 @@ def from_points(
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
+    lengths = given.lengths(len(at_sources))
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
         shown = of_kind(asked.kernel.sources[0], like, len(at_sources), "like")
     announce_compilation()
     with budget() as threads:
-        planned = make(asked, accuracy, at_sources, at_targets, most, threads)
+        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths)
     plan = planned.plan
     if shown is not None and plan is not None:
         planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))

@@ -23,6 +23,7 @@ from typing import Any
 from taskfmm.jit import formula, part, wide_vectors
 from taskfmm.kernels import function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
+from taskfmm.kernels.softening import Softening
 
 _lock = threading.RLock()
 
@@ -51,15 +52,20 @@ class _Loader(importlib.abc.ExecutionLoader):
 
 
 def instantiate(
-    template: str, module: ModuleType, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+    template: str,
+    module: ModuleType,
+    sources: tuple[Source, ...],
+    odd_rows: tuple[bool, ...],
+    softening: Softening | None = None,
+    n_parameters: int = 0,
 ) -> ModuleType:
-    """The loops of a template, bound to the formulas of a module."""
+    """The loops of a template, bound to the formulas of a module; see `taskfmm.kernels.pairs.text`."""
     assert module.__file__ is not None
     path = Path(__file__).with_name(f"{template}.py")
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)))
     )
-    text = pairs.text(sources, odd_rows)
+    text = pairs.text(sources, odd_rows, softening, n_parameters)
     more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
     name = (
         f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
@@ -70,7 +76,8 @@ def instantiate(
         spec = importlib.util.spec_from_loader(name, _Loader(path, text))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
-        found.__dict__.update({kind.name: _formula(getattr(module, kind.name)) for kind in sources})
+        called = [kind.name for kind in sources] + [pairs.formula_name(kind, softening) for kind in sources]
+        found.__dict__.update({each: _formula(getattr(module, each)) for each in called})
         found.__dict__.update(formula=formula, part=part, wide_vectors=wide_vectors)
         spec.loader.exec_module(found)
         sys.modules[name] = found
@@ -89,12 +96,17 @@ def module_of(kernel: Kernel) -> ModuleType:
 
 
 def _loops(
-    template: str, kernel: Kernel, sources: tuple[Source, ...], odd_rows: tuple[bool, ...]
+    template: str,
+    kernel: Kernel,
+    sources: tuple[Source, ...],
+    odd_rows: tuple[bool, ...],
+    softening: Softening | None = None,
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
-    return _instantiated(template, module, now, sources, odd_rows)
+    n_parameters = len(kernel.parameters) if softening else 0
+    return _instantiated(template, module, now, sources, odd_rows, softening, n_parameters)
 
 
 @cache
@@ -104,13 +116,17 @@ def _instantiated(
     formulas: tuple[Any, ...],
     sources: tuple[Source, ...],
     odd_rows: tuple[bool, ...],
+    softening: Softening | None,
+    n_parameters: int,
 ) -> ModuleType:
-    return instantiate(template, module, sources, odd_rows)
+    return instantiate(template, module, sources, odd_rows, softening, n_parameters)
 
 
 def gather_loops(kernel: Kernel, output: str) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
-    return _loops("gather_loops", kernel, kernel.sources, kernel.odd_rows[: kernel.n_components(output)])
+    softening = kernel.softening and kernel.softening.bare
+    rows = kernel.odd_rows[: kernel.n_components(output)]
+    return _loops("gather_loops", kernel, kernel.sources, rows, softening)
 
 
 def spread_loops(kernel: Kernel) -> Any:

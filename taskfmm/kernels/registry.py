@@ -17,6 +17,8 @@ KERNELS: dict[str, Kernel] = {
     for kernel in (
         *(module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, gravity, one)),
         gravity.NEWTON,
+        gravity.SPLINE,
+        gravity.PLUMMER,
     )
 }
 
@@ -33,6 +35,8 @@ CALLS = {
     "stokes": ", as taskfmm.kernels.Stokes(viscosity=1.0)",
     "gravity": ", as taskfmm.kernels.Gravity(softening=0.1)",
     "newton": ", as taskfmm.kernels.Gravity(softening=0.0)",
+    "spline_gravity": ', as taskfmm.kernels.Gravity(softening=0.1, kind="spline")',
+    "plummer_gravity": ", as taskfmm.kernels.Gravity(softening=lengths)",
 }
 """What returns kernels of a name."""
 
@@ -58,16 +62,17 @@ def register(kernel: Kernel) -> Kernel:
         The declaration is not whole or does not fit the formulas, or another kernel has this name.
     """
     known = KERNELS.get(kernel.name)
-    if known is not None and known.with_parameters(*kernel.parameters) != kernel:
+    bare = kernel.without_lengths
+    if known is not None and known.with_parameters(*kernel.parameters) != bare:
         raise InputError(
             f"another kernel is called {kernel.name!r}: give this one a name of its own, or start Python again if it "
             "is the same with another declaration"
         )
     if known is None or _checked.get(kernel.name, fingerprint(kernel)) != fingerprint(kernel):
         check(kernel)
-        KERNELS[kernel.name] = kernel
+        KERNELS[kernel.name] = bare
         _checked[kernel.name] = fingerprint(kernel)
-    elif kernel != known:
+    elif bare != known:
         n, given = len(known.parameters), len(kernel.parameters)
         if n != given:
             raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")

@@ -56,6 +56,12 @@ class Plan:
         return [self.tree.source_order[begin:end] for begin, end in pairwise(self.charge_ptr)]
 
     @property
+    def lengths(self) -> list[np.ndarray]:
+        """Of each shard of charges, the lengths of its sources; empty where these have none."""
+        found = self.tree.lengths
+        return [] if found is None else [found[begin:end] for begin, end in pairwise(self.charge_ptr)]
+
+    @property
     def top(self) -> int:
         """The first level with expansions; the number of levels if there is none."""
         return next((level for level, shards in enumerate(self.far) if shards), len(self.far))
@@ -87,6 +93,61 @@ def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
         return _csr(rows[near], csr.idx[near], tree.n_boxes)
 
     return replace(lists, v=kept(lists.v), w=kept(lists.w), x=kept(lists.x))
+
+
+def direct_within_reach(tree: Octree, lists: Lists, reach: np.ndarray) -> Lists:
+    """Move W and X entries into the near field where a source may be closer than its reach.
+
+    Boxes of a V list are further apart, as no box is narrower than the reach of its sources. An X entry of an inner
+    box becomes one of each leaf below it.
+
+    reach : float64 [n_sources], sorted and scaled; where the targets are the sources, that of the target counts, too
+    """
+    of_box = _largest(reach, tree.source_ptr)
+    of_target = of_box if tree.targets is tree.sources else np.zeros(tree.n_boxes)
+    moved: list[tuple[np.ndarray, np.ndarray]] = []
+    kept: list[Csr] = []
+    for name in ("w", "x"):
+        csr: Csr = getattr(lists, name)
+        rows = _rows(csr)
+        near = _gap(tree, rows, csr.idx) < np.maximum(of_target[rows], of_box[csr.idx])
+        kept.append(_csr(rows[~near], csr.idx[~near], tree.n_boxes))
+        moved.append((rows[near], csr.idx[near].astype(np.int64)))
+    rows, idx = (np.concatenate(each) for each in zip(*moved, strict=True))
+    if not rows.size:
+        return lists
+    u_rows, u_idx = [_rows(lists.u)], [lists.u.idx]
+    has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
+    while rows.size:
+        leaf = tree.is_leaf[rows]
+        u_rows.append(rows[leaf & has_targets[rows]])
+        u_idx.append(idx[leaf & has_targets[rows]])
+        begin, end = (tree.child_ptr[rows[~leaf] + i].astype(np.int64) for i in (0, 1))
+        rows, idx = list_runs(begin, end), np.repeat(idx[~leaf], end - begin)
+    u = _csr(np.concatenate(u_rows), np.concatenate(u_idx), tree.n_boxes)
+    return replace(lists, u=u, w=kept[0], x=kept[1])
+
+
+def _largest(values: np.ndarray, ptr: np.ndarray) -> np.ndarray:
+    """The largest value of each run, 0 of an empty one; ptr : int64 [n, 2]"""
+    found, some = np.zeros(len(ptr)), ptr[:, 1] > ptr[:, 0]
+    # between the beginning and the end of a run, and from there to the next beginning, which is left out
+    found[some] = np.maximum.reduceat(np.append(values, 0.0), ptr[some].ravel())[::2]
+    return found
+
+
+def _gap(tree: Octree, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The distance between boxes, float64 [n], in scaled coordinates."""
+    level = np.maximum(tree.level[some], tree.level[others]).astype(np.int64)
+    low, high = [], []
+    for boxes in (some, others):
+        finer = (level - tree.level[boxes])[:, None]
+        low.append(tree.anchor[boxes] << finer)
+        high.append((tree.anchor[boxes] + 1) << finer)
+    apart = np.maximum(0, np.maximum(low[0] - high[1], low[1] - high[0]))
+    return np.sqrt((apart.astype(np.float64) ** 2).sum(axis=1)) * np.ldexp(
+        2.0 * tree.domain.half_width, -level
+    )
 
 
 def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = TOP_LEVEL) -> Interactions:
@@ -165,9 +226,14 @@ def _edges(n: int, least: int) -> np.ndarray:
     return np.append(np.arange(0, n, max(least, -(-n // MOST_CHUNKS))), n)
 
 
-def sum_directly(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Plan:
-    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
-    return _of_one_box(octree.root(sources, targets, domain))
+def sum_directly(
+    sources: np.ndarray, targets: np.ndarray | None, domain: Domain, lengths: np.ndarray | None = None
+) -> Plan:
+    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`.
+
+    lengths : float64 [n_sources], scaled
+    """
+    return _of_one_box(replace(octree.root(sources, targets, domain), lengths=lengths))
 
 
 def _of_one_box(tree: Octree) -> Plan:

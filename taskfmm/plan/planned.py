@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from taskfmm.errors import InputError
-from taskfmm.geometry.domain import Domain, enclose
+from taskfmm.geometry.domain import Domain, enclose, with_room
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
 from taskfmm.operators import measured
@@ -15,7 +15,7 @@ from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, o
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
-from taskfmm.plan.plan import Plan, build, sum_directly, within_reach, without_coincident
+from taskfmm.plan.plan import Plan, build, direct_within_reach, sum_directly, within_reach, without_coincident
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -56,6 +56,13 @@ class Asked:
         """
         return is_calibrated(kernel or self.kernel.of_first, output)
 
+    def reach(self, lengths: np.ndarray | None) -> np.ndarray | None:
+        """The distance within which pairs are summed one by one, of each source, float64 [n]; None for any."""
+        if lengths is None or self.kernel.softening is None:
+            return None
+        eps = min(self.eps, of_order(self.order).basis_tol) if self.order else self.eps
+        return lengths * self.kernel.softening.reach(eps)
+
     @property
     def first(self) -> str:
         """The kernel's first output, for which leaves are chosen."""
@@ -78,7 +85,9 @@ class Asked:
         rows, kernel = None, kernel or self.kernel.of_first
         if not self.calibrated(output, kernel):
             derivative, kernel = kernel.output(output).derivative, kernel.up_to(output)
-            rows = measured.rows(kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top)
+            rows = measured.rows(
+                kernel.unsoftened, self.eps, lambda row: reach(row, derivative, cases), half_width, top
+            )
         return choose(self.kernel, self.eps, output, self.dtype, self.order, cases, rows)
 
     def any_accuracy(self) -> Accuracy:
@@ -120,6 +129,17 @@ class Planned:
     def targets(self) -> np.ndarray:
         """As `sources`."""
         return self.points[1] if self.points else _tree(self).original("target")
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Softening of the sources, float64 [n], in the caller's order and units; None where they have none."""
+        return None if self.plan is None else self.plan.tree.original_lengths
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel as it was given, with the lengths of the sources."""
+        lengths = self.lengths
+        return self.asked.kernel if lengths is None else self.asked.kernel.with_lengths(lengths)
 
     @property
     def same(self) -> bool:
@@ -178,6 +198,8 @@ class Planned:
         """Points of the fullest leaf, if they are more than a leaf should have: no box divides them; else 0."""
         if self.plan is None or self.leaf_size is None or self.plan.tree.fullest <= self.leaf_size:
             return 0
+        if self.plan.tree.lengths is not None:  # boxes are as wide as the softening
+            return 0
         return self.plan.tree.fullest
 
 
@@ -193,12 +215,14 @@ def make(
     targets: np.ndarray | None,
     leaf_size: int | None,
     threads: int = 1,
+    lengths: np.ndarray | None = None,
 ) -> Planned:
     """Choose the leaves, build the tree and its lists, and cut them into shards.
 
     accuracy : of the first output, where it is known before the points are
     targets : None where they are the sources
     leaf_size : None where the estimated cost decides
+    lengths : float64 [n], softening of the sources
     """
     at = sources if targets is None else targets
     if not (len(sources) and len(at)):
@@ -207,6 +231,9 @@ def make(
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     scaled = asked.kernel.degree is not None
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
+    if lengths is not None:
+        smallest = with_room(smallest, float(lengths.max()))
+    reach = asked.reach(lengths)
     if not (scaled or WIDTHS[0] <= smallest.half_width <= WIDTHS[1]):
         raise InputError(
             f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
@@ -216,25 +243,29 @@ def make(
     if leaf_size is None and cost.is_surely_direct(
         len(sources), len(at), targets is None, asked.kernel, accuracy.order
     ):
-        return _summed_directly(asked, sources, targets, smallest)
+        return _summed_directly(asked, sources, targets, smallest, lengths)
     top = _top_level(asked, sources, at, smallest.half_width)
     if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
     columns = asked.kernel.columns
     leaf_size, domain = tune.choose(
-        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns
+        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns, reach
     )
     if leaf_size is None:
-        return _summed_directly(asked, sources, targets, smallest)
+        return _summed_directly(asked, sources, targets, smallest, lengths)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
-    tree = octree.build(sources, targets, leaf_size, domain, threads)
+    tree = octree.build(sources, targets, leaf_size, domain, threads, reach)
+    if lengths is not None:
+        tree = replace(tree, lengths=lengths[tree.source_order] * domain.scale)
     found = lists.build(tree, threads)
     if not asked.kernel.counts_itself:
         found = without_coincident(tree, found)
     top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
     found = within_reach(tree, found, top)
+    if reach is not None:
+        found = direct_within_reach(tree, found, reach[tree.source_order] * domain.scale)
     return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
 
 
@@ -255,9 +286,14 @@ def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_widt
 
 
 def _summed_directly(
-    asked: Asked, sources: np.ndarray, targets: np.ndarray | None, domain: Domain
+    asked: Asked,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    domain: Domain,
+    lengths: np.ndarray | None,
 ) -> Planned:
-    plan = sum_directly(sources, targets, domain)
+    scaled = None if lengths is None else lengths * domain.scale
+    plan = sum_directly(sources, targets, domain, scaled)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, plan.tree.domain.scale)
     return Planned(asked, None, plan)

@@ -18,7 +18,7 @@ from taskfmm.cost import counts, rates
 from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
-from taskfmm.plan.plan import within_reach, without_coincident
+from taskfmm.plan.plan import direct_within_reach, within_reach, without_coincident
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -30,6 +30,9 @@ THINNEST = 16
 
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
+
+WIDEST = 256
+"""Sources that reach furthest, which are always in the sample: boxes are no narrower than their reach."""
 
 ALIKE = 1.01
 """Sizes whose costs differ by less give the same leaves of a filled cube, but for a few. Of these the smallest splits
@@ -49,6 +52,7 @@ def choose(
     threads: int = 1,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    reach: np.ndarray | None = None,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -63,6 +67,7 @@ def choose(
     threads : int
     top : int, the first level with expansions
     columns : int, of these, side by side
+    reach : float64 [n], optional, see `taskfmm.tree.octree.build`
 
     Returns
     -------
@@ -76,16 +81,24 @@ def choose(
     n = max(len(sources), len(at))
     steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
     rng = np.random.default_rng(n)
-    some = _thin(sources, steps[0], rng)
-    others = None if targets is None else _thin(targets, steps[1], rng)
+    rows = _thin(len(sources), steps[0], rng)
+    if (
+        reach is not None and steps[0] > 1
+    ):  # where few sources reach far, a sample without them has smaller boxes
+        rows = np.union1d(rows, np.argsort(reach)[-WIDEST:])
+    some = sources[rows]
+    of_some = None if reach is None else reach[rows]
+    others = None if targets is None else targets[_thin(len(targets), steps[1], rng)]
 
     @cache
     def seconds(size: int, factor: float, apart: bool = False) -> float:
         shrunk = round(size / max(steps))
-        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
+        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads, of_some)
         found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
+        if of_some is not None:
+            found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
         return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
 
     share = min(len(sources), len(at)) / n
@@ -128,10 +141,10 @@ def _descend(size: int, seconds: Callable[[int], float]) -> int:
     return min(size for size in cost if cost[size] <= ALIKE * least)
 
 
-def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarray:
-    """A random point of each run of ``every``."""
-    first = np.arange(0, len(points), every)
-    return points[np.minimum(first + rng.integers(every, size=first.size), len(points) - 1)]
+def _thin(n: int, every: int, rng: np.random.Generator) -> np.ndarray:
+    """The row of a random point of each run of ``every``, of n points."""
+    first = np.arange(0, n, every)
+    return np.minimum(first + rng.integers(every, size=first.size), n - 1)
 
 
 def estimate(

@@ -43,6 +43,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     ]
     n_leaves = int(leaf.sum())
     found["fullest_leaf"] = tree.fullest
+    found["softened"] = tree.lengths is not None
     found["points_per_leaf"] = planned.n_sources / n_leaves
     found["list_sizes"] = {
         "u": lists.u.idx.size / n_leaves,
@@ -124,7 +125,7 @@ def _direct(found: dict[str, Any]) -> str:
     why = (
         "they cost less than any tree"
         if found["leaf_size"] is None
-        else "leaves this large leave no far field"
+        else f"{'boxes as wide as the softening' if found['softened'] else 'leaves this large'} leave no far field"
     )
     return f"direct sum      over all {pairs}, exact and without operators: {why}"
 
@@ -134,7 +135,7 @@ def _crowded(found: dict[str, Any]) -> list[str]:
         return []
     return [
         f"fullest leaf    {found['fullest_leaf']:,} points, more than the leaf size of {found['leaf_size']:,}: "
-        "they coincide, or nearly so"
+        + ("boxes are as wide as the softening" if found["softened"] else "they coincide, or nearly so")
     ]
 
 
