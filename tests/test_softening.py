@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
+import dask
 import numpy as np
 import pytest
 from bounds import ROUNDING
@@ -18,6 +20,8 @@ from taskfmm.kernels import KERNELS, Gravity, gravity
 from taskfmm.plan import plan as plans
 from taskfmm.plan import tune
 from taskfmm.plan.planned import Asked
+from taskfmm.store.bounds import Unfit
+from taskfmm.store.check import check
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import lists, octree
 
@@ -271,6 +275,26 @@ def test_lengths_go_where_tasks_go(softened, tmp_path):
     assert again.kernel == fmm.kernel == Gravity(h, "spline")
     assert again.error_estimate(m, found, output="acceleration") <= EPS
     assert len(pickle.dumps(fmm._planned.asked)) < h.nbytes / 2
+
+
+def test_plans_of_other_lengths_do_not_share_tasks(softened):
+    fmm, m, h = softened
+    other = taskfmm.Fmm(fmm.sources, kernel=Gravity(0.5 * h, "spline"), eps=EPS, leaf_size=20)
+    lazy = [each.potential(masses=m) for each in (fmm, other)]
+    found = dask.compute(*lazy, scheduler="synchronous")
+    assert not np.array_equal(*found)
+
+
+def test_lengths_that_cannot_be_are_refused(softened):
+    fmm, _, _ = softened
+    tree = fmm.plan.tree
+    for lengths, says in (
+        (-tree.lengths, "lengths are no lengths"),
+        (tree.lengths[:-1], "lengths are of other sources"),
+        (tree.lengths.astype(np.float32), "lengths are float32"),
+    ):
+        with pytest.raises(Unfit, match=says):
+            check(replace(fmm.plan, tree=replace(tree, lengths=lengths)), True)
 
 
 def test_errors_are_those_of_softened_bodies(softened):
