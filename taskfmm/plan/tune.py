@@ -82,9 +82,8 @@ def choose(
     steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
     rng = np.random.default_rng(n)
     rows = _thin(len(sources), steps[0], rng)
-    if (
-        reach is not None and steps[0] > 1
-    ):  # where few sources reach far, a sample without them has smaller boxes
+    if reach is not None and steps[0] > 1:
+        # without the few that reach far, a sample would have smaller boxes
         rows = np.union1d(rows, np.argsort(reach)[-WIDEST:])
     some = sources[rows]
     of_some = None if reach is None else reach[rows]
