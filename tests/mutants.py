@@ -1396,11 +1396,11 @@ SOFTENING = (
         ("softening",),
     ),
     Mutant(
-        "boxes-just-narrower-than-the-softening",
+        "boxes-half-as-wide-as-the-softening",
         "tree/octree.py",
-        "level -= (np.ldexp(width, -level) < scaled)",
-        "level -= (np.ldexp(width, -level) < 0.5 * scaled)",
-        "softened bodies act as points on boxes that are just too close",
+        "np.frexp(width / scaled)[1] - 1, 0",
+        "np.frexp(width / scaled)[1], 0",
+        "softened bodies act as points on boxes that are too close",
         ("softening",),
     ),
     Mutant(

@@ -190,9 +190,9 @@ def _deepest(reach: np.ndarray, order: np.ndarray, domain: Domain) -> np.ndarray
     width, found = 2.0 * domain.half_width, np.full(order.size, morton.MAX_LEVEL, np.int8)
     with np.errstate(divide="ignore", over="ignore"):
         scaled = reach * domain.scale
+        # exact, as the width has few bits: a reach that is larger than a box by a bit gives less than a power of two
         level = np.clip(np.frexp(width / scaled)[1] - 1, 0, morton.MAX_LEVEL)
     level[~(scaled > 0.0)] = morton.MAX_LEVEL
-    level -= (np.ldexp(width, -level) < scaled) & (level > 0)
     is_source = order < reach.size
     found[is_source] = level[order[is_source]]
     return found
