@@ -1398,8 +1398,8 @@ SOFTENING = (
     Mutant(
         "boxes-half-as-wide-as-the-softening",
         "tree/octree.py",
-        "np.frexp(width / scaled)[1] - 1, 0",
-        "np.frexp(width / scaled)[1], 0",
+        "np.frexp(ratio)[1] - 1, 0",
+        "np.frexp(ratio)[1], 0",
         "softened bodies act as points on boxes that are too close",
         ("softening",),
     ),

@@ -186,6 +186,10 @@ def test_a_box_may_be_just_as_wide_as_the_reach():
     edge = 2 * enclose(x, x[:0]).half_width / enclose(x, x[:0]).scale
     for level, reach in ((3, edge / 8), (2, np.nextafter(edge / 8, 1.0)), (0, np.nextafter(edge / 2, 1.0))):
         assert octree.build(x, None, 1, reach=np.full(500, reach)).n_levels == level + 1
+    deepest = octree.build(x, None, 1).n_levels
+    assert all(
+        octree.build(x, None, 1, reach=np.full(500, h)).n_levels == deepest for h in (0.0, 5e-324, 1e-300)
+    )
 
 
 CASES = {

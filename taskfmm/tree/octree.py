@@ -189,10 +189,9 @@ def _deepest(reach: np.ndarray, order: np.ndarray, domain: Domain) -> np.ndarray
     """The level of the smallest box in which each sorted point may be, int8 [n]; 0 where it is none but the root."""
     width, found = 2.0 * domain.half_width, np.full(order.size, morton.MAX_LEVEL, np.int8)
     with np.errstate(divide="ignore", over="ignore"):
-        scaled = reach * domain.scale
         # exact, as the width has few bits: a reach that is larger than a box by a bit gives less than a power of two
-        level = np.clip(np.frexp(width / scaled)[1] - 1, 0, morton.MAX_LEVEL)
-    level[~(scaled > 0.0)] = morton.MAX_LEVEL
+        ratio = np.minimum(width / (reach * domain.scale), 2.0 * morton.CELLS)
+    level = np.clip(np.frexp(ratio)[1] - 1, 0, morton.MAX_LEVEL)
     is_source = order < reach.size
     found[is_source] = level[order[is_source]]
     return found
