@@ -170,7 +170,8 @@ def plummer_mass(dx, dy, dz, m, h, parameters):
     r2 = dx * dx + dy * dy + dz * dz
     inverse = inverse_distance(r2 + h * h) if r2 > 0.0 else 0.0
     square = inverse * inverse
-    value = parameters[0] * m * inverse
+    weight = parameters[0] * m
+    value = weight * inverse
     slope = value * square
     return _outputs(dx, dy, dz, value, slope, 3.0 * slope * square)
 
@@ -196,8 +197,8 @@ def spline_mass(dx, dy, dz, m, h, parameters):
         b = -76.8 + 32.0 * q + over * (48.0 - 0.2 * over2 * over2)
     if r2 >= h * h:
         w, g, b, width = 1.0, 1.0, 3.0, inverse
-    mass = parameters[0] * m if r2 > 0.0 else 0.0
-    value = mass * width
+    weight = parameters[0] * m if r2 > 0.0 else 0.0
+    value = weight * width
     width2 = width * width
     slope = value * width2
     return _outputs(dx, dy, dz, value * w, slope * g, slope * width2 * b)

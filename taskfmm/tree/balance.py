@@ -189,8 +189,8 @@ def _whole(hi, lo, level, deepest, above, kept):
             n += 1
     for cell in above:
         x, y, z = morton.anchor(hi[cell], lo[cell], level - 1)
-        for slot in range(27):
-            near = _find_neighbour(hi, lo, x, y, z, level - 1, slot)
+        for side in range(27):
+            near = _find_neighbour(hi, lo, x, y, z, level - 1, side)
             if near < 0 or kept[near] < level:
                 continue
             nx, ny, nz = morton.anchor(hi[near], lo[near], level - 1)
