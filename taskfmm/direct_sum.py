@@ -11,7 +11,7 @@ from taskfmm import foreign, kernels, validate
 from taskfmm.geometry.domain import enclose, with_room
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.passes.given import Given, exponent, ranked
+from taskfmm.passes.given import Given, exponent, ranked, whole
 from taskfmm.passes.result import in_units
 from taskfmm.runtime.threads import budget
 
@@ -92,9 +92,8 @@ def sum_pairs(
         of the sources
     """
     if len(given.parts) > 1:
-        how = lengths, of_targets
-        real, imaginary = (sum_pairs(part, sources, targets, outputs, *how) for part in given.parts)
-        return {output: real[output] + 1j * imaginary[output] for output in outputs}
+        parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets) for part in given.parts]
+        return {output: whole([part[output] for part in parts]) for output in outputs}
     kernel, at = given.kernel, sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_components(last), len(at)))

@@ -23,7 +23,7 @@ from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
 from taskfmm.runtime import cluster, layout, memory
-from taskfmm.runtime.threads import budget
+from taskfmm.runtime.threads import budget, one_blas_thread
 from taskfmm.version import __version__
 
 
@@ -62,6 +62,7 @@ class Evaluator:
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
+    @one_blas_thread()
     def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
         """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
 
@@ -123,7 +124,7 @@ class Evaluator:
 
     def _usual(self, output: str) -> Known:
         if output not in self._usual_known:
-            equal = Given(self.planned.asked.kernel, (np.ones(self.planned.n_sources),))
+            equal = Given(self.planned.asked.kernel.of_first, (np.ones(self.planned.n_sources),))
             self._usual_known[output] = self._look(equal, output)
         return self._usual_known[output]
 
@@ -162,6 +163,7 @@ class Evaluator:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]
 
+    @one_blas_thread()
     def forecast(
         self, outputs: tuple[str, ...], accuracy: Accuracy | None = None, kernel: Kernel | None = None
     ) -> Forecast:

@@ -16,12 +16,13 @@ from taskfmm.evaluation import Evaluator
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
-from taskfmm.passes.given import Given
+from taskfmm.passes.given import Given, whole
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
 from taskfmm.report.described import Described
 from taskfmm.runtime import memory
+from taskfmm.runtime.threads import one_blas_thread
 from taskfmm.store import saved
 
 
@@ -151,6 +152,7 @@ class Fmm(Described):
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
 
+    @one_blas_thread()
     def operators(self, output: str) -> Matrices:
         """The matrices of `accuracy`: those of the file that this plan was loaded from, or of this machine.
 
@@ -158,6 +160,7 @@ class Fmm(Described):
         """
         return self._planned.matrices(self.accuracy(output))
 
+    @one_blas_thread()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
 
@@ -292,9 +295,7 @@ class Fmm(Described):
         wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
         found = [self._evaluator.arrays(part, wanted, self.memory_limit) for part in given.parts]
-        if len(found) == 1:
-            return found[0]
-        return {output: found[0][output] + 1j * found[1][output] for output in wanted}
+        return {output: whole([part[output] for part in found]) for output in wanted}
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
@@ -303,8 +304,7 @@ class Fmm(Described):
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
         parts = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources).parts
-        found = [self._evaluator.serial(part, wanted) for part in parts]
-        return found[0] if len(found) == 1 else found[0] + 1j * found[1]
+        return np.asarray(whole([self._evaluator.serial(part, wanted) for part in parts]))
 
     def error_estimate(
         self,

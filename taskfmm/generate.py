@@ -45,6 +45,14 @@ def cloud(shape: str, n: int, *, signed: bool, seed: int) -> tuple[np.ndarray, n
     return sources, rng.uniform(-1.0 if signed else 0.0, 1.0, n)
 
 
+def numbers(shape: tuple[int, ...], *, signed: bool, seed: int, is_complex: bool) -> np.ndarray:
+    """Random numbers of sources that are no single real numbers: uniform as those of `cloud`, in both parts."""
+    rng = np.random.default_rng([seed, 1])
+    low = -1.0 if signed else 0.0
+    real = rng.uniform(low, 1.0, shape)
+    return real + 1j * rng.uniform(low, 1.0, shape) if is_complex else real
+
+
 def _directions(n: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform on the unit sphere (Archimedes: z is uniform, and so is the angle about it)."""
     z = rng.uniform(-1.0, 1.0, n)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from taskfmm import foreign, kernels, validate
 from taskfmm.geometry import morton
 from taskfmm.kernels import Kernel
@@ -63,7 +65,9 @@ def from_points(
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
-        shown = of_kind(asked.kernel.sources[0], like, len(at_sources), "like")
+        kind = asked.kernel.sources[0]
+        shown = of_kind(kind, like, len(at_sources), "like")
+        validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths)

@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,7 @@ def hdf5_files() -> list[bytes]:
 
     rng = np.random.default_rng(60917)
     arrays = {"sources": rng.random((60, 3)), "charges": rng.random(60), "targets": rng.random((9, 3))}
+    arrays["dipoles"] = rng.random((60, 3)) + 1j  # of a kernel of waves
     layouts = [{}, {"fletcher32": True}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf"}]
     found = []
     for layout in [*layouts, {"compression": "gzip", "unlimited": True}]:
@@ -87,17 +89,19 @@ def hdf5(rng: random.Random) -> Iterator[Case]:
     """The reader of input files, of one vector and of many."""
     from taskfmm import errors
     from taskfmm.files import charges as files
+    from taskfmm.kernels import KERNELS
 
-    def read(path: Path) -> int:
+    def read(path: Path, kernel: str) -> int:
         try:
-            files.read(path)
+            files.read(path, KERNELS[kernel])
         except errors.InputError:
             return REFUSED
         return FINE
 
     valid = hdf5_files()
     while True:
-        yield mutated(rng.choice(valid), rng), read
+        kernel = rng.choice(["biot_savart", "helmholtz", "helmholtz", "laplace"])
+        yield mutated(rng.choice(valid), rng), partial(read, kernel=kernel)
 
 
 YAML = [
@@ -147,10 +151,12 @@ def yaml(rng: random.Random) -> Iterator[Case]:
         yield content, read
 
 
-VALUES = ["", "0", "-1", "1", "7", "300", "1e-3", "1e-400", "nan", "inf", "1e999", "9" * 30, "laplace", "\udcff", "ü",
-          "a\nb", "../x", "/dev/full", "/dev/null", "x" * 5000, "--", "-o", "%s", "true"]  # fmt: skip
-OPTIONS = ["--eps", "--order", "--leaf-size", "--kernel", "--json", "-o", "--gradient", "--check", "--charges-batch",
-           "--seed", "--charges", "-n", "--debug", "--help", "--version", "--nothing"]  # fmt: skip
+VALUES = ["", "0", "-1", "1", "7", "300", "1e-3", "1e-400", "nan", "inf", "1e999", "9" * 30, "laplace", "stokes",
+          "viscosity=2", "lam=1j", "charges=", "potential,hessian", "\udcff", "ü", "a\nb", "../x", "/dev/full",
+          "/dev/null", "x" * 5000, "--", "-o", "%s", "true"]  # fmt: skip
+OPTIONS = ["--eps", "--order", "--leaf-size", "--kernel", "--kernel-param", "--outputs", "--json", "-o",
+           "--gradient", "--check", "--charges-batch", "--seed", "--charges", "-n", "--debug",
+           "--help", "--version", "--nothing"]  # fmt: skip
 FILES = [
     "in.h5",
     "batch.h5",

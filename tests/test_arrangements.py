@@ -16,7 +16,7 @@ from taskfmm.errors import InputError
 from taskfmm.geometry import surface
 from taskfmm.kernels import examples, gravity, register
 from taskfmm.kernels.kernel import Kernel
-from taskfmm.operators import box, size, yardstick
+from taskfmm.operators import box, probes, size, yardstick
 from taskfmm.operators.accuracy import of_order
 
 HERE = Path(__file__).with_name("kernels_of_users")
@@ -29,7 +29,7 @@ RESONANCE = np.pi * np.sqrt(3.0) / (2.0 * surface.INNER)
 def error(kernel: Kernel, order: int, half_width: float = 1.0) -> float:
     built = box.build(kernel, of_order(order), half_width)
     below = None if kernel.degree is not None else box.build(kernel, of_order(order), 0.5 * half_width)
-    return yardstick.measure(kernel, built, below, yardstick.FEW_PLACES).potential
+    return yardstick.measure(kernel, built, below, probes.few()).potential
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from taskfmm.cli import main
 from taskfmm.errors import InputError
 from taskfmm.files import journal
 from taskfmm.files.charges import Batch
+from taskfmm.kernels import KERNELS
 
 RNG = np.random.default_rng(7718203)
 SOURCES = RNG.random((700, 3))
@@ -169,7 +170,7 @@ def test_no_vectors_and_no_targets(folder):
 
 
 def test_a_vector_that_changes_during_the_run(folder):
-    with Batch("in.h5") as batch:
+    with Batch("in.h5", KERNELS["laplace"]) as batch:
         batch.vector(1)
         batch._vectors[1] = b""
         with pytest.raises(InputError, match="changed while the file was in use"):

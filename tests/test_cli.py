@@ -19,12 +19,14 @@ from click.testing import CliRunner
 import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import AccuracyError
+from taskfmm.kernels import Laplace
 
 
 class FakeFmm:
     """Answers known numbers, and remembers how it was made."""
 
     made: dict
+    kernel = Laplace()
 
     def __init__(self, sources, **options):
         if options["eps"] < 1e-13:
@@ -73,7 +75,7 @@ def call(*arguments, code=0):
 def test_run_writes_the_potential_and_its_settings(fake):
     result = call("run", "in.h5", "-o", "out.h5", "--eps", "1e-4", "--order", "5", "--leaf-size", "30")
     assert fake.made == dict(
-        targets=None, kernel="laplace", eps=1e-4, order=5, leaf_size=30, memory_limit=None
+        targets=None, kernel=Laplace(), eps=1e-4, order=5, leaf_size=30, memory_limit=None
     )
     with h5py.File("out.h5") as file:
         assert set(file) == {"potential"}

@@ -89,7 +89,7 @@ def test_what_plan_says(points):
         (dict(charges=CHARGES[0], sources=SOURCES[::-1]), "/sources are not those of the plan"),
         (dict(charges=CHARGES[0], sources=SOURCES[:-1]), "/sources are not those of the plan"),
         (dict(charges=CHARGES[0], targets=TARGETS + 1), "/targets are not those of the plan"),
-        (dict(sources=SOURCES), "/charges is missing"),
+        (dict(sources=SOURCES), "expected at least one of /charges (n,), /dipoles (n, 3) for kernel laplace"),
     ],
 )
 def test_charges_of_other_points(points, datasets, message):

@@ -87,7 +87,7 @@ def test_nothing():
         (dict(sources=np.ones((5, 3)), charges=np.ones(5), targets=np.ones(3)), r"write \[targets\]"),
         (dict(sources=np.ones((5, 3)), charges=[1, 1, np.nan, 1, 1]), "charges row 2 is not finite"),
         (dict(sources=np.ones((5, 3)), charges=np.ones(5), kernel="laplase"), "did you mean 'laplace'"),
-        (dict(sources=np.ones((5, 3)), charges=np.ones(5), outputs="hessian"), "hessian"),
+        (dict(sources=np.ones((5, 3)), charges=np.ones(5), outputs="hesian"), "hessian"),
     ],
 )
 def test_bad_input(arguments, message):

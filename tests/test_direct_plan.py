@@ -82,7 +82,14 @@ def test_every_pair_is_in_one_task_once(n_sources, n_targets):
     exact = taskfmm.direct(coulomb.sources, q, None if n_targets is None else coulomb.targets)
     found = coulomb.potential(q).compute()
     assert l2_error(found, exact) <= SUM_ROUNDING
-    how = coulomb.plan, coulomb.operators("potential"), coulomb.kernel, [q], "potential", coulomb.dtype
+    how = (
+        coulomb.plan,
+        coulomb.operators("potential"),
+        coulomb.kernel.of_first,
+        [q],
+        "potential",
+        coulomb.dtype,
+    )
     for threads in (1, 2):
         np.testing.assert_array_equal(serial.run(*how, threads), found)
 

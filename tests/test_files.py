@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.files import charges, disk, output
 from taskfmm.files.output import OutputFile, check_output
+from taskfmm.kernels import KERNELS
 
 RNG = np.random.default_rng(518377)
 SOURCES = RNG.random((50, 3))
@@ -24,6 +26,9 @@ CHARGES = RNG.normal(size=50)
 SHAPES = {"potential": (CHARGES.shape, CHARGES.dtype)}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 CAPTURE = dict(capture_output=True, text=True, check=False)
+
+
+read = partial(charges.read, kernel=KERNELS["laplace"])
 
 
 def write(path, **datasets):
@@ -41,9 +46,9 @@ def refusal(call, *args) -> str:
 
 def test_sources_charges_and_targets(tmp_path):
     targets = RNG.random((8, 3)).astype(">f4")
-    found = charges.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES, targets=targets))
+    found = read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES, targets=targets))
     np.testing.assert_array_equal(found.sources, SOURCES)
-    np.testing.assert_array_equal(found.charges, CHARGES)
+    np.testing.assert_array_equal(found.given["charges"], CHARGES)
     np.testing.assert_array_equal(found.targets, targets)
     assert found.targets.dtype == np.float64
 
@@ -57,21 +62,21 @@ def test_a_table_of_another_kind_is_converted_as_the_error_says(tmp_path, suffix
         np.save(path, table)
     else:
         np.savetxt(path, table, delimiter="," if suffix == ".csv" else " ")
-    text = refusal(charges.read, path)
+    text = refusal(read, path)
     assert f"{path}: is a {path.suffix} file, expected HDF5: convert it" in text
     exec(text.partition(", by ")[2])
-    found = charges.read(path.with_suffix(".h5"))
+    found = read(path.with_suffix(".h5"))
     np.testing.assert_array_equal(found.sources, SOURCES)
-    np.testing.assert_array_equal(found.charges, CHARGES)
+    np.testing.assert_array_equal(found.given["charges"], CHARGES)
 
 
 def test_a_name_of_another_kind_does_no_harm(tmp_path):
     path = write(tmp_path / "in.npy", sources=SOURCES, charges=CHARGES)
-    np.testing.assert_array_equal(charges.read(path).charges, CHARGES)
+    np.testing.assert_array_equal(read(path).given["charges"], CHARGES)
 
 
 def test_without_targets(tmp_path):
-    found = charges.read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES))
+    found = read(write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES))
     assert found.targets is None
 
 
@@ -82,7 +87,16 @@ def test_without_targets(tmp_path):
             dict(charges=CHARGES, x=CHARGES),
             "/sources is missing; found /charges, /x; expected /sources (n",
         ),
-        (dict(sources=SOURCES), "/charges is missing; found /sources"),
+        (
+            dict(sources=SOURCES, vorticity=SOURCES),
+            "no source of kernel laplace is there; found /sources, /vorticity; expected /sources (n, 3) and at least "
+            "one of /charges (n,), /dipoles (n, 3) for kernel laplace",
+        ),
+        (
+            dict(sources=SOURCES, charges=CHARGES, dipoles=CHARGES),
+            "dipoles has shape (50,), expected (50, 3)",
+        ),
+        (dict(sources=SOURCES, dipoles=SOURCES * 1j), "/dipoles holds complex numbers"),
         (dict(sources=SOURCES.T, charges=CHARGES), "sources has shape (3, 50), expected (n, 3)"),
         (dict(sources=SOURCES, charges=CHARGES[1:]), "charges has 49 rows, sources has 50"),
         (dict(sources=SOURCES, charges=CHARGES * 1j), "/charges holds complex numbers"),
@@ -95,19 +109,19 @@ def test_without_targets(tmp_path):
 )
 def test_refused_contents_name_the_file_and_the_dataset(tmp_path, datasets, part):
     path = write(tmp_path / "in.h5", **datasets)
-    text = refusal(charges.read, path)
+    text = refusal(read, path)
     assert text.startswith(f"{path}: ")
     assert part in text
 
 
 def test_files_that_are_not_hdf5(tmp_path):
-    assert "no such file" in refusal(charges.read, tmp_path / "none.h5")
-    assert "not a regular file" in refusal(charges.read, tmp_path)
+    assert "no such file" in refusal(read, tmp_path / "none.h5")
+    assert "not a regular file" in refusal(read, tmp_path)
     (tmp_path / "text.h5").write_text("sources")
-    assert "cannot be read as HDF5" in refusal(charges.read, tmp_path / "text.h5")
+    assert "cannot be read as HDF5" in refusal(read, tmp_path / "text.h5")
     whole = write(tmp_path / "in.h5", sources=SOURCES, charges=CHARGES).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    assert "cannot be read as HDF5" in refusal(charges.read, tmp_path / "cut.h5")
+    assert "cannot be read as HDF5" in refusal(read, tmp_path / "cut.h5")
 
 
 def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
@@ -115,20 +129,20 @@ def test_data_that_lives_elsewhere_is_not_followed(tmp_path):
     path = write(tmp_path / "in.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file["sources"] = h5py.ExternalLink("other.h5", "/sources")
-    assert "a link to data elsewhere" in refusal(charges.read, path)
+    assert "a link to data elsewhere" in refusal(read, path)
 
     SOURCES.tofile(tmp_path / "raw")
     path = write(tmp_path / "raw.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file.create_dataset("sources", SOURCES.shape, "f8", external=[(str(tmp_path / "raw"), 0, 50 * 24)])
-    assert "stored in other files" in refusal(charges.read, path)
+    assert "stored in other files" in refusal(read, path)
 
     layout = h5py.VirtualLayout(SOURCES.shape, "f8")
     layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "sources", SOURCES.shape)
     path = write(tmp_path / "virtual.h5", charges=CHARGES)
     with h5py.File(path, "a") as file:
         file.create_virtual_dataset("sources", layout)
-    assert "stored in other files" in refusal(charges.read, path)
+    assert "stored in other files" in refusal(read, path)
 
 
 def test_flipped_bytes_are_noticed(tmp_path):
@@ -138,7 +152,7 @@ def test_flipped_bytes_are_noticed(tmp_path):
     place = raw.index(SOURCES[20].tobytes())
     raw[place] ^= 1
     path.write_bytes(raw)
-    assert "damaged" in refusal(charges.read, path)
+    assert "damaged" in refusal(read, path)
 
 
 def test_an_output_reads_back_with_its_settings(tmp_path):
@@ -258,13 +272,14 @@ def test_blocks_in_any_order_across_the_chunks_of_the_file(tmp_path):
     values = RNG.random((2, 70_001, 3))
     cuts = [0, 1, 9_999, 32_768, 40_000, 70_001]
     blocks = [(v, a, b) for v in (0, 1) for a, b in itertools.pairwise(cuts)]
-    with OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}) as output:
+    with OutputFile(tmp_path / "out.h5", {"gradient": (values.shape, values.dtype)}, rows=1) as output:
         for i in RNG.permutation(len(blocks)):
             v, a, b = blocks[i]
             output.write("gradient", (v, a), values[v, a:b])
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["gradient"][()], values)
         assert file["gradient"].fletcher32
+        assert file["gradient"].chunks == (1, 2**15, 3)
     # Room taken ahead is given back: padding of the last chunks is all there is besides the values.
     assert (tmp_path / "out.h5").stat().st_size < values.nbytes + 4 * 2**15 * 24
 

@@ -35,12 +35,12 @@ BOTH = ("potential", "gradient")
 
 
 def of(fmm, charges):
-    return Given(fmm.kernel, (charges,))
+    return Given(fmm.kernel.of_first, (charges,))
 
 
 def counted(fmm, outputs):
-    operators = Operators(fmm.kernel, fmm.accuracy(outputs[-1])).of((0,))
-    return efforts(fmm.plan, operators, fmm.kernel, outputs, fmm.dtype.itemsize), operators.at(0)
+    operators = Operators(fmm.kernel.of_first, fmm.accuracy(outputs[-1])).of((0,))
+    return efforts(fmm.plan, operators, fmm.kernel.of_first, outputs, fmm.dtype.itemsize), operators.at(0)
 
 
 def total(found, operator, name):

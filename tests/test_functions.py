@@ -71,21 +71,22 @@ def test_examples_are_their_formulas_and_keep_eps(name):
     kernel, x, rng = make(), cloud(), np.random.default_rng(6)
     assert kernel.name == name
     matrix = formula(np.linalg.norm(x[:, None] - x, axis=2))
-    fmm = taskfmm.Fmm(x, kernel=kernel, eps=1e-3, leaf_size=60)
+    fmm = taskfmm.Fmm(x, kernel=kernel, eps=1e-2, leaf_size=60)
     assert not fmm.plan.is_direct
     for q in (rng.uniform(-1, 1, N), np.ones(N)):
         exact = matrix @ q
         assert l2_error(taskfmm.direct(x, q, kernel=kernel), exact) <= 100 * ROUNDING
-        assert l2_error(fmm.potential(q).compute(scheduler="synchronous"), exact) <= 1e-3
+        assert l2_error(fmm.potential(q).compute(scheduler="synchronous"), exact) <= 1e-2
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("points", ["cube", "cluster"])
-def test_examples_keep_a_small_eps_or_name_the_floor(name, points):
+@pytest.mark.parametrize("small", [1e-3, 1e-6])
+def test_examples_keep_a_small_eps_or_name_the_floor(name, points, small):
     kernel, rng = FORMULAS[name][0](), np.random.default_rng(7)
     x = rng.random((N, 3)) if points == "cube" else rng.normal(size=(N, 3)) ** 3 / 20
-    eps = 1e-4 if name == "gaussian" else 1e-6
+    eps = max(small, 1e-4) if name == "gaussian" else small
     fmm = taskfmm.Fmm(x, kernel=kernel, eps=eps, leaf_size=60)
     for q in (rng.uniform(-1, 1, N), np.ones(N)):
         exact = taskfmm.direct(x, q, kernel=kernel)
@@ -104,11 +105,11 @@ def test_a_function_and_its_gradient_keep_eps_on_every_scheduler(functions, clie
         "potential": value @ q,
         "gradient": (-2.0 * d * (value**2)[:, :, None] * q[:, None]).sum(axis=1),
     }
-    fmm = taskfmm.Fmm(x, kernel=kernel, eps=1e-3, leaf_size=60)
+    fmm = taskfmm.Fmm(x, kernel=kernel, eps=1e-2, leaf_size=60)
     assert not fmm.plan.is_direct
     found = {name: array.compute(scheduler="threads") for name, array in fmm.evaluate(q).items()}
     for name, exact in expected.items():
-        assert l2_error(found[name], exact) <= 1e-3
+        assert l2_error(found[name], exact) <= 1e-2
     for scheduler in ("processes", client):
         for name, array in fmm.evaluate(q).items():
             np.testing.assert_array_equal(array.compute(scheduler=scheduler), found[name])

@@ -53,7 +53,8 @@ def test_sine_and_cosine_are_those_of_numpy():
 
 @pytest.fixture(scope="module")
 def cloud():
-    return np.random.default_rng(62).normal(size=(N, 3)) ** 3 / 20
+    """Of few levels, since each of them has operators of its own."""
+    return np.random.default_rng(62).random((N, 3))
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +72,15 @@ def test_eps_is_kept(fmm, cloud):
     assert not fmm.plan.is_direct
     heavy = np.ones(N, complex)
     heavy[7] = 1e7j
-    for given in (some(N), dict(charges=np.ones(N)), dict(charges=heavy)):
-        exact = taskfmm.direct(cloud, kernel=fmm.kernel, outputs=OUTPUTS, **given)
-        for output in OUTPUTS:
-            found = fmm.serial(output=output, **given)
-            assert l2_error(found, exact[output]) <= EPS
-            assert fmm.error_estimate(values=found, output=output, **({"charges": None} | given)) <= EPS
+    for given, output in (
+        (some(N), "gradient"),
+        (dict(charges=np.ones(N)), "gradient"),
+        (dict(charges=heavy), "potential"),
+    ):
+        found = fmm.serial(output=output, **given)
+        exact = taskfmm.direct(cloud, kernel=fmm.kernel, outputs=output, **given)[output]
+        assert l2_error(found, exact) <= EPS
+        assert fmm.error_estimate(values=found, output=output, **({"charges": None} | given)) <= EPS
 
 
 def test_every_scheduler_gives_the_bits_of_plain_calls(fmm, client):
@@ -132,6 +136,12 @@ def test_a_plane_wave_of_a_far_charge_obeys_its_equation():
     np.testing.assert_allclose(laplacian, -(k**2) * phi[:, 0], rtol=1e-3)
 
 
+def test_an_imaginary_part_that_overflows_leaves_the_real_one_alone():
+    found = taskfmm.direct([[0.0, 0, 0]], [1e308j], [[1e-6, 0, 0]], kernel=Helmholtz(1e-9))
+    assert np.isposinf(found.imag).all()
+    assert not np.isnan(found.real).any()
+
+
 @each("n", [0, 1, 2])
 def test_few_points(n):
     points = np.arange(3.0 * n).reshape(n, 3)
@@ -172,6 +182,7 @@ def test_complex_charges_of_a_real_kernel_are_two_evaluations():
         (lambda: taskfmm.Fmm(np.eye(3), kernel=Helmholtz(1.0)).potential([1j, np.nan, 0]), "not finite"),
         (lambda: taskfmm.Fmm(np.eye(3), kernel=Helmholtz(1.0)).potential(["a", "b", "c"]), "complex numbers"),
         (lambda: taskfmm.Fmm(np.eye(3)).potential(np.array(["a", "b", "c"])), "real numbers"),
+        (lambda: taskfmm.Fmm(np.eye(3), like=[1j, 0, 1]), "give like.real or like.imag"),
     ],
 )
 def test_what_is_no_wavenumber_or_no_charge_is_refused(make, says):

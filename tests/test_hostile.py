@@ -23,6 +23,7 @@ from benchmarks.batches import matrix
 from taskfmm.errors import InputError
 from taskfmm.files import charges as io
 from taskfmm.files import input as reading
+from taskfmm.kernels import KERNELS
 from taskfmm.sessions import configurations
 
 RNG = np.random.default_rng(441907)
@@ -31,9 +32,13 @@ CHARGES = RNG.normal(size=50)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 
 
-def refusal(path) -> str:
+def read(path, kernel="laplace"):
+    return io.read(path, KERNELS[kernel])
+
+
+def refusal(path, kernel="laplace") -> str:
     with pytest.raises(InputError) as caught:
-        io.read(path)
+        read(path, kernel)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     return text
@@ -149,6 +154,103 @@ def test_a_dangling_link_to_targets_is_not_overlooked(path):
     assert "/targets is a link" in refusal(path)
 
 
+def complex_records(**of_one):
+    """As h5py writes complex numbers, but for what is said."""
+    kind = dict(names=["r", "i"], formats=["f8", "f8"]) | of_one
+    return np.dtype(kind)
+
+
+@each(
+    "kind, word",
+    [
+        (complex_records(formats=["i8", "i8"]), "records"),
+        (complex_records(formats=["f8", "f4"]), "records"),
+        (complex_records(formats=["f2", "f2"]), "records"),
+        (complex_records(offsets=[0, 8], itemsize=2**20), "records"),
+        (complex_records(formats=["S8", "S8"]), "records"),
+        (complex_records(formats=[np.dtype([("r", "f8"), ("i", "f8")])] * 2), "records"),
+        (complex_records(names=["r", "j"]), "records"),
+        (np.dtype("S8"), "strings"),
+    ],
+)
+def test_what_is_no_complex_number(path, kind, word):
+    with h5py.File(path, "a") as file:
+        for name in ("sources", "dipoles"):
+            file.pop(name, None)
+        file["sources"] = SOURCES
+        plain = h5t.py_create(kind, logical=True)
+        h5d.create(file.id, b"dipoles", plain, h5s.create_simple((2, 3)))
+    assert f"/dipoles holds {word}, expected numbers" in refusal(path, "helmholtz")
+    assert f"/dipoles holds {word}, expected real numbers" in refusal(path, "laplace")
+
+
+@each("kind", ["c8", ">c16", complex_records(formats=["f8", "f8"], offsets=[8, 0])])
+def test_complex_numbers_of_any_form(path, kind):
+    given = CHARGES.astype("f4") + 1j * CHARGES[::-1].astype("f4")
+    with h5py.File(path, "w") as file:
+        file["sources"] = SOURCES
+        if isinstance(kind, str):
+            file["charges"] = given.astype(kind)
+        else:
+            records = np.zeros(50, kind)
+            records["r"], records["i"] = given.real, given.imag
+            file["charges"] = records
+    np.testing.assert_array_equal(read(path, "helmholtz").given["charges"], given)
+    assert "/charges holds complex numbers, expected real numbers" in refusal(path, "laplace")
+
+
+@each(
+    "write, part",
+    [
+        (lambda file: file.create_dataset("dipoles", (10**12, 3), "c16"), "/dipoles declares shape"),
+        (
+            lambda file: file.create_dataset("dipoles", (50, 3), "c16", chunks=(9, 3)),
+            "/dipoles declares shape",
+        ),
+        (lambda file: file.__setitem__("dipoles", h5py.SoftLink("/charges")), "/dipoles is a link"),
+        (
+            lambda file: file.create_dataset(
+                "dipoles", (50, 3), "c16", chunks=(10**8, 3), maxshape=(None, 3)
+            ),
+            "/dipoles has chunks of 4.8e+09 bytes",
+        ),
+        (lambda file: file.create_group("dipoles"), "/dipoles is not a dataset"),
+        (
+            lambda file: file.__setitem__("dipoles", SOURCES[:, :2] * 1j),
+            "dipoles has shape (50, 2), expected",
+        ),
+        (
+            lambda file: file.__setitem__("dipoles", np.full((50, 3), complex(0, np.inf))),
+            "dipoles row 0 is not finite",
+        ),
+    ],
+)
+def test_further_datasets_are_looked_at_like_the_first(path, write, part):
+    with h5py.File(path, "a") as file:
+        for name in ("sources", "dipoles"):
+            file.pop(name, None)
+        file["sources"] = SOURCES
+        write(file)
+    assert part in refusal(path, "helmholtz")
+
+
+def test_complex_numbers_take_twice_the_memory(path, monkeypatch):
+    with h5py.File(path, "a") as file:
+        file["sources"] = SOURCES
+    monkeypatch.setattr(reading, "memory", lambda: 8 * 50 * 4)
+    read(path)
+    assert "declares 2.0e+03 bytes of points and sources" in refusal(path, "helmholtz")
+
+
+def test_only_what_the_kernel_declares_is_looked_at(path):
+    with h5py.File(path, "a") as file:
+        file["sources"] = SOURCES
+        file["vorticity"] = h5py.ExternalLink("nowhere.h5", "/x")
+        file["dipoles_"] = h5py.SoftLink("/dipoles_")
+    assert list(read(path).given) == ["charges"]
+    assert "/vorticity is a link" in refusal(path, "biot_savart")
+
+
 def test_groups_in_a_circle_and_great_attributes_do_no_harm(path):
     with h5py.File(path, "a", libver="latest") as file:
         file["sources"] = SOURCES
@@ -156,7 +258,7 @@ def test_groups_in_a_circle_and_great_attributes_do_no_harm(path):
         file["sources"].attrs["object"] = h5py.Empty(h5py.special_dtype(vlen=str))
         group = file.create_group("a")
         group["again"], group["up"] = group, file["/"]
-    np.testing.assert_array_equal(io.read(path).sources, SOURCES)
+    np.testing.assert_array_equal(read(path).sources, SOURCES)
 
 
 def test_a_file_of_many_names_is_not_listed_whole(path):
@@ -171,7 +273,7 @@ def test_a_file_of_many_names_is_not_listed_whole(path):
 def test_a_block_of_the_user_in_front(tmp_path):
     with h5py.File(tmp_path / "in.h5", "w", userblock_size=1024) as file:
         file["sources"], file["charges"] = SOURCES, CHARGES
-    np.testing.assert_array_equal(io.read(tmp_path / "in.h5").charges, CHARGES)
+    np.testing.assert_array_equal(read(tmp_path / "in.h5").given["charges"], CHARGES)
 
 
 # a library as HDF5 would load it for a filter
@@ -220,11 +322,12 @@ MEASURE = """
 import resource, sys
 from taskfmm import errors
 from taskfmm.files import charges as io
+from taskfmm.kernels import KERNELS
 def peak():
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 before = peak()
 try:
-    io.read(sys.argv[1])
+    io.read(sys.argv[1], KERNELS["laplace"])
 except errors.InputError as error:
     print(error)
 print(peak() - before)
@@ -263,11 +366,11 @@ def test_places_that_are_no_files(tmp_path):
         assert part in refusal(tmp_path / name)
     for device in ("/dev/null", "/dev/zero", "/dev/stdin"):
         with pytest.raises(InputError):
-            io.read(device)
+            read(device)
     with pytest.raises(InputError, match="null"):
-        io.read("in\0.h5")
+        read("in\0.h5")
     with pytest.raises(InputError, match="too long"):
-        io.read("x" * 5000)
+        read("x" * 5000)
 
 
 def test_a_file_that_changes_while_it_is_read(path, monkeypatch):
@@ -304,7 +407,7 @@ def test_nothing_is_left_running(path):
         file["sources"] = SOURCES
     descriptors = os.listdir("/proc/self/fd") if Path("/proc").is_dir() else []
     for _ in range(3):
-        io.read(path)
+        read(path)
     with h5py.File(path, "a") as file:
         del file["charges"]
     refusal(path)
@@ -328,7 +431,7 @@ def test_flips_and_cuts_everywhere(path):
             del data[RNG.integers(len(data)) :]
         path.write_bytes(data)
         with contextlib.suppress(InputError):
-            assert np.isfinite(io.read(path).sources).all()
+            assert np.isfinite(read(path).sources).all()
 
 
 def test_nothing_is_unpickled_or_evaluated():

@@ -284,7 +284,7 @@ def _operators(found, **changes):
         (lambda f: _operators(f, upward_check=_own(f).upward_check * 1.5), "another outer surface"),
         (lambda f: _operators(f, upward_equivalent=_own(f).upward_check), "another inner surface"),
         (lambda f: _operators(f, m2m=np.zeros((8, 5, 5))), "has shape"),
-        (lambda f: _operators(f, upward_check=np.zeros((3, 7))), "has shape"),
+        (lambda f: _operators(f, upward_check=np.zeros((3, 7))), "of another order"),
         (
             lambda f: dict(plan=changed(f.plan, ("tree", "domain", "scale"), float("inf"))),
             "no width or scale",

@@ -22,7 +22,7 @@ from boxes import l2_error
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.kernels import KERNELS, find, instances, register
+from taskfmm.kernels import CHARGE, KERNELS, Source, find, instances, register
 from taskfmm.profiling.names import operator_of
 from taskfmm.store import saved
 
@@ -371,6 +371,7 @@ def test_what_is_no_declaration_is_refused(kernel):
         (dict(factor=1j), "factor is no real number"),
         (dict(expansion="laplace"), "expansion is no Kernel"),
         (dict(columns=3), "'columns' are those of an expansion"),
+        (dict(sources=(CHARGE, Source("wave", 2, complex=True))), "some sources are complex"),
     ):
         with pytest.raises(InputError, match=message):
             register(replace(kernel, name="no_kernel", **changes))

@@ -117,6 +117,34 @@ def test_eps_is_kept_of_every_kind_and_output(name, eps):
             assert l2_error(found, exact[output]) <= eps, (output, list(some))
 
 
+@each("kind", ["dipoles", "charges"])
+def test_small_clusters_far_from_all_targets_keep_eps_or_are_refused(kind):
+    """There dipoles do less than they err by, if nobody looks: a million widths of the cluster away."""
+    rng = np.random.default_rng(58)
+    clusters = 1e-6 * rng.random((N, 3)) + rng.integers(0, 2, (N, 1))
+    targets = rng.random((200, 3)) + np.array([1.5, 0, 0])
+    some = {kind: given(N, rng)[kind]}
+    fmm = taskfmm.Fmm(clusters, targets, eps=EPS, leaf_size=60)
+    assert not fmm.plan.is_direct
+    exact = taskfmm.direct(clusters, targets=targets, outputs=OUTPUTS, **some)
+    kept = 0
+    for output in OUTPUTS:
+        try:
+            found = fmm.serial(output=output, **some)
+        except taskfmm.AccuracyError:
+            continue
+        assert l2_error(found, exact[output]) <= EPS, output
+        kept += 1
+    assert kept
+
+
+@each("eps, dtype", [(1e-3, "float32"), (1e-6, "float64")])
+def test_m2l_is_in_float32_where_that_is_enough(eps, dtype):
+    rng = np.random.default_rng(59)
+    fmm = taskfmm.Fmm(rng.random((N, 3)), eps=eps, leaf_size=60)
+    assert fmm.accuracy("potential", dipoles=rng.uniform(-1, 1, (N, 3))).m2l_dtype == dtype
+
+
 def test_what_is_not_asked_for_costs_nothing():
     fmm = taskfmm.Fmm(np.random.default_rng(55).random((500, 3)))
     assert set(fmm.evaluate(np.ones(500))) == {"potential", "gradient"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from bounds import CHECK_POTENTIAL, OPERATOR_ERROR, OPERATOR_SLOPE, ROUNDING, TWO_FACTOR
@@ -22,7 +24,7 @@ from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, box
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.levels import load
+from taskfmm.operators.levels import _in_memory, load
 from taskfmm.operators.matrix import kernel_matrix
 from taskfmm.passes import near, source, target, transfer
 from taskfmm.runtime.threads import budget
@@ -316,3 +318,15 @@ def test_the_inverse_in_two_factors_keeps_the_digits(monkeypatch):
     multiplied_out = forward @ (check @ (at.check_to_multipole @ at.multipole_to_density))
     assert l2_error(two_factors, check) <= TWO_FACTOR
     assert l2_error(multiplied_out, check) >= 100 * TWO_FACTOR
+
+
+def test_operators_of_few_trees_stay_in_memory():
+    """A kernel without a degree has operators for each width of a cloud; all levels of one tree stay together."""
+    kernel, chosen = KERNELS["yukawa"].of_first.expands, accuracy.Accuracy(2, 1e-2, 1e-2)
+    for number in range(20):
+        load(kernel, chosen, 1.0 + 0.01 * number)
+    levels = [load(kernel, chosen, 0.5**level) for level in range(12)]
+    gc.collect()
+    held = {width for of, at, width in _in_memory if (of, at) == (kernel, chosen)}
+    assert len(held) < 12 + 8
+    assert all(load(kernel, chosen, 0.5**level) is each for level, each in enumerate(levels))

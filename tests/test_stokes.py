@@ -17,7 +17,7 @@ import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS, Output, Source, Stokes, register, stokes
-from taskfmm.operators import symmetry, yardstick
+from taskfmm.operators import probes, symmetry, yardstick
 from taskfmm.operators.accuracy import of_order
 from taskfmm.operators.levels import load
 from taskfmm.passes import source, target, transfer
@@ -241,7 +241,7 @@ def test_l2l_to_every_octant():
 
 def test_the_yardstick_runs_the_same_chain():
     """A way that lost a shear or a shift errs by about one."""
-    found = yardstick.measure(KERNEL.of_first.measured, load(KERNEL, of_order(4)), at=(0.0, 1.0))
+    found = yardstick.measure(KERNEL.of_first.measured, load(KERNEL, of_order(4)), at=probes.few())
     assert found.filled < 4e-3
     assert found.potential < 2e-2
     assert found.faces < 0.2
@@ -465,7 +465,6 @@ def test_what_is_no_viscosity_is_refused(make, says):
         (dict(rotlets=(np.full((4, 3), 1e200), np.full((4, 3), 1e200))), "rotlets row 0 is not finite"),
         (dict(rotlets=(np.full((4, 3), np.nan), np.ones((4, 3)))), r"rotlets\[0\] row 0 is not finite"),
         (dict(stresslets=np.where(np.arange(36) == 20, np.nan, 0.0).reshape(4, 3, 3)), "stresslets row 2 is not"),
-        (dict(stresslets=np.ones((4, 3, 3), complex)), "expected real numbers"),
         (dict(charges=np.ones((4, 3)), forces=np.ones((4, 3))), "forces is given twice"),
         (dict(dipoles=np.ones((4, 3))), "its sources are forces, stresslets, rotlets"),
     ],

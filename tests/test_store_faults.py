@@ -320,3 +320,21 @@ def test_flipped_at_every_place(kept):
         kept.write_bytes(damaged)
         with pytest.raises(OSError, match="changed since"):
             store.load(KERNEL, ACCURACY)
+
+
+def test_operators_that_were_not_used_for_longest_make_room(home, monkeypatch):
+    """A file that is read counts as used; measured errors, which are small, stay."""
+    accuracies = [accuracy.Accuracy(order, 1e-2, 1e-2) for order in (3, 4, 2)]
+    for number, chosen in enumerate(accuracies[:2]):
+        store.save(KERNEL.expands, box.build(KERNEL, chosen))
+        os.utime(store.path(KERNEL.expands, chosen), (number, number))
+    small = store.path(KERNEL.expands, accuracies[0]).with_suffix(".json")
+    small.write_text("{}")
+    store.load(KERNEL.expands, accuracies[0])
+    third = box.build(KERNEL, accuracies[2])
+    held = sum(file.stat().st_size for file in cache.directory().glob("*.h5"))
+    monkeypatch.setattr(store, "MOST", held + 1)
+    store.save(KERNEL.expands, third)
+    kept = [store.is_kept(KERNEL.expands, chosen) for chosen in accuracies]
+    assert kept == [True, False, True]
+    assert small.exists()

@@ -386,3 +386,26 @@ def test_a_spawned_process_gives_the_same_bits(tmp_path):
     script.write_text(SPAWN)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+BITS = """
+import numpy as np, taskfmm
+points = np.random.default_rng(3).random((1500, 3))
+fmm = taskfmm.Fmm(points, kernel=taskfmm.kernels.Laplace(), eps=1e-5, leaf_size=60)
+print(fmm.serial(output="hessian", dipoles=points).tobytes().hex())
+"""
+
+
+def test_operators_do_not_hang_on_the_threads_of_blas(tmp_path):
+    """A process that finds none on the disk makes its own, also where they are only looked at."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", BITS],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": n, "TASKFMM_CACHE_DIR": str(tmp_path / n)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for n in ("1", "2")
+    ]
+    assert found[0] == found[1]

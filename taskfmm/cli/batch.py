@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 import taskfmm
@@ -25,13 +26,18 @@ def evaluate(
     names: tuple[str, ...],
     n_check: int,
 ) -> dict[str, Any]:
-    """Evaluate every row of /charges; returns what there is to report.
+    """Evaluate every row of /charges, the kernel's first kind of source; returns what there is to report.
 
     At most the vector in hand is lost when the process is killed. Results on the disk do not depend on whether it
     was: the journal is refused unless input, settings, version and plan are the same.
     """
-    settings = planner.settings
-    with Batch(input_path, planner.points) as data:
+    settings, first_kind = planner.settings, planner.kernel.sources[0]
+    if first_kind.of_one:
+        raise click.UsageError(
+            "--charges-batch is for kernels whose first source is one number for each point, and "
+            f"{first_kind.given_as} of kernel {planner.kernel.name} are several: leave it out"
+        )
+    with Batch(input_path, planner.kernel, planner.points) as data:
         fmm = planner.make(data)
         started = time.perf_counter()
         run = {**settings, "input": data.digest, "outputs": names, "plan": _plan(fmm, names)}
@@ -53,9 +59,10 @@ def evaluate(
             }
             if n_check and data.n_vectors:
                 first = {name: journal.read(0, name) for name in names}
-                report |= error_estimates(fmm, data.vector(0), first, n_check)
+                given = {first_kind.given_as: data.vector(0)}
+                report |= error_estimates(fmm, given, first, n_check)
             whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-            with OutputFile(output, whole) as file:
+            with OutputFile(output, whole, rows=1) as file:
                 for vector, name, row, block in journal.blocks():
                     file.write(name, (vector, row), block)
                 file.attributes(settings)
@@ -64,14 +71,14 @@ def evaluate(
 
 
 def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
-    m = fmm.n_targets
-    return {name: ((m, 3) if name == "gradient" else (m,), fmm.dtype) for name in names}
+    found = [fmm.kernel.output(name) for name in names]
+    return {each.name: ((fmm.n_targets, *each.shape), each.dtype(fmm.dtype)) for each in found}
 
 
 def _plan(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
     """What was chosen while planning, and moves the last digits: it may change with the machine's rates."""
     cube = fmm.plan.tree.domain.half_width if fmm.plan else None
-    chosen = fmm.accuracy("gradient" if "gradient" in names else "potential")
+    chosen = fmm.accuracy(fmm.kernel.last(names))
     return {
         "leaf_size": fmm.leaf_size,
         "cube": None if cube is None else float(cube),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, refuse_with_plan, with_plan_options, with_scheduler
+from taskfmm.cli.options import input_file, refuse_with_plan, with_outputs, with_plan_options, with_scheduler
 from taskfmm.cli.planner import Planner, error_estimates, from_file, from_options
 
 N_CHECK = 1000
@@ -20,7 +20,7 @@ N_CHECK = 1000
 @input_file
 @with_plan_options
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
-@click.option("--gradient", is_flag=True, help="Also write /gradient.")
+@with_outputs
 @click.option(
     "--check/--no-check", default=False, help="Compare each output with the direct sum at random targets."
 )
@@ -33,6 +33,7 @@ def run(
     input_path: str,
     output: str,
     options: dict[str, Any],
+    outputs: str | None,
     gradient: bool,
     check: bool,
     charges_batch: bool,
@@ -41,13 +42,14 @@ def run(
 ) -> None:
     """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5.
 
-    Reads /sources (n, 3), /charges (n,) and optionally /targets (m, 3); writes /potential and, with
-    --gradient, /gradient, in the order of the targets. The output appears whole or not at all.
+    Reads /sources (n, 3), optionally /targets (m, 3), and those sources of the kernel that are there, as /charges
+    (n,) or /dipoles (n, 3). Writes the kernel's first output, as /potential (m,), or those of --outputs, in the order
+    of the targets. The output appears whole or not at all.
 
     With --charges-batch, /charges is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3). Finished
     vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
 
-    With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs /charges only.
+    With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs the sources of its kernel only.
     """
     from taskfmm.files.output import check_output
 
@@ -58,14 +60,14 @@ def run(
         refuse_with_plan(context)
         check_output(output, plan_path)
         planner = from_file(plan_path, options["memory_limit"])
-    names = ("potential", "gradient") if gradient else ("potential",)
+    names = planner.outputs(outputs, gradient)
     if charges_batch:
         from taskfmm.cli import batch
 
         report = batch.evaluate(input_path, output, planner, names, N_CHECK if check else 0)
     else:
         report = _evaluate(input_path, output, planner, names, check)
-    _report({**report, "output": output}, as_json)
+    _report({**report, "output": output}, as_json, planner.kernel.names[0])
 
 
 def _evaluate(
@@ -83,10 +85,10 @@ def _evaluate(
     from taskfmm.profiling.progress import progress
     from taskfmm.runtime.blocks import each_block
 
-    data = charges.read(input_path, planner.points)
+    data = charges.read(input_path, planner.kernel, planner.points)
     fmm = planner.make(data)
     started = time.perf_counter()
-    arrays = fmm.evaluate(data.charges, outputs=names)
+    arrays = fmm.evaluate(outputs=names, **data.given)
     checked = {name: np.empty(array.shape, array.dtype) for name, array in arrays.items() if check}
     with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
@@ -99,7 +101,7 @@ def _evaluate(
             each_block(arrays, write)
         report = planner.report(data) | {"evaluation_seconds": time.perf_counter() - started}
         if check:
-            report |= error_estimates(fmm, data.charges, checked, N_CHECK)
+            report |= error_estimates(fmm, data.given, checked, N_CHECK)
         file.attributes(planner.settings)
     return report
 
@@ -143,7 +145,7 @@ def explain(
     from taskfmm.files.charges import read
 
     planner = from_options(**options)
-    fmm = planner.make(read(input_path))
+    fmm = planner.make(read(input_path, planner.kernel))
     if as_json:
         found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": planner.seconds}
         click.echo(json.dumps(found))
@@ -151,7 +153,8 @@ def explain(
         click.echo(f"{fmm}\n\n{fmm.explain()}")
 
 
-def _report(report: dict[str, Any], as_json: bool) -> None:
+def _report(report: dict[str, Any], as_json: bool, first: str = "") -> None:
+    """Print what there is to report; first : the kernel's first output."""
     if as_json:
         click.echo(json.dumps(report))
         return
@@ -159,12 +162,14 @@ def _report(report: dict[str, Any], as_json: bool) -> None:
     click.echo(f"targets      {report['n_targets']}")
     if "n_vectors" in report:
         click.echo(f"vectors      {report['n_vectors']}, {report['n_found']} of them finished before")
+    numbers = ", ".join(f"{value:g}" for value in report.get("parameters", ()))
+    click.echo(f"kernel       {report['kernel']}{f' ({numbers})' if numbers else ''}")
     click.echo(f"eps          {report['eps']:g}")
     click.echo(f"plan         {report['plan_seconds']:.2f} s")
     if "evaluation_seconds" in report:
         click.echo(f"evaluation   {report['evaluation_seconds']:.2f} s")
     for name, value in report.items():
         if name.startswith("error_estimate"):
-            output = "gradient" if name.endswith("gradient") else "potential"
-            click.echo(f"error        {value:.2e} ({output}, relative l2, {N_CHECK} random targets)")
+            output = name.removeprefix("error_estimate").removeprefix("_")
+            click.echo(f"error        {value:.2e} ({output or first}, relative l2, {N_CHECK} random targets)")
     click.echo(f"written to   {report['output']}")

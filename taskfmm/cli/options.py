@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -10,6 +11,30 @@ from click.core import ParameterSource
 
 from taskfmm.cli.interrupt import prompt_interrupt
 
+
+def _parameters(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, float | complex | str]:
+    """Numbers, and words, by their names, from NAME=VALUE."""
+    found: dict[str, float | complex | str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals):
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, as lam=2.0")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
+        found[name] = _number(value)
+    return found
+
+
+def _number(text: str) -> float | complex | str:
+    """What a text says; itself where it is no number, as the kind of a softening."""
+    for kind in (float, complex):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
@@ -17,18 +42,25 @@ plan_options = [
     click.option("--leaf-size", type=int, help="Most points in a leaf; chosen by the library if left out."),
     click.option(
         "--kernel",
-        type=click.Choice(["laplace"]),
+        metavar="NAME",
         default="laplace",
         show_default=True,
-        help="Pair interaction; the others are called from Python.",
+        help="Pair interaction, as yukawa or stokes; a wrong name lists them all.",
+    ),
+    click.option(
+        "--kernel-param",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_parameters,
+        help="A parameter of the kernel, as lam=2.0 or k=2+0.5j; once for each.",
     ),
     click.option("--memory-limit", metavar="BYTES", help="Refuse what would need more, for example 8GiB."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
 ]
 
 
-DECIDE = ("eps", "order", "leaf_size", "kernel", "memory_limit")
-"""Those of the options that are keywords of `taskfmm.Fmm`."""
+DECIDE = ("eps", "order", "leaf_size", "kernel", "kernel_param")
+"""Those of the options that a plan comes with."""
 
 
 def with_plan_options(command: Any) -> Any:
@@ -36,17 +68,30 @@ def with_plan_options(command: Any) -> Any:
 
     @wraps(command)
     def run(*args: Any, **given: Any) -> Any:
-        return command(*args, options={name: given.pop(name) for name in DECIDE}, **given)
+        return command(*args, options={name: given.pop(name) for name in (*DECIDE, "memory_limit")}, **given)
 
     for option in reversed(plan_options):
         run = option(run)
     return run
 
 
+def with_outputs(command: Any) -> Any:
+    """Adds ``--outputs`` and ``--gradient``, which `taskfmm.cli.planner.Planner.outputs` takes."""
+    for option in (
+        click.option("--gradient", is_flag=True, help="Short for --outputs potential,gradient."),
+        click.option(
+            "--outputs",
+            metavar="NAME,...",
+            help="Outputs of the kernel, as potential,gradient,hessian; its first one, if left out.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def refuse_with_plan(context: click.Context) -> None:
     """Raise UsageError if an option that decides a plan stands beside one that is made already."""
-    decide = ("eps", "order", "leaf_size", "kernel")
-    given = [name for name in decide if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    given = [name for name in DECIDE if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{names} cannot be given with --plan, which was made with its own")

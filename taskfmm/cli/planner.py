@@ -6,13 +6,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import click
+
 import taskfmm
+
+GRADIENT = ("potential", "gradient")
+"""What ``--gradient`` stands for."""
 
 
 class Planner:
     """Makes a plan of what an input file holds.
 
-    make : from `taskfmm.files.charges.Charges`, `Points` or `Batch`
+    make : from `taskfmm.files.charges.Input`, `Points` or `Batch`
+    kernel : taskfmm.kernels.Kernel
     settings : to record with the results
     points : sources and targets where the plan is there already; input files need not hold them
     seconds : taken so far, to load it or to make it
@@ -22,12 +28,14 @@ class Planner:
         self,
         make: Callable[[Any], taskfmm.Fmm],
         eps: float,
-        kernel: str,
+        kernel: Any,
         points: Any = None,
         seconds: float = 0.0,
     ) -> None:
         self._make = make
-        self.settings = {"eps": eps, "kernel": kernel, "version": taskfmm.__version__}
+        self.kernel = kernel
+        parameters = {"parameters": kernel.parameters} if kernel.parameters else {}
+        self.settings = {"eps": eps, "kernel": kernel.name, **parameters, "version": taskfmm.__version__}
         self.points = points
         self.seconds = seconds
 
@@ -37,6 +45,26 @@ class Planner:
         fmm = self._make(data)
         self.seconds += time.perf_counter() - started
         return fmm
+
+    def outputs(self, outputs: str | None, gradient: bool) -> tuple[str, ...]:
+        """The names of the outputs that the options ask for; raises UsageError."""
+        from taskfmm import validate
+
+        known = self.kernel.names
+        if outputs is None:
+            names = GRADIENT if gradient else known[:1]
+            if not set(names) <= set(known):
+                raise click.UsageError(
+                    f"--gradient is for kernels with potential and gradient: give --outputs with some of "
+                    f"{', '.join(known)}, those of kernel {self.kernel.name}"
+                )
+            return names
+        if gradient:
+            raise click.UsageError("--gradient cannot be given with --outputs: name gradient there")
+        try:
+            return validate.outputs([name.strip() for name in outputs.split(",")], known)
+        except taskfmm.InputError as error:
+            raise click.BadParameter(str(error), param_hint="--outputs") from error
 
     def report(self, data: Any) -> dict[str, Any]:
         """What there is to say of every plan that was made."""
@@ -48,23 +76,30 @@ class Planner:
 
 
 def error_estimates(
-    fmm: taskfmm.Fmm, charges: Any, found: Mapping[str, Any], n_samples: int
+    fmm: taskfmm.Fmm, given: Mapping[str, Any], found: Mapping[str, Any], n_samples: int
 ) -> dict[str, float]:
-    """To report of each output: ``error_estimate`` of a potential, ``error_estimate_gradient`` of a gradient."""
+    """To report of each output: ``error_estimate`` of the kernel's first, ``error_estimate_<name>`` of others."""
+    first, sources = fmm.kernel.names[0], {"charges": None, **given}
     return {
-        "error_estimate" + ("_gradient" if output == "gradient" else ""): float(
-            fmm.error_estimate(charges, values, n_samples, output=output)
+        "error_estimate" + ("" if output == first else f"_{output}"): float(
+            fmm.error_estimate(values=values, n_samples=n_samples, output=output, **sources)
         )
         for output, values in found.items()
     }
 
 
-def from_options(**options: Any) -> Planner:
-    """Of the points in the input file."""
+def from_options(kernel: str, kernel_param: Mapping[str, Any], **options: Any) -> Planner:
+    """Of the points in the input file; raises UsageError for a kernel that cannot be made."""
+    from taskfmm.kernels import named
+
+    try:
+        made = named(kernel, kernel_param)
+    except taskfmm.InputError as error:
+        raise click.BadParameter(str(error), param_hint="--kernel / --kernel-param") from error
     return Planner(
-        lambda data: taskfmm.Fmm(data.sources, targets=data.targets, **options),
+        lambda data: taskfmm.Fmm(data.sources, targets=data.targets, kernel=made, **options),
         options["eps"],
-        options["kernel"],
+        made,
     )
 
 
@@ -74,4 +109,4 @@ def from_file(path: str, memory_limit: str | None) -> Planner:
     fmm = taskfmm.Fmm.load(path, memory_limit=memory_limit)
     targets = fmm.targets if fmm.separate else None
     seconds = time.perf_counter() - started
-    return Planner(lambda _: fmm, fmm.eps, fmm.kernel.name, (fmm.sources, targets), seconds)
+    return Planner(lambda _: fmm, fmm.eps, fmm.kernel, (fmm.sources, targets), seconds)

@@ -9,14 +9,14 @@ import click
 
 import taskfmm
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, with_plan_options, with_scheduler
+from taskfmm.cli.options import input_file, with_outputs, with_plan_options, with_scheduler
 from taskfmm.cli.planner import from_options
 
 
 @main.command()
 @input_file
 @with_plan_options
-@click.option("--gradient", is_flag=True, help="Evaluate the gradient too.")
+@with_outputs
 @click.option(
     "--levels", is_flag=True, help="Print a row for each operator and level, not for each operator."
 )
@@ -27,6 +27,7 @@ def profile(
     input_path: str,
     options: dict[str, Any],
     as_json: bool,
+    outputs: str | None,
     gradient: bool,
     levels: bool,
     csv_path: str | None,
@@ -41,12 +42,14 @@ def profile(
 
     from taskfmm.files.charges import read
 
-    data = read(input_path)
-    fmm = from_options(**options).make(data)
-    names = ("potential", "gradient") if gradient else ("potential",)
-    dask.compute(fmm.evaluate(-data.charges, outputs=names))
+    planner = from_options(**options)
+    names = planner.outputs(outputs, gradient)
+    data = read(input_path, planner.kernel)
+    fmm = planner.make(data)
+    others = {name: -numbers for name, numbers in data.given.items()}
+    dask.compute(fmm.evaluate(outputs=names, **others))
     with taskfmm.profile() as found:
-        dask.compute(fmm.evaluate(data.charges, outputs=names))
+        dask.compute(fmm.evaluate(outputs=names, **data.given))
     if csv_path is not None:
         found.to_csv(csv_path)
     if plot_path is not None:

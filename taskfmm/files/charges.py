@@ -1,9 +1,8 @@
-"""Charges from HDF5 files and potentials into them.
+"""Points and sources of a kernel from HDF5 files.
 
-Input: ``/sources`` (n, 3), ``/charges`` (n,) and optionally ``/targets`` (m, 3), plain numeric datasets that
-live in the file itself. Output: ``/potential`` (m,) and, when asked for, ``/gradient`` (m, 3), in the order
-of the targets, with the settings as attributes of the file and ``complete`` written last.
-In a batch, ``/charges`` is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3).
+Input: ``/sources`` (n, 3), optionally ``/targets`` (m, 3), and a dataset for each kind of source that is given, with
+the name of its argument, as ``/charges`` (n,) and ``/dipoles`` (n, 3); plain numeric datasets that live in the file
+itself. In a batch, the first kind has k vectors, one a row, as ``/charges`` (k, n), and no other kind is there.
 """
 
 from __future__ import annotations
@@ -18,36 +17,37 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.files.input import InputFile, PlannedPoints
+from taskfmm.files.input import InputFile, Kernel, Kind, PlannedPoints
 from taskfmm.files.output import OutputFile
 
 
 @dataclass(frozen=True, slots=True)
-class Charges:
+class Input:
     """What an input file holds.
 
     sources : float64 [n, 3]
-    charges : float64 [n]
+    given : for each kind of source that is there, by the name of its argument, float64 or complex128 [n, *of_one]
     targets : float64 [m, 3], or None where the targets are the sources
     """
 
     sources: np.ndarray
-    charges: np.ndarray
+    given: dict[str, np.ndarray]
     targets: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The points alone, as in `Charges`."""
+    """The points alone, as in `Input`."""
 
     sources: np.ndarray
     targets: np.ndarray | None
 
 
-def read(path: str | os.PathLike[str], planned: PlannedPoints | None = None) -> Charges:
+def read(path: str | os.PathLike[str], kernel: Kernel, planned: PlannedPoints | None = None) -> Input:
     """Read and check an input file; the errors name the file, the dataset and what was found.
 
-    With ``planned`` points the file need not hold any; those that it holds must be the same.
+    kernel : whose sources are read, all kinds that are there and at least one
+    planned : points that the file need not hold; those that it holds must be the same
 
     Raises
     ------
@@ -60,18 +60,27 @@ def read(path: str | os.PathLike[str], planned: PlannedPoints | None = None) -> 
     -----
     The HDF5 library runs in a process of its own (`taskfmm.files.reader`), with bounds on its memory and time.
     """
-    with InputFile(path, planned) as file:
-        shape = file.shape("charges")
-        n_sources = file.n_sources
-        if len(shape) == 2 and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
-            raise InputError(
-                f"{path}: charges has shape {shape}, expected ({n_sources},): "
-                "many vectors, one a row, take --charges-batch"
-            )
+    with InputFile(path, kernel, planned) as file:
+        kinds, n_sources = file.given(), file.n_sources
+        for kind in kinds:
+            name, shape = kind.given_as, file.shape(kind.given_as)
+            many = kind is kernel.sources[0] and not kind.of_one and len(shape) == 2
+            if many and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
+                raise InputError(
+                    f"{path}: {name} has shape {shape}, expected ({n_sources},): "
+                    "many vectors, one a row, take --charges-batch"
+                )
+            with file.naming():
+                validate.charge_shape(shape, n_sources, of_one=kind.of_one, name=name)
         with file.naming():
-            validate.charge_shape(shape, n_sources)
-            charges = validate.charges(file.rows("charges"), n_sources)
-        return Charges(file.sources(), charges, file.targets())
+            given = {kind.given_as: numbers(kind, file.rows(kind.given_as), n_sources) for kind in kinds}
+        return Input(file.sources(), given, file.targets())
+
+
+def numbers(kind: Kind, rows: np.ndarray, n_sources: int) -> np.ndarray:
+    """Those of one kind of source, checked."""
+    dtype = np.complex128 if kind.complex else np.float64
+    return validate.charges(rows, n_sources, dtype, kind.of_one, kind.given_as)
 
 
 def read_points(path: str | os.PathLike[str]) -> Points:
@@ -81,31 +90,41 @@ def read_points(path: str | os.PathLike[str]) -> Points:
 
 
 class Batch:
-    """An input file with many charge vectors, read one at a time.
+    """An input file with many vectors of charges, the kernel's first kind of source, read one at a time.
 
     All of it is checked and hashed on entering, so that nothing bad turns up after days; a vector that has
     changed since then is an error.
 
-    sources, targets : as in `Charges`
+    kernel : whose first kind is a single number for each source
+    sources, targets : as in `Input`
     n_vectors : int
     digest : hex digest of all that the file holds
 
     Raises
     ------
     InputError
-        As `read`; also ``/charges`` that is not (k, n).
+        As `read`; also ``/charges`` that is not (k, n), and another kind of source beside it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], planned: PlannedPoints | None = None) -> None:
-        self._file = InputFile(path, planned)
+    def __init__(
+        self, path: str | os.PathLike[str], kernel: Kernel, planned: PlannedPoints | None = None
+    ) -> None:
+        self._file = InputFile(path, kernel, planned)
+        self._kind = kernel.sources[0]
 
     def __enter__(self) -> Batch:
         try:
             with self._file.naming():
-                shape, n_sources = self._file.shape("charges"), self._file.n_sources
+                name = self._kind.given_as
+                others = [kind.given_as for kind in self._file.given() if kind is not self._kind]
+                if others:
+                    raise InputError(
+                        f"/{others[0]} is there, and --charges-batch takes /{name} alone: leave out one of both"
+                    )
+                shape, n_sources = self._file.shape(name), self._file.n_sources
                 if len(shape) != 2 or shape[1] != n_sources:
                     raise InputError(
-                        f"charges has shape {shape}, expected (k, {n_sources}): give one vector a row, "
+                        f"{name} has shape {shape}, expected (k, {n_sources}): give one vector a row, "
                         "or leave out --charges-batch"
                     )
             self.n_vectors = shape[0]
@@ -126,23 +145,29 @@ class Batch:
         self._file.close()
 
     def vector(self, number: int) -> np.ndarray:
-        """Charges of one vector, float64 [n]."""
+        """Charges of one vector, float64 or complex128 [n]."""
         found = self._read(number)
         if hashlib.sha256(found.data).digest() != self._vectors[number]:
-            raise InputError(f"{self._file.path}: charges row {number} changed while the file was in use")
+            raise InputError(
+                f"{self._file.path}: {self._kind.given_as} row {number} changed while the file was in use"
+            )
         return found
 
     def _read(self, number: int) -> np.ndarray:
         with self._file.naming(f" (vector {number})"):
-            rows = self._file.rows("charges", number, number + 1)
-            return validate.charges(rows[0], rows.shape[1])
+            rows = self._file.rows(self._kind.given_as, number, number + 1)
+            return numbers(self._kind, rows[0], rows.shape[1])
 
 
 def write_cloud(
-    path: str | os.PathLike[str], sources: np.ndarray, charges: np.ndarray, attributes: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    sources: np.ndarray,
+    charges: np.ndarray,
+    attributes: Mapping[str, Any],
+    name: str = "charges",
 ) -> None:
-    """Write an input file, whole or not at all."""
-    arrays = {"sources": sources, "charges": charges}
+    """Write an input file, whole or not at all; name : of the dataset of the charges."""
+    arrays = {"sources": sources, name: charges}
     with OutputFile(path, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as output:
         for name, array in arrays.items():
             output.write(name, 0, array)

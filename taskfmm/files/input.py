@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,15 +32,48 @@ READ = {
 }
 """How files of other kinds that are often given, known by their names, are read, and in which form they must be."""
 
+
+class Kind(Protocol):
+    """What is to be known of a kind of sources, as `taskfmm.kernels.Source` tells it: the name of the dataset, the
+    shape of what one source has, and whether complex numbers may be there."""
+
+    @property
+    def given_as(self) -> str: ...
+    @property
+    def of_one(self) -> tuple[int, ...]: ...
+    @property
+    def complex(self) -> bool: ...
+
+
+class Kernel(Protocol):
+    """What is to be known of a kernel: only datasets of its sources are looked at."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sources(self) -> Sequence[Kind]: ...
+
+
 PlannedPoints = tuple[np.ndarray, np.ndarray | None]
 """Sources and targets of a plan that is there already; targets None where they are the sources."""
 
 
 class InputFile:
-    """Speaks with the process that reads one file; ends it when closed."""
+    """Speaks with the process that reads one file; ends it when closed.
 
-    def __init__(self, path: str | os.PathLike[str], planned: PlannedPoints | None = None) -> None:
+    kernel : whose sources are looked for; None for points alone
+    planned : points that the file need not hold; those that it holds must be the same
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        kernel: Kernel | None = None,
+        planned: PlannedPoints | None = None,
+    ) -> None:
         self.path = path
+        self._kernel = kernel
+        self._kinds = () if kernel is None else tuple(kernel.sources)
         self._planned = planned
         try:
             self._descriptor = disk.open_regular(path)
@@ -88,10 +121,31 @@ class InputFile:
         """The shape of a dataset that must be there."""
         if name not in self._found:
             raise InputError(
-                f"{self.path}: /{name} is missing; found {self._names}; "
-                "expected /sources (n, 3) and /charges (n,)"
+                f"{self.path}: /{name} is missing; found {self._names}; expected {self._expected}"
             )
         return tuple(self._found[name][0])
+
+    def given(self) -> tuple[Kind, ...]:
+        """The kinds of sources that are there, at least one."""
+        found = tuple(kind for kind in self._kinds if self.holds(kind.given_as))
+        if not found and self._kernel is not None:
+            raise InputError(
+                f"{self.path}: no source of kernel {self._kernel.name} is there; found {self._names}; "
+                f"expected {self._expected}"
+            )
+        return found
+
+    @property
+    def _expected(self) -> str:
+        """The datasets that are read."""
+        points = "/sources (n, 3)" if self._planned is None else ""
+        if self._kernel is None:
+            return points
+        names = [f"/{kind.given_as} {_shape(kind.of_one)}" for kind in self._kinds]
+        some = (
+            f"{'at least one of ' if len(names) > 1 else ''}{', '.join(names)} for kernel {self._kernel.name}"
+        )
+        return f"{points} and {some}" if points else some
 
     def holds(self, name: str) -> bool:
         """Whether there is a dataset of this name."""
@@ -147,7 +201,8 @@ class InputFile:
 
     def _start(self) -> subprocess.Popen[bytes]:
         program = Path(__file__).with_name("reader.py")
-        names = ["sources", "charges", "targets"]
+        kinds = [f"{'complex:' if kind.complex else ''}{kind.given_as}" for kind in self._kinds]
+        names = ["sources", *kinds, "targets"]
         plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
         environment = {key: value for key, value in os.environ.items() if key not in plugins}
         # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
@@ -175,10 +230,13 @@ class InputFile:
             for name in ("sources", "targets"):
                 if (name == "sources" and self._planned is None) or name in self._found:
                     validate.point_shape(name, self.shape(name))
-            needed = 8 * sum(math.prod(shape) for shape, _ in self._found.values())
+            wide = {kind.given_as for kind in self._kinds if kind.complex}
+            needed = sum(
+                (16 if name in wide else 8) * math.prod(shape) for name, (shape, _) in self._found.items()
+            )
             if needed > memory():
                 raise InputError(
-                    f"declares {needed:.1e} bytes of points and charges, this machine has {memory():.1e}: "
+                    f"declares {needed:.1e} bytes of points and sources, this machine has {memory():.1e}: "
                     "give fewer points"
                 )
 
@@ -218,17 +276,29 @@ class InputFile:
         if path.suffix.lower() not in READ:
             return None
         form, table = READ[path.suffix.lower()]
+        name, write = "", ""
+        if self._kinds:
+            first = self._kinds[0]
+            rest = "a[:, 3]" if not first.of_one else f"a[:, 3:{3 + math.prod(first.of_one)}]"
+            if len(first.of_one) > 1:
+                rest += f".reshape(-1, {', '.join(map(str, first.of_one))})"
+            name, write = f" and {first.given_as}", f" f['{first.given_as}'] = {rest};"
         return (
-            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z and charge{form}, by "
+            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z{name}{form}, by "
             f"import h5py, numpy; a = {table.format(path=str(path))}; "
             f"f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
-            "f['sources'] = a[:, :3]; f['charges'] = a[:, 3]; f.close()"
+            f"f['sources'] = a[:, :3];{write} f.close()"
         )
 
     def _ended(self) -> None:
         code = self._process.wait()
         why = "reading it takes too long" if code == -signal.SIGXCPU else f"the HDF5 library ended ({code})"
         raise InputError(f"{self.path}: {DAMAGED}: {why}")
+
+
+def _shape(of_one: tuple[int, ...]) -> str:
+    """Of a dataset, as users read it."""
+    return str(("n", *of_one)).replace("'", "")
 
 
 def memory() -> int:

@@ -49,6 +49,8 @@ class OutputFile:
         Where the file appears when the ``with`` block ends well.
     shapes : mapping from a name to (shape, dtype)
         The datasets. Room for all of them is taken on the disk before anything is written.
+    rows : int
+        The axis of the rows, along which datasets are long: 1 where there are several vectors of each.
 
     Raises
     ------
@@ -70,17 +72,21 @@ class OutputFile:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]
+        self,
+        path: str | os.PathLike[str],
+        shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+        rows: int = 0,
     ) -> None:
         self.path = Path(path)
         self._shapes = shapes
+        self._rows = rows
         self._stack = ExitStack()
 
     def __enter__(self) -> OutputFile:
         check_output(self.path)
         try:
             self._descriptor = self._stack.enter_context(disk.replacing(self.path))
-            room = sum(_room(shape, dtype) for shape, dtype in self._shapes.values())
+            room = sum(_room(shape, dtype, self._rows) for shape, dtype in self._shapes.values())
             take_room(self._descriptor, room + 2**16)
         except OSError as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
@@ -89,7 +95,7 @@ class OutputFile:
         self._file = h5py.File(self._sink, "w")
         for name, (shape, dtype) in self._shapes.items():
             # An empty dataset holds nothing to protect, and cannot have chunks.
-            checked = dict(chunks=_chunks(shape), fletcher32=True) if math.prod(shape) else {}
+            checked = dict(chunks=_chunks(shape, self._rows), fletcher32=True) if math.prod(shape) else {}
             self._file.create_dataset(name, shape, dtype, **checked)
         return self
 
@@ -196,22 +202,18 @@ def unwritable(target: Path, error: Exception) -> InputError:
     return InputError(f"{target}: cannot be written, nothing was changed; {target.parent}: {reason}")
 
 
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Rows of points along the one long axis, whole in the others; one vector at a time."""
-    if len(shape) == 1 or shape[-1] == 3:
-        axis = 0 if len(shape) <= 2 else 1
-    else:
-        axis = 1
+def _chunks(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Rows of points along the axis of the rows, whole in those after it; one vector at a time."""
     return tuple(
         min(extent, CHUNK_ROWS) if i == axis else (1 if i < axis else extent)
         for i, extent in enumerate(shape)
     )
 
 
-def _room(shape: tuple[int, ...], dtype: np.dtype) -> int:
+def _room(shape: tuple[int, ...], dtype: np.dtype, axis: int) -> int:
     """Bytes that a dataset may take with its chunks padded, their checksums and their index."""
     if not math.prod(shape):
         return 2**13
-    chunks = _chunks(shape)
+    chunks = _chunks(shape, axis)
     n_chunks = math.prod(-(-extent // chunk) for extent, chunk in zip(shape, chunks, strict=True))
     return n_chunks * (math.prod(chunks) * dtype.itemsize + 256) + 2**16

@@ -5,7 +5,8 @@ inflate a megabyte to gigabytes. All of that happens to this process alone, whic
 no plugins, writes no files and holds nothing else. It imports nothing of taskfmm, so that it starts quickly.
 
 ``reader.py FD NAME...`` opens file descriptor FD and answers in lines of JSON: first what the named datasets are,
-then, for each line ``NAME FIRST LAST`` that it is sent, the number of bytes of those rows, and the bytes.
+then, for each line ``NAME FIRST LAST`` that it is sent, the number of bytes of those rows, and the bytes. A dataset
+that is named as ``complex:NAME`` may hold complex numbers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ FILTERS = (1, 2, 3, 4, 5, 6, 32000)
 
 COMPRESSING = (1, 4, 5, 6, 32000)
 
+COMPLEX = "complex:"
+
 SECONDS = 8
 """Of processor time to find out what is in the file; reading it gets more, by its size."""
 
@@ -53,7 +56,13 @@ def main(descriptor: int, names: list[str]) -> None:
         limit_time(SECONDS)
         limit_memory(ROOM)
         file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
-        found = {name: dataset(file, name, os.fstat(descriptor).st_size) for name in names}
+        size = os.fstat(descriptor).st_size
+        found = {
+            name.removeprefix(COMPLEX): dataset(
+                file, name.removeprefix(COMPLEX), size, name.startswith(COMPLEX)
+            )
+            for name in names
+        }
         there = {name: data for name, data in found.items() if data is not None}
         limit_time(SECONDS + sum(data.nbytes for data in there.values()) / SLOWEST)
         limit_memory(ROOM + 3 * max((chunk_bytes(data) for data in there.values()), default=0))
@@ -100,8 +109,8 @@ def contents(file: Any) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 
 
-def dataset(file: Any, name: str, file_size: int) -> Any:
-    """A dataset of real numbers stored whole in this very file; None if there is nothing of that name."""
+def dataset(file: Any, name: str, file_size: int, may_be_complex: bool) -> Any:
+    """A dataset of numbers stored whole in this very file; None if there is nothing of that name."""
     import h5py
 
     link = file.get(name, getlink=True)
@@ -116,12 +125,12 @@ def dataset(file: Any, name: str, file_size: int) -> Any:
         raise Refused(f"/{name} is stored in other files, which are not read: copy the data in")
     if found.shape is None:
         raise Refused(f"/{name} holds nothing, expected an array")
-    real_numbers(name, found)
+    numbers(name, found, may_be_complex)
     stored_whole(name, found, file_size)
     return found
 
 
-def real_numbers(name: str, found: Any) -> None:
+def numbers(name: str, found: Any, may_be_complex: bool) -> None:
     """Look at the class of the type first: only of numbers is a NumPy dtype made."""
     import h5py
 
@@ -129,6 +138,8 @@ def real_numbers(name: str, found: Any) -> None:
     if kind in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) and found.dtype.kind in "iuf":
         return
     if kind == getattr(h5py.h5t, "COMPLEX", None) or (kind == h5py.h5t.COMPOUND and is_complex(found)):
+        if may_be_complex and found.dtype.kind == "c":
+            return
         raise Refused(f"/{name} holds complex numbers, expected real numbers: write the real part")
     what = {
         h5py.h5t.STRING: "strings",
@@ -140,13 +151,21 @@ def real_numbers(name: str, found: Any) -> None:
         h5py.h5t.OPAQUE: "raw bytes",
         h5py.h5t.BITFIELD: "bits",
     }.get(kind, "something else")
-    raise Refused(f"/{name} holds {what}, expected real numbers: write it, for example, as float64")
+    expected, as_what = ("numbers", "complex128") if may_be_complex else ("real numbers", "float64")
+    raise Refused(f"/{name} holds {what}, expected {expected}: write it, for example, as {as_what}")
 
 
 def is_complex(found: Any) -> bool:
-    """How h5py writes complex numbers."""
+    """How h5py writes complex numbers: two floats of one size that is NumPy's, and nothing else."""
+    import h5py
+
     kind = found.id.get_type()
-    return kind.get_nmembers() == 2 and [kind.get_member_name(i) for i in (0, 1)] == [b"r", b"i"]
+    if kind.get_nmembers() != 2 or [kind.get_member_name(i) for i in (0, 1)] != [b"r", b"i"]:
+        return False
+    members = [kind.get_member_type(i) for i in (0, 1)]
+    sizes = {member.get_size() for member in members}
+    floats = all(member.get_class() == h5py.h5t.FLOAT for member in members)
+    return floats and sizes in ({4}, {8}, {16}) and kind.get_size() == 2 * sizes.pop()
 
 
 def stored_whole(name: str, found: Any, file_size: int) -> None:

@@ -16,9 +16,18 @@ from taskfmm.kernels.helmholtz import Helmholtz
 from taskfmm.kernels.instances import fingerprint, gather_loops, spread_loops
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
-from taskfmm.kernels.registry import KERNELS, find, register
+from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, register
 from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.yukawa import Yukawa
+
+CONSTRUCTORS |= {
+    "gaussian": examples.Gaussian,
+    "exponential": examples.Exponential,
+    "matern": examples.Matern,
+    "inverse_square": examples.InverseSquare,
+    "thin_plate": examples.ThinPlate,
+    "multiquadric": examples.Multiquadric,
+}
 
 __all__ = [
     "CHARGE",
@@ -40,6 +49,7 @@ __all__ = [
     "fingerprint",
     "from_function",
     "gather_loops",
+    "named",
     "register",
     "spread_loops",
 ]

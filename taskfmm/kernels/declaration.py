@@ -96,6 +96,10 @@ def _check(kernel: Kernel) -> None:
         "an output is divided by a parameter that is not declared",
     )
     _need(0.0 not in kernel.divisors, "an output is divided by zero")
+    _need(
+        len({kind.complex for kind in kernel.sources}) == 1,
+        "some sources are complex and others are not: declare all of them complex",
+    )
     kinds = kernel.sources if kernel.density is None else (*kernel.sources, kernel.density)
     _need(
         all(kind.n_numbers == 3 for kind in kinds if kind.vector),

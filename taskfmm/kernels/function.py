@@ -7,7 +7,8 @@ import the function makes the same module of formulas.
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.abc
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
@@ -132,6 +133,16 @@ def _find(name: str) -> Function:
     return found
 
 
+class _Text(importlib.abc.InspectLoader):
+    """Makes a module of a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def get_source(self, fullname: str) -> str:
+        return self.text
+
+
 @cache
 def _made(names: str, functions: tuple[Function, ...]) -> ModuleType:
     value, *gradient = functions
@@ -141,11 +152,14 @@ def _made(names: str, functions: tuple[Function, ...]) -> ModuleType:
         text += f"    x, y, z = gradient_of({_arguments(*gradient)})\n    return value, q * x, q * y, q * z\n"
     else:
         text += "    return (value,)\n"
-    made = ModuleType(f"{__name__}.{label}_{hashlib.sha256(names.encode()).hexdigest()[:6]}")
+    name = f"{__name__}.{label}_{hashlib.sha256(names.encode()).hexdigest()[:6]}"
+    spec = importlib.util.spec_from_loader(name, _Text(text))
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
     made.__file__ = __file__
     for name, each in zip(("value_of", "gradient_of"), functions, strict=False):
         setattr(made, name, formula(body(each)))
-    exec(compile(text, __file__, "exec"), vars(made))
+    spec.loader.exec_module(made)
     sys.modules[made.__name__] = made  # where Numba looks for it when it reads what it kept
     made.charge = formula(_of(made, "charge"))  # type: ignore[attr-defined]
     return made

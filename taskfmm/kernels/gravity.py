@@ -35,7 +35,11 @@ KERNEL = Kernel(
     degree=None,
     parameters=(1.0, 1.0),
     sources=(Source("mass", argument="masses"),),
-    outputs=(Output("potential"), Output("acceleration", (3,), 1, odd=True), Output("tide", (3, 3), 2)),
+    outputs=(
+        Output("potential"),
+        Output("acceleration", (3,), 1, odd=True),
+        Output("tide", (3, 3), 2, symmetric=True),
+    ),
     surfaces="filled",
 )
 
@@ -44,7 +48,7 @@ NEWTON = replace(
     name="newton",
     degree=-1,
     parameters=(1.0, 0.0),
-    expansion=laplace.KERNEL.with_sources(*laplace.KERNEL.sources[:1]),
+    expansion=laplace.KERNEL,
     surfaces="single",
 )
 
@@ -159,8 +163,7 @@ def mass(dx, dy, dz, m, parameters):
 @formula
 def _outputs(dx, dy, dz, value, slope, bend):
     x, y, z = bend * dx, bend * dy, bend * dz
-    xy, xz, yz = x * dy, x * dz, y * dz
-    tide = x * dx - slope, xy, xz, xy, y * dy - slope, yz, xz, yz, z * dz - slope
+    tide = x * dx - slope, x * dy, x * dz, y * dy - slope, y * dz, z * dz - slope
     return (-value, -(slope * dx), -(slope * dy), -(slope * dz), *tide)
 
 

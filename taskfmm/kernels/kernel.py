@@ -90,8 +90,8 @@ class Output:
     def shaped(self, rows: np.ndarray) -> np.ndarray:
         """Rows, [n_rows, n], as users get them, [n, *shape]."""
         if self.complex:
-            real, imaginary = np.split(rows, 2)
-            rows = real + 1j * imaginary
+            parts, rows = rows, np.empty((len(rows) // 2, rows.shape[1]), np.complex128)
+            rows.real, rows.imag = np.split(parts, 2)  # 1j * inf would make the real part undefined
         if self.symmetric:
             found = np.empty((rows.shape[1], *self.shape), rows.dtype)
             found[:, UPPER[0], UPPER[1]] = found[:, UPPER[1], UPPER[0]] = rows.T

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from taskfmm import validate
@@ -12,33 +15,35 @@ from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
 
+CONSTRUCTORS: dict[str, Callable[..., Kernel]] = {
+    "laplace": laplace.Laplace,
+    "yukawa": yukawa.Yukawa,
+    "helmholtz": helmholtz.Helmholtz,
+    "biot_savart": biot_savart.BiotSavart,
+    "stokes": stokes.Stokes,
+    "gravity": gravity.Gravity,
+}
+"""What users make the kernels of this library with, by their names; the arguments are the parameters. Those that are
+made of one function come in `taskfmm.kernels`: their file needs this one."""
+
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
-        *(module.KERNEL for module in (laplace, yukawa, helmholtz, biot_savart, stokes, gravity, one)),
+        *(sys.modules[make.__module__].KERNEL for make in CONSTRUCTORS.values()),
         gravity.NEWTON,
         gravity.SPLINE,
         gravity.PLUMMER,
+        one.KERNEL,
     )
 }
+"""Of each name, a kernel with some parameters."""
 
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
-HIDDEN = ("one",)
-"""For tests, not offered to users: with this one every target must receive the sum of all charges."""
-
-
-CALLS = {
-    "yukawa": ", as taskfmm.kernels.Yukawa(lam=2.0)",
-    "helmholtz": ", as taskfmm.kernels.Helmholtz(k=2.0)",
-    "stokes": ", as taskfmm.kernels.Stokes(viscosity=1.0)",
-    "gravity": ", as taskfmm.kernels.Gravity(softening=0.1)",
-    "newton": ", as taskfmm.kernels.Gravity(softening=0.0)",
-    "spline_gravity": ', as taskfmm.kernels.Gravity(softening=0.1, kind="spline")',
-    "plummer_gravity": ", as taskfmm.kernels.Gravity(softening=lengths)",
-}
-"""What returns kernels of a name."""
+HIDDEN = ("one", "newton", "spline_gravity", "plummer_gravity")
+"""Not offered to users: one for tests, with which every target must receive the sum of all charges, and what gravity
+is without softening, or with one of each source."""
 
 
 def register(kernel: Kernel) -> Kernel:
@@ -98,10 +103,64 @@ def find(kernel: Any) -> Kernel:
         raise InputError(f"kernel is a function: give what it returns, as taskfmm.kernels.{name}(...)")
     if isinstance(kernel, str) and kernel in HIDDEN:
         return KERNELS[kernel]
-    found = KERNELS[validate.known_name("kernel", kernel, [name for name in KERNELS if name not in HIDDEN])]
-    if found.parameters and found.module.startswith("taskfmm."):
+    name = validate.known_name("kernel", kernel, {*KERNELS, *CONSTRUCTORS} - {*HIDDEN})
+    made = name in CONSTRUCTORS
+    if name in KERNELS and not KERNELS[name].module.startswith("taskfmm."):
+        return KERNELS[name]  # of a user
+    if _arguments(name) if made else KERNELS[name].parameters:
         raise InputError(
-            f"kernel {kernel!r} has {len(found.parameters)} parameter(s), which its name does not tell: give the "
-            f"kernel itself{CALLS.get(found.name, '')}"
+            f"kernel {name!r} has parameters, which its name does not tell: give the kernel itself"
+            f"{f', as {_call(name)}' if made else ''}"
         )
-    return found
+    return named(name, {}) if made else KERNELS[name]
+
+
+def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
+    """A kernel of this library by its name and its parameters, as ("yukawa", {"lam": 2.0}).
+
+    Parameters
+    ----------
+    name : str
+    parameters : mapping from names to numbers, or to a word, as the kind of a softening
+        The arguments of the constructor; those that have a default may be left out.
+
+    Raises
+    ------
+    InputError
+        An unknown name, a parameter that the kernel does not have, one that is missing, or as the constructor.
+
+    Examples
+    --------
+    >>> import taskfmm
+    >>> taskfmm.kernels.named("yukawa", {"lam": 2.0}) == taskfmm.kernels.Yukawa(lam=2.0)
+    True
+    """
+    arguments = _arguments(validate.known_name("kernel", name, CONSTRUCTORS))
+    for each in parameters:
+        if each not in arguments:
+            raise InputError(
+                f"kernel {name!r} has no parameter {each!r}: it has {', '.join(arguments) or 'none'}"
+            )
+        if isinstance(parameters[each], str) and not isinstance(arguments[each], str):
+            raise InputError(
+                f"{each} is {parameters[each]!r}: give a number, as 2.0, or for a complex one 2+0.5j"
+            )
+    missing = [each for each, default in arguments.items() if default is None and each not in parameters]
+    if missing:
+        raise InputError(f"kernel {name!r} needs {' and '.join(missing)}: give {missing[0]}=NUMBER")
+    return CONSTRUCTORS[name](**parameters)
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    """The parameters of a kernel of this library with their defaults, or None where there is none."""
+    known = inspect.signature(CONSTRUCTORS[name]).parameters.values()
+    return {each.name: None if each.default is each.empty else each.default for each in known}
+
+
+def _call(name: str) -> str:
+    """How to make a kernel of this library, with the parameters that must be given, or with all."""
+    arguments = _arguments(name)
+    must = [each for each, default in arguments.items() if default is None] or list(arguments)
+    given = ", ".join(f"{each}={'...' if arguments[each] is None else arguments[each]}" for each in must)
+    make = CONSTRUCTORS[name]
+    return f"taskfmm.kernels.{'examples.' if make.__module__.endswith('.examples') else ''}{make.__name__}({given})"

@@ -133,15 +133,12 @@ class Known:
     many : no few of them outweigh all others, see `are_many`, and they are seen from among them
     potential : its share, where charges of both signs might cancel; else None
     gradient : its share, where one is asked for; else None
-    any_one : whether to reach what any single charge needs as well, where the rules of thumb of this module are those
-        of other kernels
     all_told : whether the shares are those of all outputs that are asked for, so that nothing else is to be reached
     """
 
     many: bool
     potential: Share | None = None
     gradient: Share | None = None
-    any_one: bool = False
     all_told: bool = False
 
 
@@ -187,10 +184,6 @@ class Row:
 
         known : None for any single charge
         """
-        of_one = self.reach(derivative, None) if known is not None and known.any_one else 0.0
-        return max(of_one, self._reach(derivative, known))
-
-    def _reach(self, derivative: int, known: Known | None) -> float:
         many, order = known is not None and known.many, self.accuracy.order
         noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.m2l_dtype]
         if many:

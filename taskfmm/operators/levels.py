@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ _in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = 
 
 
 @lru_cache(maxsize=8)
-def _kept(kernel: Kernel, accuracy: Accuracy, formulas: str) -> dict[float, BoxOperators]:
-    """By half-width; those that were asked for. formulas : the kernel's fingerprint"""
+def _kept(kernel: Kernel, accuracy: Accuracy, formulas: str, mantissa: float) -> dict[float, BoxOperators]:
+    """By half-width; those that were asked for.
+
+    formulas : the kernel's fingerprint
+    mantissa : of the half-width, which all levels of a tree share: of other trees no more than a few are kept
+    """
     return {}
 
 
@@ -30,7 +35,7 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOpe
     """The operators of a kernel for boxes of one size, read or made once in each process."""
     kernel = kernel.expands
     with _lock:
-        kept = _kept(kernel, accuracy, fingerprint(kernel))
+        kept = _kept(kernel, accuracy, fingerprint(kernel), math.frexp(half_width)[0])
         if half_width not in kept:
             kept[half_width] = store.kept(
                 kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width)

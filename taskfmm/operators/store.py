@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +36,9 @@ FRONT = 512
 
 LARGEST = 2**30
 """Bytes; no set of operators comes near."""
+
+MOST = 2**32
+"""Bytes of all files together: kernels with parameters have a set for each value of them, order and size of boxes."""
 
 _said: set[str] = set()
 
@@ -88,7 +93,20 @@ def save(kernel: Kernel, operators: BoxOperators) -> None:
         file.attrs["identity"] = _identity(kernel, operators.accuracy, operators.half_width)
     with image.getbuffer() as content:
         content[:FRONT] = _front(content[FRONT:])
+        _make_room(len(content))
         disk.write_whole(path(kernel, operators.accuracy, operators.half_width), content)
+
+
+def _make_room(size: int) -> None:
+    """Remove files that were not used for longest, until so many bytes more are within `MOST`."""
+    with suppress(OSError):  # another process may be doing the same
+        facts = [(file.stat(), file) for file in directory().glob("*.h5")]
+        total = size + sum(fact.st_size for fact, _ in facts)
+        for fact, file in sorted(facts, key=lambda each: each[0].st_mtime):
+            if total <= MOST:
+                break
+            file.unlink()
+            total -= fact.st_size
 
 
 def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOperators:
@@ -114,6 +132,8 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOper
             m2l = LowRankM2L.of(**{name: array[:] for name, array in file["m2l"].items()})
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise OSError(f"{source}: {error}") from error
+    with suppress(OSError):
+        os.utime(source)  # used now
     return BoxOperators(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
 
 

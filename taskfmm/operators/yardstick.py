@@ -15,35 +15,16 @@ import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
-from taskfmm.operators import moment, symmetry
+from taskfmm.operators import moment, probes
 from taskfmm.operators.accuracy import Yardstick
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.matrix import kernel_matrix, value_matrix
-
-POTENTIAL, GRADIENT = "potential", "gradient"
-"""Outputs without a derivative, and all others. Each number of derivatives is a unit of its own, so the others are
-taken apart by it, and the worst of them counts."""
+from taskfmm.operators.probes import FACES, FILLED, Probes
+from taskfmm.operators.sums import GRADIENT, POTENTIAL, Errors, Sums, ratio
 
 DEEP = 12
 """So many levels below M2L the error of a gradient hangs no longer on the distance, but on the width of the leaf.
 Where each level has operators of its own there is one such level: more of them are not made for this."""
-
-PLACES = (0.0, 0.3, 0.6, 0.8, 1.0)
-"""Coordinates of sources in a box, in half-widths; the symmetry of the cube gives the places with other signs."""
-
-FEW_PLACES = (0.0, 0.6, 1.0)
-"""The same, where there is no time for all of them: the worst place is at a corner, or in the middle of a face.
-Then of a V list only the nearest boxes are looked at, whose errors are the largest, and of the leaves of a W or X
-list one in `ONE_IN`."""
-
-ONE_IN = 3
-
-CORNERS = ((-1.0, 0.0, 1.0), (-1.0, -1 / 3, 1 / 3, 1.0))
-"""Coordinates of targets most of which lie on edges and corners. There are two grids, since surfaces of odd order
-have a point at the middle, where others have none, and their errors are largest elsewhere."""
-
-FILLING = (-0.75, -0.25, 0.25, 0.75)
-"""Coordinates of targets that fill a box, or its faces."""
 
 DECAYED = 1e-2
 """A kernel without a degree may die away within a box. What is left at a distance counts as this part, at least, of
@@ -54,42 +35,31 @@ DECAYED_WITHIN = 1.0
 """The same where no differential equation says how: what is left is not reproduced by its own size, and sources that
 are finite at their own place hardly do more to the boxes around than that."""
 
-NEAREST = 0.4
-"""Distance of the nearest of the targets around a box to a source in its corner, in half-widths."""
-
-AWAY = np.array([3, 2, 1])
-"""Position of a box in the V list of another one."""
-
-OCTANTS = (0, 6, 3, 5, 7, 1, 4, 2)
-"""The way down to a deep leaf turns at every level."""
-
 
 def measure(
     kernel: Kernel,
     operators: BoxOperators,
     below: BoxOperators | None = None,
-    at: tuple[float, ...] = PLACES,
+    at: Probes | None = None,
 ) -> Yardstick:
     """The yardstick of the operators of a kernel for boxes of one size.
 
     below : of their children, where they differ
-    at : coordinates of sources
+    at : where sources and boxes are; everywhere, if left out
     """
-    places = [*(_grid(line) for line in CORNERS), _faces(FILLING), _grid(FILLING)]
-    faces, filling = 2, 3
-    chain = _Chain(kernel, operators, below or operators, places, at)
+    chain = _Chain(kernel, operators, below or operators, probes.targets(), at or probes.everywhere())
     through_parents, one_way = chain.through_parents()
     ways = [chain.between_leaves(), through_parents, chain.m2p(), chain.p2l()]
-    on_faces = max(way[GRADIENT][faces] for way in ways)
-    corners = max(way[POTENTIAL][:faces].max() for way in ways)
+    on_faces = max(way[GRADIENT][FACES] for way in ways)
+    corners = max(way[POTENTIAL][:FACES].max() for way in ways)
     # what a dipole does is a derivative as well, and errs most on faces
-    within = [filling, faces] if any(kind.derivative for kind in kernel.sources) else [filling]
+    within = [FILLED, FACES] if any(kind.derivative for kind in kernel.sources) else [FILLED]
     return Yardstick(
-        potential=float(max(one_way[POTENTIAL][filling], corners)),
-        gradient=float(max(one_way[GRADIENT][filling], on_faces)),
+        potential=float(max(one_way[POTENTIAL][FILLED], corners)),
+        gradient=float(max(one_way[GRADIENT][FILLED], on_faces)),
         filled=float(max(way[POTENTIAL][within].max() for way in ways)),
         faces=float(on_faces),
-        smooth=float(max(chain.smooth()[filling], chain.rising()[filling])),
+        smooth=float(max(chain.smooth()[FILLED], chain.rising()[FILLED])),
     )
 
 
@@ -98,38 +68,21 @@ def decayed(kernel: Kernel) -> float:
     return DECAYED if kernel.elliptic else DECAYED_WITHIN
 
 
-def _faces(line: tuple[float, ...]) -> np.ndarray:
-    """Points on the faces of a box, float64 [3, n]."""
-    points = _grid((-1.0, *line, 1.0))
-    return points[:, (np.abs(points) == 1.0).sum(axis=0) == 1]
-
-
-def _grid(line: tuple[float, ...]) -> np.ndarray:
-    """Points of a box, float64 [3, n]."""
-    return np.array(list(itertools.product(line, repeat=3))).T
-
-
-def _leaves_next_to_small_boxes() -> np.ndarray:
-    """Centres of the leaves that have the unit box in their W list, in its half-widths: leaves are twice as wide."""
-    line = np.array([-5, -3, -1, 1, 3, 5])
-    centers = np.array(list(itertools.product(line, repeat=3)))
-    return centers[np.abs(centers).max(axis=1) == 5]
-
-
 def _different(kernel: Kernel) -> np.ndarray:
-    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing."""
+    """Of the numbers of a source those of which no two do the same, but for their sign, and none does nothing.
+
+    The imaginary part of a complex number does i times what the real part does, and errs as much.
+    """
     targets = np.random.default_rng(1).uniform(1.0, 2.0, (3, 2))
     does = value_matrix(kernel, targets, np.zeros((3, 1))).reshape(-1, kernel.n_numbers).T
     found = [
         number
         for number, own in enumerate(does)
-        if own.any() and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
+        if own.any()
+        and not (kernel.sources[0].complex and number % 2)
+        and not any(np.array_equal(own, s * other) for other in does[:number] for s in (1, -1))
     ]
     return np.array(found or [0])
-
-
-Errors = dict[str, np.ndarray]
-"""By output, the largest relative error of any source, for each set of targets."""
 
 
 class _Chain:
@@ -138,6 +91,7 @@ class _Chain:
     operators : of a box; places are in units of its half-width
     below : of its children
     places : sets of targets, float64 [3, n] each; errors are found for each set
+    at : where sources and boxes are
     """
 
     def __init__(
@@ -146,16 +100,12 @@ class _Chain:
         operators: BoxOperators,
         below: BoxOperators,
         places: list[np.ndarray],
-        at: tuple[float, ...] = PLACES,
+        at: Probes,
     ) -> None:
         self.kernel = kernel
         self.operators = operators
         self.below = below
-        self.sources = np.array([p for p in _grid(at).T if p[0] >= p[1] >= p[2]]).T
-        self.offsets, self.leaves = symmetry.offsets(), _leaves_next_to_small_boxes()
-        if at == FEW_PLACES:
-            self.offsets = self.offsets[np.abs(self.offsets).max(axis=1) == 2]
-            self.leaves = self.leaves[::ONE_IN]
+        self.sources, self.offsets, self.leaves = at.sources, at.offsets, at.leaves
         n = self.sources.shape[1]
         self.numbers = _different(kernel)
         self.kept = (n * self.numbers[:, None] + np.arange(n)).ravel()
@@ -221,7 +171,9 @@ class _Chain:
     def _deep(self) -> tuple[list[int], float, np.ndarray]:
         """Of a deep leaf the octants on the way down to it, its half-width, and its centre."""
         octants, half, center = [], 1.0, np.zeros(3)
-        for octant in itertools.islice(itertools.cycle(OCTANTS), DEEP if self.below is self.operators else 1):
+        for octant in itertools.islice(
+            itertools.cycle(probes.OCTANTS), DEEP if self.below is self.operators else 1
+        ):
             octants.append(octant)
             half *= 0.5
             center += 2.0 * half * surface.octant_centers()[octant]
@@ -229,7 +181,7 @@ class _Chain:
 
     def smooth(self) -> np.ndarray:
         """See `Yardstick`; for each set of targets."""
-        sources = self.sources - 2.0 * AWAY[:, None]
+        sources = self.sources - 2.0 * probes.AWAY[:, None]
         local, (octants, half, shift) = self._local(sources), self._deep
         for octant in octants:
             local = self._down(local, octant)
@@ -237,7 +189,7 @@ class _Chain:
         sums = self._sum([(self._at_targets(local, self.below, half), exact)])
         size = sums.size[0] if self.kernel.elliptic else sums.seen(0)
         field, width = np.sqrt(size), half * self.operators.half_width
-        errors = (_ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
+        errors = (ratio(np.sqrt(sums.wrong[d]), field / width**d).max(axis=1) for d in sums.derived)
         return np.max([np.zeros(len(field)), *errors], axis=0)
 
     def rising(self) -> np.ndarray:
@@ -253,13 +205,13 @@ class _Chain:
         multipole = self._multipole(self.below, half)
         for octant in reversed(octants):
             multipole = self._moved(multipole @ self.operators.m2m[octant], moment.UP[octant])
-        targets = 2.0 * AWAY[:, None] + self.targets
+        targets = 2.0 * probes.AWAY[:, None] + self.targets
         exact = self._exact(targets, shift[:, None] + half * self.sources)
-        found = self._at_targets(self._translated(multipole, AWAY), self.operators, 1.0)
+        found = self._at_targets(self._translated(multipole, probes.AWAY), self.operators, 1.0)
         sums, width = self._sum([(found, exact)]), self.operators.half_width
         of_one = self._sum([2 * (self._of_one(targets),)]).size[0].max(axis=1, keepdims=True)
         errors = (
-            _ratio(np.sqrt(wrong), np.sqrt(of_one) / (half * width) ** power / width**d).max(axis=1)
+            ratio(np.sqrt(wrong), np.sqrt(of_one) / (half * width) ** power / width**d).max(axis=1)
             for d, wrong in sums.wrong.items()
         )
         return np.max([*errors], axis=0)
@@ -268,10 +220,10 @@ class _Chain:
         """What equivalent densities at the origin do, as `_exact`."""
         return value_matrix(self.kernel.of_densities, self.operators.half_width * targets, np.zeros((3, 1)))
 
-    def _sums(self) -> _Sums:
-        return _Sums(self.kernel, self.ptr, self._least)
+    def _sums(self) -> Sums:
+        return Sums(self.kernel, self.ptr, self._least)
 
-    def _sum(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> _Sums:
+    def _sum(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Sums:
         sums = self._sums()
         for found, exact in pairs:
             sums.add(found, exact)
@@ -279,10 +231,9 @@ class _Chain:
 
     def _around(self) -> dict[int, np.ndarray]:
         """See `DECAYED`: by derivatives, of each source, the least square that counts at a target."""
-        around = (_grid(FILLING)[:, None, :] + 2.0 * _grid((-1.0, 0.0, 1.0))[:, :, None]).reshape(3, -1)
-        beside = around[:, np.abs(around).max(axis=0) > 1.0]
+        beside = probes.beside()
         values = self._exact(beside, self.sources)
-        sums = _Sums(self.kernel, np.array([0, beside.shape[1]]), None)
+        sums = Sums(self.kernel, np.array([0, beside.shape[1]]), None)
         sums.add(values, values)
         part = decayed(self.kernel)
         return {d: part**2 * size[0] / beside.shape[1] for d, size in sums.size.items()}
@@ -350,57 +301,3 @@ class _Chain:
         if self.kernel.degree is not None:
             self.kernel.scale(found, half)
         return found
-
-
-class _Sums:
-    """Sums of squares over each set of targets, [n_sets, n_sources], of outputs by how many derivatives they are.
-
-    ptr : int64 [n_sets + 1], where sets begin among the targets
-    least : by derivatives, of each source, a square that what is exact at a target counts as in the mean, at least
-    """
-
-    def __init__(self, kernel: Kernel, ptr: np.ndarray, least: dict[int, np.ndarray] | None) -> None:
-        order = [output.derivative for output in kernel.outputs for _ in range(output.n_rows)]
-        self.rows = {d: slice(order.index(d), order.index(d) + order.count(d)) for d in order}
-        self.ptr = ptr
-        self.least = least
-        self.wrong = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
-        self.size = {d: np.zeros((ptr.size - 1, 1)) for d in self.rows}
-        self.n_targets = np.zeros((ptr.size - 1, 1))
-
-    @property
-    def derived(self) -> list[int]:
-        return [d for d in self.rows if d]
-
-    def add(self, found: np.ndarray, exact: np.ndarray) -> None:
-        """Values [n_components, n_targets, n_sources]."""
-        self.n_targets += np.diff(self.ptr)[:, None]
-        wrong = found - exact
-        for d, rows in self.rows.items():
-            self.wrong[d] = self.wrong[d] + self._squares(wrong[rows])
-            self.size[d] = self.size[d] + self._squares(exact[rows])
-
-    def _squares(self, values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(np.einsum("cts,cts->ts", values, values), self.ptr[:-1], axis=0)
-
-    def worst(self) -> Errors:
-        """The largest relative error of any source; 0 of derivatives that the kernel does not have."""
-        none = np.zeros(self.ptr.size - 1)
-        return {
-            POTENTIAL: self._errors(0),
-            GRADIENT: np.max([none, *(self._errors(d) for d in self.derived)], axis=0),
-        }
-
-    def _errors(self, derivatives: int) -> np.ndarray:
-        return np.sqrt(_ratio(self.wrong[derivatives], self.seen(derivatives))).max(axis=1)
-
-    def seen(self, derivatives: int) -> np.ndarray:
-        """What errors are relative to, squared."""
-        if self.least is None:
-            return self.size[derivatives]
-        return np.maximum(self.size[derivatives], self.n_targets * self.least[derivatives])
-
-
-def _ratio(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """0 where nothing is wrong, of whatever size."""
-    return np.divide(wrong, size, where=wrong > 0.0, out=np.zeros_like(wrong))

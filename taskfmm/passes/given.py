@@ -67,12 +67,23 @@ class Given:
     def parts(self) -> tuple[Given, ...]:
         """Itself, or the real and the imaginary parts of complex numbers, where the kernel knows only real ones.
 
-        Outputs are linear in them, so those of the second part, times i, are to be added.
+        Outputs are linear in them, and `whole` puts them together.
         """
         if not any(array.dtype.kind == "c" for array in self.arrays) or self.kernel.sources[0].complex:
             return (self,)
-        real, imaginary = (tuple(getattr(array, part) for array in self.arrays) for part in ("real", "imag"))
+        real, imaginary = (tuple(_part(array, name) for array in self.arrays) for name in ("real", "imag"))
         return Given(self.kernel, real), Given(self.kernel, imaginary)
+
+
+def whole(parts: Sequence[Any]) -> Any:
+    """One output from those of `Given.parts`."""
+    return parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
+
+
+def _part(array: Any, name: str) -> Any:
+    """The real or the imaginary part of an array, as one that owns its numbers."""
+    part = getattr(array, name)
+    return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
 
 
 def of_kind(kind: Source, given: Any, n_sources: int, name: str, lazy: bool = False) -> Any:
@@ -97,7 +108,9 @@ def _is_complex(given: Any) -> bool:
     """Of any array, also a lazy one, or of lists of numbers; what is neither is refused later."""
     if isinstance(given, (list, tuple)):
         return any(map(_is_complex, given))
-    return isinstance(given, complex) or getattr(getattr(given, "dtype", None), "kind", "") == "c"
+    kind = getattr(getattr(given, "dtype", None), "kind", None)
+    # of a delayed value the kind is delayed as well, and no string
+    return isinstance(given, complex) or (isinstance(kind, str) and kind == "c")
 
 
 def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:

@@ -17,9 +17,10 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
-from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
+from taskfmm.operators.accuracy import EVEN, Known, Share, are_many, is_calibrated
+from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, does_nothing, radial
-from taskfmm.operators.yardstick import NEAREST, decayed
+from taskfmm.operators.yardstick import decayed
 from taskfmm.passes.given import exponent, ranked, with_lengths
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
@@ -176,32 +177,36 @@ class _Outputs:
             of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
             field += found[2]
         far, even = np.sqrt(of_kind).sum(axis=0) ** 2
+        if (
+            not self.kernel.elliptic
+        ):  # that equal charges err less with each order was seen of potentials 1 / r
+            far += EVEN**2 * even
         return float(far), float(even), field
 
     def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
         """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
-        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
-        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        degree = self.kernel.degree or 0
         for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
-            how = (self.places.targets, boxes, *size.numbers, self._least(size), degree)
-            yield kind, [by_box[leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+            yield kind, self._descended(boxes, size)
+
+    def _descended(self, boxes: np.ndarray, size: Radial) -> list[np.ndarray]:
+        """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
+        tree, lists = self.plan.tree, self.plan.lists
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        how = (self.places.targets, boxes, *size.numbers, self._least(size), self.kernel.degree or 0)
+        return [by_box[self.places.leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
-        tree, lists, leaves = self.plan.tree, self.plan.lists, self.places.leaves
-        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        tree, leaves = self.plan.tree, self.places.leaves
         order = np.argsort(tree.source_ptr[leaves, 0], kind="stable")
         n_sources = np.diff(tree.source_ptr[leaves[order]], axis=1)[:, 0]
         width = np.repeat(self.places.half_widths[order], n_sources)
-        size, first, found = self._of_densities, 0, np.zeros(leaves.size)
-        for kind in self.kernel.sources:
-            numbers = self.charges[first : first + kind.n_numbers]
-            first += kind.n_numbers
-            for q in numbers if kind.derivative else ():
-                boxes = self.places.sums(tree.source_ptr, tree.sources, q / width**kind.derivative)
-                how = (self.places.targets, boxes, *size.numbers, self._least(size), self.kernel.degree or 0)
-                found += descend(tree.parent, tree.level, *csrs, *how)[0][leaves]
+        powers = [kind.derivative for kind in self.kernel.sources for _ in range(kind.n_numbers)]
+        found = np.zeros(leaves.size)
+        for q, power in zip(self.charges, powers, strict=True):
+            if power:
+                boxes = self.places.sums(tree.source_ptr, tree.sources, q / width**power)
+                found += self._descended(boxes, self._of_densities)[0]
         return found
 
     @property

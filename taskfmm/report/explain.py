@@ -10,6 +10,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
+from taskfmm.runtime.threads import one_blas_thread
 
 
 def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+@one_blas_thread()
 def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
     planned = evaluator.planned
     try:

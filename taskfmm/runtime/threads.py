@@ -289,6 +289,13 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within it BLAS runs one thread: where operators are made outside of tasks, whose last bits hang on it."""
+    with _blas.single_threaded():
+        yield
+
+
+@contextmanager
 def budget() -> Iterator[int]:
     """Within it BLAS runs one thread; gives the number of Numba threads for the loops of one task."""
     with _blas.single_threaded():
