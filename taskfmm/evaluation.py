@@ -233,7 +233,7 @@ def _identify(planned: Planned) -> str:
         fingerprint(planned.asked.kernel),
         planned.asked.dtype.str,
         planned.leaf_size,
-        tree and (tree.domain.half_width, tree.domain.scale),
+        tree and (tree.domain.half_width, tree.domain.scale, tree.n_wide),
         planned.plan and planned.plan.top,
     )
     digest.update(repr(facts).encode())

@@ -671,8 +671,8 @@ PLAN = (
     Mutant(
         "moved-entries-kept",
         "plan/plan.py",
-        "_csr(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes)",
-        "_csr(x_rows, lists.x.idx, tree.n_boxes)",
+        "Csr.of(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes)",
+        "Csr.of(x_rows, lists.x.idx, tree.n_boxes)",
         "what moved from the X list into the near field counts twice",
         ("plan",),
     ),
@@ -1603,7 +1603,7 @@ SOFTENING = (
     ),
     Mutant(
         "w-entry-within-reach-of-its-target",
-        "plan/plan.py",
+        "plan/softened.py",
         "< np.maximum(of_target[rows], of_box[csr.idx])",
         "< of_box[csr.idx]",
         "small boxes beside a wide leaf act as points on its softened bodies",
@@ -1611,7 +1611,7 @@ SOFTENING = (
     ),
     Mutant(
         "x-entry-within-reach-of-its-source",
-        "plan/plan.py",
+        "plan/softened.py",
         "< np.maximum(of_target[rows], of_box[csr.idx])",
         "< of_target[rows]",
         "softened bodies of a wide leaf act as points on small boxes beside it",
@@ -1619,7 +1619,7 @@ SOFTENING = (
     ),
     Mutant(
         "x-entries-of-inner-boxes-are-lost",
-        "plan/plan.py",
+        "plan/softened.py",
         "rows, idx = list_runs(begin, end), np.repeat(idx[~leaf], end - begin)",
         "rows, idx = rows[:0], idx[:0]",
         "softened bodies of a wide leaf do nothing to some bodies beside it",

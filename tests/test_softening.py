@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 from bounds import ROUNDING
@@ -20,6 +21,7 @@ from taskfmm.kernels import KERNELS, Gravity, gravity
 from taskfmm.plan import plan as plans
 from taskfmm.plan import tune
 from taskfmm.plan.planned import Asked
+from taskfmm.plan.softened import direct_within_reach
 from taskfmm.store.bounds import Unfit
 from taskfmm.store.check import check
 from taskfmm.testing import DISTRIBUTIONS
@@ -159,7 +161,7 @@ def test_pairs_within_reach_are_summed_one_by_one():
         tree = octree.build(x, targets, leaf_size, reach=reach)
         own = reach[tree.source_order] * tree.domain.scale
         plain = lists.build(tree)
-        found = plans.direct_within_reach(tree, plain, own)
+        found = direct_within_reach(tree, plain, own)
         near, v, w, x_list = (
             members(tree.target_ptr, getattr(found, name), tree.source_ptr) for name in "uvwx"
         )
@@ -323,6 +325,7 @@ def test_lengths_of_tuned_leaves_are_respected():
 
     built = octree.build
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "wide", lambda *_: np.empty(0, np.int64))
         patch.setattr(tune.octree, "build", build)
         asked = Asked(KERNELS["spline_gravity"], np.dtype(float), 1e-2, 4)
         accuracy = asked.any_accuracy()
@@ -331,6 +334,81 @@ def test_lengths_of_tuned_leaves_are_respected():
     assert len(seen[0]) < 0.6 * n
     level = planned.plan.tree.level[planned.plan.tree.is_leaf]
     assert level.max() > 3 > level.min() - 1
+
+
+def plan_with_wide(x, targets, kernel, wide, leaf_size=20):
+    """A plan of few points, in which these sources are in no box."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "wide", lambda *_: wide)
+        return taskfmm.Fmm(x, targets, kernel=kernel, eps=EPS, leaf_size=leaf_size)
+
+
+def with_a_few_wide(separate=False):
+    """Points, targets, masses, lengths, and the rows of the widest, the heaviest body among them."""
+    rng = np.random.default_rng(70)
+    x, m = cluster(N, rng)
+    h, wide = 0.01 * rng.random(N), np.sort(rng.choice(N, 5, replace=False))
+    h[wide], m[wide[2]] = 0.4 + rng.random(5), 30.0
+    return x, 0.7 * cluster(N // 2, rng)[0] if separate else None, m, h, wide
+
+
+@each("kind", gravity.KINDS)
+@each("separate", [False, True])
+def test_wide_sources_are_in_no_box_and_meet_all_points(kind, separate):
+    x, at, m, h, wide = with_a_few_wide(separate)
+    h = h if kind == "spline" else np.where(np.isin(np.arange(N), wide), h, 1e-5)
+    fmm = plan_with_wide(x, at, Gravity(h, kind), wide)
+    tree = fmm.plan.tree
+    assert tree.n_wide == 5 and not fmm.plan.is_direct and np.array_equal(tree.source_order[:5], wide)
+    found = fmm.evaluate(masses=m, outputs=OUTPUTS)
+    for output, exact in zip(OUTPUTS, by_numpy(kind, x, m, h, targets=at), strict=True):
+        assert l2_error(found[output].compute(scheduler="synchronous"), exact) <= EPS, output
+    # what they do alone is summed exactly, and so is what others do to them
+    alone = np.where(np.isin(np.arange(N), wide), m, 0.0)
+    assert l2_error(fmm.serial(alone), by_numpy(kind, x, alone, h, targets=at)[0]) <= 100 * ROUNDING
+    if not separate:
+        assert l2_error(fmm.serial(m)[wide], by_numpy(kind, x, m, h)[0][wide]) <= 100 * ROUNDING
+
+
+@each("separate", [False, True])
+def test_wide_sources_go_where_tasks_go(separate, tmp_path, monkeypatch):
+    """Tasks, plain calls, shards of charges, lazy masses and plans from files give the same bits."""
+    monkeypatch.setattr(plans, "CHARGES_OF_A_SHARD", 200)
+    x, at, m, h, wide = with_a_few_wide(separate)
+    fmm = plan_with_wide(x, at, Gravity(h, "spline"), wide)
+    assert len(fmm.plan.charges) > 4
+    lazy = fmm.evaluate(masses=m, outputs="acceleration")["acceleration"]
+    found = lazy.compute(scheduler="synchronous")
+    assert np.array_equal(fmm.serial(m, "acceleration"), found)
+    assert np.array_equal(lazy.compute(scheduler="threads"), found)
+    assert np.array_equal(lazy.compute(scheduler="processes", num_workers=2), found)
+    fmm.save(tmp_path / "plan.h5")
+    again = taskfmm.Fmm.load(tmp_path / "plan.h5")
+    assert np.array_equal(again.serial(m, "acceleration"), found)
+    assert np.array_equal(again.sources, x) and again.kernel == fmm.kernel
+    assert "wide sources    5 meet all points one by one" in again.explain()
+    assert fmm.forecast("acceleration").seconds > 0.0
+    lazy = fmm.potential(masses=da.from_array(m, chunks=400)).compute(scheduler="synchronous")
+    assert l2_error(lazy, by_numpy("spline", x, m, h, targets=at)[0]) <= EPS
+
+
+def test_a_wide_source_makes_no_direct_sum():
+    rng = np.random.default_rng(71)
+    n = 30_000
+    x, h = rng.random((n, 3)), np.full(n, 1e-3)
+    even = taskfmm.Fmm(x, kernel=Gravity(h, "spline"), eps=1e-2, order=4)
+    h[[5, 17]] = 2.0, 0.7
+    fmm = taskfmm.Fmm(x, kernel=Gravity(h, "spline"), eps=1e-2, order=4)
+    assert even.plan.tree.n_wide == 0 and not even.plan.is_direct
+    assert 2 <= fmm.plan.tree.n_wide <= 8 and not fmm.plan.is_direct
+    assert {5, 17} <= {*fmm.plan.tree.source_order[: fmm.plan.tree.n_wide].tolist()}
+
+
+def test_a_tree_of_one_box_has_wide_sources_in_it():
+    x, _, m, h, wide = with_a_few_wide()
+    fmm = plan_with_wide(x, None, Gravity(h, "spline"), wide, leaf_size=N)
+    assert fmm.plan.is_direct and fmm.plan.tree.n_wide == 0
+    assert l2_error(fmm.serial(m), by_numpy("spline", x, m, h)[0]) <= 100 * ROUNDING
 
 
 def test_equal_lengths_make_equal_kernels():

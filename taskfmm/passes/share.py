@@ -291,7 +291,7 @@ class _Outputs:
         """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
         tree, leaves = self.plan.tree, self.places.leaves
         begin, end = tree.source_ptr[leaves].T
-        largest = np.abs(self.charges).max(axis=0).argmax()
+        largest = tree.n_wide + np.abs(self.charges[:, tree.n_wide :]).max(axis=0).argmax()
         first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
         return np.arange(first, min(last, first + FEW))
 

@@ -72,82 +72,17 @@ class Plan:
         return not any(self.far)
 
 
-def _csr(rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
-    order = np.lexsort((columns, rows))
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
-    return Csr(ptr.astype(np.int64), columns[order].astype(np.int32))
-
-
-def _rows(csr: Csr) -> np.ndarray:
-    return np.repeat(np.arange(len(csr)), np.diff(csr.ptr))
-
-
 def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
     """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""
     if top == TOP_LEVEL:
         return lists
 
     def kept(csr: Csr) -> Csr:
-        rows = _rows(csr)
+        rows = csr.rows
         near = np.maximum(tree.level[rows], tree.level[csr.idx]) >= top
-        return _csr(rows[near], csr.idx[near], tree.n_boxes)
+        return Csr.of(rows[near], csr.idx[near], tree.n_boxes)
 
     return replace(lists, v=kept(lists.v), w=kept(lists.w), x=kept(lists.x))
-
-
-def direct_within_reach(tree: Octree, lists: Lists, reach: np.ndarray) -> Lists:
-    """Move W and X entries into the near field where a source may be closer than its reach.
-
-    Boxes of a V list are further apart, as no box is narrower than the reach of its sources. An X entry of an inner
-    box becomes one of each leaf below it.
-
-    reach : float64 [n_sources], sorted and scaled; where the targets are the sources, that of the target counts, too
-    """
-    of_box = _largest(reach, tree.source_ptr)
-    of_target = of_box if tree.targets is tree.sources else np.zeros(tree.n_boxes)
-    moved: list[tuple[np.ndarray, np.ndarray]] = []
-    kept: list[Csr] = []
-    for name in ("w", "x"):
-        csr: Csr = getattr(lists, name)
-        rows = _rows(csr)
-        near = _gap(tree, rows, csr.idx) < np.maximum(of_target[rows], of_box[csr.idx])
-        kept.append(_csr(rows[~near], csr.idx[~near], tree.n_boxes))
-        moved.append((rows[near], csr.idx[near].astype(np.int64)))
-    rows, idx = (np.concatenate(each) for each in zip(*moved, strict=True))
-    if not rows.size:
-        return lists
-    u_rows, u_idx = [_rows(lists.u)], [lists.u.idx]
-    has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
-    while rows.size:
-        leaf = tree.is_leaf[rows]
-        u_rows.append(rows[leaf & has_targets[rows]])
-        u_idx.append(idx[leaf & has_targets[rows]])
-        begin, end = (tree.child_ptr[rows[~leaf] + i].astype(np.int64) for i in (0, 1))
-        rows, idx = list_runs(begin, end), np.repeat(idx[~leaf], end - begin)
-    u = _csr(np.concatenate(u_rows), np.concatenate(u_idx), tree.n_boxes)
-    return replace(lists, u=u, w=kept[0], x=kept[1])
-
-
-def _largest(values: np.ndarray, ptr: np.ndarray) -> np.ndarray:
-    """The largest value of each run, 0 of an empty one; ptr : int64 [n, 2]"""
-    found, some = np.zeros(len(ptr)), ptr[:, 1] > ptr[:, 0]
-    # between the beginning and the end of a run, and from there to the next beginning, which is left out
-    found[some] = np.maximum.reduceat(np.append(values, 0.0), ptr[some].ravel())[::2]
-    return found
-
-
-def _gap(tree: Octree, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The distance between boxes, float64 [n], in scaled coordinates."""
-    level = np.maximum(tree.level[some], tree.level[others]).astype(np.int64)
-    low, high = [], []
-    for boxes in (some, others):
-        finer = (level - tree.level[boxes])[:, None]
-        low.append(tree.anchor[boxes] << finer)
-        high.append((tree.anchor[boxes] + 1) << finer)
-    apart = np.maximum(0, np.maximum(low[0] - high[1], low[1] - high[0]))
-    return np.sqrt((apart.astype(np.float64) ** 2).sum(axis=1)) * np.ldexp(
-        2.0 * tree.domain.half_width, -level
-    )
 
 
 def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = TOP_LEVEL) -> Interactions:
@@ -158,20 +93,20 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = 
     """
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    w_rows, x_rows = _rows(lists.w), _rows(lists.x)
+    w_rows, x_rows = lists.w.rows, lists.x.rows
     # leaves above the first level with expansions have no M2P to take their W entries
     w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < top)
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
         return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
-    u_rows = np.concatenate([_rows(lists.u), w_rows[w_direct], x_rows[x_direct]])
+    u_rows = np.concatenate([lists.u.rows, w_rows[w_direct], x_rows[x_direct]])
     u_idx = np.concatenate([lists.u.idx, lists.w.idx[w_direct], lists.x.idx[x_direct]])
     return Interactions(
         lists.colleagues,
-        _csr(u_rows, u_idx, tree.n_boxes),
+        Csr.of(u_rows, u_idx, tree.n_boxes),
         lists.v,
-        _csr(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
-        _csr(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
+        Csr.of(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
+        Csr.of(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
     )
 
 
@@ -180,7 +115,7 @@ def without_coincident(tree: Octree, lists: Lists) -> Lists:
 
     Else a million points of unknown position, all set to zero, say, would take a trillion pairs.
     """
-    rows = _rows(lists.u)
+    rows = lists.u.rows
     crowded = np.diff(tree.source_ptr, axis=1)[:, 0] > CROWDED
     own = np.flatnonzero((rows == lists.u.idx) & crowded[rows])
     if own.size == 0:
@@ -191,7 +126,7 @@ def without_coincident(tree: Octree, lists: Lists) -> Lists:
         low = np.minimum(low, np.minimum.reduceat(taken, first[:-1], axis=1))
         high = np.maximum(high, np.maximum.reduceat(taken, first[:-1], axis=1))
     gone = own[(low == high).all(axis=0)]
-    u = _csr(np.delete(rows, gone), np.delete(lists.u.idx, gone), tree.n_boxes)
+    u = Csr.of(np.delete(rows, gone), np.delete(lists.u.idx, gone), tree.n_boxes)
     return replace(lists, u=u)
 
 
@@ -300,6 +235,7 @@ def build(
         if leaves.size:
             runs = cost.cut(near_cost[leaves], task)
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
-    near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
-    chunks = _chunks(tree, far_places, [places(leaves) for _, leaves in near_leaves])
-    return Plan(tree, interactions, far, near, chunks, charge_ptr)
+    works = [(builder.near(level, leaves), places(leaves)) for level, leaves in near_leaves]
+    works += direct.of_wide(tree, charge_ptr, task)
+    chunks = _chunks(tree, far_places, [at for _, at in works])
+    return Plan(tree, interactions, far, tuple(work for work, _ in works), chunks, charge_ptr)

@@ -15,7 +15,8 @@ from taskfmm.operators.accuracy import Accuracy, Known, choose, is_calibrated, o
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
-from taskfmm.plan.plan import Plan, build, direct_within_reach, sum_directly, within_reach, without_coincident
+from taskfmm.plan.plan import Plan, build, sum_directly, within_reach, without_coincident
+from taskfmm.plan.softened import direct_within_reach, with_wide
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -249,14 +250,19 @@ def make(
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
     columns = asked.kernel.columns
-    leaf_size, domain = tune.choose(
-        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns, reach
-    )
+    how = threads, top, columns
+    boxed, of_boxed, wide = sources, reach, np.empty(0, np.int64)
+    if reach is not None:
+        wide = tune.wide(sources, targets, operators, smallest, leaf_size, *how, reach)
+        boxed, of_boxed = np.delete(sources, wide, axis=0), np.delete(reach, wide)
+    leaf_size, domain = tune.choose(boxed, targets, operators, smallest, scaled, leaf_size, *how, of_boxed)
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest, lengths)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
-    tree = octree.build(sources, targets, leaf_size, domain, threads, reach)
+    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed)
+    if wide.size:
+        tree = with_wide(tree, sources, wide)
     if lengths is not None:
         tree = replace(tree, lengths=lengths[tree.source_order] * domain.scale)
     found = lists.build(tree, threads)

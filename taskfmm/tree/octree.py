@@ -61,6 +61,11 @@ class Octree:
         return self.level.size
 
     @property
+    def n_wide(self) -> int:
+        """Sources before those of the root: they are in no box, and meet all points one by one."""
+        return int(self.source_ptr[0, 0])
+
+    @property
     def is_leaf(self) -> np.ndarray:
         """bool [n_boxes]"""
         return np.diff(self.child_ptr) == 0
