@@ -15,7 +15,8 @@ from taskfmm.operators.size import least_bytes
 from taskfmm.passes.given import of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
-from taskfmm.plan.planned import Asked, Planned, make
+from taskfmm.plan.make import make
+from taskfmm.plan.planned import Asked, Planned
 from taskfmm.profiling.progress import announce_compilation
 from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once

@@ -20,6 +20,7 @@ from taskfmm.geometry.domain import box_half_width, enclose
 from taskfmm.kernels import KERNELS, Gravity, gravity
 from taskfmm.plan import plan as plans
 from taskfmm.plan import tune
+from taskfmm.plan.make import make
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.softened import direct_within_reach
 from taskfmm.store.bounds import Unfit
@@ -329,7 +330,7 @@ def test_lengths_of_tuned_leaves_are_respected():
         patch.setattr(tune.octree, "build", build)
         asked = Asked(KERNELS["spline_gravity"], np.dtype(float), 1e-2, 4)
         accuracy = asked.any_accuracy()
-        planned = taskfmm.plan.planned.make(asked, accuracy, x, None, None, lengths=h)
+        planned = make(asked, accuracy, x, None, None, lengths=h)
     assert all((reach == 0.12).sum() == 20 for reach in seen)
     assert len(seen[0]) < 0.6 * n
     level = planned.plan.tree.level[planned.plan.tree.is_leaf]
