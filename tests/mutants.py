@@ -1029,7 +1029,7 @@ AROUND = (
     Mutant(
         "plans-of-two-sizes-alike",
         "evaluation.py",
-        "tree and (tree.domain.half_width, tree.domain.scale)",
+        "tree and (tree.domain.half_width, tree.domain.scale, tree.n_wide)",
         "tree and tree.domain.half_width",
         "of two clouds, one twice as large, both get the potential of the first",
         ("fmm",),

@@ -302,6 +302,10 @@ def test_lengths_that_cannot_be_are_refused(softened):
     ):
         with pytest.raises(Unfit, match=says):
             check(replace(fmm.plan, tree=replace(tree, lengths=lengths)), True)
+    none = replace(tree, source_ptr=np.full_like(tree.source_ptr, N))
+    for wrong in (none, replace(tree, lengths=None, source_ptr=np.maximum(tree.source_ptr, 1))):
+        with pytest.raises(Unfit, match="too many sources are in no box"):
+            check(replace(fmm.plan, tree=wrong), True)
 
 
 def test_errors_are_those_of_softened_bodies(softened):

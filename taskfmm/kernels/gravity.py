@@ -112,6 +112,8 @@ def Gravity(softening: Any, kind: str = "plummer", G: float = 1.0) -> Kernel:
     constant = real(G)
     if not (np.isfinite(constant) and constant):
         raise InputError(f"G, the constant of gravity, is {G!r}: give a finite number, and not 0")
+    if (unit := foreign.unit_of(softening)) is not None:
+        raise InputError(f"softening is in {unit}: give its numbers in the unit of the points")
     if _is_array(softening):
         lengths = _lengths(softening)
         return (SPLINE if kind == "spline" else PLUMMER).with_parameters(constant, 0.0).with_lengths(lengths)

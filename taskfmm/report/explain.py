@@ -127,7 +127,7 @@ def _approximated(operators: dict[str, Any]) -> str:
 def _direct(found: dict[str, Any]) -> str:
     pairs = f"{found['n_sources']:,} x {found['n_targets']:,} pairs"
     why = (
-        "they cost less than any tree"
+        f"they cost less than any tree{' with boxes as wide as the softening' if found['softened'] else ''}"
         if found["leaf_size"] is None
         else f"{'boxes as wide as the softening' if found['softened'] else 'leaves this large'} leave no far field"
     )
