@@ -20,3 +20,15 @@ class Csr:
 
     def __len__(self) -> int:
         return self.ptr.size - 1
+
+    @classmethod
+    def of(cls, rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
+        """From the row and the column of each entry; columns ascend in a row."""
+        order = np.lexsort((columns, rows))
+        ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
+        return cls(ptr.astype(np.int64), columns[order].astype(np.int32))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of each entry, int64."""
+        return np.repeat(np.arange(len(self)), np.diff(self.ptr))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm import foreign, kernels, validate
-from taskfmm.geometry.domain import enclose
+from taskfmm.geometry.domain import enclose, with_room
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.passes.given import Given, exponent, ranked, whole
@@ -71,31 +71,46 @@ def direct(
     at_sources = validate.points("sources", sources)
     at_targets = at_sources if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
-    given = Given.checked(facts, charges, others, len(at_sources))
+    lengths = facts.lengths(len(at_sources))
+    given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
     wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
-    found = sum_pairs(given, at_sources, None if targets is None else at_targets, wanted)
+    found = sum_pairs(given, at_sources, None if targets is None else at_targets, wanted, lengths)
     return found[wanted[0]] if outputs is None else found
 
 
 def sum_pairs(
-    given: Given, sources: np.ndarray, targets: np.ndarray | None, outputs: Sequence[str]
+    given: Given,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    outputs: Sequence[str],
+    lengths: np.ndarray | None = None,
+    of_targets: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """The same of what has been checked; targets None where they are the sources."""
+    """The same of what has been checked; targets None where they are the sources.
+
+    lengths : float64 [n], of the sources where these are softened; of_targets : float64 [m], where targets are some
+        of the sources
+    """
     if len(given.parts) > 1:
-        parts = [sum_pairs(part, sources, targets, outputs) for part in given.parts]
+        parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets) for part in given.parts]
         return {output: whole([part[output] for part in parts]) for output in outputs}
     kernel, at = given.kernel, sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_components(last), len(at)))
     scale, power = 1.0, 0
     if len(sources) and len(at):
-        scale = enclose(sources, at, scaled=kernel.degree is not None).scale
+        domain = enclose(sources, at, scaled=kernel.degree is not None)
+        scale = (domain if lengths is None else with_room(domain, float(lengths.max()))).scale
         power = exponent(given.arrays, kernel, scale)
         if not kernel.counts_itself:
             refuse_unresolved(sources, targets, scale)
         y, x = (np.ascontiguousarray(points.T * scale) for points in (sources, at))
         q = ranked(given.arrays, np.arange(len(sources)), kernel, scale, power)
-        _sum(kernel, last, y, x, q, values)
+        constants = kernel.constants
+        if lengths is not None:
+            own = lengths if targets is None else np.zeros(len(at)) if of_targets is None else of_targets
+            q, constants = np.vstack([q, lengths * scale]), np.append(constants, own * scale)
+        _sum(kernel, last, y, x, q, constants, values)
     return {output: in_units(values[kernel.rows(output)], kernel, output, scale, power) for output in outputs}
 
 
@@ -107,11 +122,16 @@ def sampled_error(
     output: str,
     n_samples: int,
     seed: int | None,
+    lengths: np.ndarray | None = None,
 ) -> float:
-    """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there."""
+    """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there.
+
+    lengths : as for `sum_pairs`
+    """
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
-    exact = sum_pairs(given, sources, targets[rows], (output,))[output]
+    own = lengths[rows] if lengths is not None and targets is sources else None
+    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own)[output]
     # squares of numbers of any size: both are divided by the largest first
     largest = np.abs(exact).max(initial=0.0) or np.abs(found[rows]).max(initial=0.0) or 1.0
     wrong, size = np.linalg.norm(found[rows] / largest - exact / largest), np.linalg.norm(exact / largest)
@@ -125,6 +145,7 @@ def _sum(
     sources: np.ndarray,
     targets: np.ndarray,
     charges: np.ndarray,
+    constants: np.ndarray,
     values: np.ndarray,
 ) -> None:
     n = targets.shape[1]
@@ -139,5 +160,5 @@ def _sum(
             q = np.ascontiguousarray(charges[:, first : first + TILE])
             begin = np.zeros(rows.size - 1, np.int64)
             end = np.full(rows.size - 1, tile.shape[1])
-            sums = (target_ptr, targets, rows, begin, end, tile, q, kernel.constants, values)
+            sums = (target_ptr, targets, rows, begin, end, tile, q, constants, values)
             loop(0, begin.size, *sums, threads=threads)

@@ -233,7 +233,7 @@ def _identify(planned: Planned) -> str:
         fingerprint(planned.asked.kernel),
         planned.asked.dtype.str,
         planned.leaf_size,
-        tree and (tree.domain.half_width, tree.domain.scale),
+        tree and (tree.domain.half_width, tree.domain.scale, tree.n_wide),
         planned.plan and planned.plan.top,
     )
     digest.update(repr(facts).encode())
@@ -244,4 +244,6 @@ def _identify(planned: Planned) -> str:
             *(() if planned.same else (tree.targets, tree.target_order)),
         ):
             digest.update(array.data)
+        if tree.lengths is not None:
+            digest.update(np.ascontiguousarray(tree.lengths).data)
     return digest.hexdigest()[:24]

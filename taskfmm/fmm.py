@@ -110,7 +110,7 @@ class Fmm(Described):
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked
-        self.kernel, self.dtype, self.eps, self.order = asked.kernel, asked.dtype, asked.eps, asked.order
+        self.kernel, self.dtype, self.eps, self.order = planned.kernel, asked.dtype, asked.eps, asked.order
         self.leaf_size, self.plan = planned.leaf_size, planned.plan
         self.n_sources, self.n_targets, self.separate = planned.n_sources, planned.n_targets, not planned.same
         self.memory_limit = memory_limit
@@ -147,7 +147,7 @@ class Fmm(Described):
         (wanted,) = validate.outputs((output,), self.kernel.names)
         given = None
         if charges is not None or others:
-            given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
+            given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
         parts = [None] if given is None else given.parts
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
@@ -293,7 +293,7 @@ class Fmm(Described):
                [ 0.  ,  0.  , -0.25]])
         """
         wanted = self._wanted(outputs, self.kernel.usual)
-        given = Given.checked(self.kernel, charges, others, self.n_sources, lazy=True)
+        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
         found = [self._evaluator.arrays(part, wanted, self.memory_limit) for part in given.parts]
         return {output: whole([part[output] for part in found]) for output in wanted}
 
@@ -303,7 +303,7 @@ class Fmm(Described):
         output : the kernel's first, if left out
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
-        parts = Given.checked(self.kernel, charges, others, self.n_sources).parts
+        parts = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources).parts
         return np.asarray(whole([self._evaluator.serial(part, wanted) for part in parts]))
 
     def error_estimate(
@@ -353,14 +353,14 @@ class Fmm(Described):
         """
         (of,) = self._wanted(output, self.kernel.names[:1])
         most = validate.n_samples(n_samples)
-        given = Given.checked(self.kernel, charges, others, self.n_sources)
+        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources)
         out = self.kernel.output(of)
         is_complex = out.complex or len(given.parts) > 1
         dtype = np.dtype(np.complex128 if is_complex else np.float64)
         found = validate.values(values, self.n_targets, of, out.shape, dtype)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
-        return sampled_error(found, given, sources, targets, of, most, seed)
+        return sampled_error(found, given, sources, targets, of, most, seed, self._planned.lengths)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

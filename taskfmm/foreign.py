@@ -66,7 +66,7 @@ def same_unit(sources: Any, targets: Any) -> None:
     """Refuse sources and targets that carry different units, or of which only one carries a unit."""
     if targets is None:
         return
-    units = {"sources": _unit(sources), "targets": _unit(targets)}
+    units = {"sources": unit_of(sources), "targets": unit_of(targets)}
     if not _equal(*units.values()):
         of = [
             f"{name} {'have no unit' if unit is None else f'are in {unit}'}" for name, unit in units.items()
@@ -104,7 +104,7 @@ def _has_real_columns(table: Any) -> bool:
     return all(getattr(each, "kind", None) in ("i", "u", "f") for each in np.atleast_1d(dtypes))
 
 
-def _unit(given: Any) -> Any:
+def unit_of(given: Any) -> Any:
     """What astropy calls ``unit``, others ``units``; None for pure numbers, and for a coordinate of that name."""
     for name in ("unit", "units"):
         found = getattr(given, name, None)

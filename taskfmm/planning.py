@@ -15,7 +15,8 @@ from taskfmm.operators.size import least_bytes
 from taskfmm.passes.given import of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
-from taskfmm.plan.planned import Asked, Planned, make
+from taskfmm.plan.make import make
+from taskfmm.plan.planned import Asked, Planned
 from taskfmm.profiling.progress import announce_compilation
 from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
@@ -39,8 +40,9 @@ def from_points(
     like: Any = None,
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
+    given = kernels.find(kernel)
     asked = Asked(
-        kernels.find(kernel),
+        given.without_lengths,
         validate.dtype(dtype),
         validate.eps(eps),
         validate.order(order),
@@ -60,6 +62,7 @@ def from_points(
     at_sources = validate.points("sources", sources)
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
+    lengths = given.lengths(len(at_sources))
     most = validate.leaf_size(leaf_size)
     shown = None
     if like is not None:
@@ -68,7 +71,7 @@ def from_points(
         validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
     announce_compilation()
     with budget() as threads:
-        planned = make(asked, accuracy, at_sources, at_targets, most, threads)
+        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths)
     plan = planned.plan
     if shown is not None and plan is not None:
         planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))

@@ -121,6 +121,14 @@ def test_all_sources_and_all_outputs(name):
             "lam is 'two': give a number, as 2.0, or for a",
         ),
         (["--kernel-param", "lam=1", "--kernel-param", "lam=1"], "lam is given twice"),
+        (
+            ["--kernel", "gravity", "--kernel-param", "softening=0.1", "--kernel-param", "kind=splin"],
+            "kind: 'splin' is not known: did you mean 'spline'",
+        ),
+        (
+            ["--kernel", "gravity", "--kernel-param", "softening=0.1", "--kernel-param", "kind=2"],
+            "kind: 2.0 is not known: choose from plummer, spline",
+        ),
         (["--outputs", "gradent"], "outputs: 'gradent' is not known: did you mean 'gradient'?"),
         (["--outputs", ""], "outputs: '' is not known: choose from potential, gradient, hessian"),
         (

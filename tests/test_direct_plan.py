@@ -19,7 +19,7 @@ from taskfmm.kernels import KERNELS
 from taskfmm.operators import levels, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.passes import serial
-from taskfmm.plan import cost, direct, planned
+from taskfmm.plan import cost, direct, tune
 from taskfmm.runtime import memory
 from taskfmm.store import saved
 
@@ -118,7 +118,7 @@ def test_the_longer_side_is_cut_into_tasks_that_all_workers_share(n_sources, n_t
 
 def test_few_are_planned_from_counts_alone(monkeypatch):
     """No tree is tried, however large the other side is."""
-    monkeypatch.setattr(planned.tune, "choose", None)
+    monkeypatch.setattr(tune, "choose", None)
     for sizes in ((1000, None), (300_000, 20), (20, 300_000)):
         assert cloud(*sizes)[0].plan.is_direct
 

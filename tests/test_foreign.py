@@ -106,6 +106,12 @@ def test_xarray(fmm):
 
 
 @each("carry", [with_unit, Labelled, Measured])
+def test_units_of_softening(carry):
+    with pytest.raises(taskfmm.InputError, match="softening is in kpc: give its numbers in the unit of the"):
+        taskfmm.kernels.Gravity(carry(np.ones(40), "kpc"))
+
+
+@each("carry", [with_unit, Labelled, Measured])
 def test_units_that_differ(carry):
     near, far = carry(X, "kpc"), carry(X, "pc")
     for call in (taskfmm.Fmm, lambda x, t: taskfmm.direct(x, Q, t)):

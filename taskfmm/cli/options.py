@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -13,25 +14,25 @@ from taskfmm.cli.interrupt import prompt_interrupt
 
 def _parameters(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, float | complex]:
-    """Numbers by their names, from NAME=VALUE."""
-    found: dict[str, float | complex] = {}
+) -> dict[str, float | complex | str]:
+    """Numbers, and words, by their names, from NAME=VALUE."""
+    found: dict[str, float | complex | str] = {}
     for text in given:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals):
             raise click.BadParameter(f"{text!r} is not NAME=VALUE, as lam=2.0")
         if name in found:
             raise click.BadParameter(f"{name} is given twice")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            try:
-                found[name] = complex(value)
-            except ValueError:
-                raise click.BadParameter(
-                    f"{name} is {value!r}: give a number, as 2.0, or for a complex one 2+0.5j"
-                ) from None
+        found[name] = _number(value)
     return found
+
+
+def _number(text: str) -> float | complex | str:
+    """What a text says; itself where it is no number, as the kind of a softening."""
+    for kind in (float, complex):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))

@@ -104,7 +104,7 @@ class _Counting:
         self.tile = gather_loops(kernel, last).TILE
 
     def charges(self, n: int) -> Effort:
-        numbers = self.kernel.n_numbers * n
+        numbers = (self.kernel.n_numbers + (self.kernel.softening is not None)) * n
         copied = Counts(alone={"copied": 2 * numbers})
         return Effort(copied, result=numbers * DOUBLE, scratch=numbers * DOUBLE)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from taskfmm.errors import InputError
 from taskfmm.jit import jit_in_order
 
 SLACK = 2.0**-30
@@ -27,6 +28,13 @@ FEW_BITS = 3
 SIZE = 2.0**59
 """Scaled half-widths lie between SIZE / 2 and SIZE. The loops seed a reciprocal root in float32, whose squares
 reach from 2^-126 to 2^127: so squared distances from 12 SIZE^2 down to 2^-249 of the cube's are within it."""
+
+
+ROOM = 2.0
+"""A square of this many times `SIZE`, more than squared distances have, is still a float32."""
+
+WIDEST = 66
+"""Where a length of one source leaves less room for distances, points that differ could count as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,25 @@ def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Do
     else:
         half_width, scale = math.ldexp(half_width, exponent + 1), 1.0
     return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
+
+
+def with_room(domain: Domain, length: float) -> Domain:
+    """The same cube, scaled so that a length, in the caller's unit, is below `ROOM` times `SIZE`. Exact.
+
+    Raises InputError where the length is more than `WIDEST` powers of two above the width of the cube.
+    """
+    over = math.frexp(length)[1] + math.frexp(domain.scale)[1] - 1 - math.frexp(ROOM * SIZE)[1] + 1
+    if over <= 0:
+        return domain
+    if over > WIDEST:
+        raise InputError(
+            f"the largest softening is {length:.1e}, and the points are "
+            f"{2.0 * domain.half_width / domain.scale:.1e} wide: give both in one unit, and no softening more than "
+            f"{2.0**WIDEST:.0e} times as wide"
+        )
+    return Domain(
+        np.ldexp(domain.lower, -over), math.ldexp(domain.half_width, -over), math.ldexp(domain.scale, -over)
+    )
 
 
 def _extreme(reduce: Callable[[np.ndarray], float], points: np.ndarray) -> list[float]:

@@ -29,6 +29,7 @@ def works(plan: Plan, operators: Mapping[str, tuple[Matrices, Operators]] | None
         made where they are needed, stand for them
     """
     values: dict[str, Any] = {f"sources/{number}": rows for number, rows in enumerate(plan.charges)}
+    values |= {f"lengths/{number}": lengths for number, lengths in enumerate(plan.lengths)}
     for shard in chain.from_iterable(plan.far):
         for name in FAR:
             values[_far(shard, name)] = getattr(shard, name.lower())
@@ -88,7 +89,8 @@ class GraphBuilder:
         """Tasks from the charges to the values of each shard."""
         rows = self.plan.charges
         references = [self.shelf.reference(f"sources/{number}") for number in range(len(rows))]
-        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.token)
+        lengths = [self.shelf.reference(f"lengths/{number}") for number in range(len(self.plan.lengths))]
+        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.token, lengths)
         # the order of insertion is the order of the passes
         self.values = drive(self.plan, entered, self._call)
 

@@ -30,6 +30,7 @@ def enter(
     references: Sequence[Reference],
     scale: float,
     token: str,
+    lengths: Sequence[Reference] = (),
 ) -> tuple[list[TaskRef], Any]:
     """A task for each shard of charges, and their exponent, which is a task's as well where charges are lazy.
 
@@ -37,6 +38,7 @@ def enter(
     references : to the same
     scale : of the domain
     token : of the evaluation, which begins with `MARK`
+    lengths : to those of the sources of each shard, where these are softened
     """
     kernel, aside = given.kernel, ASIDE + token.removeprefix(MARK)
     taken: list[Sequence[Any]] = []
@@ -61,7 +63,14 @@ def enter(
         exponent = largest(powers)
     how = kernel, scale, exponent
     entered = [
-        add(graph, (f"charges-{token}", shard, 0), tasks.charges, sequence(kinds), *how)
+        add(
+            graph,
+            (f"charges-{token}", shard, 0),
+            tasks.charges,
+            sequence(kinds),
+            *how,
+            *lengths[shard : shard + 1],
+        )
         for shard, kinds in enumerate(zip(*taken, strict=True))
     ]
     return entered, exponent

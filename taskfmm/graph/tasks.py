@@ -38,9 +38,12 @@ def taken(rows: Any, starts: np.ndarray, pieces: Arrays) -> np.ndarray:
     return found
 
 
-def charges(kinds: Sequence[Any], kernel: Kernel, scale: float, exponent: int) -> np.ndarray:
-    """The charges of a shard in the units of the passes: [n_numbers, n]."""
-    return given.in_units([fetch(each) for each in kinds], kernel, scale, exponent)
+def charges(
+    kinds: Sequence[Any], kernel: Kernel, scale: float, exponent: int, lengths: Any = None
+) -> np.ndarray:
+    """The charges of a shard in the units of the passes: [n_numbers, n], with a row more where there are lengths."""
+    numbers = given.in_units([fetch(each) for each in kinds], kernel, scale, exponent)
+    return given.with_lengths(numbers, fetch(lengths))
 
 
 def operate(

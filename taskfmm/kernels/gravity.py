@@ -6,20 +6,27 @@ With r = x - y from the source to the target, s = sqrt(|r|^2 + h^2) and a mass m
 
 The potential -1 / s solves no differential equation away from the body, unlike that of a point. So expansions have
 points within boxes. Without softening they are those of the Laplace kernel, one column.
+
+Where bodies have lengths of their own, expansions are Laplace's as well, and pairs closer than the reach of a length
+are summed one by one (`taskfmm.kernels.softening`). The spline is the mass of a body spread as Springel (2005, MNRAS
+364, 1105) does: beyond h it attracts as a point does.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from taskfmm import foreign, validate
 from taskfmm.errors import InputError
 from taskfmm.jit import formula
 from taskfmm.kernels import laplace
 from taskfmm.kernels.kernel import Kernel, Output, Source
 from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.real import real
+from taskfmm.kernels.softening import Softening
 
 KERNEL = Kernel(
     "gravity",
@@ -45,8 +52,22 @@ NEWTON = replace(
     surfaces="single",
 )
 
+SPLINE = replace(NEWTON, name="spline_gravity", softening=Softening("spline", beyond=NEWTON.name))
 
-def Gravity(softening: float, G: float = 1.0) -> Kernel:
+MARGIN = 2.0
+"""How much less than eps the largest difference between Plummer's gravity and that of points may be."""
+
+PLUMMER = replace(
+    NEWTON,
+    name="plummer_gravity",
+    softening=Softening("plummer", beyond=NEWTON.name, difference=MARGIN * 2.6),
+)
+"""At a large distance R a tide differs by 2.6 (h / R)^2, an acceleration by 1.5 and a potential by 0.5 of this."""
+
+KINDS = ("plummer", "spline")
+
+
+def Gravity(softening: Any, kind: str = "plummer", G: float = 1.0) -> Kernel:
     """The gravity of masses m, softened by the length h, with r = x - y from the source to the target:
 
         potential(x) = -G m / sqrt(|r|^2 + h^2)
@@ -57,8 +78,12 @@ def Gravity(softening: float, G: float = 1.0) -> Kernel:
 
     Parameters
     ----------
-    softening : float
-        h, in the unit of the points, as in Plummer's sphere; 0 for the gravity of points.
+    softening : float or array_like, (n,)
+        h, in the unit of the points, one number or one for each source; 0 for the gravity of points. Where the
+        targets are the sources, a pair has the larger h of both, so that forces are opposite; else the source's h.
+    kind : "plummer" or "spline"
+        As in Plummer's sphere, or the potential of a body whose mass is spread as a cubic spline within h, as N-body
+        codes have it: beyond h it is that of a point, and at its middle -2.8 G m / h.
     G : float
         The constant of gravity in your units, as 6.6743e-11 in m^3 / (kg s^2); 1 in N-body units.
 
@@ -71,7 +96,8 @@ def Gravity(softening: float, G: float = 1.0) -> Kernel:
     Raises
     ------
     InputError
-        softening is negative, or one of both is no finite number; G is 0.
+        softening is negative, or one of both is no finite number; G is 0; an unknown kind. An array of another length
+        than the sources is refused where it meets them.
 
     Examples
     --------
@@ -82,14 +108,46 @@ def Gravity(softening: float, G: float = 1.0) -> Kernel:
     >>> float(found["potential"][1]), np.round(found["acceleration"][1], 12) + 0.0
     (-2.0, array([-0.32,  0.  ,  0.  ]))
     """
-    h, constant = real(softening), real(G)
+    validate.known_name("kind", kind, KINDS)
+    constant = real(G)
+    if not (np.isfinite(constant) and constant):
+        raise InputError(f"G, the constant of gravity, is {G!r}: give a finite number, and not 0")
+    if (unit := foreign.unit_of(softening)) is not None:
+        raise InputError(f"softening is in {unit}: give its numbers in the unit of the points")
+    if _is_array(softening):
+        lengths = _lengths(softening)
+        return (SPLINE if kind == "spline" else PLUMMER).with_parameters(constant, 0.0).with_lengths(lengths)
+    h = real(softening)
     if not 0.0 <= h < np.inf:
         raise InputError(
             f"softening is {softening!r}: give a length in the unit of the points, or 0 where nothing is softened"
         )
-    if not (np.isfinite(constant) and constant):
-        raise InputError(f"G, the constant of gravity, is {G!r}: give a finite number, and not 0")
+    if h and kind == "spline":
+        return SPLINE.with_parameters(constant, 0.0).with_lengths(np.array(h))
     return (KERNEL if h else NEWTON).with_parameters(constant, h)
+
+
+def _is_array(softening: Any) -> bool:
+    return not isinstance(softening, (str, bytes)) and (
+        isinstance(softening, (list, tuple)) or bool(getattr(softening, "ndim", 0))
+    )
+
+
+def _lengths(softening: Any) -> np.ndarray:
+    """One for each source, float64 [n]."""
+    found = foreign.numpy_array("softening", softening)
+    if found.ndim != 1:
+        raise InputError(
+            f"softening has shape {found.shape}, expected one number for each source, or one for all"
+        )
+    lengths = validate.charges(found, len(found), name="softening")
+    if lengths.size and lengths.min() < 0.0:
+        row = int(lengths.argmin())
+        raise InputError(
+            f"softening row {row} is {lengths[row]}: give lengths in the unit of the points, or 0 where a body is "
+            "not softened"
+        )
+    return lengths
 
 
 @formula
@@ -101,9 +159,54 @@ def mass(dx, dy, dz, m, parameters):
     value = parameters[0] * m * inverse
     slope = value * square
     bend = 3.0 * slope * square
+    return _outputs(dx, dy, dz, value, slope, bend)
+
+
+@formula
+def _outputs(dx, dy, dz, value, slope, bend):
     x, y, z = bend * dx, bend * dy, bend * dz
     tide = x * dx - slope, x * dy, x * dz, y * dy - slope, y * dz, z * dz - slope
     return (-value, -(slope * dx), -(slope * dy), -(slope * dz), *tide)
+
+
+@formula
+def plummer_mass(dx, dy, dz, m, h, parameters):
+    """The same with the length of a pair."""
+    r2 = dx * dx + dy * dy + dz * dz
+    inverse = inverse_distance(r2 + h * h) if r2 > 0.0 else 0.0
+    square = inverse * inverse
+    weight = parameters[0] * m
+    value = weight * inverse
+    slope = value * square
+    return _outputs(dx, dy, dz, value, slope, 3.0 * slope * square)
+
+
+@formula
+def spline_mass(dx, dy, dz, m, h, parameters):
+    """The same of a body whose mass is spread as a cubic spline within h.
+
+    With q = r / h, the potential is -m w(q) / h, and the acceleration -m g(q) r / h^3; see Springel (2005).
+    """
+    r2 = dx * dx + dy * dy + dz * dz
+    inverse = inverse_distance(r2)
+    width = 1.0 / h if h > 0.0 else 0.0
+    q, over = r2 * inverse * width, h * inverse
+    q2, over2 = q * q, over * over
+    if q < 0.5:
+        w = 2.8 + q2 * (-16.0 / 3.0 + q2 * (9.6 - 6.4 * q))
+        g = 32.0 / 3.0 + q2 * (-38.4 + 32.0 * q)
+        b = 76.8 - 96.0 * q
+    else:
+        w = 3.2 - over / 15.0 + q2 * (-32.0 / 3.0 + q * (16.0 + q * (-9.6 + q * (32.0 / 15.0))))
+        g = 64.0 / 3.0 + q * (-48.0 + q * (38.4 - q * (32.0 / 3.0))) - over * over2 / 15.0
+        b = -76.8 + 32.0 * q + over * (48.0 - 0.2 * over2 * over2)
+    if r2 >= h * h:
+        w, g, b, width = 1.0, 1.0, 3.0, inverse
+    weight = parameters[0] * m if r2 > 0.0 else 0.0
+    value = weight * width
+    width2 = width * width
+    slope = value * width2
+    return _outputs(dx, dy, dz, value * w, slope * g, slope * width2 * b)
 
 
 @formula

@@ -26,6 +26,7 @@ from taskfmm.jit import formula, part, wide_vectors
 from taskfmm.kernels import function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
 from taskfmm.kernels.single import is_alike, single
+from taskfmm.kernels.softening import Softening
 
 _lock = threading.RLock()
 
@@ -58,15 +59,17 @@ def instantiate(
     module: ModuleType,
     sources: tuple[Source, ...],
     odd_rows: tuple[bool, ...],
+    softening: Softening | None = None,
+    n_parameters: int = 0,
     dtype: str = "float64",
 ) -> ModuleType:
-    """The loops of a template, bound to the formulas of a module, in a dtype."""
+    """The loops of a template, bound to the formulas of a module, in a dtype; see `taskfmm.kernels.pairs.text`."""
     assert module.__file__ is not None
     path = Path(__file__).with_name(f"{template}.py")
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
     )
-    text = pairs.text(sources, odd_rows)
+    text = pairs.text(sources, odd_rows, softening, n_parameters)
     more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
     name = (
         f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
@@ -77,9 +80,11 @@ def instantiate(
         spec = importlib.util.spec_from_loader(name, _Loader(path, text))
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
-        formulas = {kind.name: _formula(getattr(module, kind.name), dtype) for kind in sources}
-        found.__dict__.update(formulas, formula=formula, part=part, wide_vectors=wide_vectors)
-        found.__dict__["REAL"] = np.dtype(dtype).type
+        called = [kind.name for kind in sources] + [pairs.formula_name(kind, softening) for kind in sources]
+        found.__dict__.update({each: _formula(getattr(module, each), dtype) for each in called})
+        found.__dict__.update(
+            formula=formula, part=part, wide_vectors=wide_vectors, REAL=np.dtype(dtype).type
+        )
         spec.loader.exec_module(found)
         sys.modules[name] = found
         return found
@@ -99,12 +104,20 @@ def module_of(kernel: Kernel) -> ModuleType:
 
 
 def _loops(
-    template: str, kernel: Kernel, sources: tuple[Source, ...], odd_rows: tuple[bool, ...], dtype: Any
+    template: str,
+    kernel: Kernel,
+    sources: tuple[Source, ...],
+    odd_rows: tuple[bool, ...],
+    dtype: Any,
+    softening: Softening | None = None,
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
-    return _instantiated(template, module, now, sources, odd_rows, np.dtype(dtype).name)
+    n_parameters = len(kernel.parameters) if softening else 0
+    return _instantiated(
+        template, module, now, sources, odd_rows, softening, n_parameters, np.dtype(dtype).name
+    )
 
 
 @cache
@@ -114,9 +127,11 @@ def _instantiated(
     formulas: tuple[Any, ...],
     sources: tuple[Source, ...],
     odd_rows: tuple[bool, ...],
+    softening: Softening | None,
+    n_parameters: int,
     dtype: str,
 ) -> ModuleType:
-    found = instantiate(template, module, sources, odd_rows, dtype)
+    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, dtype)
     if template == "apart_loops":
         found.__dict__["gather_exactly"] = instantiate("gather_loops", module, sources, odd_rows).gather
     return found
@@ -124,8 +139,9 @@ def _instantiated(
 
 def gather_loops(kernel: Kernel, output: str, dtype: Any = np.float64) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
+    softening = kernel.softening and kernel.softening.bare
     rows = kernel.odd_rows[: kernel.n_components(output)]
-    return _loops("gather_loops", kernel, kernel.sources, rows, dtype)
+    return _loops("gather_loops", kernel, kernel.sources, rows, dtype, softening)
 
 
 def apart_loops(kernel: Kernel, output: str) -> Any:
@@ -146,7 +162,7 @@ def works_in_single(kernel: Kernel) -> bool:
 
     It must have a degree, so that distances are in units of boxes, and formulas in which nothing cancels.
     """
-    if kernel.degree is None or kernel.fixed_order or kernel.counts_itself:
+    if kernel.degree is None or kernel.fixed_order or kernel.counts_itself or kernel.softening:
         return False
     module, kinds = module_of(kernel), (*kernel.sources, *kernel.onto_surfaces, kernel.dense)
     return all(is_alike(getattr(module, kind.name), kind.n_numbers, kernel.constants) for kind in kinds)

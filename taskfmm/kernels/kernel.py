@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from taskfmm.errors import InputError
+from taskfmm.kernels.softening import Softening
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class Kernel:
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
+    softening : what sources do close by, where they have lengths of their own; such a kernel has an expansion
     """
 
     name: str
@@ -143,6 +145,7 @@ class Kernel:
     fixed_order: int | None = None
     counts_itself: bool = False
     surfaces: str = "single"
+    softening: Softening | None = field(default=None, repr=False)  # the name tells which, plans tell lengths
 
     @property
     def constants(self) -> np.ndarray:
@@ -221,7 +224,26 @@ class Kernel:
     @property
     def of_densities(self) -> Kernel:
         """The same kernel, with equivalent densities as its sources."""
-        return self.with_sources(self.dense)
+        return self.unsoftened.with_sources(self.dense)
+
+    @property
+    def unsoftened(self) -> Kernel:
+        """The kernel that this one is beyond its softening."""
+        return self if self.softening is None else replace(self, name=self.softening.beyond, softening=None)
+
+    @property
+    def without_lengths(self) -> Kernel:
+        """The same kernel without the lengths of its sources: the plan has them."""
+        return self if self.softening is None else replace(self, softening=self.softening.bare)
+
+    def with_lengths(self, lengths: np.ndarray) -> Kernel:
+        """The same kernel with these lengths of its sources, float64 [n_sources], or one for all."""
+        assert self.softening is not None
+        return replace(self, softening=self.softening.with_lengths(lengths))
+
+    def lengths(self, n_sources: int) -> np.ndarray | None:
+        """Of each source, float64 [n_sources]; None without softening. Raises InputError where they do not fit."""
+        return None if self.softening is None else self.softening.of_sources(n_sources, self.name)
 
     @property
     def n_numbers(self) -> int:

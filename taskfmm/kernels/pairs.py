@@ -13,6 +13,9 @@ contiguous one-dimensional arrays; all are of one dtype.
 - ``gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: as gather, and what the source at the
   target, ``own[:, i]``, does to every other is added to ``back``: one distance serves both points of a pair.
 - ``spread(x, y, z, q, j, tx, ty, tz, out, parameters)``: source ``j`` is added at all targets.
+
+Where sources are softened, ``q`` and ``own`` have a further row, the length of each source, and ``parameters`` ends
+with the length of each target ``i``. A pair has the larger length of both.
 """
 
 from __future__ import annotations
@@ -20,17 +23,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskfmm.kernels.kernel import Source
+from taskfmm.kernels.softening import Softening
 
 
-def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
+def text(
+    sources: Sequence[Source],
+    odd_rows: Sequence[bool],
+    softening: Softening | None = None,
+    n_parameters: int = 0,
+) -> str:
     """The functions as Python source. What they are compiled with names the dtype `REAL`, float64 or float32.
 
     sources : the kinds, named as their formulas
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
+    softening : of pairs of points, but not in `spread`
+    n_parameters : of the kernel, where it has a softening
     """
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     kinds = range(len(sources))
+    soft, last = softening is not None, len(numbers)
     totals = [f"    total{r}_{s} = REAL(0.0)" for r in rows for s in kinds]
+    larger = [f"        h = own_h if own_h > q[{last}, j] else q[{last}, j]"] if soft else []
     summed = [f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds]
     added = [f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows]
     lines = [
@@ -42,10 +55,12 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         "@part",
         "def gather(x, y, z, sx, sy, sz, q, out, i, parameters):",
         "    wide_vectors()",
+        *([f"    own_h = parameters[{n_parameters} + i]"] if soft else []),
         *totals,
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
-        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        *larger,
+        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]", softening),
         *summed,
         *added,
         "",
@@ -67,12 +82,14 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
         "def gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters):",
         "    wide_vectors()",
         *(f"    own{n} = own[{n}, i]" for n in numbers),
+        *([f"    own_h = own[{last}, i]"] if soft else []),
         *totals,
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
-        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        *larger,
+        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]", softening),
         # the same offset, so that the distance is formed once; signs follow from what is odd
-        *_formulas("b", sources, "dx, dy, dz", "own{}"),
+        *_formulas("b", sources, "dx, dy, dz", "own{}", softening),
         *summed,
         *(
             f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, r, odd)}"
@@ -97,12 +114,22 @@ def _offset(*differences: str) -> list[str]:
     return [f"        d{axis} = {found}" for axis, found in zip("xyz", differences, strict=True)]
 
 
-def _formulas(name: str, sources: Sequence[Source], offset: str, number: str) -> list[str]:
+def formula_name(kind: Source, softening: Softening | None) -> str:
+    """Of the function that is called for a kind of source."""
+    return kind.name if softening is None else f"{softening.formula}_{kind.name}"
+
+
+def _formulas(
+    name: str, sources: Sequence[Source], offset: str, number: str, softening: Softening | None = None
+) -> list[str]:
     """A call of the formula of each kind, which takes its numbers from where ``number`` says."""
+    length = "" if softening is None else "h, "
     lines, first = [], 0
     for at, kind in enumerate(sources):
         numbers = ", ".join(number.format(c) for c in range(first, first + kind.n_numbers))
-        lines.append(f"        {name}{at} = {kind.name}({offset}, {numbers}, parameters)")
+        lines.append(
+            f"        {name}{at} = {formula_name(kind, softening)}({offset}, {numbers}, {length}parameters)"
+        )
         first += kind.n_numbers
     return lines
 

@@ -31,6 +31,8 @@ KERNELS: dict[str, Kernel] = {
     for kernel in (
         *(sys.modules[make.__module__].KERNEL for make in CONSTRUCTORS.values()),
         gravity.NEWTON,
+        gravity.SPLINE,
+        gravity.PLUMMER,
         one.KERNEL,
     )
 }
@@ -39,9 +41,9 @@ KERNELS: dict[str, Kernel] = {
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
-HIDDEN = ("one", "newton")
+HIDDEN = ("one", "newton", "spline_gravity", "plummer_gravity")
 """Not offered to users: one for tests, with which every target must receive the sum of all charges, and what gravity
-is without softening."""
+is without softening, or with one of each source."""
 
 
 def register(kernel: Kernel) -> Kernel:
@@ -65,16 +67,17 @@ def register(kernel: Kernel) -> Kernel:
         The declaration is not whole or does not fit the formulas, or another kernel has this name.
     """
     known = KERNELS.get(kernel.name)
-    if known is not None and known.with_parameters(*kernel.parameters) != kernel:
+    bare = kernel.without_lengths
+    if known is not None and known.with_parameters(*kernel.parameters) != bare:
         raise InputError(
             f"another kernel is called {kernel.name!r}: give this one a name of its own, or start Python again if it "
             "is the same with another declaration"
         )
     if known is None or _checked.get(kernel.name, fingerprint(kernel)) != fingerprint(kernel):
         check(kernel)
-        KERNELS[kernel.name] = kernel
+        KERNELS[kernel.name] = bare
         _checked[kernel.name] = fingerprint(kernel)
-    elif kernel != known:
+    elif bare != known:
         n, given = len(known.parameters), len(kernel.parameters)
         if n != given:
             raise InputError(f"kernel {kernel.name!r} has {n} parameters, got {given}: give as many numbers")
@@ -118,7 +121,7 @@ def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
     Parameters
     ----------
     name : str
-    parameters : mapping from names to numbers
+    parameters : mapping from names to numbers, or to a word, as the kind of a softening
         The arguments of the constructor; those that have a default may be left out.
 
     Raises
@@ -137,6 +140,10 @@ def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
         if each not in arguments:
             raise InputError(
                 f"kernel {name!r} has no parameter {each!r}: it has {', '.join(arguments) or 'none'}"
+            )
+        if isinstance(parameters[each], str) and not isinstance(arguments[each], str):
+            raise InputError(
+                f"{each} is {parameters[each]!r}: give a number, as 2.0, or for a complex one 2+0.5j"
             )
     missing = [each for each, default in arguments.items() if default is None and each not in parameters]
     if missing:

@@ -171,5 +171,10 @@ def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponen
     return np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))
 
 
+def with_lengths(numbers: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """The numbers of some sources and, in a further row, their lengths, where they are softened."""
+    return numbers if lengths is None else np.vstack([numbers, lengths])
+
+
 def _power_of_two(scale: float) -> int:
     return math.frexp(scale)[1] - 1

@@ -24,7 +24,8 @@ def p2p(
 ) -> np.ndarray:
     """P2P, on leaves: sum over the U list. Returns float64 [n_components, n_targets].
 
-    charges, own : float64 [n_numbers, n], of the shards that the halos of the sources, and of the targets, name
+    charges, own : float64 [n_numbers, n], of the shards that the halos of the sources, and of the targets, name; of
+        softened sources with their lengths in a further row
     close : the distance, in half-widths of leaves, from which float32 does; None if it nowhere does
     """
     if close is not None and work.itself is not None:
@@ -33,6 +34,11 @@ def p2p(
     out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, pull_charges(work.charges, charges))
+    at_targets = None if work.mutual is None else pull_charges(work.mutual.own, own)
+    constants = kernel.constants
+    if kernel.softening is not None:  # charges have a further row, the lengths
+        lengths = np.zeros(work.targets.shape[1]) if at_targets is None else at_targets[-1]
+        constants = np.append(constants, lengths)
     if work.mutual is None:
         loops.points_to_points(
             0,
@@ -40,7 +46,7 @@ def p2p(
             work.target_ptr,
             work.targets,
             *lists,
-            kernel.constants,
+            constants,
             out,
             threads=threads,
         )
@@ -51,11 +57,11 @@ def p2p(
             work.mutual.block_ptr,
             work.target_ptr,
             work.targets,
-            pull_charges(work.mutual.own, own),
+            at_targets,
             *lists,
             work.mutual.ptr,
             work.mutual.idx,
-            kernel.constants,
+            constants,
             out,
             threads=threads,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes import result
 from taskfmm.passes.drive import Place, Values, drive
-from taskfmm.passes.given import exponent, ranked
+from taskfmm.passes.given import exponent, ranked, with_lengths
 from taskfmm.passes.operators import OPERATORS, How
 from taskfmm.plan.plan import Plan
 
@@ -49,6 +50,9 @@ def run(
     """One output at every target, in the caller's order and units, as the charges of each kind are."""
     scale = plan.tree.domain.scale
     power = exponent(charges, kernel, scale)
-    numbers = [ranked(charges, rows, kernel, scale, power) for rows in plan.charges]
+    numbers = [
+        with_lengths(ranked(charges, rows, kernel, scale, power), lengths)
+        for rows, lengths in zip_longest(plan.charges, plan.lengths)
+    ]
     values = evaluate(plan, operators, kernel, numbers, output, threads)
     return result.gather(plan, values, kernel, output, dtype, power)

@@ -21,7 +21,7 @@ from taskfmm.operators.accuracy import EVEN, Known, Share, are_many, is_calibrat
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import decayed
-from taskfmm.passes.given import exponent, ranked
+from taskfmm.passes.given import exponent, ranked, with_lengths
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
 from taskfmm.plan.cost import TOP_LEVEL
@@ -123,10 +123,12 @@ class _Outputs:
     charges : float64 [n_numbers, n_sources], sorted, between -1 and 1
     boxes : for each number, sums over the sources of each box, see `sum_boxes`
     last : the last of the outputs
+    close_by : the kernel of pairs of points; where these are softened, boxes are too far away for it
     """
 
     def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places, last: str) -> None:
-        self.plan, self.kernel, self.charges, self.places, self.last = plan, kernel, charges, places, last
+        self.plan, self.charges, self.places, self.last = plan, charges, places, last
+        self.kernel, self.close_by = kernel.unsoftened, kernel
         self.calibrated = is_calibrated(kernel, last)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
         self._exact: dict[bytes, np.ndarray] = {}
@@ -278,14 +280,18 @@ class _Outputs:
             tree, n = self.plan.tree, rows.size
             self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
             every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
-            self._add(self.last, tree.targets[:, rows], *every, tree.sources, self.charges, self._exact[key])
+            charges, lengths = with_lengths(self.charges, tree.lengths), tree.lengths
+            if lengths is not None:
+                lengths = lengths[rows] if tree.targets is tree.sources else np.zeros(n)
+            where = tree.targets[:, rows], *every, tree.sources, charges, self._exact[key]
+            self._add(self.last, *where, kernel=self.close_by, lengths=lengths)
         return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
 
     def _around_largest(self) -> np.ndarray:
         """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
         tree, leaves = self.plan.tree, self.places.leaves
         begin, end = tree.source_ptr[leaves].T
-        largest = np.abs(self.charges).max(axis=0).argmax()
+        largest = tree.n_wide + np.abs(self.charges[:, tree.n_wide :]).max(axis=0).argmax()
         first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
         return np.arange(first, min(last, first + FEW))
 
@@ -299,14 +305,20 @@ class _Outputs:
         points: np.ndarray,
         charges: np.ndarray,
         values: np.ndarray,
+        kernel: Kernel | None = None,
+        lengths: np.ndarray | None = None,
     ) -> None:
-        """Add to the values at some targets, each a row, what their runs of points do there."""
-        gather_loops(self.kernel, output).points_to_points(
+        """Add to the values at some targets, each a row, what their runs of points do there.
+
+        lengths : of the targets, where the kernel is softened
+        """
+        constants = self.kernel.constants if lengths is None else np.append(self.kernel.constants, lengths)
+        gather_loops(kernel or self.kernel, output).points_to_points(
             0,
             targets.shape[1],
             np.arange(targets.shape[1] + 1),
             np.ascontiguousarray(targets),
-            *(ptr, begin, end, points, charges, self.kernel.constants, values),
+            *(ptr, begin, end, points, charges, constants, values),
         )
 
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:

@@ -50,6 +50,11 @@ def direct(n_sources: int, n_targets: int, same: bool) -> float:
     )
 
 
+def beside(n_wide: int, n_targets: int, same: bool) -> float:
+    """Seconds of the pairs of sources that are in no box with all targets, among which they are if ``same``."""
+    return direct(n_wide, (1 + same) * n_targets, same)  # what others do to them, by the same distances
+
+
 def least(n_sources: int, n_targets: int, n_check: int) -> float:
     """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides.
 

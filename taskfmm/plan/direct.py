@@ -7,12 +7,14 @@ of the tasks, so that its bits depend neither on the scheduler nor on the number
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 
 from taskfmm.plan import cost
 from taskfmm.plan.runs import list_runs, take_runs
+from taskfmm.plan.shards import halo_of
 from taskfmm.plan.works import CHARGES, Halo, MutualPairs, PointsToPoints
 from taskfmm.tree.octree import Octree
 
@@ -44,6 +46,31 @@ def build(tree: Octree) -> list[Work]:
     if n_targets > n_sources:
         return [_one_side(tree, (0, n_sources), run) for run in pairwise(_even(n_targets, n_tasks))]
     return [_one_side(tree, run, (0, n_targets)) for run in pairwise(_even(n_sources, n_tasks))]
+
+
+def of_wide(tree: Octree, charge_ptr: np.ndarray, task: float) -> list[Work]:
+    """As `build`, of the pairs of all targets with the sources that are in no box.
+
+    charge_ptr : the sources at which shards of charges begin, as `taskfmm.plan.plan.Plan` has it
+    task : seconds that one should take
+    """
+    wide, n_targets, same = tree.n_wide, tree.target_order.size, tree.targets is tree.sources
+    if not wide:
+        return []
+    runs = max(1, round(cost.beside(wide, n_targets, same) / task))
+    if same:
+        groups = np.append(0, wide + _even(n_targets - wide, runs))
+        works = [_tiles(tree, groups, [(0, group)]) for group in range(groups.size - 1)]
+    else:
+        works = [_one_side(tree, (0, wide), run) for run in pairwise(_even(n_targets, runs))]
+    return [(_by_shard(work, charge_ptr), places) for work, places in works]
+
+
+def _by_shard(work: PointsToPoints, charge_ptr: np.ndarray) -> PointsToPoints:
+    """The same, of charges that are cut into shards; the places of its sources ascend."""
+    charges = halo_of(CHARGES, work.charges.rows, charge_ptr)
+    mutual = work.mutual and replace(work.mutual, own=halo_of(CHARGES, work.mutual.own.rows, charge_ptr))
+    return replace(work, charges=charges, mutual=mutual)
 
 
 def _even(n: int, pieces: int) -> np.ndarray:

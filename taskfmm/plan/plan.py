@@ -56,6 +56,12 @@ class Plan:
         return [self.tree.source_order[begin:end] for begin, end in pairwise(self.charge_ptr)]
 
     @property
+    def lengths(self) -> list[np.ndarray]:
+        """Of each shard of charges, the lengths of its sources; empty where these have none."""
+        found = self.tree.lengths
+        return [] if found is None else [found[begin:end] for begin, end in pairwise(self.charge_ptr)]
+
+    @property
     def top(self) -> int:
         """The first level with expansions; the number of levels if there is none."""
         return next((level for level, shards in enumerate(self.far) if shards), len(self.far))
@@ -66,25 +72,15 @@ class Plan:
         return not any(self.far)
 
 
-def _csr(rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
-    order = np.lexsort((columns, rows))
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
-    return Csr(ptr.astype(np.int64), columns[order].astype(np.int32))
-
-
-def _rows(csr: Csr) -> np.ndarray:
-    return np.repeat(np.arange(len(csr)), np.diff(csr.ptr))
-
-
 def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
     """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""
     if top == TOP_LEVEL:
         return lists
 
     def kept(csr: Csr) -> Csr:
-        rows = _rows(csr)
+        rows = csr.rows
         near = np.maximum(tree.level[rows], tree.level[csr.idx]) >= top
-        return _csr(rows[near], csr.idx[near], tree.n_boxes)
+        return Csr.of(rows[near], csr.idx[near], tree.n_boxes)
 
     return replace(lists, v=kept(lists.v), w=kept(lists.w), x=kept(lists.x))
 
@@ -97,20 +93,20 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = 
     """
     n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    w_rows, x_rows = _rows(lists.w), _rows(lists.x)
+    w_rows, x_rows = lists.w.rows, lists.x.rows
     # leaves above the first level with expansions have no M2P to take their W entries
     w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < top)
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
         return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
-    u_rows = np.concatenate([_rows(lists.u), w_rows[w_direct], x_rows[x_direct]])
+    u_rows = np.concatenate([lists.u.rows, w_rows[w_direct], x_rows[x_direct]])
     u_idx = np.concatenate([lists.u.idx, lists.w.idx[w_direct], lists.x.idx[x_direct]])
     return Interactions(
         lists.colleagues,
-        _csr(u_rows, u_idx, tree.n_boxes),
+        Csr.of(u_rows, u_idx, tree.n_boxes),
         lists.v,
-        _csr(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
-        _csr(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
+        Csr.of(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
+        Csr.of(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
     )
 
 
@@ -119,7 +115,7 @@ def without_coincident(tree: Octree, lists: Lists) -> Lists:
 
     Else a million points of unknown position, all set to zero, say, would take a trillion pairs.
     """
-    rows = _rows(lists.u)
+    rows = lists.u.rows
     crowded = np.diff(tree.source_ptr, axis=1)[:, 0] > CROWDED
     own = np.flatnonzero((rows == lists.u.idx) & crowded[rows])
     if own.size == 0:
@@ -130,7 +126,7 @@ def without_coincident(tree: Octree, lists: Lists) -> Lists:
         low = np.minimum(low, np.minimum.reduceat(taken, first[:-1], axis=1))
         high = np.maximum(high, np.maximum.reduceat(taken, first[:-1], axis=1))
     gone = own[(low == high).all(axis=0)]
-    u = _csr(np.delete(rows, gone), np.delete(lists.u.idx, gone), tree.n_boxes)
+    u = Csr.of(np.delete(rows, gone), np.delete(lists.u.idx, gone), tree.n_boxes)
     return replace(lists, u=u)
 
 
@@ -165,9 +161,14 @@ def _edges(n: int, least: int) -> np.ndarray:
     return np.append(np.arange(0, n, max(least, -(-n // MOST_CHUNKS))), n)
 
 
-def sum_directly(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Plan:
-    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
-    return _of_one_box(octree.root(sources, targets, domain))
+def sum_directly(
+    sources: np.ndarray, targets: np.ndarray | None, domain: Domain, lengths: np.ndarray | None = None
+) -> Plan:
+    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`.
+
+    lengths : float64 [n_sources], scaled
+    """
+    return _of_one_box(replace(octree.root(sources, targets, domain), lengths=lengths))
 
 
 def _of_one_box(tree: Octree) -> Plan:
@@ -235,6 +236,7 @@ def build(
         if leaves.size:
             runs = cost.cut(near_cost[leaves], task)
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
-    near = tuple(builder.near(level, leaves) for level, leaves in near_leaves)
-    chunks = _chunks(tree, far_places, [places(leaves) for _, leaves in near_leaves])
-    return Plan(tree, interactions, far, near, chunks, charge_ptr)
+    works = [(builder.near(level, leaves), places(leaves)) for level, leaves in near_leaves]
+    works += direct.of_wide(tree, charge_ptr, task)
+    chunks = _chunks(tree, far_places, [at for _, at in works])
+    return Plan(tree, interactions, far, tuple(work for work, _ in works), chunks, charge_ptr)

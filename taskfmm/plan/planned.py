@@ -1,4 +1,4 @@
-"""From points to a plan; and what was planned, as one object."""
+"""What was asked for and what was planned, each as one object."""
 
 from __future__ import annotations
 
@@ -6,29 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from taskfmm.errors import InputError
-from taskfmm.geometry.domain import Domain, enclose
-from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, works_in_single
 from taskfmm.operators import measured
 from taskfmm.operators.accuracy import IN_SINGLE, Accuracy, Known, choose, is_calibrated, of_order, reach
 from taskfmm.operators.levels import UNIT, Matrices, Operators
-from taskfmm.operators.radial import first_level
-from taskfmm.plan import cost, tune
-from taskfmm.plan.plan import Plan, build, sum_directly, within_reach, without_coincident
-from taskfmm.tree import lists, octree
+from taskfmm.plan.plan import Plan
+from taskfmm.tree import octree
 from taskfmm.tree.lists import TOP_LEVEL
-
-FEW_POINTS = 300_000
-"""Up to here a plan takes a tenth of a second on one thread, less than compiling what several threads need."""
-
-
-WIDTHS = (1e-12, 1e15)
-"""Half-widths of clouds that are summed in the caller's unit. Squares of all distances have to be float32 numbers,
-and points should be allowed to be much closer to each other than the cloud is wide."""
-
-FEW_TARGETS = 64
-"""Targets whose nearest source is looked for, to tell how close points usually are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +40,13 @@ class Asked:
         """
         return is_calibrated(kernel or self.kernel.of_first, output)
 
+    def reach(self, lengths: np.ndarray | None) -> np.ndarray | None:
+        """The distance within which pairs are summed one by one, of each source, float64 [n]; None for any."""
+        if lengths is None or self.kernel.softening is None:
+            return None
+        eps = min(self.eps, of_order(self.order).basis_tol) if self.order else self.eps
+        return lengths * self.kernel.softening.reach(eps)
+
     @property
     def first(self) -> str:
         """The kernel's first output, for which leaves are chosen."""
@@ -78,6 +69,7 @@ class Asked:
         rows, kernel = None, kernel or self.kernel.of_first
         if not self.calibrated(output, kernel):
             derivative, kernel = kernel.output(output).derivative, kernel.up_to(output)
+            kernel = kernel.unsoftened
             rows = measured.rows(
                 kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top, self.single
             )
@@ -127,6 +119,17 @@ class Planned:
     def targets(self) -> np.ndarray:
         """As `sources`."""
         return self.points[1] if self.points else _tree(self).original("target")
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Softening of the sources, float64 [n], in the caller's order and units; None where they have none."""
+        return None if self.plan is None else self.plan.tree.original_lengths
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel as it was given, with the lengths of the sources."""
+        lengths = self.lengths
+        return self.asked.kernel if lengths is None else self.asked.kernel.with_lengths(lengths)
 
     @property
     def same(self) -> bool:
@@ -185,86 +188,10 @@ class Planned:
         """Points of the fullest leaf, if they are more than a leaf should have: no box divides them; else 0."""
         if self.plan is None or self.leaf_size is None or self.plan.tree.fullest <= self.leaf_size:
             return 0
-        return self.plan.tree.fullest
+        # boxes may be as wide as the softening
+        return self.plan.tree.fullest if self.plan.tree.lengths is None else 0
 
 
 def _tree(planned: Planned) -> octree.Octree:
     assert planned.plan is not None
     return planned.plan.tree
-
-
-def make(
-    asked: Asked,
-    accuracy: Accuracy,
-    sources: np.ndarray,
-    targets: np.ndarray | None,
-    leaf_size: int | None,
-    threads: int = 1,
-) -> Planned:
-    """Choose the leaves, build the tree and its lists, and cut them into shards.
-
-    accuracy : of the first output, where it is known before the points are
-    targets : None where they are the sources
-    leaf_size : None where the estimated cost decides
-    """
-    at = sources if targets is None else targets
-    if not (len(sources) and len(at)):
-        sources = sources.copy()
-        return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
-    threads = threads if len(sources) + len(at) > FEW_POINTS else 1
-    scaled = asked.kernel.degree is not None
-    smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
-    if not (scaled or WIDTHS[0] <= smallest.half_width <= WIDTHS[1]):
-        raise InputError(
-            f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
-            f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
-            f"{WIDTHS[1]:.0e} wide"
-        )
-    if leaf_size is None and cost.is_surely_direct(
-        len(sources), len(at), targets is None, asked.kernel, accuracy.order
-    ):
-        return _summed_directly(asked, sources, targets, smallest)
-    top = _top_level(asked, sources, at, smallest.half_width)
-    if not (asked.chosen or asked.calibrated(asked.first)):
-        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
-    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
-    columns = asked.kernel.columns
-    leaf_size, domain = tune.choose(
-        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns
-    )
-    if leaf_size is None:
-        return _summed_directly(asked, sources, targets, smallest)
-    if not asked.kernel.counts_itself:
-        refuse_unresolved(sources, targets, domain.scale)
-    tree = octree.build(sources, targets, leaf_size, domain, threads)
-    found = lists.build(tree, threads)
-    if not asked.kernel.counts_itself:
-        found = without_coincident(tree, found)
-    top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
-    found = within_reach(tree, found, top)
-    return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
-
-
-def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
-    """The first level with expansions."""
-    if asked.kernel.degree is not None:
-        return TOP_LEVEL
-    from scipy.spatial import cKDTree  # here, as kernels with a degree have no need of it
-
-    eps = of_order(asked.order).basis_tol if asked.order else asked.eps
-    rows = np.random.default_rng(len(targets)).choice(
-        len(targets), min(FEW_TARGETS, len(targets)), replace=False
-    )
-    points = cKDTree(sources, compact_nodes=False, balanced_tree=False)
-    distance = points.query(targets[rows], 2)[0]  # to the source at the target as well, if there is one
-    close = float(np.median(np.where(distance > 0.0, distance, np.inf).min(axis=1)))
-    return first_level(asked.kernel, eps, half_width, len(sources), close, TOP_LEVEL)
-
-
-def _summed_directly(
-    asked: Asked, sources: np.ndarray, targets: np.ndarray | None, domain: Domain
-) -> Planned:
-    plan = sum_directly(sources, targets, domain)
-    if not asked.kernel.counts_itself:
-        refuse_unresolved(sources, targets, plan.tree.domain.scale)
-    return Planned(asked, None, plan)

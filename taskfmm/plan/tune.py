@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import count, takewhile
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
 from taskfmm.plan.plan import within_reach, without_coincident
+from taskfmm.plan.softened import direct_within_reach
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -30,6 +32,15 @@ THINNEST = 16
 
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
+
+WIDEST = 256
+"""Sources that reach furthest, which are always in the sample: boxes are no narrower than their reach."""
+
+FEWER = 16
+"""At most one source in so many is in no box."""
+
+WORTHWHILE = 1.2
+"""Sources are in no box only if it would take so many times as long otherwise."""
 
 ALIKE = 1.01
 """Sizes whose costs differ by less give the same leaves of a filled cube, but for a few. Of these the smallest splits
@@ -49,6 +60,7 @@ def choose(
     threads: int = 1,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    reach: np.ndarray | None = None,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -63,6 +75,7 @@ def choose(
     threads : int
     top : int, the first level with expansions
     columns : int, of these, side by side
+    reach : float64 [n], optional, see `taskfmm.tree.octree.build`
 
     Returns
     -------
@@ -73,23 +86,8 @@ def choose(
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
-    n = max(len(sources), len(at))
-    steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
-    rng = np.random.default_rng(n)
-    some = _thin(sources, steps[0], rng)
-    others = None if targets is None else _thin(targets, steps[1], rng)
-
-    @cache
-    def seconds(size: int, factor: float, apart: bool = False) -> float:
-        shrunk = round(size / max(steps))
-        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads)
-        found = within_reach(tree, lists.build(tree, threads=threads), top)
-        if apart:
-            found = without_coincident(tree, found)
-        return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
-
-    share = min(len(sources), len(at)) / n
-    best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
+    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, reach)
+    best = _descend(_guess(operators, len(sources), len(at)), lambda size: seconds(size, 1.0))
     tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS if may_enlarge}
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
@@ -100,11 +98,80 @@ def choose(
     return size, enlarge(domain, factor)
 
 
-def _guess(operators: BoxOperators, share: float) -> int:
-    """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes.
+def wide(
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    operators: BoxOperators,
+    domain: Domain,
+    leaf_size: int | None,
+    threads: int,
+    top: int,
+    columns: int,
+    reach: np.ndarray,
+) -> np.ndarray:
+    """The sources that are better in no box, ascending rows, int64: those that reach furthest, if any.
 
-    share : targets for each source, or the reverse, whichever are fewer
+    To sum their pairs with all targets costs less than boxes that are as wide as they reach. Several numbers of them
+    are tried, at one leaf size. Parameters as those of `choose`.
     """
+    n_targets, same = len(sources if targets is None else targets), targets is None
+    size = leaf_size or _guess(operators, len(sources), n_targets)
+    furthest = np.argsort(-reach, kind="stable")
+
+    def seconds(n_wide: int, reach: np.ndarray | None) -> float:
+        kept = np.sort(furthest[n_wide:])
+        of_kept = None if reach is None else reach[kept]
+        found = _estimator(sources[kept], targets, operators, domain, threads, top, columns, of_kept)
+        return found(size, 1.0) + (cost.beside(n_wide, n_targets, same) if n_wide else 0.0)
+
+    took = {0: seconds(0, reach)}
+    if took[0] > WORTHWHILE * seconds(0, None):
+        counts = takewhile(lambda n: n <= len(sources) // FEWER, (8**power for power in count()))
+        took |= {n_wide: seconds(n_wide, reach) for n_wide in counts}
+    best = min(took, key=took.__getitem__)
+    return np.sort(furthest[: best if took[0] > WORTHWHILE * took[best] else 0])
+
+
+def _estimator(
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    operators: BoxOperators,
+    domain: Domain,
+    threads: int,
+    top: int,
+    columns: int,
+    reach: np.ndarray | None,
+) -> Callable[..., float]:
+    """Estimated seconds by leaf size and enlargement of the cube, of a sample; parameters as those of `choose`."""
+    at = sources if targets is None else targets
+    n = max(len(sources), len(at))
+    steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
+    rng = np.random.default_rng(n)
+    rows = _thin(len(sources), steps[0], rng)
+    if reach is not None and steps[0] > 1:
+        # without the few that reach far, a sample would have smaller boxes
+        rows = np.union1d(rows, np.argsort(reach)[-WIDEST:])
+    some = sources[rows]
+    of_some = None if reach is None else reach[rows]
+    others = None if targets is None else targets[_thin(len(targets), steps[1], rng)]
+
+    @cache
+    def seconds(size: int, factor: float, apart: bool = False) -> float:
+        shrunk = round(size / max(steps))
+        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads, of_some)
+        found = within_reach(tree, lists.build(tree, threads=threads), top)
+        if apart:
+            found = without_coincident(tree, found)
+        if of_some is not None:
+            found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
+        return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
+
+    return seconds
+
+
+def _guess(operators: BoxOperators, n_sources: int, n_targets: int) -> int:
+    """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
+    share = min(n_sources, n_targets) / max(n_sources, n_targets)
     rate = rates.current()
     boxes = counts.m2l(operators.m2l.counts(189.0, 26.0 / 8.0), 0, 0, 0).seconds(rate)
     points = 27.0 * rate.near_one
@@ -128,10 +195,10 @@ def _descend(size: int, seconds: Callable[[int], float]) -> int:
     return min(size for size in cost if cost[size] <= ALIKE * least)
 
 
-def _thin(points: np.ndarray, every: int, rng: np.random.Generator) -> np.ndarray:
-    """A random point of each run of ``every``."""
-    first = np.arange(0, len(points), every)
-    return points[np.minimum(first + rng.integers(every, size=first.size), len(points) - 1)]
+def _thin(n: int, every: int, rng: np.random.Generator) -> np.ndarray:
+    """The row of a random point of each run of ``every``, of n points."""
+    first = np.arange(0, n, every)
+    return np.minimum(first + rng.integers(every, size=first.size), n - 1)
 
 
 def estimate(

@@ -44,6 +44,8 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     ]
     n_leaves = int(leaf.sum())
     found["fullest_leaf"] = tree.fullest
+    found["softened"] = tree.lengths is not None
+    found["wide_sources"] = tree.n_wide
     found["points_per_leaf"] = planned.n_sources / n_leaves
     found["list_sizes"] = {
         "u": lists.u.idx.size / n_leaves,
@@ -100,6 +102,7 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
         method,
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
+        *_wide(found),
         *_crowded(found),
         plan,
         "",
@@ -124,11 +127,19 @@ def _approximated(operators: dict[str, Any]) -> str:
 def _direct(found: dict[str, Any]) -> str:
     pairs = f"{found['n_sources']:,} x {found['n_targets']:,} pairs"
     why = (
-        "they cost less than any tree"
+        f"they cost less than any tree{' with boxes as wide as the softening' if found['softened'] else ''}"
         if found["leaf_size"] is None
-        else "leaves this large leave no far field"
+        else f"{'boxes as wide as the softening' if found['softened'] else 'leaves this large'} leave no far field"
     )
     return f"direct sum      over all {pairs}, exact and without operators: {why}"
+
+
+def _wide(found: dict[str, Any]) -> list[str]:
+    if not found["wide_sources"]:
+        return []
+    return [
+        f"wide sources    {found['wide_sources']:,} meet all points one by one: their softening exceeds boxes"
+    ]
 
 
 def _crowded(found: dict[str, Any]) -> list[str]:
@@ -136,7 +147,7 @@ def _crowded(found: dict[str, Any]) -> list[str]:
         return []
     return [
         f"fullest leaf    {found['fullest_leaf']:,} points, more than the leaf size of {found['leaf_size']:,}: "
-        "they coincide, or nearly so"
+        + ("boxes are as wide as the softening" if found["softened"] else "they coincide, or nearly so")
     ]
 
 

@@ -86,6 +86,12 @@ def _tree(tree: Octree, same: bool) -> None:
         within(f"{name}_ptr", ptr, 0, order.size + 1)
         need((ptr[:, 0] <= ptr[:, 1]).all(), f"{name}_ptr descends")
         distinct(f"{name}_order", order, order.size)
+    if tree.lengths is not None:
+        need(tree.lengths.dtype == np.float64, f"lengths are {tree.lengths.dtype}, expected float64")
+        need(tree.lengths.shape == tree.source_order.shape, "lengths are of other sources")
+        need(np.isfinite(tree.lengths).all() and (tree.lengths >= 0.0).all(), "lengths are no lengths")
+    most = 0 if tree.lengths is None else tree.source_order.size - 1
+    need(tree.n_wide <= most, "too many sources are in no box")
     need(
         (tree.targets is tree.sources) == same, "targets are sources, or are not, against what the file says"
     )

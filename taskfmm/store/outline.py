@@ -18,6 +18,7 @@ import numpy as np
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, Source
+from taskfmm.kernels.softening import Softening
 from taskfmm.operators.accuracy import Accuracy, Known, Share
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.levels import Matrices
@@ -30,7 +31,7 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Csr, Domain, Interactions, Octree),
-        *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, Output, Share, Source),
+        *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, Output, Share, Softening, Source),
         *(found for found in vars(works).values() if isinstance(found, type) and is_dataclass(found)),
     )
 }

@@ -179,6 +179,8 @@ def _check(contents: Contents) -> None:
         f"kernel {contents.kernel.name[:40]!r} is not one of this version, nor registered: if it is yours, call "
         "taskfmm.kernels.register first",
     )
+    softening = contents.kernel.softening
+    need(softening is None or softening.lengths is None, "lengths of sources belong to the tree")
     need(
         contents.fingerprint == fingerprint(contents.kernel),
         f"the formulas of kernel {contents.kernel.name!r} have been edited since",
@@ -210,6 +212,8 @@ def _check(contents: Contents) -> None:
                 ranks = (each.m2m.shape[1], each.l2l.shape[2])
                 need(level + 1 not in operators.by_level or ranks == (child, child), "do not fit those below")
                 need(contents.kernel.degree is None or ranks == (child, child), "do not fit themselves")
+    softened = contents.plan.tree.lengths is not None
+    need(softened == (softening is not None), "lengths of sources without a softening, or the reverse")
     check(contents.plan, contents.targets is None)
     copies.check(
         contents.plan, contents.sources, contents.sources if contents.targets is None else contents.targets

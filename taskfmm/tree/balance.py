@@ -19,6 +19,7 @@ def balance(
     target_count: np.ndarray,
     leaf_size: int,
     threads: int = 1,
+    deepest: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """The boxes to split at every level.
 
@@ -33,13 +34,15 @@ def balance(
         How many sources (targets) come before each sorted point.
     leaf_size : int
     threads : int
+    deepest : int8 [n], optional
+        The level of the smallest box in which each sorted point may be.
 
     Returns
     -------
     list of int64 arrays
         For each level from the root: the first point of every cell to split, ascending.
     """
-    crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads)
+    crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads, deepest)
     stamp = np.full(hi.size, -1, np.int8)
     split = []
     below = np.empty(0, np.int64)
@@ -79,14 +82,23 @@ def _crowded(
     target_count: np.ndarray,
     leaf_size: int,
     threads: int,
+    deepest: np.ndarray | None,
 ) -> list[np.ndarray]:
-    """For each level, the first point of every cell with too many points that can be told apart."""
+    """For each level, the first point of every cell with too many points that can be told apart.
+
+    Of those that may be split: where a point wants a large cell, that cell stays whole, and so do the cells one level
+    finer that touch it, since balance would split it for theirs.
+    """
     found: list[np.ndarray] = []
+    whole, kept = np.empty(0, np.int64), np.full(hi.size, morton.MAX_LEVEL + 1, np.int8)
     begin, end = np.zeros(1, np.int64), np.array([hi.size])
     while True:
         most = np.maximum(source_count[end] - source_count[begin], target_count[end] - target_count[begin])
         distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
         chosen = (most > leaf_size) & distinct
+        if deepest is not None:
+            whole = _whole(hi, lo, len(found), deepest, whole, kept)
+            chosen &= kept[begin] > len(found)
         begin, end = begin[chosen], end[chosen]
         if begin.size == 0:
             return found
@@ -152,6 +164,49 @@ def _close(hi, lo, level, crowded, below, stamp):
                     taken[n_taken] = at
                     n_taken += 1
     return taken[:n_taken]
+
+
+@jit
+def _whole(hi, lo, level, deepest, above, kept):
+    """The cells of a level that stay whole: of points that may be no deeper, and those that touch one ``above``.
+
+    ``kept[i]`` is the level of the largest cell that starts at point ``i`` and stays whole, or more than any level.
+    A cell within another one that stays whole may be among them: there is no such box.
+    """
+    n = 27 * 8 * above.size
+    for i in range(hi.size):
+        n += deepest[i] == level
+    found = np.empty(min(n, hi.size), np.int64)
+    n, last = 0, -1
+    for i in range(hi.size):
+        if deepest[i] != level or (last >= 0 and morton.same_cell(hi[last], lo[last], hi[i], lo[i], level)):
+            continue
+        last = i
+        x, y, z = morton.anchor(hi[i], lo[i], level)
+        at = morton.find(hi, lo, x, y, z, level)
+        if kept[at] > level:
+            kept[at], found[n] = level, at
+            n += 1
+    for cell in above:
+        x, y, z = morton.anchor(hi[cell], lo[cell], level - 1)
+        for side in range(27):
+            near = _find_neighbour(hi, lo, x, y, z, level - 1, side)
+            if near < 0 or kept[near] < level:
+                continue
+            nx, ny, nz = morton.anchor(hi[near], lo[near], level - 1)
+            for octant in range(8):
+                cx, cy, cz = 2 * nx + octant // 4, 2 * ny + octant // 2 % 2, 2 * nz + octant % 2
+                if not (
+                    2 * x - 1 <= cx <= 2 * x + 2
+                    and 2 * y - 1 <= cy <= 2 * y + 2
+                    and 2 * z - 1 <= cz <= 2 * z + 2
+                ):
+                    continue
+                at = morton.find(hi, lo, cx, cy, cz, level)
+                if at >= 0 and kept[at] > level:
+                    kept[at], found[n] = level, at
+                    n += 1
+    return found[:n]
 
 
 @jit

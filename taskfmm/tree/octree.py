@@ -34,6 +34,8 @@ class Octree:
         Sorted, scaled coordinates; each row is contiguous. The same array when targets are the sources.
     source_order, target_order : int64 [n]
         The caller's row of each sorted point.
+    lengths : float64 [n_sources], or None
+        Softening of the sorted sources, scaled; None where the kernel has none.
     """
 
     domain: Domain
@@ -48,6 +50,7 @@ class Octree:
     targets: np.ndarray
     source_order: np.ndarray
     target_order: np.ndarray
+    lengths: np.ndarray | None = None
 
     @property
     def n_levels(self) -> int:
@@ -56,6 +59,11 @@ class Octree:
     @property
     def n_boxes(self) -> int:
         return self.level.size
+
+    @property
+    def n_wide(self) -> int:
+        """Sources before those of the root: they are in no box, and meet all points one by one."""
+        return int(self.source_ptr[0, 0])
 
     @property
     def is_leaf(self) -> np.ndarray:
@@ -68,6 +76,15 @@ class Octree:
         out = np.empty((order.size, 3))
         out[order] = points.T
         out /= self.domain.scale
+        return out
+
+    @property
+    def original_lengths(self) -> np.ndarray | None:
+        """The lengths as they were given, float64 [n_sources]."""
+        if self.lengths is None:
+            return None
+        out = np.empty(self.lengths.size)
+        out[self.source_order] = self.lengths / self.domain.scale
         return out
 
     @property
@@ -84,12 +101,14 @@ def build(
     leaf_size: int,
     domain: Domain | None = None,
     threads: int = 1,
+    reach: np.ndarray | None = None,
 ) -> Octree:
     """Sort the points and make the boxes.
 
     A box is split while it holds more than ``leaf_size`` sources or more than ``leaf_size`` targets, unless
     its points are too close together to tell apart at the deepest level (`morton.MAX_LEVEL`). Further boxes
-    are then split until the tree is 2:1 balanced.
+    are then split until the tree is 2:1 balanced. No box below the root is narrower than the reach of any source in
+    it.
 
     Parameters
     ----------
@@ -102,6 +121,8 @@ def build(
     domain : Domain, optional
         A cube that holds every point; by default the smallest one.
     threads : int
+    reach : float64 [n_sources], optional
+        Of each source, the distance within which expansions must not stand for it; in the caller's units.
 
     Returns
     -------
@@ -117,7 +138,8 @@ def build(
         domain = enclose(points, points[:0])
     hi, lo, order = _sorted_keys(points, domain, threads)
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
-    split = balance(hi, lo, source_count, target_count, leaf_size, threads)
+    deepest = None if reach is None else _deepest(reach, order, domain)
+    split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest)
     level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
     level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
     anchor = np.empty((level.size, 3), np.int64)
@@ -166,6 +188,18 @@ def _sorted_keys(
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
     _take_keys(0, order.size, hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
+
+
+def _deepest(reach: np.ndarray, order: np.ndarray, domain: Domain) -> np.ndarray:
+    """The level of the smallest box in which each sorted point may be, int8 [n]; 0 where it is none but the root."""
+    width, found = 2.0 * domain.half_width, np.full(order.size, morton.MAX_LEVEL, np.int8)
+    with np.errstate(divide="ignore", over="ignore"):
+        # exact, as the width has few bits: a reach that is larger than a box by a bit gives less than a power of two
+        ratio = np.minimum(width / (reach * domain.scale), 2.0 * morton.CELLS)
+    level = np.clip(np.frexp(ratio)[1] - 1, 0, morton.MAX_LEVEL)
+    is_source = order < reach.size
+    found[is_source] = level[order[is_source]]
+    return found
 
 
 def _running_counts(order: np.ndarray, n_sources: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,127 @@
+"""From points to a plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from taskfmm.errors import InputError
+from taskfmm.geometry.domain import Domain, enclose, with_room
+from taskfmm.geometry.resolution import refuse_unresolved
+from taskfmm.operators.accuracy import Accuracy, of_order
+from taskfmm.operators.levels import Operators
+from taskfmm.operators.radial import first_level
+from taskfmm.plan import cost, tune
+from taskfmm.plan.plan import build, sum_directly, within_reach, without_coincident
+from taskfmm.plan.planned import Asked, Planned
+from taskfmm.plan.softened import direct_within_reach, with_wide
+from taskfmm.tree import lists, octree
+from taskfmm.tree.lists import TOP_LEVEL
+
+FEW_POINTS = 300_000
+"""Up to here a plan takes a tenth of a second on one thread, less than compiling what several threads need."""
+
+
+WIDTHS = (1e-12, 1e15)
+"""Half-widths of clouds that are summed in the caller's unit. Squares of all distances have to be float32 numbers,
+and points should be allowed to be much closer to each other than the cloud is wide."""
+
+FEW_TARGETS = 64
+"""Targets whose nearest source is looked for, to tell how close points usually are."""
+
+
+def make(
+    asked: Asked,
+    accuracy: Accuracy,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    leaf_size: int | None,
+    threads: int = 1,
+    lengths: np.ndarray | None = None,
+) -> Planned:
+    """Choose the leaves, build the tree and its lists, and cut them into shards.
+
+    accuracy : of the first output, where it is known before the points are
+    targets : None where they are the sources
+    leaf_size : None where the estimated cost decides
+    lengths : float64 [n], softening of the sources
+    """
+    at = sources if targets is None else targets
+    if not (len(sources) and len(at)):
+        sources = sources.copy()
+        return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
+    threads = threads if len(sources) + len(at) > FEW_POINTS else 1
+    scaled = asked.kernel.degree is not None
+    smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
+    if lengths is not None:
+        smallest = with_room(smallest, float(lengths.max()))
+    reach = asked.reach(lengths)
+    if not (scaled or WIDTHS[0] <= smallest.half_width <= WIDTHS[1]):
+        raise InputError(
+            f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
+            f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
+            f"{WIDTHS[1]:.0e} wide"
+        )
+    if leaf_size is None and cost.is_surely_direct(
+        len(sources), len(at), targets is None, asked.kernel, accuracy.order
+    ):
+        return _summed_directly(asked, sources, targets, smallest, lengths)
+    top = _top_level(asked, sources, at, smallest.half_width)
+    if not (asked.chosen or asked.calibrated(asked.first)):
+        accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
+    operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
+    columns = asked.kernel.columns
+    how = threads, top, columns
+    boxed, of_boxed, wide = sources, reach, np.empty(0, np.int64)
+    if reach is not None:
+        wide = tune.wide(sources, targets, operators, smallest, leaf_size, *how, reach)
+        boxed, of_boxed = np.delete(sources, wide, axis=0), np.delete(reach, wide)
+    leaf_size, domain = tune.choose(boxed, targets, operators, smallest, scaled, leaf_size, *how, of_boxed)
+    if leaf_size is None:
+        return _summed_directly(asked, sources, targets, smallest, lengths)
+    if not asked.kernel.counts_itself:
+        refuse_unresolved(sources, targets, domain.scale)
+    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed)
+    if wide.size:
+        tree = with_wide(tree, sources, wide)
+    if lengths is not None:
+        tree = replace(tree, lengths=lengths[tree.source_order] * domain.scale)
+    found = lists.build(tree, threads)
+    if not asked.kernel.counts_itself:
+        found = without_coincident(tree, found)
+    top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
+    found = within_reach(tree, found, top)
+    if reach is not None:
+        found = direct_within_reach(tree, found, reach[tree.source_order] * domain.scale)
+    return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
+
+
+def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
+    """The first level with expansions."""
+    if asked.kernel.degree is not None:
+        return TOP_LEVEL
+    from scipy.spatial import cKDTree  # here, as kernels with a degree have no need of it
+
+    eps = of_order(asked.order).basis_tol if asked.order else asked.eps
+    rows = np.random.default_rng(len(targets)).choice(
+        len(targets), min(FEW_TARGETS, len(targets)), replace=False
+    )
+    points = cKDTree(sources, compact_nodes=False, balanced_tree=False)
+    distance = points.query(targets[rows], 2)[0]  # to the source at the target as well, if there is one
+    close = float(np.median(np.where(distance > 0.0, distance, np.inf).min(axis=1)))
+    return first_level(asked.kernel, eps, half_width, len(sources), close, TOP_LEVEL)
+
+
+def _summed_directly(
+    asked: Asked,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    domain: Domain,
+    lengths: np.ndarray | None,
+) -> Planned:
+    scaled = None if lengths is None else lengths * domain.scale
+    plan = sum_directly(sources, targets, domain, scaled)
+    if not asked.kernel.counts_itself:
+        refuse_unresolved(sources, targets, plan.tree.domain.scale)
+    return Planned(asked, None, plan)
