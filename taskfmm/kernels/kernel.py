@@ -127,6 +127,8 @@ class Kernel:
     fixed_order : the order at which the kernel is exact, or None
     counts_itself : whether a pair at zero distance adds something
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
+    extra : what formulas take beside the distance and the sums, as for an exponential, over what a pair of charges
+        takes with 1 / r; leaves are chosen by it
     """
 
     name: str
@@ -143,6 +145,7 @@ class Kernel:
     fixed_order: int | None = None
     counts_itself: bool = False
     surfaces: str = "single"
+    extra: float = 0.0
 
     @property
     def constants(self) -> np.ndarray:

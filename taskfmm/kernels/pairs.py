@@ -11,6 +11,8 @@ contiguous one-dimensional float64 arrays.
 - ``gather_mutual(x, y, z, own, sx, sy, sz, q, out, i, back, parameters)``: the same, and what the source at the
   target, ``own[:, i]``, does to every other is added to ``back``: one distance serves both points of a pair.
 - ``spread(x, y, z, q, j, tx, ty, tz, out, parameters)``: source ``j`` is added at all targets.
+
+And ``MUTUAL``, whether ``gather_mutual`` takes less than ``gather`` twice.
 """
 
 from __future__ import annotations
@@ -19,9 +21,19 @@ from collections.abc import Sequence
 
 from taskfmm.kernels.kernel import Source
 
+MOST_COMPARED = 70
+"""Pairs of rows of arrays, one of them written, in `gather_mutual`. Before they use vectors, compilers compare where
+these lie, and at more than about so many they give up: a pair with the 13 rows of a velocity gradient took 65 ns, and
+5 ns by ``gather`` from both sides."""
+
+
+def is_mutual(n_numbers: int, n_rows: int) -> bool:
+    """Whether one distance serves both points of a pair, for sources of so many numbers."""
+    return n_rows * (3 + n_numbers) + n_rows * (n_rows - 1) // 2 <= MOST_COMPARED
+
 
 def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
-    """The three functions as Python source.
+    """The three functions, and ``MUTUAL``, as Python source.
 
     sources : the kinds, named as their formulas
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
@@ -29,6 +41,8 @@ def text(sources: Sequence[Source], odd_rows: Sequence[bool]) -> str:
     rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
     kinds = range(len(sources))
     lines = [
+        f"MUTUAL = {is_mutual(len(numbers), len(odd_rows))}",
+        "",
         # one fixed order of the sum: with fast math LLVM would choose its own
         "@formula",
         f"def add(total, {_list('part', kinds)}):",

@@ -11,6 +11,7 @@ from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 
+from taskfmm.cost.counts import Weights
 from taskfmm.plan import cost
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.works import CHARGES, Halo, MutualPairs, PointsToPoints
@@ -32,11 +33,11 @@ each distance within it one."""
 Work = tuple[PointsToPoints, np.ndarray]
 
 
-def build(tree: Octree) -> list[Work]:
+def build(tree: Octree, weights: Weights) -> list[Work]:
     """The tasks, of about equal cost, and for each the places of its targets in the tree, int64 [n_targets]."""
     n_sources, n_targets = tree.source_order.size, tree.target_order.size
     same = tree.targets is tree.sources
-    seconds = cost.direct(n_sources, n_targets, same)
+    seconds = cost.direct(n_sources, n_targets, same, weights)
     n_tasks = max(1, round(seconds / cost.task(seconds)))
     if same:
         return _mutual_tiles(tree, n_tasks)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.operators.box import BoxOperators
@@ -165,17 +166,19 @@ def _edges(n: int, least: int) -> np.ndarray:
     return np.append(np.arange(0, n, max(least, -(-n // MOST_CHUNKS))), n)
 
 
-def sum_directly(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Plan:
-    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`."""
-    return _of_one_box(octree.root(sources, targets, domain))
+def sum_directly(
+    sources: np.ndarray, targets: np.ndarray | None, domain: Domain, weights: Weights = PLAIN
+) -> Plan:
+    """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`, and ``weights`` of the pairs."""
+    return _of_one_box(octree.root(sources, targets, domain), weights)
 
 
-def _of_one_box(tree: Octree) -> Plan:
+def _of_one_box(tree: Octree, weights: Weights) -> Plan:
     colleagues = np.full((1, 27), -1, np.int32)
     colleagues[0, SELF] = 0
     itself, none = (Csr(np.array([0, n]), np.zeros(n, np.int32)) for n in (1, 0))
     charge_ptr = np.array([0, tree.source_order.size])
-    works = direct.build(tree)
+    works = direct.build(tree, weights)
     chunks = _chunks(tree, {}, [places for _, places in works])
     lists = Interactions(colleagues, itself, none, none, none)
     return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks, charge_ptr)
@@ -192,17 +195,25 @@ def _bounds(
 
 
 def build(
-    tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LEVEL, columns: int = 1
+    tree: Octree,
+    lists: Lists,
+    operators: BoxOperators,
+    top: int = TOP_LEVEL,
+    columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> Plan:
     """Cut the tree into shards of about equal cost.
 
     lists : of boxes that are within reach of each other
     top : the first level with expansions; columns : of these, side by side
+    weights : of the pairs
     """
     if tree.n_boxes == 1 and lists.u.idx.size:
-        return _of_one_box(tree)
+        return _of_one_box(tree, weights)
     interactions = direct_where_cheaper(tree, lists, operators.upward_equivalent.shape[1], top)
-    seconds = cost.seconds(cost.counted(tree, interactions, operators, top=top, columns=columns))
+    seconds = cost.seconds(
+        cost.counted(tree, interactions, operators, top=top, columns=columns, weights=weights)
+    )
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())

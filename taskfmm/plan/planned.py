@@ -221,9 +221,9 @@ def make(
     if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
-    columns = asked.kernel.columns
+    columns, weights = asked.kernel.columns, cost.first(asked.kernel)
     leaf_size, domain = tune.choose(
-        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns
+        sources, targets, operators, smallest, scaled, leaf_size, threads, top, columns, weights
     )
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest)
@@ -235,7 +235,7 @@ def make(
         found = without_coincident(tree, found)
     top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
     found = within_reach(tree, found, top)
-    return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
+    return Planned(asked, leaf_size, build(tree, found, operators, top, columns, weights))
 
 
 def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
@@ -257,7 +257,7 @@ def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_widt
 def _summed_directly(
     asked: Asked, sources: np.ndarray, targets: np.ndarray | None, domain: Domain
 ) -> Planned:
-    plan = sum_directly(sources, targets, domain)
+    plan = sum_directly(sources, targets, domain, cost.first(asked.kernel))
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, plan.tree.domain.scale)
     return Planned(asked, None, plan)

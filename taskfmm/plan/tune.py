@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from taskfmm.cost import counts, rates
+from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
@@ -49,6 +50,7 @@ def choose(
     threads: int = 1,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -63,6 +65,7 @@ def choose(
     threads : int
     top : int, the first level with expansions
     columns : int, of these, side by side
+    weights : Weights, of the pairs
 
     Returns
     -------
@@ -86,28 +89,29 @@ def choose(
         found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
-        return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
+        done = estimate(tree, found, operators, *steps, top=top, columns=columns, weights=weights)
+        return done + cost.tasks(tree.n_levels)
 
     share = min(len(sources), len(at)) / n
-    best = _descend(_guess(operators, share), lambda size: seconds(size, 1.0))
+    best = _descend(_guess(operators, share, columns, weights), lambda size: seconds(size, 1.0))
     tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS if may_enlarge}
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
-    all_pairs = cost.direct(len(sources), len(at), targets is None)
+    all_pairs = cost.direct(len(sources), len(at), targets is None, weights)
     if all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):
         return None, domain
     return size, enlarge(domain, factor)
 
 
-def _guess(operators: BoxOperators, share: float) -> int:
+def _guess(operators: BoxOperators, share: float, columns: int, weights: Weights) -> int:
     """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes.
 
     share : targets for each source, or the reverse, whichever are fewer
     """
     rate = rates.current()
-    boxes = counts.m2l(operators.m2l.counts(189.0, 26.0 / 8.0), 0, 0, 0).seconds(rate)
-    points = 27.0 * rate.near_one
+    boxes = counts.m2l(operators.m2l.counts(189.0 * columns, columns * 26.0 / 8.0), 0, 0, 0).seconds(rate)
+    points = 27.0 * rate.near_one * weights.near_one
     mean = np.sqrt(boxes / points)
     return int(np.clip(2 ** np.round(np.log2(2.0 * mean / np.sqrt(share))), SMALLEST, LARGEST))
 
@@ -143,9 +147,10 @@ def estimate(
     *,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> float:
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns)
+    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns, weights=weights)
     return float(sum(cost.seconds(done).values()))
