@@ -58,7 +58,7 @@ def taskfmm_case(case: dict[str, Any]) -> dict[str, Any]:
         "peak_bytes": peak,
         "bytes_a_point": peak / n,
         **bench.pair_equivalents(found, rate, n),
-        "order": fmm.accuracy(kernel.last(outputs), **charges).order,
+        "order": bench.accuracy(fmm, charges, outputs)[0].order,
         "leaf_size": fmm.leaf_size,
         "plan": fmm.facts(),
     }

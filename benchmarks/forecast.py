@@ -106,9 +106,8 @@ def _planned(sources: np.ndarray, case: dict[str, Any], leaf_size: int | None = 
 
 def _foretold(fmm: Fmm, charges: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Forecast:
     """For these kinds of sources, and for the order that the charges will need."""
-    kinds = [kind for kind in fmm.kernel.sources if kind.given_as in charges]
-    accuracy = fmm.accuracy(fmm.kernel.last(outputs), **charges)
-    return fmm._evaluator.forecast(outputs, accuracy, fmm.kernel.with_sources(*kinds))
+    accuracy, kernel = bench.accuracy(fmm, charges, outputs)
+    return fmm._evaluator.forecast(outputs, accuracy, kernel)
 
 
 def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:

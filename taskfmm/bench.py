@@ -22,6 +22,8 @@ from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud, numbers
 from taskfmm.jit import jit
 from taskfmm.kernels import Kernel
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.passes.given import Given
 from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import n_cores
 
@@ -139,6 +141,13 @@ def evaluate(
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
     return Run(dict(zip(arrays, found, strict=True)), wall, cpu, len(tasks))
+
+
+def accuracy(fmm: Fmm, charges: Charges, outputs: Sequence[str]) -> tuple[Accuracy, Kernel]:
+    """What an evaluation of these outputs together uses, and the kernel with the kinds of sources that are given."""
+    given = Given.checked(fmm.kernel, None, by_kind(fmm.kernel, charges), fmm.n_sources)
+    last = fmm.kernel.last(outputs)
+    return fmm._evaluator.accuracy(last, given, alone=len(outputs) == 1), given.kernel
 
 
 def by_operator(recorded: profile) -> dict[str, dict[str, float]]:

@@ -34,16 +34,19 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What pairs cost, over those of charges and the potential of 1 / r, or with a derivative its gradient.
+    """What pairs cost, over those of charges and the potential of 1 / r.
 
-    suffix : what names the rates with a derivative
-    near_one : of a pair in the near field; is_mutual : whether one distance can serve both of its points
+    near, surface : what names the rates of both, "_gradient" for those of charges and the gradient of 1 / r
+    near_one, near_two : of a pair in the near field that serves one side, or both
+    is_mutual : whether a pair can serve both; else it counts as two
     to_surface, from_surface : of a point and a number on a surface
     """
 
-    suffix: str = ""
+    near: str = ""
     near_one: float = 1.0
+    near_two: float = 1.0
     is_mutual: bool = True
+    surface: str = ""
     to_surface: float = 1.0
     from_surface: float = 1.0
 
@@ -119,7 +122,7 @@ def to_points(
     """
     return Counts(
         {
-            f"surface_pair{weights.suffix}": n_pairs * n_surface * weights.from_surface,
+            f"surface_pair{weights.surface}": n_pairs * n_surface * weights.from_surface,
             "run": n_pairs,
             "row": n_rows,
         },
@@ -152,8 +155,8 @@ def p2p(
         one, two = one + 2 * two, 0 * two
     return Counts(
         {
-            f"near_one{weights.suffix}": one * weights.near_one,
-            f"near_two{weights.suffix}": two * weights.near_one,
+            f"near_one{weights.near}": one * weights.near_one,
+            f"near_two{weights.near}": two * weights.near_two,
             "run": n_runs,
             "row": n_rows,
             "copied": 4.0 * met_one + (4.0 + 2.0 * components) * met_two,
