@@ -20,9 +20,7 @@ KERNELS = {
     "laplace": ([], "charges,dipoles", "potential,gradient,hessian"),
     "helmholtz": (["k=6.28+0.3j"], "charges,dipoles", "potential,gradient"),
     "stokes": (["viscosity=2"], "forces,stresslets,rotlets", "velocity,pressure,velocity_gradient"),
-    "yukawa": (["lam=1"], "charges,dipoles", "potential,gradient"),
     "biot_savart": ([], "vorticity", "velocity,velocity_gradient"),
-    "gravity": (["softening=0.01"], "masses", "potential,acceleration"),
 }
 OF_PEER = [name for name in KERNELS if name in peers.OFFERED["fmm3dpy"]]
 
@@ -34,9 +32,9 @@ def one(kernel, code="taskfmm", **others):
     return found | {"order": None, "leaf_size": 60, "repeats": 1} | others
 
 
-@each("kernel", KERNELS)
-def test_a_case_of_each_kernel(kernel):
-    asked = json.loads(json.dumps(one(kernel, sources=[KERNELS[kernel][1].split(",")[-1]])))
+@each("kernel", ["laplace", "biot_savart"])
+def test_a_case_of_ours(kernel):
+    asked = json.loads(json.dumps(one(kernel)))
     found = case.run(asked)
     assert set(found["errors"]) == set(asked["outputs"])
     assert max(found["errors"].values()) <= asked["eps"]
@@ -63,7 +61,7 @@ def test_products_come_apart_into_their_vectors():
 def test_what_a_peer_does_not_have():
     assert peers.offers("fmm3dpy", one("laplace"))
     assert not peers.offers("jaxfmm", one("laplace"))
-    assert not peers.offers("fmm3dpy", one("gravity"))
+    assert not peers.offers("fmm3dpy", one("biot_savart"))
     assert peers.offers("jaxfmm", one("laplace", sources=["charges"], outputs=["potential"]))
 
 
@@ -142,9 +140,9 @@ def test_names_stand_in_the_order_of_the_kernel():
 
 
 def test_forecasts_of_a_kernel():
-    asked = one("yukawa", cluster=False, warm=False, load=0.0)
+    asked = one("stokes", sources=["forces"], cluster=False, warm=False, load=0.0)
     found = asked | forecast.in_threads(asked)
     assert found["forecast"]["outputs"] == asked["outputs"]
     assert set(found["operators"]) == set(found["forecast"]["operators"])
-    assert forecast.row(found).startswith("yukawa lam=1 c,d: p,g")
+    assert forecast.row(found).startswith("stokes viscosity=2 f: v,p,vg")
     assert "P2P" in forecast.operator_rows([found])[0]
