@@ -1,4 +1,4 @@
-"""Time plans and evaluations over shapes, sizes and accuracies, beside a reference loop and other codes.
+"""Time plans and evaluations over kernels, shapes, sizes and accuracies, beside a reference loop and other codes.
 
 ``python -m benchmarks.evaluate --n 1e5 --n 1e6 --eps 1e-6 --shape cube --threads 1``. Every case runs in a
 fresh process; one that fails or takes too long is reported and the others go on. See benchmarks/README.md.
@@ -15,19 +15,28 @@ from typing import Any
 import click
 
 from benchmarks import fresh, machine, peers
+from benchmarks.problem import label, problems, with_kernel
 
 COLUMNS = (
-    f"{'code':<14}{'shape':<9}{'N':>9} {'eps':>7} {'thr':>3} {'out':>4} {'plan s':>8} {'eval s':>8} {'error':>8} "
-    f"{'pair-eq':>8} {'by CPU':>7} {'Gpair/s':>7} {'B/point':>8} {'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
+    f"{'code':<14}{'kernel, sources: outputs':<32} {'shape':<8}{'N':>9} {'eps':>7} {'thr':>3} {'operators s':>11} "
+    f"{'plan s':>8} {'eval s':>8} {'error':>8} {'pair-eq':>8} {'by CPU':>7} {'Gpair/s':>7} {'B/point':>8} "
+    f"{'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
+)
+
+RATIOS = (
+    f"{'kernel':<20} {'sources':<18} {'outputs':<36} {'shape':<8}{'N':>9} {'eps':>7} {'thr':>3} {'peer':<14} "
+    f"{'its s':>8} {'eval s':>8} {'/ eval':>7} {'/ plan + eval':>13} {'its error':>9} {'error':>8}"
 )
 
 
 def row(found: dict[str, Any]) -> str:
     """A line of the table."""
     head = (
-        f"{found['code']:<14}{found['shape']:<9}{found['n']:>9.3g} {found['eps']:>7.0e} {found['threads']:>3} "
-        f"{'p+g' if found['gradient'] else 'p':>4}"
+        f"{found['code']:<14}{label(found):<32} {found['shape']:<8}{found['n']:>9.3g} {found['eps']:>7.0e} "
+        f"{found['threads']:>3}"
     )
+    if "missing" in found:
+        return f"{head} {'-':>11} {'-':>8} {'-':>8} {'-':>8}"
     if "failed" in found:
         return f"{head} failed: {found['failed'][:90]}"
 
@@ -36,9 +45,9 @@ def row(found: dict[str, Any]) -> str:
         return "-" if value is None else format(value, form)
 
     return (
-        f"{head} {found['plan_seconds']:>8.3f} {found['evaluation_seconds']:>8.3f} "
-        f"{max(found['errors'].values()):>8.1e} {shown('pair_equivalents', '.0f'):>8} "
-        f"{shown('pair_equivalents_cpu', '.0f'):>7} "
+        f"{head} {shown('operator_seconds', '.3f'):>11} {found['plan_seconds']:>8.3f} "
+        f"{found['evaluation_seconds']:>8.3f} {max(found['errors'].values()):>8.1e} "
+        f"{shown('pair_equivalents', '.0f'):>8} {shown('pair_equivalents_cpu', '.0f'):>7} "
         f"{found['reference_rate'] / 1e9:>7.2f} {found['bytes_a_point']:>8.0f} {shown('tasks', 'd'):>6} "
         f"{shown('outside', '.1%'):>7} {shown('order', 'd'):>5} {shown('leaf_size', 'd'):>5}"
     )
@@ -48,22 +57,51 @@ def operator_rows(results: list[dict[str, Any]]) -> list[str]:
     """Seconds by operator of every case of ours, side by side."""
     ours = [found for found in results if "operators" in found]
     names = list(dict.fromkeys(name for found in ours for name in found["operators"]))
-    head = f"{'seconds in':<27}" + "".join(f"{name:>10}" for name in names)
+    head = f"{'seconds in':<54}" + "".join(f"{name:>10.9}" for name in names)
     lines = [head] if ours else []
     for found in ours:
-        label = f"{found['shape']} {found['n']:.3g} {found['eps']:.0e} x{found['threads']}"
-        label += " p+g" if found["gradient"] else ""
+        case = f"{label(found)} {found['shape']} {found['n']:.3g} {found['eps']:.0e} x{found['threads']}"
         seconds = (found["operators"].get(name, {}).get("seconds", 0.0) for name in names)
-        lines.append(f"{label:<27}" + "".join(f"{value:>10.4f}" for value in seconds))
+        lines.append(f"{case:<54}" + "".join(f"{value:>10.4f}" for value in seconds))
     return lines
 
 
+def ratio_rows(results: list[dict[str, Any]]) -> list[str]:
+    """Seconds of the peers for points and charges, over ours for charges, and over ours for both."""
+    lines = []
+    for _, of_case in itertools.groupby(results, _same):
+        found = {each["code"]: each for each in of_case}
+        ours = found.pop("taskfmm")
+        for peer, its in found.items():
+            kernel = " ".join((ours["kernel"], *ours["parameters"]))
+            names = (",".join(ours[each]) for each in ("sources", "outputs"))
+            head = "{:<20} {:<18} {:<36} ".format(kernel, *names)
+            head += f"{ours['shape']:<8}{ours['n']:>9.3g} {ours['eps']:>7.0e} {ours['threads']:>3} {peer:<14}"
+            if "errors" not in its or "errors" not in ours:
+                lines.append(f"{head} {'-':>8}")
+                continue
+            seconds, own = its["plan_seconds"] + its["evaluation_seconds"], ours["evaluation_seconds"]
+            errors = (max(each["errors"].values()) for each in (its, ours))
+            lines.append(
+                f"{head} {seconds:>8.3f} {own:>8.3f} {seconds / own:>7.1f} "
+                f"{seconds / (ours['plan_seconds'] + own):>13.1f} {{:>9.1e}} {{:>8.1e}}".format(*errors)
+            )
+    return [RATIOS, *lines] if lines else []
+
+
+def _same(found: dict[str, Any]) -> list[Any]:
+    """What the case of a result has in common with those of the other codes."""
+    return [
+        found[name] for name in ("kernel", "parameters", "sources", "outputs", "shape", "n", "eps", "threads")
+    ]
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@with_kernel
 @click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
 @click.option("--n", "sizes", type=fresh.Count(), multiple=True, default=(10**5, 10**6), help="Points.")
 @click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9, 1e-12))
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
-@click.option("--gradient/--no-gradient", default=False, help="Also potential and gradient together.")
 @click.option("--order", type=int, help="Order, instead of the one that eps chooses.")
 @click.option("--leaf-size", type=int, help="Leaf size, instead of the chosen one.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, help="Evaluations; the median counts.")
@@ -75,11 +113,14 @@ def operator_rows(results: list[dict[str, Any]]) -> list[str]:
 @click.option("--timeout", type=float, default=900.0, help="Seconds a case may take.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="evaluate.json")
 def main(
+    kernels: tuple[str, ...],
+    kernel_param: tuple[str, ...],
+    sources: tuple[str, ...],
+    outputs: tuple[str, ...],
     shapes: tuple[str, ...],
     sizes: tuple[int, ...],
     accuracies: tuple[float, ...],
     threads: tuple[int, ...],
-    gradient: bool,
     order: int | None,
     leaf_size: int | None,
     repeats: int,
@@ -91,7 +132,7 @@ def main(
 ) -> None:
     """Time plan and evaluation of new charges for every combination of the options; writes JSON."""
     codes = ["taskfmm", *([] if no_peers else chosen_peers or peers.installed())]
-    wanted = (False, True) if gradient else (False,)
+    wanted = problems(kernels, kernel_param, sources, outputs)
     facts = machine.facts()
     blas = ", ".join(sorted({str(library["architecture"]) for library in facts["blas"]})) or "none found"
     click.echo(
@@ -99,15 +140,19 @@ def main(
     )
     click.echo(f"\n{COLUMNS}")
     report: dict[str, Any] = {"machine": facts, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "cases": []}
-    combinations = itertools.product(shapes, sizes, accuracies, wanted, threads, codes)
-    for shape, n, eps, both, n_threads, code in combinations:
-        case = {"code": code, "shape": shape, "n": n, "eps": eps, "threads": n_threads, "gradient": both}
+    combinations = itertools.product(wanted, shapes, sizes, accuracies, threads, codes)
+    for problem, shape, n, eps, n_threads, code in combinations:
+        case = {"code": code, **problem, "shape": shape, "n": n, "eps": eps, "threads": n_threads}
         case |= {"order": order, "leaf_size": leaf_size, "repeats": repeats, "seed": seed}
-        found = fresh.run("benchmarks.case", case, timeout)
+        if code == "taskfmm" or peers.offers(code, case):
+            found = fresh.run("benchmarks.case", case, timeout)
+        else:
+            found = case | {"missing": True}
         click.echo(row(found))
         report["cases"].append(found)
         output.write_text(json.dumps(report, indent=1))
-    click.echo("\n" + "\n".join(operator_rows(report["cases"])))
+    for table in (operator_rows(report["cases"]), ratio_rows(report["cases"])):
+        click.echo("\n" + "\n".join(table))
     click.echo(f"\nwritten to {output}")
 
 

@@ -22,12 +22,17 @@ import dask
 import numpy as np
 
 from benchmarks import fresh, memory
+from benchmarks.problem import kernel_of, label, points_and_charges, problems, with_kernel
 from taskfmm import bench
 from taskfmm.fmm import Fmm
-from taskfmm.generate import cloud
+from taskfmm.forecast.forecast import Forecast
+from taskfmm.profiling.profile import profile
+
+WARM_POINTS, WARM_LEAF = 3000, 100
+"""A small cloud, cut so that it takes every operator."""
 
 COLUMNS = (
-    f"{'shape':<8}{'N':>9} {'eps':>7} {'on':>8} {'out':>4} {'tasks':>6} {'plan s':>7} "
+    f"{'kernel, sources: outputs':<32} {'shape':<8}{'N':>9} {'eps':>7} {'on':>8} {'tasks':>6} {'plan s':>7} "
     f"{'expected':>9} {'measured':>9} {'ratio':>6} {'CPU exp.':>9} {'CPU':>9} {'ratio':>6} "
     f"{'promised':>9} {'peak MiB':>9} {'ratio':>6} {'load':>5}"
 )
@@ -36,13 +41,12 @@ COLUMNS = (
 def in_threads(case: dict[str, Any]) -> dict[str, Any]:
     """On exactly that many threads of this process."""
     outputs = tuple(case["outputs"])
-    small, charges = cloud("plummer", 3000, signed=True, seed=1)
-    for loose in (1e-3, 1e-8):
-        bench.evaluate(Fmm(small, eps=loose), charges, ("potential", "gradient"), case["threads"])
-    sources, charges = cloud(case["shape"], case["n"], signed=True, seed=case["seed"])
-    fmm, plan_seconds = _planned(sources, case["eps"])
+    small, charges = points_and_charges(case, WARM_POINTS)
+    bench.evaluate(_planned(small, case, WARM_LEAF)[0], charges, outputs, case["threads"])
+    sources, charges = points_and_charges(case, case["n"])
+    fmm, plan_seconds = _planned(sources, case)
     with ThreadPoolExecutor(case["threads"]) as pool, dask.config.set(pool=pool):
-        found = fmm.forecast(outputs)
+        found = _foretold(fmm, charges, outputs)
     memory.reset_peak()
     bench.evaluate(fmm, charges, outputs, case["threads"])
     peak = memory.peak()
@@ -50,7 +54,10 @@ def in_threads(case: dict[str, Any]) -> dict[str, Any]:
         bench.evaluate(fmm, bench.new_charges(charges, i), outputs, case["threads"])._replace(results={})
         for i in range(case["repeats"])
     ]
+    with profile() as recorded:
+        bench.evaluate(fmm, charges, outputs, case["threads"])
     return {
+        "operators": bench.by_operator(recorded),
         "seconds": median(run.seconds for run in runs),
         "cpu_seconds": median(run.cpu_seconds for run in runs),
         "expected_cpu_seconds": found.task_seconds + found.prologue + found.epilogue,
@@ -65,19 +72,19 @@ def in_a_cluster(case: dict[str, Any]) -> dict[str, Any]:
     from distributed import Client, LocalCluster
 
     outputs = tuple(case["outputs"])
-    sources, charges = cloud(case["shape"], case["n"], signed=True, seed=case["seed"])
-    fmm, plan_seconds = _planned(sources, case["eps"])
+    sources, charges = points_and_charges(case, case["n"])
+    fmm, plan_seconds = _planned(sources, case)
     options = dict(n_workers=case["threads"], threads_per_worker=1, dashboard_address=None)
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        found = fmm.forecast(outputs)
-        small, few = cloud("plummer", 3000, signed=True, seed=1)
-        warm = Fmm(small, eps=case["eps"])
+        found = _foretold(fmm, charges, outputs)
+        small, few = points_and_charges(case, WARM_POINTS)
+        warm, _ = _planned(small, case, WARM_LEAF)
         if case["warm"]:
-            dask.compute(*warm.evaluate(few, outputs).values())
+            dask.compute(*warm.evaluate(outputs=outputs, **few).values())
         runs = []
         for i in range(case["repeats"]):
             started = time.perf_counter()
-            dask.compute(*fmm.evaluate(bench.new_charges(charges, i), outputs).values())
+            dask.compute(*fmm.evaluate(outputs=outputs, **bench.new_charges(charges, i)).values())
             runs.append(time.perf_counter() - started)
             if i == 0:
                 peak = max(client.run(memory.peak).values())
@@ -91,10 +98,16 @@ def in_a_cluster(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _planned(sources: np.ndarray, eps: float) -> tuple[Fmm, float]:
+def _planned(sources: np.ndarray, case: dict[str, Any], leaf_size: int | None = None) -> tuple[Fmm, float]:
     started = time.perf_counter()
-    fmm = Fmm(sources, eps=eps)
+    fmm = Fmm(sources, kernel=kernel_of(case), eps=case["eps"], leaf_size=leaf_size)
     return fmm, time.perf_counter() - started
+
+
+def _foretold(fmm: Fmm, charges: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Forecast:
+    """For these kinds of sources, and for the order that the charges will need."""
+    accuracy, kernel = bench.accuracy(fmm, charges, outputs)
+    return fmm._evaluator.forecast(outputs, accuracy, kernel)
 
 
 def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -105,10 +118,7 @@ def run(case: dict[str, Any], timeout: float) -> dict[str, Any]:
 def row(found: dict[str, Any]) -> str:
     """A line of the table."""
     where = f"{found['threads']} {'process' if found['cluster'] else 'thread'}"
-    head = (
-        f"{found['shape']:<8}{found['n']:>9.3g} {found['eps']:>7.0e} {where:>8.8} "
-        f"{'p+g' if len(found['outputs']) > 1 else 'p':>4}"
-    )
+    head = f"{label(found):<32} {found['shape']:<8}{found['n']:>9.3g} {found['eps']:>7.0e} {where:>8.8}"
     if "failed" in found:
         return f"{head} failed: {found['failed'][:90]}"
     told = found["forecast"]
@@ -123,6 +133,23 @@ def row(found: dict[str, Any]) -> str:
         f"{told['seconds'] / found['seconds']:>6.2f} {cpu} {promised / 2**20:>9.1f} {found['peak'] / 2**20:>9.1f} "
         f"{found['peak'] / promised:>6.2f} {found['load']:>5.1f}"
     )
+
+
+def operator_rows(results: list[dict[str, Any]]) -> list[str]:
+    """Expected over measured seconds of each operator, where these are a twentieth of all or more."""
+    timed = [found for found in results if found.get("operators")]
+    names = list(dict.fromkeys(name for found in timed for name in found["operators"]))
+    lines = [f"{'expected / measured seconds of':<56}" + "".join(f"{name:>9.8}" for name in names)]
+    for found in timed:
+        told, measured = found["forecast"]["operators"], found["operators"]
+        total = sum(each["cpu_seconds"] for each in measured.values())
+        shown = ""
+        for name in names:
+            own = measured.get(name, {}).get("cpu_seconds", 0.0)
+            ratio = f"{told[name]['seconds'] / own:.2f}" if own >= 0.05 * total else "-"
+            shown += f"{ratio:>9}"
+        lines.append(f"{label(found)} {found['shape']} {found['n']:.3g} {found['eps']:.0e}".ljust(56) + shown)
+    return lines if timed else []
 
 
 def summary(results: list[dict[str, Any]]) -> str:
@@ -145,13 +172,13 @@ def summary(results: list[dict[str, Any]]) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@with_kernel
 @click.option("--shape", "shapes", multiple=True, default=("cube", "sphere", "plummer"))
 @click.option(
     "--n", "sizes", type=fresh.Count(), multiple=True, default=(10**4, 10**5, 10**6), help="Points."
 )
 @click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-3, 1e-6, 1e-9))
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, default=(1, 2))
-@click.option("--potential-only", is_flag=True, help="Leave out potential and gradient together.")
 @click.option("--cluster", is_flag=True, help="Processes of a LocalCluster instead of threads.")
 @click.option("--warm/--cold", default=False, help="On a cluster: evaluate a small cloud first.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, help="Evaluations; the median counts.")
@@ -160,11 +187,14 @@ def summary(results: list[dict[str, Any]]) -> str:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="forecast.json")
 @click.option("--case", is_flag=True, hidden=True, help="One case, from standard input, in this process.")
 def main(
+    kernels: tuple[str, ...],
+    kernel_param: tuple[str, ...],
+    sources: tuple[str, ...],
+    outputs: tuple[str, ...],
     shapes: tuple[str, ...],
     sizes: tuple[int, ...],
     accuracies: tuple[float, ...],
     threads: tuple[int, ...],
-    potential_only: bool,
     cluster: bool,
     warm: bool,
     repeats: int,
@@ -178,15 +208,16 @@ def main(
         one = json.load(sys.stdin)
         click.echo("\n" + json.dumps(in_a_cluster(one) if one["cluster"] else in_threads(one)))
         return
-    wanted = [("potential",)] + ([] if potential_only else [("potential", "gradient")])
+    wanted = problems(kernels, kernel_param, sources, outputs)
     click.echo(COLUMNS)
     results = []
-    for shape, n, eps, outputs, n_threads in itertools.product(shapes, sizes, accuracies, wanted, threads):
-        one = {"shape": shape, "n": n, "eps": eps, "outputs": outputs, "threads": n_threads, "seed": seed}
+    for problem, shape, n, eps, n_threads in itertools.product(wanted, shapes, sizes, accuracies, threads):
+        one = {**problem, "shape": shape, "n": n, "eps": eps, "threads": n_threads, "seed": seed}
         one |= {"cluster": cluster, "warm": warm, "repeats": repeats, "load": os.getloadavg()[0]}
         results.append(run(one, timeout))
         click.echo(row(results[-1]))
         output.write_text(json.dumps(results, indent=1))
+    click.echo("\n" + "\n".join(operator_rows(results)))
     click.echo(f"\n{summary(results)}\nwritten to {output}")
 
 

@@ -8,7 +8,7 @@ have done meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from statistics import median
@@ -19,8 +19,11 @@ import numpy as np
 
 from taskfmm.direct_sum import direct
 from taskfmm.fmm import Fmm
-from taskfmm.generate import cloud
+from taskfmm.generate import cloud, numbers
 from taskfmm.jit import jit
+from taskfmm.kernels import Kernel
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.passes.given import Given
 from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import n_cores
 
@@ -29,6 +32,9 @@ N_TARGETS, N_SOURCES = 1024, 8192
 
 N_CHECK = 1000
 """Random targets of the error estimate."""
+
+Charges = np.ndarray | Mapping[str, np.ndarray]
+"""Of the first kind of source of a kernel, or of several kinds by the names of their arguments."""
 
 
 @jit
@@ -88,9 +94,38 @@ class Run(NamedTuple):
     tasks: int
 
 
+def sources_of(kernel: Kernel, shape: str, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Points of `taskfmm.generate.cloud`, and random signed numbers for every kind of source of a kernel.
+
+    What is the product of two vectors is made of two random ones, so that codes that take only the vectors can be
+    given the same.
+    """
+    points, charges = cloud(shape, n, signed=True, seed=seed)
+    found = {}
+    for i, kind in enumerate(kernel.sources):
+        if kind.shape:
+            one, other = (
+                numbers((n, size), signed=True, seed=seed + 100 * i + side, is_complex=kind.complex)
+                for side, size in enumerate(kind.shape)
+            )
+            found[kind.given_as] = one[:, :, None] * other[:, None, :]
+        elif kind.of_one or kind.complex:
+            found[kind.given_as] = numbers(
+                (n, *kind.of_one), signed=True, seed=seed + 100 * i, is_complex=kind.complex
+            )
+        else:
+            found[kind.given_as] = charges
+    return points, found
+
+
+def by_kind(kernel: Kernel, charges: Charges) -> Mapping[str, np.ndarray]:
+    """Arrays by the names of the arguments."""
+    return charges if isinstance(charges, Mapping) else {kernel.sources[0].given_as: charges}
+
+
 def evaluate(
     fmm: Fmm,
-    charges: np.ndarray,
+    charges: Charges,
     outputs: Sequence[str] = ("potential",),
     threads: int | None = 1,
 ) -> Run:
@@ -101,11 +136,18 @@ def evaluate(
     with ThreadPoolExecutor(threads) if threads else nullcontext() as pool:
         how: dict[str, Any] = {"scheduler": "threads", "pool": pool} if pool else {}
         wall, cpu = time.perf_counter(), time.process_time()
-        arrays = fmm.evaluate(charges, outputs)
+        arrays = fmm.evaluate(outputs=outputs, **by_kind(fmm.kernel, charges))
         found = dask.compute(*arrays.values(), **how)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     tasks = {key for array in arrays.values() for key in array.__dask_graph__()}
     return Run(dict(zip(arrays, found, strict=True)), wall, cpu, len(tasks))
+
+
+def accuracy(fmm: Fmm, charges: Charges, outputs: Sequence[str]) -> tuple[Accuracy, Kernel]:
+    """What an evaluation of these outputs together uses, and the kernel with the kinds of sources that are given."""
+    given = Given.checked(fmm.kernel, None, by_kind(fmm.kernel, charges), fmm.n_sources)
+    last = fmm.kernel.last(outputs)
+    return fmm._evaluator.accuracy(last, given, alone=len(outputs) == 1), given.kernel
 
 
 def by_operator(recorded: profile) -> dict[str, dict[str, float]]:
@@ -125,11 +167,12 @@ def outside(recorded: profile, run: Run, threads: int) -> dict[str, float]:
     }
 
 
-def errors(fmm: Fmm, charges: np.ndarray, found: dict[str, np.ndarray], seed: int = 0) -> dict[str, float]:
+def errors(fmm: Fmm, charges: Charges, found: dict[str, np.ndarray], seed: int = 0) -> dict[str, float]:
     """Relative l2 error of each output, against the direct sum at random targets."""
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(fmm.targets), min(N_CHECK, len(fmm.targets)), replace=False)
-    exact = direct(fmm.sources, charges, fmm.targets[rows], fmm.kernel.name, outputs=tuple(found))
+    given = by_kind(fmm.kernel, charges)
+    exact = direct(fmm.sources, targets=fmm.targets[rows], kernel=fmm.kernel, outputs=tuple(found), **given)
     return {name: relative_error(found[name][rows], exact[name]) for name in found}
 
 
@@ -139,14 +182,16 @@ def relative_error(found: np.ndarray, exact: Any) -> float:
     return wrong / float(np.linalg.norm(exact)) if wrong else 0.0
 
 
-def new_charges(charges: np.ndarray, number: int) -> np.ndarray:
-    """Other charges of the same distribution: the given ones, turned by some places."""
-    return np.roll(charges, 7 * number + 1)
+def new_charges(charges: Any, number: int) -> Any:
+    """Other charges of the same distribution: the given ones, an array or several by name, turned by some places."""
+    if isinstance(charges, Mapping):
+        return {name: new_charges(array, number) for name, array in charges.items()}
+    return np.roll(charges, 7 * number + 1, axis=0)
 
 
 def timed_evaluations(
     fmm: Fmm,
-    charges: np.ndarray,
+    charges: Charges,
     outputs: Sequence[str] = ("potential",),
     threads: int = 1,
     repeats: int = 3,

@@ -18,6 +18,10 @@ SYMMETRY = 1e-11
 """A rotated core against the one projected from its own kernel matrix: rounding, over the smallest kept
 singular value's share in the basis."""
 
+PEER = 1e-2
+"""Another code that is asked for 1e-4, whatever it makes of that: a sign, a factor or an order of components that is
+not ours gives 0.3 or more."""
+
 OPERATOR_ERROR = {
     "p2m": 4.5e-6,
     "m2m": 1.5e-5,

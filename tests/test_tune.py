@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from cases import each
 
+import taskfmm
+from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
-from taskfmm.kernels import KERNELS
+from taskfmm.kernels import KERNELS, weights
 from taskfmm.operators import accuracy
 from taskfmm.operators.accuracy import Known
 from taskfmm.operators.levels import load
@@ -105,3 +107,41 @@ def test_leaves_are_chosen_by_the_lists_that_the_plan_will_have(separate):
     for operator, done in after.items():
         assert before[operator].shared == pytest.approx(done.shared)
         assert before[operator].alone == pytest.approx(done.alone)
+
+
+def test_dearer_pairs_get_smaller_leaves():
+    """With the pairs of Laplace's potential, forces of a fluid had leaves of 2,048 points, and took twice as long."""
+    points = np.random.default_rng(9814079).random((40_000, 3))
+    chosen = operators(1e-6)
+    plain, dear = (choose(points, chosen, weights=w) for w in (PLAIN, Weights(near_one=10.0, near_two=10.0)))
+    trees = [octree.build(points, None, *found) for found in (plain, dear)]
+    assert trees[0].n_boxes < trees[1].n_boxes
+    laplace = KERNELS["laplace"].of_first
+    assert weights(laplace, "potential") == PLAIN
+    assert weights(laplace, "gradient") == Weights(near="_gradient", surface="_gradient")
+    assert weights(KERNELS["stokes"].of_first, "velocity").near_one > 1.5
+
+
+def test_pairs_of_many_rows_are_counted_from_both_sides():
+    points = np.random.default_rng(9814080).random((3000, 3))
+    tree = octree.build(points, None, 100, enclose(points, points))
+    found, chosen = lists.build(tree), operators(1e-3)
+    kernel = KERNELS["stokes"].of_first
+    narrow, wide = (weights(kernel, output) for output in ("velocity", "velocity_gradient"))
+    assert (narrow.is_mutual, wide.is_mutual) == (True, False)
+    counted = (cost.counted(tree, found, chosen, each=False, weights=w)["P2P"].shared for w in (narrow, wide))
+    one, two = counted
+    pairs = one["near_one"] / narrow.near_one + 2 * one["near_two"] / narrow.near_two
+    assert one["near_two"] > 0.0
+    assert two["near_two"] == 0.0
+    assert two["near_one"] / wide.near_one == pytest.approx(pairs)
+
+
+@each("kernel", ["stokes", "biot_savart"])
+def test_a_plan_has_the_pairs_of_its_kernel(kernel, monkeypatch):
+    asked, choose = [], tune.choose
+    monkeypatch.setattr(tune, "choose", lambda *given: asked.append(given) or choose(*given))
+    taskfmm.Fmm(np.random.default_rng(9814081).random((30_000, 3)), kernel=KERNELS[kernel], eps=1e-3)
+    ((*_, columns, found),) = asked
+    assert columns == KERNELS[kernel].columns
+    assert found == weights(KERNELS[kernel].of_first, KERNELS[kernel].names[0]) != PLAIN

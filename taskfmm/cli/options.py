@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import wraps
 from typing import Any
@@ -12,10 +13,10 @@ from click.core import ParameterSource
 from taskfmm.cli.interrupt import prompt_interrupt
 
 
-def _parameters(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+def parameters(
+    context: click.Context | None, parameter: click.Parameter | None, given: Iterable[str]
 ) -> dict[str, float | complex | str]:
-    """Numbers, and words, by their names, from NAME=VALUE."""
+    """Numbers, and words, by their names, from NAME=VALUE; raises BadParameter."""
     found: dict[str, float | complex | str] = {}
     for text in given:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -51,7 +52,7 @@ plan_options = [
         "--kernel-param",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=_parameters,
+        callback=parameters,
         help="A parameter of the kernel, as lam=2.0 or k=2+0.5j; once for each.",
     ),
     click.option("--memory-limit", metavar="BYTES", help="Refuse what would need more, for example 8GiB."),

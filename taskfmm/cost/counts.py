@@ -7,10 +7,10 @@ M2L counts its own products (`taskfmm.operators.m2l`), since each form of it doe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from taskfmm.cost.rates import Rates
+from taskfmm.cost.rates import SINGLE, Rates
 
 Size = Any
 """A number, or an array of numbers."""
@@ -32,12 +32,53 @@ class Counts:
         return _price(self.shared, rates) / at_once + _price(self.alone, rates)
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What pairs cost, over those of charges and the potential of 1 / r.
+
+    near, surface : what names the rates of both, "_gradient" for those of charges and the gradient of 1 / r
+    near_one, near_two : of a pair in the near field that serves one side, or both
+    is_mutual : whether a pair can serve both; else it counts as two
+    to_surface, from_surface : of a point and a number on a surface
+    """
+
+    near: str = ""
+    near_one: float = 1.0
+    near_two: float = 1.0
+    is_mutual: bool = True
+    surface: str = ""
+    to_surface: float = 1.0
+    from_surface: float = 1.0
+
+    def of(self, dtype: str) -> Weights:
+        """The same of loops in a dtype; those in float32 serve one side."""
+        if dtype == "float64":
+            return self
+        return replace(
+            self,
+            near_one=SINGLE * self.near_one,
+            is_mutual=False,
+            to_surface=SINGLE * self.to_surface,
+            from_surface=SINGLE * self.from_surface,
+        )
+
+
+PLAIN = Weights()
+"""Of charges and the potential of 1 / r."""
+
+
 def _price(counts: Mapping[str, Size], rates: Rates) -> Size:
     return sum(getattr(rates, name) * count for name, count in counts.items())
 
 
 def to_surfaces(
-    n_points: Size, n_charges: Size, n_boxes: Size, n_rows: Size, n_surface: int, k: int
+    n_points: Size,
+    n_charges: Size,
+    n_boxes: Size,
+    n_rows: Size,
+    n_surface: int,
+    k: int,
+    weights: Weights = PLAIN,
 ) -> Counts:
     """P2M and P2L.
 
@@ -46,7 +87,7 @@ def to_surfaces(
     n_surface, k : numbers on a check surface, and coefficients
     """
     return Counts(
-        {"surface_pair": n_points * n_surface, "run": n_points, "row": n_boxes},
+        {"surface_pair": n_points * n_surface * weights.to_surface, "run": n_points, "row": n_boxes},
         {
             "multiply_add": n_boxes * (n_surface * k),
             "gathered": n_charges,
@@ -81,7 +122,7 @@ def to_points(
     k: int,
     n_added: Size = 0,
     components: int = 1,
-    suffix: str = "",
+    weights: Weights = PLAIN,
 ) -> Counts:
     """L2P and M2P.
 
@@ -89,10 +130,14 @@ def to_points(
     n_halo : boxes, whose densities are found first
     n_surface, k : numbers on an equivalent surface, and coefficients
     n_added : targets to which values that arrive by other ways are added
-    components, suffix : of the output, and what names its rates
+    components : of the output
     """
     return Counts(
-        {f"surface_pair{suffix}": n_pairs * n_surface, "run": n_pairs, "row": n_rows},
+        {
+            f"surface_pair{weights.surface}": n_pairs * n_surface * weights.from_surface,
+            "run": n_pairs,
+            "row": n_rows,
+        },
         {
             "multiply_add": n_halo * (k * n_surface),
             "copied": n_halo * (k + n_surface) + (3 * n_targets + n_added) * components,
@@ -110,18 +155,20 @@ def p2p(
     met_two: Size,
     n_charges: Size,
     components: int = 1,
-    suffix: str = "",
+    weights: Weights = PLAIN,
 ) -> Counts:
     """P2P.
 
     n_rows : leaves; n_runs : of sources, met by a target; n_charges : gathered
     one, two : distances that serve one side, or both; met_one, met_two : sources that leaves meet in such a way
-    components, suffix : of the output, and what names its rates
+    components : of the output
     """
+    if not weights.is_mutual:
+        one, two = one + 2 * two, 0 * two
     return Counts(
         {
-            f"near_one{suffix}": one,
-            f"near_two{suffix}": two,
+            f"near_one{weights.near}": one * weights.near_one,
+            f"near_two{weights.near}": two * weights.near_two,
             "run": n_runs,
             "row": n_rows,
             "copied": 4.0 * met_one + (4.0 + 2.0 * components) * met_two,

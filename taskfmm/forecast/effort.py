@@ -15,7 +15,7 @@ import numpy as np
 from taskfmm.cost import counts
 from taskfmm.cost.counts import Counts
 from taskfmm.cost.rates import Rates
-from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.kernels import Kernel, gather_loops, weights
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes import translations
 from taskfmm.passes.drive import Place, drive
@@ -100,7 +100,9 @@ class _Counting:
         self.kernel = kernel
         self.columns = kernel.columns
         self.components = kernel.n_components(last)
-        self.suffix = "_gradient" if kernel.output(last).derivative else ""
+        self.weights = weights(kernel, last)
+        if operators.by_level:
+            self.weights = self.weights.of(operators.accuracy.dtype)
         self.tile = gather_loops(kernel, last).TILE
 
     def charges(self, n: int) -> Effort:
@@ -140,7 +142,7 @@ class _Counting:
             work.charges.rows.size,
         )
         return Effort(
-            counts.to_surfaces(n_points, n_charges, n, n_rows, n_surface, k),
+            counts.to_surfaces(n_points, n_charges, n, n_rows, n_surface, k, self.weights),
             blocks=work.rows.size,
             plan_bytes=n_bytes(work),
             result=n_rows * k * DOUBLE,
@@ -183,7 +185,9 @@ class _Counting:
         pairs, rows = float((np.diff(work.target_ptr) * boxes).sum()), np.count_nonzero(boxes)
         added = adds * n_targets
         return Effort(
-            counts.to_points(pairs, n_targets, rows, halo, n_surface, k, added, self.components, self.suffix),
+            counts.to_points(
+                pairs, n_targets, rows, halo, n_surface, k, added, self.components, self.weights
+            ),
             blocks=boxes.size,
             plan_bytes=n_bytes(work),
             result=self.components * n_targets * DOUBLE,
@@ -203,7 +207,7 @@ class _Counting:
         buffers = 4 * min(self.tile, float(one.max())) + (4 + c) * float(two.max())
         return Effort(
             counts.p2p(
-                n, sides * len(n_targets), sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.suffix
+                n, sides * len(n_targets), sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.weights
             ),
             blocks=blocks,
             plan_bytes=n_bytes(work),

@@ -24,6 +24,7 @@ from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel,
 from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, register
 from taskfmm.kernels.stokes import Stokes
+from taskfmm.kernels.weights import weights
 from taskfmm.kernels.yukawa import Yukawa
 
 CONSTRUCTORS |= {
@@ -59,5 +60,6 @@ __all__ = [
     "named",
     "register",
     "spread_loops",
+    "weights",
     "works_in_single",
 ]

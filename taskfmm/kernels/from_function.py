@@ -118,6 +118,7 @@ def from_function(
             outputs=(POTENTIAL,) if gradient is None else (POTENTIAL, GRADIENT),
             counts_itself=at_zero != 0.0,
             surfaces="single" if elliptic else "filled",
+            extra=2.0,  # of roots and divisions, somewhere between a power of the distance and an exponential
         )
     )
     if not functions.is_everywhere(reference) and called not in _told:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     def gather_mutual(*numbers: object) -> None: ...
 
+    MUTUAL = True
+
 
 TILE = 8192
 """Sources packed at a time: they stay in the cache while all targets of a row run over them."""
@@ -114,11 +116,20 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     end = target_ptr[rows + 1]
     packed, q = _pack(begin, end, targets, own, 0, rows.size, 0, (end - begin).sum())
     sx, sy, sz = packed[0], packed[1], packed[2]
+    first, last = target_ptr[row], target_ptr[row + 1]
+    x, y, z = targets[0], targets[1], targets[2]
+    if not MUTUAL:
+        for i in range(first, last):
+            gather(x[i], y[i], z[i], sx, sy, sz, q, out, i, parameters)
+        packed, q = _pack(target_ptr[row:], target_ptr[row + 1 :], targets, own, 0, 1, 0, last - first)
+        sx, sy, sz = packed[0], packed[1], packed[2]
+        for entry in range(rows.size):
+            for j in range(begin[entry], end[entry]):
+                gather(x[j], y[j], z[j], sx, sy, sz, q, out, j, parameters)
+        return
     back = np.zeros((out.shape[0], sx.size))
-    for i in range(target_ptr[row], target_ptr[row + 1]):
-        gather_mutual(
-            targets[0, i], targets[1, i], targets[2, i], own, sx, sy, sz, q, out, i, back, parameters
-        )
+    for i in range(first, last):
+        gather_mutual(x[i], y[i], z[i], own, sx, sy, sz, q, out, i, back, parameters)
     for c in range(out.shape[0]):
         at = 0
         for entry in range(rows.size):

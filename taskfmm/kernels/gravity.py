@@ -41,6 +41,7 @@ KERNEL = Kernel(
         Output("tide", (3, 3), 2, symmetric=True),
     ),
     surfaces="filled",
+    extra=0.8,
 )
 
 NEWTON = replace(

@@ -34,6 +34,7 @@ KERNEL = Kernel(
         Output("gradient", (3,), 1, odd=True, complex=True),
     ),
     surfaces="doubled",
+    extra=5.5,
 )
 
 NO_NUMBERS = (bool, np.bool, str, bytes)

@@ -129,6 +129,8 @@ class Kernel:
     counts_itself : whether a pair at zero distance adds something
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
     softening : what sources do close by, where they have lengths of their own; such a kernel has an expansion
+    extra : what formulas take beside the distance and the sums, as for an exponential, over what a pair of charges
+        takes with 1 / r; leaves are chosen by it
     """
 
     name: str
@@ -146,6 +148,7 @@ class Kernel:
     counts_itself: bool = False
     surfaces: str = "single"
     softening: Softening | None = field(default=None, repr=False)  # the name tells which, plans tell lengths
+    extra: float = 0.0
 
     @property
     def constants(self) -> np.ndarray:

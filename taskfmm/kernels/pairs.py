@@ -16,6 +16,7 @@ contiguous one-dimensional arrays; all are of one dtype.
 
 Where sources are softened, ``q`` and ``own`` have a further row, the length of each source, and ``parameters`` ends
 with the length of each target ``i``. A pair has the larger length of both.
+And ``MUTUAL``, whether ``gather_mutual`` takes less than ``gather`` twice.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ from collections.abc import Sequence
 from taskfmm.kernels.kernel import Source
 from taskfmm.kernels.softening import Softening
 
+MOST_COMPARED = 70
+"""Pairs of rows of arrays, one of them written, in `gather_mutual`. Before they use vectors, compilers compare where
+these lie, and at more than about so many they give up: a pair with the 13 rows of a velocity gradient took 65 ns, and
+5 ns by ``gather`` from both sides."""
+
+
+def is_mutual(n_numbers: int, n_rows: int) -> bool:
+    """Whether one distance serves both points of a pair, for sources of so many numbers."""
+    return n_rows * (3 + n_numbers) + n_rows * (n_rows - 1) // 2 <= MOST_COMPARED
+
 
 def text(
     sources: Sequence[Source],
@@ -32,7 +43,7 @@ def text(
     softening: Softening | None = None,
     n_parameters: int = 0,
 ) -> str:
-    """The functions as Python source. What they are compiled with names the dtype `REAL`, float64 or float32.
+    """The functions, and ``MUTUAL``, as Python source. What they are compiled with names `REAL`, float64 or float32.
 
     sources : the kinds, named as their formulas
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
@@ -47,6 +58,8 @@ def text(
     summed = [f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds]
     added = [f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows]
     lines = [
+        f"MUTUAL = {is_mutual(len(numbers), len(odd_rows))}",
+        "",
         # one fixed order of the sum: with fast math LLVM would choose its own
         "@formula",
         f"def add(total, {_list('part', kinds)}):",

@@ -17,7 +17,13 @@ from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.real import real
 
 KERNEL = Kernel(
-    "yukawa", __name__, factor=1.0 / (4.0 * np.pi), degree=None, parameters=(1.0,), sources=(CHARGE, DIPOLE)
+    "yukawa",
+    __name__,
+    factor=1.0 / (4.0 * np.pi),
+    degree=None,
+    parameters=(1.0,),
+    sources=(CHARGE, DIPOLE),
+    extra=2.8,
 )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from taskfmm.cost import counts, rates
-from taskfmm.cost.counts import Counts, Size
+from taskfmm.cost.counts import PLAIN, Counts, Size, Weights
 from taskfmm.geometry import surface
-from taskfmm.kernels import Kernel
+from taskfmm.kernels import Kernel, weights
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.lists import TOP_LEVEL, Lists
@@ -43,32 +43,38 @@ def task(seconds: float) -> float:
     return float(np.clip(seconds / SHARDS, SHORTEST, LONGEST))
 
 
-def direct(n_sources: int, n_targets: int, same: bool) -> float:
+def first(kernel: Kernel) -> Weights:
+    """Of pairs of the kernel's first kind of source and first output, for which a plan is made."""
+    return weights(kernel.of_first, kernel.names[0])
+
+
+def direct(n_sources: int, n_targets: int, same: bool, weights: Weights) -> float:
     """Seconds of the sum over all pairs; ``same`` if the targets are the sources, so that distances serve both."""
-    return float(
-        _near(n_sources, n_targets, 0, n_sources, n_sources * n_targets, float(same)).seconds(rates.current())
-    )
+    near = _near(n_sources, n_targets, 0, n_sources, n_sources * n_targets, float(same), weights)
+    return float(near.seconds(rates.current()))
 
 
-def beside(n_wide: int, n_targets: int, same: bool) -> float:
+def beside(n_wide: int, n_targets: int, same: bool, weights: Weights) -> float:
     """Seconds of the pairs of sources that are in no box with all targets, among which they are if ``same``."""
-    return direct(n_wide, (1 + same) * n_targets, same)  # what others do to them, by the same distances
+    # what others do to them, by the same distances
+    return direct(n_wide, (1 + same) * n_targets, same, weights)
 
 
-def least(n_sources: int, n_targets: int, n_check: int) -> float:
+def least(n_sources: int, n_targets: int, n_check: int, weights: Weights) -> float:
     """Seconds that a tree with a far field takes at least: P2M, L2P, and what its tasks cost besides.
 
-    n_check : upward check points around a box
+    n_check : numbers on the upward check points around a box
     """
-    p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_check, 0)
-    l2p = counts.to_points(n_targets, n_targets, 0, 0, n_check, 0)
+    p2m = counts.to_surfaces(n_sources, n_sources, 0, 0, n_check, 0, weights)
+    l2p = counts.to_points(n_targets, n_targets, 0, 0, n_check, 0, weights=weights)
     return float(sum(done.seconds(rates.current()) for done in (p2m, l2p))) + tasks(TOP_LEVEL + 1)
 
 
 def is_surely_direct(n_sources: int, n_targets: int, same: bool, kernel: Kernel, order: int) -> bool:
     """Whether the sum over all pairs costs less than any tree, by the numbers of points alone."""
-    n_check = surface.check(kernel.expands.surfaces, order).shape[1]
-    return direct(n_sources, n_targets, same) < least(n_sources, n_targets, n_check)
+    n_check = surface.check(kernel.expands.surfaces, order).shape[1] * kernel.n_potential
+    pairs = first(kernel)
+    return direct(n_sources, n_targets, same, pairs) < least(n_sources, n_targets, n_check, pairs)
 
 
 def tasks(n_levels: int) -> float:
@@ -91,6 +97,7 @@ def counted(
     each: bool = True,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> dict[str, Counts]:
     """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
@@ -99,6 +106,7 @@ def counted(
     gives; batches of M2L are half full; and a fixed share of the near field is mutual.
 
     top : the first level with expansions; columns : of these, side by side
+    weights : of the pairs
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     far, below, leaf = tree.level >= top, tree.level > top, tree.is_leaf
@@ -120,14 +128,14 @@ def counted(
     n_in = operators.check_to_local.shape[0]
     mutual = MUTUAL if tree.targets is tree.sources else 0.0
     return {
-        "P2M": counts.to_surfaces(n["sources"], n["sources"], n["p2m"], n["p2m"], n_out, k),
+        "P2M": counts.to_surfaces(n["sources"], n["sources"], n["p2m"], n["p2m"], n_out, k, weights),
         "M2M": counts.translation(n["up"], n["up"], n["up"], k, k),
         "M2L": counts.m2l(operators.m2l.counts(n["v"], n["families"]), n["far"], n["far"], k),
-        "P2L": counts.to_surfaces(n["x"], n["x"], n["p2l"], n["p2l"], n_in, k),
+        "P2L": counts.to_surfaces(n["x"], n["x"], n["p2l"], n["p2l"], n_in, k, weights),
         "L2L": counts.translation(n["down"], n["down"], n["far"], k, k, 2 * n["far"]),
-        "L2P": counts.to_points(n["targets"], n["targets"], n["l2p"], n["l2p"], n_out, k),
-        "M2P": counts.to_points(n["w_pairs"], n["m2p"], n["w_rows"], n["w"], n_in, k),
-        "P2P": _near(n["sources"], n["near"], n["l2p"], n["met"], n["pairs"], mutual),
+        "L2P": counts.to_points(n["targets"], n["targets"], n["l2p"], n["l2p"], n_out, k, weights=weights),
+        "M2P": counts.to_points(n["w_pairs"], n["m2p"], n["w_rows"], n["w"], n_in, k, weights=weights),
+        "P2P": _near(n["sources"], n["near"], n["l2p"], n["met"], n["pairs"], mutual, weights),
     }
 
 
@@ -139,12 +147,16 @@ def _families(tree: Octree, lists: Lists | Interactions) -> np.ndarray:
     return pairs[tree.parent]
 
 
-def _near(n_sources: Size, n_targets: Size, n_leaves: Size, met: Size, pairs: Size, mutual: float) -> Counts:
+def _near(
+    n_sources: Size, n_targets: Size, n_leaves: Size, met: Size, pairs: Size, mutual: float, weights: Weights
+) -> Counts:
     """P2P; met : sources of U lists; mutual : share of the pairs whose distances serve both, 0 where none can."""
     one, two, sides = 1.0 - mutual, mutual / 2.0, 1 + (mutual > 0.0)
     n_charges = n_sources + (sides - 1) * n_targets
     rows, runs = sides * n_leaves, sides * n_targets
-    return counts.p2p(n_targets, rows, runs, one * pairs, two * pairs, one * met, two * met, n_charges)
+    return counts.p2p(
+        n_targets, rows, runs, one * pairs, two * pairs, one * met, two * met, n_charges, weights=weights
+    )
 
 
 def seconds(counted: Mapping[str, Counts]) -> dict[str, Size]:

@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 
+from taskfmm.cost.counts import Weights
 from taskfmm.plan import cost
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.shards import halo_of
@@ -34,11 +35,11 @@ each distance within it one."""
 Work = tuple[PointsToPoints, np.ndarray]
 
 
-def build(tree: Octree) -> list[Work]:
+def build(tree: Octree, weights: Weights) -> list[Work]:
     """The tasks, of about equal cost, and for each the places of its targets in the tree, int64 [n_targets]."""
     n_sources, n_targets = tree.source_order.size, tree.target_order.size
     same = tree.targets is tree.sources
-    seconds = cost.direct(n_sources, n_targets, same)
+    seconds = cost.direct(n_sources, n_targets, same, weights)
     n_tasks = max(1, round(seconds / cost.task(seconds)))
     if same:
         return _mutual_tiles(tree, n_tasks)
@@ -48,16 +49,16 @@ def build(tree: Octree) -> list[Work]:
     return [_one_side(tree, run, (0, n_targets)) for run in pairwise(_even(n_sources, n_tasks))]
 
 
-def of_wide(tree: Octree, charge_ptr: np.ndarray, task: float) -> list[Work]:
+def of_wide(tree: Octree, charge_ptr: np.ndarray, task: float, weights: Weights) -> list[Work]:
     """As `build`, of the pairs of all targets with the sources that are in no box.
 
     charge_ptr : the sources at which shards of charges begin, as `taskfmm.plan.plan.Plan` has it
-    task : seconds that one should take
+    task : seconds that one should take; weights : of the pairs
     """
     wide, n_targets, same = tree.n_wide, tree.target_order.size, tree.targets is tree.sources
     if not wide:
         return []
-    runs = max(1, round(cost.beside(wide, n_targets, same) / task))
+    runs = max(1, round(cost.beside(wide, n_targets, same, weights) / task))
     if same:
         groups = np.append(0, wide + _even(n_targets - wide, runs))
         works = [_tiles(tree, groups, [(0, group)]) for group in range(groups.size - 1)]

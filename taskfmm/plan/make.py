@@ -71,8 +71,8 @@ def make(
     if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
-    columns = asked.kernel.columns
-    how = threads, top, columns
+    columns, weights = asked.kernel.columns, cost.first(asked.kernel).of(operators.accuracy.dtype)
+    how = threads, top, columns, weights
     boxed, of_boxed, wide = sources, reach, np.empty(0, np.int64)
     if reach is not None:
         wide = tune.wide(sources, targets, operators, smallest, leaf_size, *how, reach)
@@ -94,7 +94,7 @@ def make(
     found = within_reach(tree, found, top)
     if reach is not None:
         found = direct_within_reach(tree, found, reach[tree.source_order] * domain.scale)
-    return Planned(asked, leaf_size, build(tree, found, operators, top, columns))
+    return Planned(asked, leaf_size, build(tree, found, operators, top, columns, weights))
 
 
 def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
@@ -121,7 +121,7 @@ def _summed_directly(
     lengths: np.ndarray | None,
 ) -> Planned:
     scaled = None if lengths is None else lengths * domain.scale
-    plan = sum_directly(sources, targets, domain, scaled)
+    plan = sum_directly(sources, targets, domain, cost.first(asked.kernel), scaled)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, plan.tree.domain.scale)
     return Planned(asked, None, plan)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.operators.box import BoxOperators
@@ -162,21 +163,25 @@ def _edges(n: int, least: int) -> np.ndarray:
 
 
 def sum_directly(
-    sources: np.ndarray, targets: np.ndarray | None, domain: Domain, lengths: np.ndarray | None = None
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    domain: Domain,
+    weights: Weights = PLAIN,
+    lengths: np.ndarray | None = None,
 ) -> Plan:
     """The sum over all pairs; parameters as in `taskfmm.tree.octree.build`.
 
-    lengths : float64 [n_sources], scaled
+    weights : of the pairs; lengths : float64 [n_sources], scaled
     """
-    return _of_one_box(replace(octree.root(sources, targets, domain), lengths=lengths))
+    return _of_one_box(replace(octree.root(sources, targets, domain), lengths=lengths), weights)
 
 
-def _of_one_box(tree: Octree) -> Plan:
+def _of_one_box(tree: Octree, weights: Weights) -> Plan:
     colleagues = np.full((1, 27), -1, np.int32)
     colleagues[0, SELF] = 0
     itself, none = (Csr(np.array([0, n]), np.zeros(n, np.int32)) for n in (1, 0))
     charge_ptr = np.array([0, tree.source_order.size])
-    works = direct.build(tree)
+    works = direct.build(tree, weights)
     chunks = _chunks(tree, {}, [places for _, places in works])
     lists = Interactions(colleagues, itself, none, none, none)
     return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks, charge_ptr)
@@ -193,17 +198,25 @@ def _bounds(
 
 
 def build(
-    tree: Octree, lists: Lists, operators: BoxOperators, top: int = TOP_LEVEL, columns: int = 1
+    tree: Octree,
+    lists: Lists,
+    operators: BoxOperators,
+    top: int = TOP_LEVEL,
+    columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> Plan:
     """Cut the tree into shards of about equal cost.
 
     lists : of boxes that are within reach of each other
     top : the first level with expansions; columns : of these, side by side
+    weights : of the pairs
     """
     if tree.n_boxes == 1 and lists.u.idx.size:
-        return _of_one_box(tree)
+        return _of_one_box(tree, weights)
     interactions = direct_where_cheaper(tree, lists, operators.upward_equivalent.shape[1], top)
-    seconds = cost.seconds(cost.counted(tree, interactions, operators, top=top, columns=columns))
+    seconds = cost.seconds(
+        cost.counted(tree, interactions, operators, top=top, columns=columns, weights=weights)
+    )
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())
@@ -237,6 +250,6 @@ def build(
             runs = cost.cut(near_cost[leaves], task)
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
     works = [(builder.near(level, leaves), places(leaves)) for level, leaves in near_leaves]
-    works += direct.of_wide(tree, charge_ptr, task)
+    works += direct.of_wide(tree, charge_ptr, task, weights)
     chunks = _chunks(tree, far_places, [at for _, at in works])
     return Plan(tree, interactions, far, tuple(work for work, _ in works), chunks, charge_ptr)

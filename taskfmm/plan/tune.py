@@ -16,6 +16,7 @@ from itertools import count, takewhile
 import numpy as np
 
 from taskfmm.cost import counts, rates
+from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.geometry.domain import Domain, enlarge
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
@@ -60,6 +61,7 @@ def choose(
     threads: int = 1,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    weights: Weights = PLAIN,
     reach: np.ndarray | None = None,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
@@ -75,6 +77,7 @@ def choose(
     threads : int
     top : int, the first level with expansions
     columns : int, of these, side by side
+    weights : Weights, of the pairs
     reach : float64 [n], optional, see `taskfmm.tree.octree.build`
 
     Returns
@@ -86,13 +89,14 @@ def choose(
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
-    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, reach)
-    best = _descend(_guess(operators, len(sources), len(at)), lambda size: seconds(size, 1.0))
+    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, weights, reach)
+    guess = _guess(operators, len(sources), len(at), columns, weights)
+    best = _descend(guess, lambda size: seconds(size, 1.0))
     tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS if may_enlarge}
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
-    all_pairs = cost.direct(len(sources), len(at), targets is None)
+    all_pairs = cost.direct(len(sources), len(at), targets is None, weights)
     if all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):
         return None, domain
     return size, enlarge(domain, factor)
@@ -107,6 +111,7 @@ def wide(
     threads: int,
     top: int,
     columns: int,
+    weights: Weights,
     reach: np.ndarray,
 ) -> np.ndarray:
     """The sources that are better in no box, ascending rows, int64: those that reach furthest, if any.
@@ -115,14 +120,14 @@ def wide(
     are tried, at one leaf size. Parameters as those of `choose`.
     """
     n_targets, same = len(sources if targets is None else targets), targets is None
-    size = leaf_size or _guess(operators, len(sources), n_targets)
+    size = leaf_size or _guess(operators, len(sources), n_targets, columns, weights)
     furthest = np.argsort(-reach, kind="stable")
 
     def seconds(n_wide: int, reach: np.ndarray | None) -> float:
         kept = np.sort(furthest[n_wide:])
         of_kept = None if reach is None else reach[kept]
-        found = _estimator(sources[kept], targets, operators, domain, threads, top, columns, of_kept)
-        return found(size, 1.0) + (cost.beside(n_wide, n_targets, same) if n_wide else 0.0)
+        found = _estimator(sources[kept], targets, operators, domain, threads, top, columns, weights, of_kept)
+        return found(size, 1.0) + (cost.beside(n_wide, n_targets, same, weights) if n_wide else 0.0)
 
     took = {0: seconds(0, reach)}
     if took[0] > WORTHWHILE * seconds(0, None):
@@ -140,6 +145,7 @@ def _estimator(
     threads: int,
     top: int,
     columns: int,
+    weights: Weights,
     reach: np.ndarray | None,
 ) -> Callable[..., float]:
     """Estimated seconds by leaf size and enlargement of the cube, of a sample; parameters as those of `choose`."""
@@ -164,17 +170,18 @@ def _estimator(
             found = without_coincident(tree, found)
         if of_some is not None:
             found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
-        return estimate(tree, found, operators, *steps, top=top, columns=columns) + cost.tasks(tree.n_levels)
+        done = estimate(tree, found, operators, *steps, top=top, columns=columns, weights=weights)
+        return done + cost.tasks(tree.n_levels)
 
     return seconds
 
 
-def _guess(operators: BoxOperators, n_sources: int, n_targets: int) -> int:
+def _guess(operators: BoxOperators, n_sources: int, n_targets: int, columns: int, weights: Weights) -> int:
     """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
     share = min(n_sources, n_targets) / max(n_sources, n_targets)
     rate = rates.current()
-    boxes = counts.m2l(operators.m2l.counts(189.0, 26.0 / 8.0), 0, 0, 0).seconds(rate)
-    points = 27.0 * rate.near_one
+    boxes = counts.m2l(operators.m2l.counts(189.0 * columns, columns * 26.0 / 8.0), 0, 0, 0).seconds(rate)
+    points = 27.0 * rate.near_one * weights.near_one
     mean = np.sqrt(boxes / points)
     return int(np.clip(2 ** np.round(np.log2(2.0 * mean / np.sqrt(share))), SMALLEST, LARGEST))
 
@@ -210,9 +217,10 @@ def estimate(
     *,
     top: int = TOP_LEVEL,
     columns: int = 1,
+    weights: Weights = PLAIN,
 ) -> float:
     """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns)
+    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns, weights=weights)
     return float(sum(cost.seconds(done).values()))
