@@ -142,6 +142,6 @@ def test_a_plan_has_the_pairs_of_its_kernel(kernel, monkeypatch):
     asked, choose = [], tune.choose
     monkeypatch.setattr(tune, "choose", lambda *given: asked.append(given) or choose(*given))
     taskfmm.Fmm(np.random.default_rng(9814081).random((30_000, 3)), kernel=KERNELS[kernel], eps=1e-3)
-    ((*_, columns, found),) = asked
+    ((*_, columns, found, _),) = asked
     assert columns == KERNELS[kernel].columns
     assert found == weights(KERNELS[kernel].of_first, KERNELS[kernel].names[0]) != PLAIN

@@ -205,6 +205,8 @@ class _Counting:
         n, c = work.targets.shape[1], self.components
         pairs = float((n_targets * one).sum()), float((n_targets * two).sum())
         buffers = 4 * min(self.tile, float(one.max())) + (4 + c) * float(two.max())
+        if work.itself is not None:  # all coordinates, in another unit
+            buffers += 3 * (n + work.points.shape[1])
         return Effort(
             counts.p2p(
                 n, sides * len(n_targets), sides * n, *pairs, one.sum(), two.sum(), n_charges, c, self.weights

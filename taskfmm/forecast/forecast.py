@@ -216,7 +216,7 @@ def forecast(
         charge_bytes=n_numbers * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),
-        compiled=_is_compiled(kernel, kernel.last(outputs)),
+        compiled=_is_compiled(kernel, kernel.last(outputs), operators),
     )
 
 
@@ -230,9 +230,10 @@ def _peak(kernel: Kernel, operators: Matrices) -> int:
     return int(peak)
 
 
-def _is_compiled(kernel: Kernel, output: str) -> bool:
+def _is_compiled(kernel: Kernel, output: str, operators: Matrices) -> bool:
     """Whether an evaluation ran in this process before."""
-    return gather_loops(kernel.of_densities, output).surfaces_to_points.compiled
+    dtype = operators.accuracy.dtype if operators.by_level else "float64"
+    return gather_loops(kernel.of_densities, output, dtype).surfaces_to_points.compiled
 
 
 def _bare(key: Any) -> Key | None:

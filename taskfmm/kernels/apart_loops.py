@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskfmm.jit import loop, part, wide_vectors
+from taskfmm.kernels.packing import pack
 
 if TYPE_CHECKING:
 
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 
 WIDTH = 16
-"""Numbers of a vector of float32: buffers are filled up to a multiple of it, since what is left over is slow."""
-
-FAR_AWAY = 1e6
-"""Where the points are that fill them up; their charges are 0."""
+"""Numbers of a vector: buffers are filled up to a multiple of it, since what is left over is slow."""
 
 TILE = 8192
 """Sources packed at a time: they stay in the cache while all targets of a row run over them."""
@@ -75,7 +73,8 @@ def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounde
     close_by = np.zeros(len(rows))
     sums = np.zeros((len(rows), out.shape[0], 1), np.float32)
     for skip in range(0, size, TILE):
-        packed, q = _packed(begin, end, points, charges, here, skip, min(TILE, size - skip), np.float32)
+        n = min(TILE, size - skip)
+        packed, q = pack(begin, end, points, charges, skip, n, here, np.float32, WIDTH)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in rows:
             x = np.float32(targets[0, i] - here[0])
@@ -96,39 +95,9 @@ def _again(targets, rows, close_by, itself, begin, end, points, charges, paramet
     """Sum targets that have a source close by in float64."""
     size = (end - begin).sum()
     for skip in range(0, size, TILE):
-        packed, q = _packed(
-            begin, end, points, charges, np.zeros(3), skip, min(TILE, size - skip), np.float64
-        )
+        n = min(TILE, size - skip)
+        packed, q = pack(begin, end, points, charges, skip, n, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in rows:
             if close_by[i - rows.start] > itself:
                 gather_exactly(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
-
-
-@part
-def _packed(begin, end, points, charges, here, skip, size, dtype):
-    """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``.
-
-    here : float64 [3], from where places are measured; dtype : of the buffers
-    """
-    padded = -(-size // WIDTH) * WIDTH
-    packed = np.empty((3, padded), dtype)
-    q = np.empty((charges.shape[0], padded), dtype)
-    packed[:, size:] = FAR_AWAY
-    q[:, size:] = 0.0
-    at = -skip
-    for entry in range(begin.size):
-        run, first = end[entry] - begin[entry], begin[entry]
-        low, high = max(0, -at), min(run, size - at)
-        for axis in range(3):
-            _copy(points[axis, first + low : first + high], here[axis], packed[axis, at + low : at + high])
-        for c in range(charges.shape[0]):
-            _copy(charges[c, first + low : first + high], 0.0, q[c, at + low : at + high])
-        at += run
-    return packed, q
-
-
-@part
-def _copy(values, origin, out):
-    for j in range(out.size):
-        out[j] = values[j] - origin

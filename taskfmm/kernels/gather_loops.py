@@ -12,6 +12,7 @@ import numpy as np
 
 from taskfmm.geometry.domain import from_center
 from taskfmm.jit import loop, part, wide_vectors
+from taskfmm.kernels.packing import pack
 
 if TYPE_CHECKING:
 
@@ -43,33 +44,14 @@ def points_to_points(first, last, target_ptr, targets, ptr, begin, end, points, 
 @part
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
     wide_vectors()
-    size = 0
-    for entry in range(ptr[row], ptr[row + 1]):
-        size += end[entry] - begin[entry]
+    begin, end = begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]]
+    size = (end - begin).sum()
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
-        packed, q = _pack(begin, end, points, charges, ptr[row], ptr[row + 1], skip, n)
+        packed, q = pack(begin, end, points, charges, skip, n, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in range(target_ptr[row], target_ptr[row + 1]):
             gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
-
-
-@part
-def _pack(begin, end, points, charges, first, last, skip, size):
-    """Copy runs of points and charges into contiguous buffers: ``size`` points after the first ``skip``."""
-    packed = np.empty((3, size))
-    q = np.empty((charges.shape[0], size))
-    at = -skip
-    for entry in range(first, last):
-        run = end[entry] - begin[entry]
-        for j in range(max(0, -at), min(run, size - at)):
-            packed[0, at + j] = points[0, begin[entry] + j]
-            packed[1, at + j] = points[1, begin[entry] + j]
-            packed[2, at + j] = points[2, begin[entry] + j]
-            for c in range(charges.shape[0]):
-                q[c, at + j] = charges[c, begin[entry] + j]
-        at += run
-    return packed, q
 
 
 @loop
@@ -114,14 +96,15 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
         return
     begin = target_ptr[rows]
     end = target_ptr[rows + 1]
-    packed, q = _pack(begin, end, targets, own, 0, rows.size, 0, (end - begin).sum())
+    packed, q = pack(begin, end, targets, own, 0, (end - begin).sum(), np.zeros(3), np.float64, 1)
     sx, sy, sz = packed[0], packed[1], packed[2]
     first, last = target_ptr[row], target_ptr[row + 1]
     x, y, z = targets[0], targets[1], targets[2]
     if not MUTUAL:
         for i in range(first, last):
             gather(x[i], y[i], z[i], sx, sy, sz, q, out, i, parameters)
-        packed, q = _pack(target_ptr[row:], target_ptr[row + 1 :], targets, own, 0, 1, 0, last - first)
+        itself = target_ptr[row : row + 1], target_ptr[row + 1 : row + 2]
+        packed, q = pack(*itself, targets, own, 0, last - first, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for entry in range(rows.size):
             for j in range(begin[entry], end[entry]):

@@ -121,3 +121,15 @@ def split_pairs(leaves, ptr, entries, block):
         rest_ptr[i + 1] = n_rest
         pair_ptr[i + 1] = n_pair
     return rest_ptr, rest[:n_rest].copy(), pair_ptr, pair[:n_pair].copy()
+
+
+def joined(ptr: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of runs, where a run that begins at the end of the one before it in its row is part of that one.
+
+    Points are copied by the run, and neighbours of a box are often neighbours of each other.
+    """
+    first = np.append(True, begin[1:] != end[:-1])[: begin.size]
+    first[ptr[:-1][ptr[:-1] < begin.size]] = True
+    kept = np.flatnonzero(first)
+    last = np.append(kept[1:], begin.size) - 1
+    return np.searchsorted(kept, ptr).astype(np.int64), begin[kept], end[last] if kept.size else end

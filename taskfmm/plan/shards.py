@@ -8,7 +8,7 @@ import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_centers, box_half_width
-from taskfmm.plan.runs import distinct, list_runs, sort_by_code, split_pairs, take_runs
+from taskfmm.plan.runs import distinct, joined, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.works import (
     CHARGES,
     FarShard,
@@ -284,6 +284,5 @@ class ShardBuilder:
             mutual = MutualPairs(block_ptr, own, pair_ptr, pair)
         boxes, where = distinct(entries, 0, self.tree.n_boxes)
         begin, end, points, charges = self._sources(boxes)
-        return PointsToPoints(
-            level, target_ptr, targets, entry_ptr, begin[where], end[where], points, charges, mutual, itself
-        )
+        runs = joined(entry_ptr, begin[where], end[where])
+        return PointsToPoints(level, target_ptr, targets, *runs, points, charges, mutual, itself)
