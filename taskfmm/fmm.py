@@ -53,7 +53,8 @@ class Fmm(Described):
         2e-13 of the width of the cloud: points closer together than that, or in the same place, share a leaf
         however many they are. `explain` tells how many, and the log once.
     dtype : float64 or float32
-        Of the results. The work is done in float64 wherever eps needs it.
+        Of the results. With float32 the work is done in float32 as well where eps is 1e-5 or more, the kernel has a
+        degree and the charges allow it, which `accuracy` tells; else in float64.
     memory_limit : int or str, optional
         Bytes that a process which runs tasks may hold, as a number or like "8GiB". What would need more is
         refused, before planning if the number of points or eps says so, else when an evaluation is asked for.
