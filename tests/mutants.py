@@ -261,7 +261,7 @@ OPERATORS = (
     Mutant(
         "rounding-of-m2l-forgotten",
         "operators/accuracy.py",
-        "noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.m2l_dtype]",
+        "noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]",
         "noise = 0.0",
         "an eps of 1e-9 gives errors of 1e-7",
         ("accuracy",),
@@ -439,9 +439,9 @@ KERNELS = (
     ),
     Mutant(
         "plans-of-laplace-pairs",
-        "plan/planned.py",
-        "leaf_size, threads, top, columns, weights",
-        "leaf_size, threads, top, columns",
+        "plan/make.py",
+        "how = threads, top, columns, weights",
+        "how = threads, top, columns, type(weights)()",
         "leaves of dear kernels are as large as those of cheap ones",
         ("tune",),
     ),
@@ -1304,6 +1304,54 @@ COMMAND_LINE = (
 )
 
 SOURCES_AND_OUTPUTS = (
+    Mutant(
+        "close-pairs-in-single",
+        "operators/accuracy.py",
+        "close=CLOSE / eps)",
+        "close=0.0)",
+        "points closer than float32 can tell, from a point of their leaf, are left to it",
+        ("single",),
+    ),
+    Mutant(
+        "targets-of-their-own-meet-themselves",
+        "plan/shards.py",
+        "itself[rows[entries == leaves[rows]]] = same",
+        "itself[rows[entries == leaves[rows]]] = True",
+        "one source close to a target that is no source is left to float32",
+        ("single",),
+    ),
+    Mutant(
+        "places-from-the-origin-in-single",
+        "kernels/apart_loops.py",
+        "here = targets[:, rows.start].copy()",
+        "here = np.zeros(3)",
+        "clouds far from the origin lose all digits in float32",
+        ("single",),
+    ),
+    Mutant(
+        "numbers-of-formulas-in-double",
+        "kernels/single.py",
+        "            return real(value)",
+        "            return value",
+        "formulas in float32 compute in float64",
+        ("single",),
+    ),
+    Mutant(
+        "powers-of-the-unit-in-single",
+        "passes/target.py",
+        "    out = out.astype(np.float64, copy=False)  # powers of the unit need its range\n",
+        "",
+        "second derivatives in float32 underflow where they get their unit",
+        ("single",),
+    ),
+    Mutant(
+        "runs-of-two-rows-are-joined",
+        "plan/runs.py",
+        "    first[ptr[:-1][ptr[:-1] < begin.size]] = True\n",
+        "",
+        "a leaf loses the first of its neighbours to the leaf before",
+        ("single", "plan"),
+    ),
     Mutant(
         "operators-of-every-tree-stay",
         "operators/levels.py",
