@@ -11,8 +11,8 @@ from taskfmm import foreign, kernels, validate
 from taskfmm.geometry.domain import enclose, with_room
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.passes.given import Given, exponent, ranked, whole
-from taskfmm.passes.result import in_units
+from taskfmm.passes.given import Given, exponents, ranked, together, whole
+from taskfmm.passes.result import in_units_of_vectors
 from taskfmm.runtime.threads import budget
 
 FEW_PAIRS = 1_000_000_000
@@ -94,24 +94,31 @@ def sum_pairs(
     if len(given.parts) > 1:
         parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets) for part in given.parts]
         return {output: whole([part[output] for part in parts]) for output in outputs}
+    if given.vectors is not None:
+        groups = [sum_pairs(group, sources, targets, outputs, lengths, of_targets) for group in given.groups]
+        return {output: together([each[output] for each in groups], given.vectors) for output in outputs}
     kernel, at = given.kernel, sources if targets is None else targets
     last = kernel.last(outputs)
-    values = np.zeros((kernel.n_components(last), len(at)))
-    scale, power = 1.0, 0
+    values = np.zeros((kernel.n_values(last), len(at)))
+    scale, powers = 1.0, (0,) * kernel.vectors
     if len(sources) and len(at):
         domain = enclose(sources, at, scaled=kernel.degree is not None)
         scale = (domain if lengths is None else with_room(domain, float(lengths.max()))).scale
-        power = exponent(given.arrays, kernel, scale)
+        powers = exponents(given.arrays, kernel, scale)
         if not kernel.counts_itself:
             refuse_unresolved(sources, targets, scale)
         y, x = (np.ascontiguousarray(points.T * scale) for points in (sources, at))
-        q = ranked(given.arrays, np.arange(len(sources)), kernel, scale, power)
+        q = ranked(given.arrays, np.arange(len(sources)), kernel, scale, powers)
         constants = kernel.constants
         if lengths is not None:
             own = lengths if targets is None else np.zeros(len(at)) if of_targets is None else of_targets
             q, constants = np.vstack([q, lengths * scale]), np.append(constants, own * scale)
         _sum(kernel, last, y, x, q, constants, values)
-    return {output: in_units(values[kernel.rows(output)], kernel, output, scale, power) for output in outputs}
+    of_vector = values.reshape(kernel.vectors, -1, len(at))
+    return {
+        output: in_units_of_vectors(of_vector[:, kernel.rows(output)], kernel, output, scale, powers)
+        for output in outputs
+    }
 
 
 def sampled_error(

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 
 import dask.array as da
 import numpy as np
@@ -41,14 +42,19 @@ class Evaluator:
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
         kernel = charges.kernel
+        of_vectors = ((kernel.vectors,),) if kernel.vectors > 1 else ()
         if self.planned.plan is None:
-            return {output: da.zeros(self._shape(output), dtype=self.dtype(output)) for output in outputs}
+            shapes = {output: (*self._shape(output), *chain.from_iterable(of_vectors)) for output in outputs}
+            return {output: da.zeros(shape, dtype=self.dtype(output)) for output, shape in shapes.items()}
         accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
             output: lazy(
-                graph, name, (sizes, *((n,) for n in kernel.output(output).shape)), self.dtype(output)
+                graph,
+                name,
+                (sizes, *((n,) for n in kernel.output(output).shape), *of_vectors),
+                self.dtype(output),
             )
             for output, (name, sizes) in chunks.items()
         }
@@ -77,7 +83,9 @@ class Evaluator:
             return asked.any_accuracy()
         kernel = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
-            return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
+            known = (self._look(one, output, alone) for one in charges.one_by_one)
+            return planned.accuracy(output, *known, kernel=kernel.of_one)
+        kernel = kernel.of_one
         is_first = kernel == asked.kernel.of_first
         if planned.like is not None and is_first and output in asked.kernel.usual:
             return planned.accuracy(output, planned.like)

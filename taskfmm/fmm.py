@@ -16,7 +16,7 @@ from taskfmm.evaluation import Evaluator
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
-from taskfmm.passes.given import Given, whole
+from taskfmm.passes.given import Given, together, whole
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
@@ -149,7 +149,7 @@ class Fmm(Described):
         given = None
         if charges is not None or others:
             given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
-        parts = [None] if given is None else given.parts
+        parts = [None] if given is None else [group for part in given.parts for group in part.groups]
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
 
@@ -295,8 +295,14 @@ class Fmm(Described):
         """
         wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
-        found = [self._evaluator.arrays(part, wanted, self.memory_limit) for part in given.parts]
-        return {output: whole([part[output] for part in found]) for output in wanted}
+        found = [
+            [self._evaluator.arrays(group, wanted, self.memory_limit) for group in part.groups]
+            for part in given.parts
+        ]
+        return {
+            output: whole([together([group[output] for group in part], given.vectors) for part in found])
+            for output in wanted
+        }
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
@@ -304,8 +310,9 @@ class Fmm(Described):
         output : the kernel's first, if left out
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
-        parts = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources).parts
-        return np.asarray(whole([self._evaluator.serial(part, wanted) for part in parts]))
+        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources)
+        found = [[self._evaluator.serial(group, wanted) for group in part.groups] for part in given.parts]
+        return np.asarray(whole([together(part, given.vectors) for part in found]))
 
     def error_estimate(
         self,
@@ -358,7 +365,8 @@ class Fmm(Described):
         out = self.kernel.output(of)
         is_complex = out.complex or len(given.parts) > 1
         dtype = np.dtype(np.complex128 if is_complex else np.float64)
-        found = validate.values(values, self.n_targets, of, out.shape, dtype)
+        shape = out.shape if given.vectors is None else (*out.shape, given.vectors)
+        found = validate.values(values, self.n_targets, of, shape, dtype)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
         return sampled_error(found, given, sources, targets, of, most, seed, self._planned.lengths)

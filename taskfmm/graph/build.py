@@ -90,7 +90,9 @@ class GraphBuilder:
         rows = self.plan.charges
         references = [self.shelf.reference(f"sources/{number}") for number in range(len(rows))]
         lengths = [self.shelf.reference(f"lengths/{number}") for number in range(len(self.plan.lengths))]
-        entered, self.exponent = enter(self.graph, charges, rows, references, self.scale, self.token, lengths)
+        entered, self.exponents = enter(
+            self.graph, charges, rows, references, self.scale, self.token, lengths
+        )
         # the order of insertion is the order of the passes
         self.values = drive(self.plan, entered, self._call)
 
@@ -106,9 +108,10 @@ class GraphBuilder:
         """Tasks that put one output into the caller's order; returns its name and its chunk sizes."""
         name = self.name(output)
         for i, chunk in enumerate(self.plan.chunks):
-            key = (name, i, *(0 for _ in self.kernel.output(output).shape))
+            axes = len(self.kernel.output(output).shape) + (self.kernel.vectors > 1)
+            key = (name, i, *(0,) * axes)
             own = self.shelf.reference(f"chunk/{i}")
-            how = (self.kernel, output, self.scale, self.exponent, self.dtype)
+            how = (self.kernel, output, self.scale, self.exponents, self.dtype)
             add(self.graph, key, tasks.collect, own, sequence(self.values.of(chunk)), *how)
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
 

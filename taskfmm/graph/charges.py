@@ -32,7 +32,7 @@ def enter(
     token: str,
     lengths: Sequence[Reference] = (),
 ) -> tuple[list[TaskRef], Any]:
-    """A task for each shard of charges, and their exponent, which is a task's as well where charges are lazy.
+    """A task for each shard of charges, and their exponents, which are a task's as well where charges are lazy.
 
     rows : int64 arrays, of the sources of each shard, see `taskfmm.plan.plan.Plan.charges`
     references : to the same
@@ -43,7 +43,7 @@ def enter(
     kernel, aside = given.kernel, ASIDE + token.removeprefix(MARK)
     taken: list[Sequence[Any]] = []
     powers: list[Any] = []
-    for number, (kind, array) in enumerate(zip(kernel.sources, given.arrays, strict=True)):
+    for number, (kind, array) in enumerate(zip(kernel.kinds, given.arrays, strict=True)):
         if isinstance(array, da.Array):
             groups, starts = _checked(graph, array, kind.given_as, len(rows), aside, number)
             powers += [
@@ -56,12 +56,12 @@ def enter(
             # a copy, as the caller may fill his array anew before a lazy result is computed
             shelf = Shelf({f"charges/{shard}": array[each] for shard, each in enumerate(rows)})
             taken.append([shelf.reference(each) for each in shelf.values])
-    exponent: Any
+    exponents: Any
     if given.are_lazy:
-        exponent = add_aside(graph, (f"exponent-{aside}", 0, 0), largest, sequence(powers))
+        exponents = add_aside(graph, (f"exponent-{aside}", 0, 0), largest, sequence(powers), kernel)
     else:
-        exponent = largest(powers)
-    how = kernel, scale, exponent
+        exponents = largest(powers, kernel)
+    how = kernel, scale, exponents
     entered = [
         add(
             graph,
@@ -73,7 +73,7 @@ def enter(
         )
         for shard, kinds in enumerate(zip(*taken, strict=True))
     ]
-    return entered, exponent
+    return entered, exponents
 
 
 def _checked(

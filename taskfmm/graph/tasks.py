@@ -39,10 +39,10 @@ def taken(rows: Any, starts: np.ndarray, pieces: Arrays) -> np.ndarray:
 
 
 def charges(
-    kinds: Sequence[Any], kernel: Kernel, scale: float, exponent: int, lengths: Any = None
+    kinds: Sequence[Any], kernel: Kernel, scale: float, exponents: Sequence[int], lengths: Any = None
 ) -> np.ndarray:
     """The charges of a shard in the units of the passes: [n_numbers, n], with a row more where there are lengths."""
-    numbers = given.in_units([fetch(each) for each in kinds], kernel, scale, exponent)
+    numbers = given.in_units([fetch(each) for each in kinds], kernel, scale, exponents)
     return given.with_lengths(numbers, fetch(lengths))
 
 
@@ -56,6 +56,12 @@ def operate(
 
 
 def collect(
-    chunk: Chunk, values: Arrays, kernel: Kernel, output: str, scale: float, exponent: int, dtype: np.dtype
+    chunk: Chunk,
+    values: Arrays,
+    kernel: Kernel,
+    output: str,
+    scale: float,
+    exponents: Sequence[int],
+    dtype: np.dtype,
 ) -> np.ndarray:
-    return result.collect(fetch(chunk), values, kernel, output, scale, exponent, dtype)
+    return result.collect(fetch(chunk), values, kernel, output, scale, exponents, dtype)

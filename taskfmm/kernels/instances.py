@@ -61,6 +61,7 @@ def instantiate(
     odd_rows: tuple[bool, ...],
     softening: Softening | None = None,
     n_parameters: int = 0,
+    vectors: int = 1,
     dtype: str = "float64",
 ) -> ModuleType:
     """The loops of a template, bound to the formulas of a module, in a dtype; see `taskfmm.kernels.pairs.text`."""
@@ -69,7 +70,7 @@ def instantiate(
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
     )
-    text = pairs.text(sources, odd_rows, softening, n_parameters)
+    text = pairs.text(sources, odd_rows, softening, n_parameters, vectors)
     more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
     name = (
         f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
@@ -116,7 +117,15 @@ def _loops(
     now = tuple(getattr(module, kind.name) for kind in sources)
     n_parameters = len(kernel.parameters) if softening else 0
     return _instantiated(
-        template, module, now, sources, odd_rows, softening, n_parameters, np.dtype(dtype).name
+        template,
+        module,
+        now,
+        sources,
+        odd_rows,
+        softening,
+        n_parameters,
+        kernel.vectors,
+        np.dtype(dtype).name,
     )
 
 
@@ -129,11 +138,13 @@ def _instantiated(
     odd_rows: tuple[bool, ...],
     softening: Softening | None,
     n_parameters: int,
+    vectors: int,
     dtype: str,
 ) -> ModuleType:
-    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, dtype)
+    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, vectors, dtype)
     if template == "apart_loops":
-        found.__dict__["gather_exactly"] = instantiate("gather_loops", module, sources, odd_rows).gather
+        exactly = instantiate("gather_loops", module, sources, odd_rows, vectors=vectors)
+        found.__dict__["gather_exactly"] = exactly.gather
     return found
 
 
@@ -152,7 +163,9 @@ def apart_loops(kernel: Kernel, output: str) -> Any:
 
 def spread_loops(kernel: Kernel, dtype: Any = np.float64) -> Any:
     """The loops that end on surfaces, for the sources of a kernel."""
-    rows = (False,) * (kernel.columns * kernel.n_potential)  # one-sided: no row is seen from the other side
+    rows = (False,) * (
+        kernel.of_one.columns * kernel.n_potential
+    )  # one-sided: no row is seen from the other side
     return _loops("spread_loops", kernel, kernel.onto_surfaces, rows, dtype)
 
 

@@ -122,7 +122,9 @@ class Kernel:
     outputs : those without a derivative first, since they are what check surfaces receive
     density : the kind that equivalent densities are made of; the first of the sources, if left out
     expansion : the kernel whose multipoles and locals stand for the sources, where it is not this one
-    columns : how many of them a box has, each with densities of its own
+    columns : how many of them a box has, each with densities of its own; of all vectors together
+    vectors : how many vectors of sources are summed at once; where numbers have a row each, those of the first vector
+        come first
     first_moment : whether the last column is the first moment of the three before it, see
         `taskfmm.operators.moment`
     fixed_order : the order at which the kernel is exact, or None
@@ -143,6 +145,7 @@ class Kernel:
     density: Source | None = None
     expansion: Kernel | None = None
     columns: int = 1
+    vectors: int = 1
     first_moment: bool = False
     fixed_order: int | None = None
     counts_itself: bool = False
@@ -159,7 +162,7 @@ class Kernel:
     def dense(self) -> Source:
         """The kind that equivalent densities are made of; with an expansion, the numbers of all columns."""
         if self.expansion is not None:
-            return Source("columns", self.columns * self.n_charge)
+            return Source("columns", self.columns // self.vectors * self.n_charge)
         return self.density or self.sources[0]
 
     @property
@@ -168,7 +171,7 @@ class Kernel:
         if self.expansion is not None:
             return self.expansion.expands
         plain = tuple(output for output in self.outputs if not output.derivative)
-        return replace(self, sources=(self.dense,), density=None, outputs=plain)
+        return replace(self.of_one, sources=(self.dense,), density=None, outputs=plain)
 
     @property
     def elliptic(self) -> bool:
@@ -187,6 +190,22 @@ class Kernel:
         if kinds == self.sources:
             return self
         return replace(self, sources=kinds, density=None if self.expansion else self.dense)
+
+    def with_vectors(self, n: int) -> Kernel:
+        """The same kernel, for so many vectors of sources at once instead of one."""
+        return self if n == 1 else replace(self, vectors=n, columns=n * self.columns)
+
+    @property
+    def of_one(self) -> Kernel:
+        """The same kernel, for one vector of sources."""
+        if self.vectors == 1:
+            return self
+        return replace(self, vectors=1, columns=self.columns // self.vectors)
+
+    @property
+    def kinds(self) -> tuple[Source, ...]:
+        """The kinds of sources, those of each vector after those of the one before."""
+        return self.vectors * self.sources
 
     def with_parameters(self, *parameters: float) -> Kernel:
         """The same kernel with other parameters; raises InputError where they are no numbers."""
@@ -298,8 +317,12 @@ class Kernel:
         return slice(first, first + self.outputs[number].n_rows)
 
     def n_components(self, output: str) -> int:
-        """Rows that are computed for an output: its own and all before them."""
+        """Rows that are computed for an output of one vector: its own and all before them."""
         return self.rows(output).stop
+
+    def n_values(self, output: str) -> int:
+        """The same of all vectors."""
+        return self.vectors * self.n_components(output)
 
     def power(self, output: str) -> int:
         """The power of a length that an output goes with: the degree, less one for each derivative.
@@ -314,17 +337,18 @@ class Kernel:
         return self.degree - self.output(output).derivative
 
     def scale(self, values: np.ndarray, width: float) -> None:
-        """Multiply rows of results, [n_components, ...], that were formed in units of a width, by its powers."""
+        """Multiply rows of results, [n_values, ...], that were formed in units of a width, by its powers."""
         if width == 1.0:
             return
-        for output in self.outputs:
-            rows = self.rows(output.name)
-            if rows.stop <= len(values):
-                values[rows] *= width ** self.power(output.name)
+        for of_vector in np.split(values, self.vectors):  # views
+            for output in self.outputs:
+                rows = self.rows(output.name)
+                if rows.stop <= len(of_vector):
+                    of_vector[rows] *= width ** self.power(output.name)
 
     def in_width(self, numbers: np.ndarray, width: float) -> np.ndarray:
         """The numbers of sources, [n_numbers, n], in units of a width: those of a dipole carry a length more."""
         if width == 1.0 or not any(kind.derivative for kind in self.sources):
             return numbers
-        powers = [-kind.derivative for kind in self.sources for _ in range(kind.n_numbers)]
+        powers = [-kind.derivative for kind in self.kinds for _ in range(kind.n_numbers)]
         return numbers * (width ** np.array(powers, np.float64))[:, None]

@@ -42,6 +42,7 @@ def text(
     odd_rows: Sequence[bool],
     softening: Softening | None = None,
     n_parameters: int = 0,
+    vectors: int = 1,
 ) -> str:
     """The functions, and ``MUTUAL``, as Python source. What they are compiled with names `REAL`, float64 or float32.
 
@@ -49,16 +50,21 @@ def text(
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
     softening : of pairs of points, but not in `spread`
     n_parameters : of the kernel, where it has a softening
+    vectors : of sources; all of them meet at one distance
     """
-    rows, numbers = range(len(odd_rows)), range(sum(kind.n_numbers for kind in sources))
-    kinds = range(len(sources))
+    # by row: the vector, and the row of its formulas
+    rows = dict(enumerate((vector, row) for vector in range(vectors) for row in range(len(odd_rows))))
+    kinds, every = range(len(sources)), vectors * tuple(sources)
+    numbers = range(sum(kind.n_numbers for kind in every))
     soft, last = softening is not None, len(numbers)
     totals = [f"    total{r}_{s} = REAL(0.0)" for r in rows for s in kinds]
     larger = [f"        h = own_h if own_h > q[{last}, j] else q[{last}, j]"] if soft else []
-    summed = [f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds]
+    summed = [
+        f"        total{r}_{s} += f{v * len(kinds) + s}[{of}]" for r, (v, of) in rows.items() for s in kinds
+    ]
     added = [f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows]
     lines = [
-        f"MUTUAL = {is_mutual(len(numbers), len(odd_rows))}",
+        f"MUTUAL = {is_mutual(len(numbers), len(rows))}",
         "",
         # one fixed order of the sum: with fast math LLVM would choose its own
         "@formula",
@@ -73,7 +79,7 @@ def text(
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *larger,
-        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]", softening),
+        *_formulas("f", every, "dx, dy, dz", "q[{}, j]", softening),
         *summed,
         *added,
         "",
@@ -86,7 +92,7 @@ def text(
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         # a count, as compilers use no vectors where a minimum is asked for
         "        close += REAL(1.0) if dx * dx + dy * dy + dz * dz < least else REAL(0.0)",
-        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]"),
+        *_formulas("f", every, "dx, dy, dz", "q[{}, j]"),
         *summed,
         *added,
         "    return close",
@@ -100,13 +106,13 @@ def text(
         "    for j in range(sx.size):",
         *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *larger,
-        *_formulas("f", sources, "dx, dy, dz", "q[{}, j]", softening),
+        *_formulas("f", every, "dx, dy, dz", "q[{}, j]", softening),
         # the same offset, so that the distance is formed once; signs follow from what is odd
-        *_formulas("b", sources, "dx, dy, dz", "own{}", softening),
+        *_formulas("b", every, "dx, dy, dz", "own{}", softening),
         *summed,
         *(
-            f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, r, odd)}"
-            for r, odd in enumerate(odd_rows)
+            f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, v, of, odd_rows[of])}"
+            for r, (v, of) in rows.items()
         ),
         *added,
         "",
@@ -116,8 +122,11 @@ def text(
         *(f"    own{n} = q[{n}, j]" for n in numbers),
         "    for i in range(tx.size):",
         *_offset("tx[i] - x", "ty[i] - y", "tz[i] - z"),
-        *_formulas("f", sources, "dx, dy, dz", "own{}"),
-        *(f"        out[{r}, i] = {_added(f'out[{r}, i]', 'f', sources, r)}" for r in rows),
+        *_formulas("f", every, "dx, dy, dz", "own{}"),
+        *(
+            f"        out[{r}, i] = {_added(f'out[{r}, i]', 'f', sources, v, of)}"
+            for r, (v, of) in rows.items()
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -151,7 +160,10 @@ def _list(name: str, kinds: range) -> str:
     return ", ".join(f"{name}{kind}" for kind in kinds)
 
 
-def _added(total: str, name: str, sources: Sequence[Source], row: int, odd: bool | None = None) -> str:
+def _added(
+    total: str, name: str, sources: Sequence[Source], vector: int, row: int, odd: bool | None = None
+) -> str:
     """A total and the row of each kind; seen from the other side, with its sign, where ``odd`` tells its kind."""
     signs = ["-" if odd is not None and odd != kind.odd else "" for kind in sources]
-    return f"add({total}, {', '.join(f'{sign}{name}{at}[{row}]' for at, sign in enumerate(signs))})"
+    first = vector * len(sources)
+    return f"add({total}, {', '.join(f'{sign}{name}{first + at}[{row}]' for at, sign in enumerate(signs))})"

@@ -21,6 +21,9 @@ UP = np.column_stack([surface.octant_centers(), np.full(8, 0.5)])
 DOWN = 2.0 * np.column_stack([-surface.octant_centers(), np.ones(8)])
 """The same from a parent to its child, whose unit of length is half as long."""
 
+COLUMNS = 4
+"""Of one vector of sources."""
+
 NONE = np.empty((0, 4))
 """Where there is no first moment."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,11 +20,13 @@ class Given:
     """An array for each kind of source that is given.
 
     kernel : its ``sources`` are these kinds
-    arrays : [n_sources, *kind.of_one] for each, NumPy or dask
+    arrays : [n_sources, *kind.of_one] for each of its ``kinds``, NumPy or dask
+    vectors : how many the arrays have as a last axis; None where they have no such axis. `groups` have none
     """
 
     kernel: Kernel
     arrays: tuple[Any, ...]
+    vectors: int | None = None
 
     @classmethod
     def checked(
@@ -55,8 +57,15 @@ class Given:
         if not found:
             raise InputError(f"no sources were given: give at least one of {', '.join(arguments)}")
         kinds = [kind for kind in kernel.sources if kind.given_as in found]
-        arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy) for kind in kinds]
-        return cls(kernel.with_sources(*kinds), tuple(arrays))
+        vectors = {name: _vectors(kind, found[name]) for kind in kinds if (name := kind.given_as)}
+        if len(set(vectors.values())) > 1:
+            told = ", ".join(f"{name} {'no axis of' if n is None else n}" for name, n in vectors.items())
+            raise InputError(
+                f"sources have different numbers of vectors ({told} vectors): give the same of each"
+            )
+        n = vectors[kinds[0].given_as]
+        arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
+        return cls(kernel.with_sources(*kinds), tuple(arrays), n)
 
     @property
     def are_lazy(self) -> bool:
@@ -72,7 +81,59 @@ class Given:
         if not any(array.dtype.kind == "c" for array in self.arrays) or self.kernel.sources[0].complex:
             return (self,)
         real, imaginary = (tuple(_part(array, name) for array in self.arrays) for name in ("real", "imag"))
-        return Given(self.kernel, real), Given(self.kernel, imaginary)
+        return Given(self.kernel, real, self.vectors), Given(self.kernel, imaginary, self.vectors)
+
+    @property
+    def groups(self) -> tuple[Given, ...]:
+        """Itself, or its vectors in groups that are summed at once; `together` puts their outputs side by side."""
+        if self.vectors is None:
+            return (self,)
+        return tuple(self._group(first) for first in range(0, max(1, self.vectors), GROUP))
+
+    def _group(self, first: int) -> Given:
+        assert self.vectors is not None
+        n = min(GROUP, self.vectors - first)
+        size = 1 << max(0, n - 1).bit_length()  # loops are compiled for few sizes; zeros fill up
+        columns = [
+            _vector(array, first + number if number < n else None)
+            for number in range(size)
+            for array in self.arrays
+        ]
+        return Given(self.kernel.with_vectors(size), tuple(columns))
+
+    @property
+    def one_by_one(self) -> list[Given]:
+        """Of a group, its vectors that are not zero; of zeros alone, one."""
+        n, kernel = len(self.kernel.sources), self.kernel.of_one
+        each = [self.arrays[first : first + n] for first in range(0, len(self.arrays), n)]
+        some = [arrays for arrays in each if any(array.any() for array in arrays)]
+        return [Given(kernel, arrays) for arrays in some or each[:1]]
+
+
+GROUP = 8
+"""Vectors that are summed at once: more would leave too few registers for what is summed up in the near field."""
+
+
+def together(found: Sequence[Any], vectors: int | None) -> Any:
+    """One output of all vectors from those of `Given.groups`."""
+    if vectors is None:
+        return found[0]
+    one = vectors % GROUP == 1 or not vectors  # its group has no axis of vectors
+    found = [*found[:-1], found[-1][..., None]] if one else found
+    return (found[0] if len(found) == 1 else _concatenate(found))[..., :vectors]
+
+
+def _concatenate(found: Sequence[Any]) -> Any:
+    """NumPy and dask arrays know how to concatenate their own kind."""
+    return np.concatenate(found, axis=-1)
+
+
+def _vector(array: Any, number: int | None) -> Any:
+    """One vector of an array, as an array that owns its numbers; None for zeros."""
+    if number is None:
+        shape = array.shape[:-1]
+        return np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else 0 * array[..., 0]
+    return np.ascontiguousarray(array[..., number]) if isinstance(array, np.ndarray) else array[..., number]
 
 
 def whole(parts: Sequence[Any]) -> Any:
@@ -86,22 +147,39 @@ def _part(array: Any, name: str) -> Any:
     return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
 
 
-def of_kind(kind: Source, given: Any, n_sources: int, name: str, lazy: bool = False) -> Any:
+def _vectors(kind: Source, given: Any) -> int | None:
+    """How many vectors of sources are given, as a last axis; None where there is no such axis."""
+    one = (
+        given[0] if isinstance(given, (tuple, list)) and len(given) == 2 and np.ndim(given[0]) > 1 else given
+    )
+    try:
+        shape = one.shape if hasattr(one, "shape") else np.shape(one)
+    except ValueError:  # of lists of different lengths, refused later
+        return None
+    axes = 1 if one is not given else len(kind.of_one)
+    return int(shape[-1]) if len(shape) == axes + 2 and shape[-1] == shape[-1] else None
+
+
+def of_kind(
+    kind: Source, given: Any, n_sources: int, name: str, lazy: bool = False, vectors: int | None = None
+) -> Any:
     """What is given for one kind of source, [n_sources, *kind.of_one], from what a caller gives; see `Given.checked`.
 
     A pair of arrays of vectors stands for their products. name : of the argument
+    vectors : where there is a last axis for several of them
     """
+    last = () if vectors is None else (vectors,)
     dtype = np.complex128 if kind.complex or _is_complex(given) else np.float64
     check = partial(validate.charges_or_lazy if lazy else validate.charges, dtype=dtype)
     if _is_pair(kind, given, n_sources):
         sides = zip(given, kind.shape, strict=True)
         one, other = (
-            check(each, n_sources, of_one=(size,), name=f"{name}[{side}]").astype(dtype)
+            check(each, n_sources, of_one=(size, *last), name=f"{name}[{side}]").astype(dtype)
             for side, (each, size) in enumerate(sides)
         )
         with np.errstate(over="ignore"):
-            given = one[:, :, None] * other[:, None, :]
-    return check(given, n_sources, of_one=kind.of_one, name=name)
+            given = one[:, :, None] * other[:, None]
+    return check(given, n_sources, of_one=(*kind.of_one, *last), name=name)
 
 
 def _is_complex(given: Any) -> bool:
@@ -120,20 +198,22 @@ def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:
     return n_sources != 2 or any(np.shape(each) != kind.shape for each in given)
 
 
-def exponent(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> int:
-    """The power of two just above the largest magnitude; 0 if there is none, or one that is not finite.
+def exponents(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> tuple[int, ...]:
+    """Of each vector the power of two just above its largest magnitude; 0 if there is none, or one not finite.
 
     Passes get charges divided by it, see `ranked`. What they form on the way then stays within float64, and
     within float32 where M2L runs in that, whether charges are 1e-300 or 1e300.
 
-    arrays : for each kind of the kernel's sources, in the caller's units
+    arrays : for each of the kernel's ``kinds``, in the caller's units
     scale : of the domain
     """
-    return largest(power(array, kind, scale) for kind, array in zip(kernel.sources, arrays, strict=True))
+    return largest(
+        [power(array, kind, scale) for kind, array in zip(kernel.kinds, arrays, strict=True)], kernel
+    )
 
 
 def power(array: np.ndarray, kind: Source, scale: float) -> int | None:
-    """What `exponent` is for some numbers of one kind; None if they are all zero or not finite."""
+    """What `exponents` are for some numbers of one kind; None if they are all zero or not finite."""
     array = kind.numbers(array) if array.dtype.kind == "c" else array
     size = max(array.max(initial=0.0), -array.min(initial=0.0))
     if not (size and np.isfinite(size)):
@@ -141,31 +221,37 @@ def power(array: np.ndarray, kind: Source, scale: float) -> int | None:
     return int(np.frexp(size)[1]) + kind.derivative * _power_of_two(scale)
 
 
-def largest(powers: Iterable[int | None]) -> int:
-    """Of all numbers from that of some of them."""
-    return max((each for each in powers if each is not None), default=0)
+def largest(powers: Sequence[int | None], kernel: Kernel) -> tuple[int, ...]:
+    """Of each vector from those of its kinds, which are given as often as each is cut into pieces."""
+    of_array = len(powers) // kernel.vectors
+    return tuple(
+        max((each for each in powers[first : first + of_array] if each is not None), default=0)
+        for first in range(0, len(powers), of_array)
+    )
 
 
 def ranked(
-    arrays: Sequence[np.ndarray], rows: np.ndarray, kernel: Kernel, scale: float, exponent: int
+    arrays: Sequence[np.ndarray], rows: np.ndarray, kernel: Kernel, scale: float, of_vectors: Sequence[int]
 ) -> np.ndarray:
-    """The numbers of a shard of charges in the units of the passes, of all kinds, float64 [n_numbers, n].
+    """The numbers of a shard of charges in the units of the passes, of all kinds and vectors: float64 [n_numbers, n].
 
-    arrays : as for `exponent`
+    arrays, of_vectors : as for `exponents`, and those
     rows : int64 [n], of the sources of the shard
     """
-    return in_units([np.asarray(array)[rows] for array in arrays], kernel, scale, exponent)
+    return in_units([np.asarray(array)[rows] for array in arrays], kernel, scale, of_vectors)
 
 
-def in_units(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, exponent: int) -> np.ndarray:
-    """The numbers of some sources in the units of the passes, of all kinds, float64 [n_numbers, n].
+def in_units(
+    arrays: Sequence[np.ndarray], kernel: Kernel, scale: float, of_vectors: Sequence[int]
+) -> np.ndarray:
+    """The numbers of some sources in the units of the passes, of all kinds and vectors: float64 [n_numbers, n].
 
     Exact, but for what is 1e-308 of the largest. A kind that is a derivative carries a length for each.
 
-    arrays : of each kind, [n, *kind.of_one]
+    arrays : of each of the kernel's ``kinds``, [n, *kind.of_one]; of_vectors : as `exponents`
     """
-    rows = []
-    for kind, array in zip(kernel.sources, arrays, strict=True):
+    rows, of_arrays = [], np.repeat(of_vectors, len(kernel.sources))
+    for kind, array, exponent in zip(kernel.kinds, arrays, of_arrays.tolist(), strict=True):
         powers, numbers = kind.derivative * _power_of_two(scale) - exponent, kind.numbers(array)
         rows.append((np.ldexp(numbers, powers) if powers else numbers).T)
     return np.ascontiguousarray(rows[0] if len(rows) == 1 else np.concatenate(rows))

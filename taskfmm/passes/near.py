@@ -22,7 +22,7 @@ def p2p(
     threads: int = 1,
     close: float | None = None,
 ) -> np.ndarray:
-    """P2P, on leaves: sum over the U list. Returns float64 [n_components, n_targets].
+    """P2P, on leaves: sum over the U list. Returns float64 [n_values, n_targets].
 
     charges, own : float64 [n_numbers, n], of the shards that the halos of the sources, and of the targets, name; of
         softened sources with their lengths in a further row
@@ -31,7 +31,7 @@ def p2p(
     if close is not None and work.itself is not None:
         numbers = pull_charges(work.charges, charges)
         return _in_single(work, work.itself, numbers, kernel, output, threads, close)
-    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
+    out = np.zeros((kernel.n_values(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
     lists = (work.ptr, work.begin, work.end, work.points, pull_charges(work.charges, charges))
     at_targets = None if work.mutual is None else pull_charges(work.mutual.own, own)
@@ -79,7 +79,7 @@ def _in_single(
 ) -> np.ndarray:
     """In a unit in which leaves have half-widths of 1/2 to 1, as float32 holds no power of the scaled one."""
     unit = math.ldexp(1.0 / SIZE, work.level)
-    out = np.zeros((kernel.n_components(output), work.targets.shape[1]))
+    out = np.zeros((kernel.n_values(output), work.targets.shape[1]))
     apart_loops(kernel, output).points_to_points(
         0,
         work.ptr.size - 1,

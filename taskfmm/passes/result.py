@@ -28,30 +28,43 @@ def in_units(rows: np.ndarray, kernel: Kernel, output: str, scale: float, expone
     return kernel.output(output).shaped(np.ldexp(rows * kernel.constant(output), powers))
 
 
+def in_units_of_vectors(
+    rows: np.ndarray, kernel: Kernel, output: str, scale: float, exponents: Sequence[int]
+) -> np.ndarray:
+    """The same of each vector, [vectors, n_rows, n], as the last axis if there are several."""
+    found = [
+        in_units(each, kernel, output, scale, exponent)
+        for each, exponent in zip(rows, exponents, strict=True)
+    ]
+    return found[0] if len(found) == 1 else np.stack(found, axis=-1)
+
+
 def collect(
     chunk: Chunk,
     values: Sequence[np.ndarray],
     kernel: Kernel,
     output: str,
     scale: float,
-    exponent: int,
+    exponents: Sequence[int],
     dtype: np.dtype,
 ) -> np.ndarray:
     """The rows of a chunk of one output, in the caller's order and units.
 
     values : results of L2P and near field, in the order of ``parts(chunk)``
     scale : of the domain
-    exponent : of the charges
+    exponents : of the vectors of charges
 
     Returns
     -------
-    [n, *shape of the output]
+    [n, *shape of the output], of several vectors [n, *shape of the output, vectors]
     """
-    wanted = kernel.rows(output)
-    out = np.zeros((wanted.stop - wanted.start, chunk.end - chunk.begin))
+    shape = kernel.vectors, kernel.output(output).n_rows
+    out = np.zeros((*shape, chunk.end - chunk.begin))
     for part, array in zip(parts(chunk), values, strict=True):
-        _scatter(part.columns, part.rows, array[wanted], out)
-    found = in_units(out, kernel, output, scale, exponent)
+        of_vector = array.reshape(kernel.vectors, -1, array.shape[1])[:, kernel.rows(output)]
+        for rows, sums in zip(of_vector, out, strict=True):
+            _scatter(part.columns, part.rows, rows, sums)
+    found = in_units_of_vectors(out, kernel, output, scale, exponents)
     return found.astype(kernel.output(output).dtype(dtype), copy=False)
 
 
@@ -61,11 +74,11 @@ def parts(chunk: Chunk) -> list[Part]:
 
 
 def gather(
-    plan: Plan, values: Values, kernel: Kernel, output: str, dtype: np.dtype, exponent: int = 0
+    plan: Plan, values: Values, kernel: Kernel, output: str, dtype: np.dtype, exponents: Sequence[int] = (0,)
 ) -> np.ndarray:
-    """The whole of one output from the values of `taskfmm.passes.serial`, and the exponent of its charges."""
+    """The whole of one output from the values of `taskfmm.passes.serial`, and the exponents of its charges."""
     scale = plan.tree.domain.scale
     pieces = [
-        collect(chunk, values.of(chunk), kernel, output, scale, exponent, dtype) for chunk in plan.chunks
+        collect(chunk, values.of(chunk), kernel, output, scale, exponents, dtype) for chunk in plan.chunks
     ]
     return np.concatenate(pieces)

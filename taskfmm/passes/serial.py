@@ -12,7 +12,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes import result
 from taskfmm.passes.drive import Place, Values, drive
-from taskfmm.passes.given import exponent, ranked, with_lengths
+from taskfmm.passes.given import exponents, ranked, with_lengths
 from taskfmm.passes.operators import OPERATORS, How
 from taskfmm.plan.plan import Plan
 
@@ -49,10 +49,10 @@ def run(
 ) -> np.ndarray:
     """One output at every target, in the caller's order and units, as the charges of each kind are."""
     scale = plan.tree.domain.scale
-    power = exponent(charges, kernel, scale)
+    powers = exponents(charges, kernel, scale)
     numbers = [
-        with_lengths(ranked(charges, rows, kernel, scale, power), lengths)
+        with_lengths(ranked(charges, rows, kernel, scale, powers), lengths)
         for rows, lengths in zip_longest(plan.charges, plan.lengths)
     ]
     values = evaluate(plan, operators, kernel, numbers, output, threads)
-    return result.gather(plan, values, kernel, output, dtype, power)
+    return result.gather(plan, values, kernel, output, dtype, powers)

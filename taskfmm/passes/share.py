@@ -21,7 +21,7 @@ from taskfmm.operators.accuracy import EVEN, Known, Share, are_many, is_calibrat
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import decayed
-from taskfmm.passes.given import exponent, ranked, with_lengths
+from taskfmm.passes.given import exponents, ranked, with_lengths
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
 from taskfmm.plan.cost import TOP_LEVEL
@@ -66,7 +66,7 @@ def look(
     """
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
-    numbers = ranked(charges, tree.source_order, kernel, scale, exponent(charges, kernel, scale))
+    numbers = ranked(charges, tree.source_order, kernel, scale, exponents(charges, kernel, scale))
     # charges seen from elsewhere may all look as if they were at one place
     many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
     if not is_calibrated(kernel, output):

@@ -50,7 +50,7 @@ def check_potentials(
         threads=threads,
     )
     if kernel.first_moment:
-        moment.received(out, surface)
+        moment.received(out.reshape(-1, moment.COLUMNS, surface.shape[1]), surface)
     return out.reshape(work.rows.size * kernel.columns, -1)
 
 

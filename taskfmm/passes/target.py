@@ -48,7 +48,7 @@ def l2l(
             threads=threads,
         )
     if own is not None:
-        moment.without_constant(out, own.check_to_local)
+        moment.without_constant(out.reshape(-1, moment.COLUMNS, shape[2]), own.check_to_local)
     return out
 
 
@@ -61,11 +61,11 @@ def _values(
     output: str,
     threads: int,
 ) -> np.ndarray:
-    out = np.zeros((kernel.n_components(output), work.targets.shape[1]), surface.dtype)
+    out = np.zeros((kernel.n_values(output), work.targets.shape[1]), surface.dtype)
     unit = half_width / work.half_width
-    numbers = density.reshape(work.halo.rows.size, kernel.dense.n_numbers, -1)
+    numbers = density.reshape(work.halo.rows.size, kernel.vectors * kernel.dense.n_numbers, -1)
     if kernel.first_moment:
-        moment.at_densities(numbers, surface)
+        moment.at_densities(numbers.reshape(-1, moment.COLUMNS, numbers.shape[2]), surface)
     gather_loops(kernel.of_densities, output, surface.dtype).surfaces_to_points(
         0,
         work.ptr.size - 1,
@@ -97,7 +97,7 @@ def l2p(
     output: str,
     threads: int = 1,
 ) -> np.ndarray:
-    """L2P, on leaves: the locals at the targets. Returns float64 [n_components, n_targets]."""
+    """L2P, on leaves: the locals at the targets. Returns float64 [n_values, n_targets]."""
     coefficients = pull(work.halo, local, operators.dtype).reshape(-1, operators.rank)
     density = coefficients @ operators.local_to_density
     return _values(
@@ -113,7 +113,7 @@ def m2p(
     output: str,
     threads: int = 1,
 ) -> np.ndarray:
-    """M2P, on leaves: the multipoles of the W list at the targets. Returns float64 [n_components, n_targets].
+    """M2P, on leaves: the multipoles of the W list at the targets. Returns float64 [n_values, n_targets].
 
     operators : of the W list's boxes, a level below the leaves
     """
