@@ -95,8 +95,18 @@ def sum_pairs(
         parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets) for part in given.parts]
         return {output: whole([part[output] for part in parts]) for output in outputs}
     if given.vectors is not None:
-        groups = [sum_pairs(group, sources, targets, outputs, lengths, of_targets) for group in given.groups]
-        return {output: together([each[output] for each in groups], given.vectors) for output in outputs}
+        groups = {
+            tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets)
+            for numbers, group in given.in_groups(given.kernel.last(outputs))
+        }
+        return {
+            output: together(
+                {numbers: found[output] for numbers, found in groups.items()},
+                given.kernel.output(output),
+                given.vectors,
+            )
+            for output in outputs
+        }
     kernel, at = given.kernel, sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_values(last), len(at)))
@@ -114,7 +124,7 @@ def sum_pairs(
             own = lengths if targets is None else np.zeros(len(at)) if of_targets is None else of_targets
             q, constants = np.vstack([q, lengths * scale]), np.append(constants, own * scale)
         _sum(kernel, last, y, x, q, constants, values)
-    of_vector = values.reshape(kernel.vectors, -1, len(at))
+    of_vector = values.reshape(kernel.vectors, kernel.n_components(last), len(at))
     return {
         output: in_units_of_vectors(of_vector[:, kernel.rows(output)], kernel, output, scale, powers)
         for output in outputs

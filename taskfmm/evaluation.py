@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
@@ -19,7 +19,7 @@ from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
-from taskfmm.passes.given import Given
+from taskfmm.passes.given import Given, together
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
@@ -37,8 +37,52 @@ class Evaluator:
         self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel], Forecast] = {}
         self._usual_known: dict[str, Known] = {}
 
-    def arrays(
+    def of_vectors(
         self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
+    ) -> dict[str, da.Array]:
+        """As `arrays`, of charges that may have an axis of vectors, which outputs then have as well."""
+        if charges.vectors is None:
+            return self.arrays(charges, outputs, memory_limit)
+        found = {
+            tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy)
+            for numbers, group, accuracy in self._groups(charges, outputs)
+        }
+        return {
+            output: together(
+                {numbers: group[output] for numbers, group in found.items()},
+                charges.kernel.output(output),
+                charges.vectors,
+            )
+            for output in outputs
+        }
+
+    def serial_of_vectors(self, charges: Given, output: str) -> np.ndarray:
+        """As `serial`, of charges that may have an axis of vectors."""
+        if charges.vectors is None:
+            return self.serial(charges, output)
+        found = {
+            tuple(numbers): self.serial(group, output, accuracy)
+            for numbers, group, accuracy in self._groups(charges, (output,))
+        }
+        return np.asarray(together(found, charges.kernel.output(output), charges.vectors))
+
+    def _groups(
+        self, charges: Given, outputs: tuple[str, ...]
+    ) -> Iterator[tuple[list[int], Given, Accuracy]]:
+        """Vectors in groups of one accuracy: what stands beside a vector changes nothing but its last digits."""
+        last, columns = charges.kernel.last(outputs), charges.columns
+        some = columns[:1] if charges.are_lazy else columns
+        chosen = [self.accuracy(last, each, alone=len(outputs) == 1) for each in some]
+        chosen *= len(columns) // len(some)
+        for numbers, group in charges.in_groups(last, chosen):
+            yield numbers, group, chosen[numbers[0]]
+
+    def arrays(
+        self,
+        charges: Given,
+        outputs: tuple[str, ...],
+        memory_limit: int | None = None,
+        accuracy: Accuracy | None = None,
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
         kernel = charges.kernel
@@ -46,7 +90,7 @@ class Evaluator:
         if self.planned.plan is None:
             shapes = {output: (*self._shape(output), *chain.from_iterable(of_vectors)) for output in outputs}
             return {output: da.zeros(shape, dtype=self.dtype(output)) for output, shape in shapes.items()}
-        accuracy = self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
+        accuracy = accuracy or self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
@@ -59,12 +103,13 @@ class Evaluator:
             for output, (name, sizes) in chunks.items()
         }
 
-    def serial(self, charges: Given, output: str) -> np.ndarray:
+    def serial(self, charges: Given, output: str, accuracy: Accuracy | None = None) -> np.ndarray:
         """One output by plain function calls in this thread, without a graph."""
         planned, dtype = self.planned, self.planned.asked.dtype
         if planned.plan is None:
-            return np.zeros(self._shape(output), self.dtype(output))
-        operators = planned.operators(self.accuracy(output, charges, alone=True))
+            n = (charges.kernel.vectors,) if charges.kernel.vectors > 1 else ()
+            return np.zeros((*self._shape(output), *n), self.dtype(output))
+        operators = planned.operators(accuracy or self.accuracy(output, charges, alone=True))
         with budget() as threads:
             return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
 
@@ -83,9 +128,7 @@ class Evaluator:
             return asked.any_accuracy()
         kernel = asked.kernel.of_first if charges is None else charges.kernel
         if charges is not None and not charges.are_lazy:
-            known = (self._look(one, output, alone) for one in charges.one_by_one)
-            return planned.accuracy(output, *known, kernel=kernel.of_one)
-        kernel = kernel.of_one
+            return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
         is_first = kernel == asked.kernel.of_first
         if planned.like is not None and is_first and output in asked.kernel.usual:
             return planned.accuracy(output, planned.like)
@@ -228,7 +271,7 @@ def _zeros(kernel: Kernel, n_sources: int) -> Given:
 
 
 def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
-    return [(n_sources, *kind.of_one) for kind in kernel.sources]
+    return [(n_sources, *kind.of_one) for kind in kernel.kinds]
 
 
 def _identify(planned: Planned) -> str:

@@ -16,7 +16,7 @@ from taskfmm.evaluation import Evaluator
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
-from taskfmm.passes.given import Given, together, whole
+from taskfmm.passes.given import Given, whole
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 from taskfmm.profiling.progress import announce_compilation
@@ -62,6 +62,8 @@ class Fmm(Described):
         Charges that those of a lazy array will resemble: as unequal, and cancelling as much at the targets. Without,
         lazy charges are taken for a single one that outweighs all others and for equal ones, which costs time, and
         does not cover charges of both signs that cancel. Charges of a NumPy array are looked at themselves.
+    columns : int
+        Vectors of charges that most evaluations will have, see `evaluate`: leaves are chosen for so many at once.
 
     Raises
     ------
@@ -105,9 +107,11 @@ class Fmm(Described):
         dtype: Any = np.float64,
         memory_limit: int | str | None = None,
         like: Any = None,
+        columns: int = 1,
     ) -> None:
         limit = memory.parse_limit(memory_limit)
-        self._hold(from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like), limit)
+        planned = from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like, columns)
+        self._hold(planned, limit)
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked
@@ -149,7 +153,7 @@ class Fmm(Described):
         given = None
         if charges is not None or others:
             given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
-        parts = [None] if given is None else [group for part in given.parts for group in part.groups]
+        parts = [None] if given is None else [each for part in given.parts for each in part.columns]
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
 
@@ -256,6 +260,8 @@ class Fmm(Described):
         ----------
         charges : array_like or dask.array, (n_sources,), or (n_sources, numbers) where a source has several
             Of the kernel's first kind of source. Complex ones take two evaluations, unless the kernel is complex.
+            With one more axis, (n_sources, k) or (n_sources, numbers, k), they are k vectors: outputs have the same
+            last axis, and distances and operators serve up to eight vectors at once. Each vector has its own eps.
         outputs : sequence of the kernel's outputs, as "potential" and "gradient"
             What is not asked for is not computed. If left out, all of them but second derivatives.
         **others
@@ -265,7 +271,7 @@ class Fmm(Described):
         -------
         dict of dask.array
             "potential" [n_targets]; "gradient" [n_targets, 3] and "hessian" [n_targets, 3, 3], with respect to the
-            target. Compute several in one pass with ``dask.compute``.
+            target; of k vectors each with a last axis of k. Compute several in one pass with ``dask.compute``.
 
         Raises
         ------
@@ -295,14 +301,8 @@ class Fmm(Described):
         """
         wanted = self._wanted(outputs, self.kernel.usual)
         given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
-        found = [
-            [self._evaluator.arrays(group, wanted, self.memory_limit) for group in part.groups]
-            for part in given.parts
-        ]
-        return {
-            output: whole([together([group[output] for group in part], given.vectors) for part in found])
-            for output in wanted
-        }
+        found = [self._evaluator.of_vectors(part, wanted, self.memory_limit) for part in given.parts]
+        return {output: whole([part[output] for part in found]) for output in wanted}
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.
@@ -311,8 +311,8 @@ class Fmm(Described):
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
         given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources)
-        found = [[self._evaluator.serial(group, wanted) for group in part.groups] for part in given.parts]
-        return np.asarray(whole([together(part, given.vectors) for part in found]))
+        found = [self._evaluator.serial_of_vectors(part, wanted) for part in given.parts]
+        return np.asarray(whole(found))
 
     def error_estimate(
         self,

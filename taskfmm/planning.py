@@ -12,7 +12,7 @@ from taskfmm.geometry import morton
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
-from taskfmm.passes.given import of_kind
+from taskfmm.passes.given import in_group, of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.make import make
@@ -38,6 +38,7 @@ def from_points(
     dtype: Any,
     memory_limit: int | None,
     like: Any = None,
+    columns: int = 1,
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`."""
     given = kernels.find(kernel)
@@ -64,6 +65,7 @@ def from_points(
     foreign.same_unit(sources, targets)
     lengths = given.lengths(len(at_sources))
     most = validate.leaf_size(leaf_size)
+    at_once = in_group(validate.columns(columns))
     shown = None
     if like is not None:
         kind = asked.kernel.sources[0]
@@ -71,7 +73,7 @@ def from_points(
         validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
     announce_compilation()
     with budget() as threads:
-        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths)
+        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once)
     plan = planned.plan
     if shown is not None and plan is not None:
         planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))

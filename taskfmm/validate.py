@@ -245,6 +245,16 @@ def leaf_size(value: Any) -> int | None:
     return min(number, MAX_LEAF_SIZE)
 
 
+def columns(value: Any) -> int:
+    """Check a number of vectors: a whole number from 1 on."""
+    found = _integer(value)
+    if found is None or found < 1:
+        raise InputError(
+            f"columns is {value!r}, expected an integer of at least 1, the vectors of an evaluation"
+        )
+    return found
+
+
 def n_samples(value: Any) -> int:
     """Check how many targets an estimate looks at."""
     number = _integer(value)

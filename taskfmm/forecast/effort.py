@@ -99,14 +99,14 @@ class _Counting:
         self.operators = operators
         self.kernel = kernel
         self.columns = kernel.columns
-        self.components = kernel.n_components(last)
+        self.components = kernel.n_values(last)
         self.weights = weights(kernel, last)
         if operators.by_level:
             self.weights = self.weights.of(operators.accuracy.dtype)
         self.tile = gather_loops(kernel, last).TILE
 
     def charges(self, n: int) -> Effort:
-        numbers = (self.kernel.n_numbers + (self.kernel.softening is not None)) * n
+        numbers = (self.kernel.vectors * self.kernel.n_numbers + (self.kernel.softening is not None)) * n
         copied = Counts(alone={"copied": 2 * numbers})
         return Effort(copied, result=numbers * DOUBLE, scratch=numbers * DOUBLE)
 
@@ -219,7 +219,7 @@ class _Counting:
 
     def collect(self, chunk: Chunk, output: str, result_bytes: int) -> Effort:
         rows = chunk.end - chunk.begin
-        wide = self.kernel.output(output).n_rows
+        wide = self.kernel.vectors * self.kernel.output(output).n_rows
         n_values = sum(part.rows.size for part in (*chunk.far.values(), *chunk.near.values()))
         numbers = wide * rows
         # the sum, the same times a factor, and for a gradient its transpose

@@ -197,7 +197,7 @@ def forecast(
         np.array([e.result for e in listed], np.float64),
         np.array([e.scratch for e in listed], np.float64),
     )
-    n_numbers = kernel.n_numbers * plan.tree.source_order.size
+    n_numbers = kernel.vectors * kernel.n_numbers * plan.tree.source_order.size
     result_bytes = sum(e.result for name, e in found.items() if name[0] in outputs)
     joined = 2 * result_bytes / DOUBLE * rate.copied if len(plan.chunks) > 1 else 0.0
     return Forecast(

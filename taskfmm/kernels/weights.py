@@ -16,14 +16,15 @@ and the potential of 1 / r. Loops of this library take 0.7 to 1.5 times as much.
 def weights(kernel: Kernel, output: str) -> Weights:
     """Of pairs in an evaluation of an output and those before it, for the sources of a kernel."""
     rows, expansion = kernel.n_components(output), kernel.expansion or kernel
-    near, near_one, near_two = _of_pairs(kernel.sources, rows, kernel.extra)
-    surface, from_surface, _ = _of_pairs((kernel.dense,), rows, expansion.extra)
-    to_surface = _pair(kernel.onto_surfaces, kernel.columns * kernel.n_potential, expansion.extra)
+    near, near_one, near_two = _of_pairs(kernel.kinds, rows, kernel.extra)
+    surface, from_surface, _ = _of_pairs(kernel.vectors * (kernel.dense,), rows, expansion.extra)
+    onto = kernel.vectors * kernel.onto_surfaces
+    to_surface = _pair(onto, kernel.of_one.columns * kernel.n_potential, expansion.extra)
     return Weights(
         near=near,
         near_one=near_one,
         near_two=near_two,
-        is_mutual=is_mutual(kernel.n_numbers, rows),
+        is_mutual=is_mutual(kernel.vectors * kernel.n_numbers, kernel.vectors * rows),
         surface=surface,
         # numbers on surfaces are counted, of which a point may have several
         to_surface=to_surface / kernel.n_potential,

@@ -76,7 +76,7 @@ def _from_parent(octant):
 
 
 @jit
-def _move(found, mirrors, rows, x, y, z):
+def _move(found, mirrors, columns, rows, x, y, z):
     """Refer the last of every four rows, a first moment, to another centre.
 
     x, y, z : the old centre less the new one, as reflected, in half-widths of the children
@@ -85,9 +85,11 @@ def _move(found, mirrors, rows, x, y, z):
         mirror = mirrors[i]
         along_x, along_y, along_z = -x if mirror & 4 else x, -y if mirror & 2 else y, -z if mirror & 1 else z
         if found[i] >= 0:
-            for c in range(rows.shape[1]):
-                moved = along_x * rows[4 * i, c] + along_y * rows[4 * i + 1, c] + along_z * rows[4 * i + 2, c]
-                rows[4 * i + 3, c] += moved
+            for j in range(i * columns, (i + 1) * columns, 4):
+                for c in range(rows.shape[1]):
+                    rows[j + 3, c] += (
+                        along_x * rows[j, c] + along_y * rows[j + 1, c] + along_z * rows[j + 2, c]
+                    )
 
 
 @jit
@@ -133,7 +135,7 @@ def _batch(
             if moment:
                 x, y, z = _from_parent(o)
                 x, y, z = x - 4 * (direction >> 2 & 1), y - 4 * (direction >> 1 & 1), z - 4 * (direction & 1)
-                _move(source_rows[o, :n], mirrors, gathered[o], x, y, z)
+                _move(source_rows[o, :n], mirrors, columns, gathered[o], x, y, z)
     for t in range(8):
         if _children(target_child, targets, mirrors, t, target_rows) == 0:
             continue
@@ -154,7 +156,7 @@ def _batch(
                 _some(place[:m], columns, gathered[o], down, up, product, packed, sums)
         if moment:
             x, y, z = _from_parent(t)
-            _move(target_rows[:n], mirrors, sums, -x, -y, -z)
+            _move(target_rows[:n], mirrors, columns, sums, -x, -y, -z)
         _scatter(target_rows[:n], mirrors, sums, target_signs, out)
 
 

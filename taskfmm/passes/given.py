@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.kernels import Kernel, Source
+from taskfmm.kernels import Kernel, Output, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +65,10 @@ class Given:
                 f"sources have different numbers of vectors ({told} vectors): give the same of each"
             )
         n = vectors[kinds[0].given_as]
+        for name, array in found.items():
+            shape = getattr(array, "shape", ())
+            if n is not None and len(shape) == 2 and shape[0] != n_sources == shape[1]:
+                raise InputError(f"{name} has shape {shape}, sources has {n_sources}: did you mean {name}.T?")
         arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
         return cls(kernel.with_sources(*kinds), tuple(arrays), n)
 
@@ -84,55 +89,73 @@ class Given:
         return Given(self.kernel, real, self.vectors), Given(self.kernel, imaginary, self.vectors)
 
     @property
-    def groups(self) -> tuple[Given, ...]:
-        """Itself, or its vectors in groups that are summed at once; `together` puts their outputs side by side."""
+    def columns(self) -> list[Given]:
+        """Its vectors one by one; one of zeros, where there are none."""
         if self.vectors is None:
-            return (self,)
-        return tuple(self._group(first) for first in range(0, max(1, self.vectors), GROUP))
-
-    def _group(self, first: int) -> Given:
-        assert self.vectors is not None
-        n = min(GROUP, self.vectors - first)
-        size = 1 << max(0, n - 1).bit_length()  # loops are compiled for few sizes; zeros fill up
-        columns = [
-            _vector(array, first + number if number < n else None)
-            for number in range(size)
-            for array in self.arrays
+            return [self]
+        return [
+            Given(self.kernel, tuple(_vector(a, n) for a in self.arrays)) for n in range(self.vectors or 1)
         ]
-        return Given(self.kernel.with_vectors(size), tuple(columns))
 
-    @property
-    def one_by_one(self) -> list[Given]:
-        """Of a group, its vectors that are not zero; of zeros alone, one."""
-        n, kernel = len(self.kernel.sources), self.kernel.of_one
-        each = [self.arrays[first : first + n] for first in range(0, len(self.arrays), n)]
-        some = [arrays for arrays in each if any(array.any() for array in arrays)]
-        return [Given(kernel, arrays) for arrays in some or each[:1]]
+    def in_groups(self, output: str, alike: Sequence[Any] = ()) -> list[tuple[list[int], Given]]:
+        """Vectors that are summed at once for an output and those before it, with their numbers.
 
-
-GROUP = 8
-"""Vectors that are summed at once: more would leave too few registers for what is summed up in the near field."""
-
-
-def together(found: Sequence[Any], vectors: int | None) -> Any:
-    """One output of all vectors from those of `Given.groups`."""
-    if vectors is None:
-        return found[0]
-    one = vectors % GROUP == 1 or not vectors  # its group has no axis of vectors
-    found = [*found[:-1], found[-1][..., None]] if one else found
-    return (found[0] if len(found) == 1 else _concatenate(found))[..., :vectors]
+        alike : of each vector something that is equal where they may be in one group; all may, if left out
+        """
+        columns, numbers = self.columns, defaultdict[Any, list[int]](list)
+        for number, label in enumerate(alike or [None] * len(columns)):
+            numbers[label].append(number)
+        sums = self.kernel.n_components(output) * len(self.kernel.sources)
+        most = next(size for size in GROUPS if size * sums <= SUMS or size == 1)
+        groups = [
+            each[first : first + most] for each in numbers.values() for first in range(0, len(each), most)
+        ]
+        return [(group, _side_by_side([columns[number] for number in group])) for group in groups]
 
 
-def _concatenate(found: Sequence[Any]) -> Any:
-    """NumPy and dask arrays know how to concatenate their own kind."""
-    return np.concatenate(found, axis=-1)
+GROUPS = (8, 4, 2, 1)
+"""How many vectors may be summed at once: loops are compiled for each. Zeros fill up a group."""
+
+SUMS = 32
+"""What is summed at once in the near field for all vectors together: as many numbers as processors have registers."""
 
 
-def _vector(array: Any, number: int | None) -> Any:
-    """One vector of an array, as an array that owns its numbers; None for zeros."""
-    if number is None:
-        shape = array.shape[:-1]
-        return np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else 0 * array[..., 0]
+def in_group(vectors: int) -> int:
+    """How many of so many vectors are summed at once, where the output has one number at a target."""
+    return min(size for size in GROUPS if size >= min(vectors, GROUPS[0]))
+
+
+def together(found: Mapping[tuple[int, ...], Any], output: Output, vectors: int) -> Any:
+    """One output of all vectors, as its last axis, from those of groups by the numbers of their vectors."""
+    axes = 2 + len(output.shape)  # a group of one has no axis of vectors
+    arrays = [
+        (each if each.ndim == axes else each[..., None])[..., : len(numbers)]
+        for numbers, each in found.items()
+    ]
+    whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+    order = np.argsort([number for numbers in found for number in numbers])
+    if not np.array_equal(order, np.arange(order.size)):
+        whole = whole[..., order]
+    return whole[..., :vectors]
+
+
+def _side_by_side(columns: Sequence[Given]) -> Given:
+    """Vectors as a group, of one of the sizes for which there are loops; zeros fill it up."""
+    size = in_group(len(columns))
+    arrays = [array for column in columns for array in column.arrays]
+    zeros = tuple(_zeros(array) for array in columns[0].arrays)
+    arrays += (size - len(columns)) * zeros
+    return Given(columns[0].kernel.with_vectors(size), tuple(arrays))
+
+
+def _zeros(array: Any) -> Any:
+    return np.zeros_like(array) if isinstance(array, np.ndarray) else 0 * array
+
+
+def _vector(array: Any, number: int) -> Any:
+    """One vector of an array, as an array that owns its numbers; zeros where there are no vectors."""
+    if not array.shape[-1]:
+        return np.zeros(array.shape[:-1], array.dtype)
     return np.ascontiguousarray(array[..., number]) if isinstance(array, np.ndarray) else array[..., number]
 
 

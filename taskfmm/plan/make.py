@@ -39,6 +39,7 @@ def make(
     leaf_size: int | None,
     threads: int = 1,
     lengths: np.ndarray | None = None,
+    vectors: int = 1,
 ) -> Planned:
     """Choose the leaves, build the tree and its lists, and cut them into shards.
 
@@ -46,7 +47,9 @@ def make(
     targets : None where they are the sources
     leaf_size : None where the estimated cost decides
     lengths : float64 [n], softening of the sources
+    vectors : of charges, which most evaluations will have at once
     """
+    priced = asked.kernel.with_vectors(vectors)
     at = sources if targets is None else targets
     if not (len(sources) and len(at)):
         sources = sources.copy()
@@ -64,14 +67,14 @@ def make(
             f"{WIDTHS[1]:.0e} wide"
         )
     if leaf_size is None and cost.is_surely_direct(
-        len(sources), len(at), targets is None, asked.kernel, accuracy.order
+        len(sources), len(at), targets is None, priced, accuracy.order
     ):
         return _summed_directly(asked, sources, targets, smallest, lengths)
     top = _top_level(asked, sources, at, smallest.half_width)
     if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
-    columns, weights = asked.kernel.columns, cost.first(asked.kernel).of(operators.accuracy.dtype)
+    columns, weights = priced.columns, cost.first(priced).of(operators.accuracy.dtype)
     how = threads, top, columns, weights
     boxed, of_boxed, wide = sources, reach, np.empty(0, np.int64)
     if reach is not None:
