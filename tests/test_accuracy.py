@@ -316,7 +316,9 @@ def test_m2l_is_rounded_only_where_eps_bears_it():
     for row in accuracy.table():
         if row.accuracy.m2l_dtype == "float32":
             assert row.reach("potential", None) >= accuracy.NOISE[row.accuracy.dtypes]
-            assert row.reach("potential", Known(True)) >= accuracy.AVERAGE * accuracy.NOISE[row.accuracy.dtypes]
+            assert (
+                row.reach("potential", Known(True)) >= accuracy.AVERAGE * accuracy.NOISE[row.accuracy.dtypes]
+            )
 
 
 def test_a_given_order_overrides_eps():

@@ -193,11 +193,15 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its errors."""
+    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its errors.
+
+    n_bytes : of the operators, where they were made
+    """
 
     accuracy: Accuracy
     m2l_cost: float
     errors: Yardstick
+    n_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -343,7 +347,7 @@ def choose(
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
     advice = "give an eps at or above it, or an order to get the best it can do"
     if lowest >= 1.0:
-        advice = "next to nothing is left at the targets, which taskfmm.direct sums exactly"
+        advice = "next to nothing is left at the targets, or too many wavelengths fit a box; taskfmm.direct sums exactly"
     raise AccuracyError(
         f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )
