@@ -347,7 +347,8 @@ def choose(
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
     advice = "give an eps at or above it, or an order to get the best it can do"
     if lowest >= 1.0:
-        advice = "next to nothing is left at the targets, or too many wavelengths fit a box; taskfmm.direct sums exactly"
+        reason = "next to nothing is left at the targets, or too many wavelengths fit a box"
+        advice = f"{reason}; taskfmm.direct sums exactly"
     raise AccuracyError(
         f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )

@@ -44,8 +44,8 @@ IMPROVES = 0.7
 """The search ends after two orders in a row whose error is more than this part of the best so far."""
 
 MOST_BYTES = 2**30
-"""Of the operators of boxes of one size. Those of waves are far larger than others of their order where many wavelengths
-fit a box, and their errors hardly change up to an order that carries them: making them took 20 GB."""
+"""Of the operators of boxes of one size. Those of waves are far larger than others of their order where many
+wavelengths fit a box, and their errors hardly change up to an order that carries them: making them took 20 GB."""
 
 GROWS = 4
 """Their bytes grow with this power of the order."""
