@@ -128,6 +128,7 @@ class Share:
     smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf;
         of dipoles, what charges would do that are as large as they are over the half-width of theirs
     lost : what is left out at most, since the kernel has died away
+    rounding : what the near field errs by in float32, to which pairs that cancel contribute as others do
     """
 
     total: float
@@ -135,19 +136,24 @@ class Share:
     even: float = 0.0
     smooth: float = 0.0
     lost: float = 0.0
+    rounding: float = 0.0
 
     @classmethod
     def worst(cls, shares: Sequence[Share]) -> Share:
         """One that stands for several outputs."""
-        parts = np.array([(each.far, each.even, each.smooth, each.lost) for each in shares])
+        parts = np.array([(each.far, each.even, each.smooth, each.lost, each.rounding) for each in shares])
         totals = np.array([[each.total] for each in shares])
         relative = np.divide(parts, totals, where=totals > 0.0, out=np.where(parts > 0.0, np.inf, 0.0))
         return cls(1.0, *map(float, relative.max(axis=0)))
 
-    def times(self, error: float, order: int, smooth: float = 0.0) -> float:
-        """The error of the output, by the yardstick's errors."""
+    def times(self, error: float, order: int, smooth: float = 0.0, single: bool = False) -> float:
+        """The error of the output, by the yardstick's errors.
+
+        single : whether the near field is in float32
+        """
         together = EVEN * 2.0 ** (4 - order) * self.even
         wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth) + self.lost
+        wrong = math.hypot(wrong, self.rounding) if single else wrong
         if not wrong:
             return 0.0
         return wrong / self.total if self.total else math.inf
@@ -217,6 +223,7 @@ class Row:
         known : None for any single charge
         """
         many, order = known is not None and known.many, self.accuracy.order
+        single = self.accuracy.dtype == "float32"
         noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]
         if many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
@@ -229,15 +236,15 @@ class Row:
             return max(potential, gradient) if derivative else potential
         if known.potential is not None:
             if known.all_told:
-                potential = SHARE * known.potential.times(potential, order, self.errors.smooth)
+                potential = SHARE * known.potential.times(potential, order, self.errors.smooth, single)
             else:
                 worst = math.hypot(self.errors.potential, noise, ROUNDING)
-                potential = max(potential, known.potential.times(worst, order, self.errors.smooth))
+                potential = max(potential, known.potential.times(worst, order, self.errors.smooth, single))
         elif known.all_told:
             potential = 0.0
         if not derivative or known.gradient is None:
             return potential
-        return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth))
+        return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth, single))
 
 
 @cache

@@ -74,7 +74,8 @@ def rows(
     while order in ORDERS and failed < 2:
         row = _row(kernel, replace(of_order(order), m2l_dtype=dtype), half_width, first)
         if single and row.accuracy.basis_tol >= CUT_IN_SINGLE:
-            row = replace(row, accuracy=row.accuracy.single(eps))
+            faster = replace(row, accuracy=row.accuracy.single(eps))
+            row = faster if reach(faster) <= eps else row
         yield row
         error = reach(row)
         failed = failed + 1 if not error < IMPROVES * best else 0
