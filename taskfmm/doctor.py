@@ -113,7 +113,7 @@ class _Operators:
         charges = np.random.default_rng(60013).uniform(-1.0, 1.0, N)
         self.seconds = _least(fmm, charges, outputs)
         operators = Operators(fmm.kernel, fmm.accuracy(outputs[-1], charges)).of((0,))
-        self.efforts = efforts(fmm.plan, operators, fmm.kernel, outputs)
+        self.efforts = efforts(fmm.plan, operators, fmm.kernel.of_first, outputs)
 
     def solve(self, known: Rates, operator: str, name: str) -> dict[str, float]:
         """The one rate that makes the forecast of an operator right; within a factor of five of the default."""

@@ -181,7 +181,8 @@ class Evaluator:
 
     def _look(self, charges: Given, output: str, alone: bool = False) -> Known:
         assert self.planned.plan is not None
-        return look(self.planned.plan, charges.kernel, charges.arrays, output, self._places, alone)
+        plan, close = self.planned.plan, self.planned.asked.close
+        return look(plan, charges.kernel, charges.arrays, output, self._places, alone, close)
 
     @cached_property
     def _places(self) -> Places:

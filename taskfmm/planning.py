@@ -76,7 +76,8 @@ def from_points(
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once)
     plan = planned.plan
     if shown is not None and plan is not None:
-        planned = replace(planned, like=look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1]))
+        known = look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1], close=asked.close)
+        planned = replace(planned, like=known)
         if not (asked.chosen or plan.is_direct):
             planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
     if planned.crowded:

@@ -352,6 +352,8 @@ def test_the_page_names_all_kernels_with_their_datasets():
     page = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
     for name in KERNELS.keys() & CONSTRUCTORS.keys():
         kernel = KERNELS[name]
+        if ":" in kernel.module:  # made of a function, by another test
+            continue
         row = next(line for line in page.splitlines() if re.match(rf"\| \[?`{name}`", line))
         parameters = [f"`{each}`" for each in inspect.signature(CONSTRUCTORS[name]).parameters]
         datasets = [

@@ -13,6 +13,7 @@ import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.kernels import Helmholtz
 from taskfmm.kernels.oscillation import cosine_sine
+from taskfmm.runtime import memory
 
 N, EPS = 2000, 1e-2
 OUTPUTS = ("potential", "gradient")
@@ -117,8 +118,10 @@ def test_resonances_of_boxes_do_not_show(mode):
 
 def test_more_wavelengths_than_an_order_holds_are_refused_with_the_floor():
     points = np.random.default_rng(65).random((N, 3))
+    before = memory.resident()
     with pytest.raises(taskfmm.AccuracyError, match="the floor"):
         taskfmm.Fmm(points, kernel=Helmholtz(600.0), eps=1e-3, leaf_size=100)
+    assert memory.resident() - before < 2**32
 
 
 def test_a_plane_wave_of_a_far_charge_obeys_its_equation():
@@ -137,7 +140,8 @@ def test_a_plane_wave_of_a_far_charge_obeys_its_equation():
 
 
 def test_an_imaginary_part_that_overflows_leaves_the_real_one_alone():
-    found = taskfmm.direct([[0.0, 0, 0]], [1e308j], [[1e-6, 0, 0]], kernel=Helmholtz(1e-9))
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        found = taskfmm.direct([[0.0, 0, 0]], [1e308j], [[1e-6, 0, 0]], kernel=Helmholtz(1e-9))
     assert np.isposinf(found.imag).all()
     assert not np.isnan(found.real).any()
 

@@ -65,7 +65,7 @@ def test_errors_follow_from_the_share(name):
     assert (1e-3 if few else 0.02) * size <= estimate <= 2.0 * size
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accuracy, "of_order", lambda order: ROW.accuracy)
+        patch.setattr(accuracy, "of_order", lambda *_: ROW.accuracy)
         found = fmm.serial(q, "gradient")
         assert l2_error(found, exact["gradient"]) <= SHARE * known.gradient.times(
             ROW.errors.gradient, ORDER, ROW.errors.smooth
@@ -95,7 +95,7 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
 def test_errors_of_many_charges_stay_within_the_margin(name, order, cut, monkeypatch):
     """The margins over errors that are averaged over places and directions, with the clouds that needed them."""
     (row,) = (r for r in accuracy.table() if r.accuracy == accuracy.Accuracy(order, cut, cut))
-    monkeypatch.setattr(accuracy, "of_order", lambda _: row.accuracy)
+    monkeypatch.setattr(accuracy, "of_order", lambda *_: row.accuracy)
     rng = np.random.default_rng(3)
     points = (testing.REGULAR | testing.DISTRIBUTIONS)[name](N, rng)
     fmm = taskfmm.Fmm(points, order=order, leaf_size=40)

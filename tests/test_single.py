@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bounds import FLOAT32_ERROR
 from boxes import l2_error
 from cases import each
 from numba import njit
@@ -98,6 +99,33 @@ def test_targets_of_their_own_some_at_sources():
     targets = np.concatenate([x[::7], x[1::7] + 1e-9, rng.random((500, 3))])
     fmm = taskfmm.Fmm(x, targets, eps=1e-3, leaf_size=40, dtype="float32")
     assert max(errors(fmm, charges=rng.uniform(-1, 1, N)).values()) <= 1e-3
+
+
+def pairs(n, apart, rng):
+    """Charges in pairs that nearly cancel, in a cube, and targets of their own."""
+    x, step = rng.random((n // 2, 3)), rng.standard_normal((n // 2, 3))
+    x = np.concatenate([x, x + apart * step / np.linalg.norm(step, axis=1, keepdims=True)])
+    return x, np.repeat([1.0, -1.0], n // 2), rng.random((n // 2, 3))
+
+
+def test_where_all_boxes_are_neighbours_sums_are_exact():
+    """Offsets that are rounded change the distances between charges that cancel by a tenth."""
+    x, q, targets = pairs(1200, 1e-6, np.random.default_rng(97))
+    fmm = taskfmm.Fmm(x, targets, eps=1e-3, leaf_size=400, dtype="float32")
+    assert fmm.plan.is_direct and fmm.plan.tree.n_boxes > 1
+    assert max(errors(fmm, charges=q).values()) <= FLOAT32_ERROR
+
+
+@each("kernel", ["laplace", "inverse_square"])
+def test_near_sources_that_cancel_are_summed_in_double(kernel):
+    """The only far ones are so weak that they ask for nothing."""
+    rng = np.random.default_rng(98)
+    kernel, (x, q, targets) = KERNELS_IN_SINGLE[kernel], pairs(1200, 1e-6, rng)
+    x, q = np.concatenate([x, 10.0 + rng.random((50, 3))]), np.r_[q, np.full(50, 1e-9)]
+    fmm = taskfmm.Fmm(x, targets, kernel=kernel, eps=1e-3, leaf_size=400, dtype="float32")
+    assert not fmm.plan.is_direct
+    (name,) = (kind.given_as for kind in kernel.sources[:1])
+    assert max(errors(fmm, **{name: q}).values()) <= fmm.eps
 
 
 def test_only_where_it_was_asked_for_and_does():

@@ -128,6 +128,7 @@ class Share:
     smooth : of a gradient, the potential that comes through expansions, over the half-width of the target's leaf;
         of dipoles, what charges would do that are as large as they are over the half-width of theirs
     lost : what is left out at most, since the kernel has died away
+    rounding : what the near field errs by in float32, to which pairs that cancel contribute as others do
     """
 
     total: float
@@ -135,19 +136,24 @@ class Share:
     even: float = 0.0
     smooth: float = 0.0
     lost: float = 0.0
+    rounding: float = 0.0
 
     @classmethod
     def worst(cls, shares: Sequence[Share]) -> Share:
         """One that stands for several outputs."""
-        parts = np.array([(each.far, each.even, each.smooth, each.lost) for each in shares])
+        parts = np.array([(each.far, each.even, each.smooth, each.lost, each.rounding) for each in shares])
         totals = np.array([[each.total] for each in shares])
         relative = np.divide(parts, totals, where=totals > 0.0, out=np.where(parts > 0.0, np.inf, 0.0))
         return cls(1.0, *map(float, relative.max(axis=0)))
 
-    def times(self, error: float, order: int, smooth: float = 0.0) -> float:
-        """The error of the output, by the yardstick's errors."""
+    def times(self, error: float, order: int, smooth: float = 0.0, single: bool = False) -> float:
+        """The error of the output, by the yardstick's errors.
+
+        single : whether the near field is in float32
+        """
         together = EVEN * 2.0 ** (4 - order) * self.even
         wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth) + self.lost
+        wrong = math.hypot(wrong, self.rounding) if single else wrong
         if not wrong:
             return 0.0
         return wrong / self.total if self.total else math.inf
@@ -193,11 +199,15 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its errors."""
+    """One row of the table: a choice, its cost (M2L multiply-adds for a pair) and its errors.
+
+    n_bytes : of the operators, where they were made
+    """
 
     accuracy: Accuracy
     m2l_cost: float
     errors: Yardstick
+    n_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -213,6 +223,7 @@ class Row:
         known : None for any single charge
         """
         many, order = known is not None and known.many, self.accuracy.order
+        single = self.accuracy.dtype == "float32"
         noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]
         if many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
@@ -225,15 +236,15 @@ class Row:
             return max(potential, gradient) if derivative else potential
         if known.potential is not None:
             if known.all_told:
-                potential = SHARE * known.potential.times(potential, order, self.errors.smooth)
+                potential = SHARE * known.potential.times(potential, order, self.errors.smooth, single)
             else:
                 worst = math.hypot(self.errors.potential, noise, ROUNDING)
-                potential = max(potential, known.potential.times(worst, order, self.errors.smooth))
+                potential = max(potential, known.potential.times(worst, order, self.errors.smooth, single))
         elif known.all_told:
             potential = 0.0
         if not derivative or known.gradient is None:
             return potential
-        return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth))
+        return max(potential, SHARE * known.gradient.times(gradient, order, self.errors.smooth, single))
 
 
 @cache
@@ -343,7 +354,8 @@ def choose(
     whose = " of any charges" if None in cases else " of these charges" if looked_at else ""
     advice = "give an eps at or above it, or an order to get the best it can do"
     if lowest >= 1.0:
-        advice = "next to nothing is left at the targets, which taskfmm.direct sums exactly"
+        reason = "next to nothing is left at the targets, or too many wavelengths fit a box"
+        advice = f"{reason}; taskfmm.direct sums exactly"
     raise AccuracyError(
         f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )

@@ -43,6 +43,13 @@ AN_ORDER = 10.0
 IMPROVES = 0.7
 """The search ends after two orders in a row whose error is more than this part of the best so far."""
 
+MOST_BYTES = 2**30
+"""Of the operators of boxes of one size. Those of waves are far larger than others of their order where many
+wavelengths fit a box, and their errors hardly change up to an order that carries them: making them took 20 GB."""
+
+GROWS = 4
+"""Their bytes grow with this power of the order."""
+
 
 def rows(
     kernel: Kernel,
@@ -67,12 +74,15 @@ def rows(
     while order in ORDERS and failed < 2:
         row = _row(kernel, replace(of_order(order), m2l_dtype=dtype), half_width, first)
         if single and row.accuracy.basis_tol >= CUT_IN_SINGLE:
-            row = replace(row, accuracy=row.accuracy.single(eps))
+            faster = replace(row, accuracy=row.accuracy.single(eps))
+            row = faster if reach(faster) <= eps else row
         yield row
         error = reach(row)
         failed = failed + 1 if not error < IMPROVES * best else 0
-        best = min(best, error)
+        best, last = min(best, error), order
         order += max(1, math.floor(math.log(error / eps, AN_ORDER)) if eps < error < math.inf else 1)
+        if row.n_bytes * (order / last) ** GROWS > MOST_BYTES:
+            return
 
 
 def _first_felt(kernel: Kernel, eps: float, half_width: float, first: int) -> int:
@@ -98,7 +108,7 @@ def _row(kernel: Kernel, accuracy: Accuracy, half_width: float, first: int) -> R
     ]
     worst = {field.name: max(getattr(each, field.name) for each in found) for field in fields(Yardstick)}
     at = operators.at(levels[0])
-    return Row(accuracy, at.m2l.multiply_adds, Yardstick(**worst))
+    return Row(accuracy, at.m2l.multiply_adds, Yardstick(**worst), at.n_bytes)
 
 
 def _measured(kernel: Kernel, operators: Operators, level: int) -> Yardstick:

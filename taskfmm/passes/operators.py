@@ -58,7 +58,7 @@ def l2l(work: Translation | None, n_boxes: int, parents: Arrays, parts: Arrays, 
     shape = (n_boxes, how.kernel.columns, at.rank)
     above = None if work is None else how.operators.at(how.level - 1)
     own = at if how.kernel.first_moment else None
-    return target.l2l(work, parents, parts, shape, above, at.dtype, how.threads, own)
+    return target.l2l(work, parents, parts, shape, above, how.threads, own, at.dtype)
 
 
 def m2p(work: SurfacesToPoints, multipoles: Arrays, *, how: How) -> np.ndarray:

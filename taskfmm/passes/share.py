@@ -23,7 +23,7 @@ from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import decayed
 from taskfmm.passes.given import exponents, ranked, with_lengths
 from taskfmm.passes.places import Places
-from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend
+from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend, rounding
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
@@ -55,6 +55,7 @@ def look(
     output: str,
     places: Places | None = None,
     alone: bool = False,
+    close: float | None = None,
 ) -> Known:
     """What there is to know of charges for an output.
 
@@ -63,6 +64,7 @@ def look(
     output : with those before it
     places : of the plan's tree, if they are kept
     alone : where the kernel has no table, those before it may err: nobody asks for them
+    close : as `taskfmm.operators.accuracy.Accuracy` has it, where the near field may be in float32
     """
     tree, places = plan.tree, places or Places(plan.tree)
     scale = tree.domain.scale
@@ -70,7 +72,7 @@ def look(
     # charges seen from elsewhere may all look as if they were at one place
     many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
     if not is_calibrated(kernel, output):
-        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output), alone, many)
+        return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output, close), alone, many)
     (q,) = numbers
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
@@ -78,7 +80,7 @@ def look(
     may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
         return Known(many)
-    found = _Outputs(plan, kernel, numbers, places, output)
+    found = _Outputs(plan, kernel, numbers, places, output, close)
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
@@ -123,11 +125,20 @@ class _Outputs:
     charges : float64 [n_numbers, n_sources], sorted, between -1 and 1
     boxes : for each number, sums over the sources of each box, see `sum_boxes`
     last : the last of the outputs
+    close : see `look`
     close_by : the kernel of pairs of points; where these are softened, boxes are too far away for it
     """
 
-    def __init__(self, plan: Plan, kernel: Kernel, charges: np.ndarray, places: Places, last: str) -> None:
-        self.plan, self.charges, self.places, self.last = plan, charges, places, last
+    def __init__(
+        self,
+        plan: Plan,
+        kernel: Kernel,
+        charges: np.ndarray,
+        places: Places,
+        last: str,
+        close: float | None = None,
+    ) -> None:
+        self.plan, self.charges, self.places, self.last, self.close = plan, charges, places, last, close
         self.kernel, self.close_by = kernel.unsoftened, kernel
         self.calibrated = is_calibrated(kernel, last)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
@@ -156,7 +167,8 @@ class _Outputs:
         elif derivative:
             squares = max(squares, self._close_pairs(self.kernel.power(output)))
         lost = self._lost(self.kernel.output(output)) ** 2
-        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost)))
+        rounding = 0.0 if self.close is None else self._sampled(output, self._rounding, FEW)
+        return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
 
     def _lost(self, output: Output) -> float:
         """At most what boxes do to each other that are too far to be planned for."""
@@ -324,13 +336,9 @@ class _Outputs:
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
-        leaves = self.places.leaves
-        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
-        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
+        at, ptr, begin, end = self._near(rows)
         values = np.zeros((self.kernel.n_components(output), rows.size))
         targets = tree.targets[:, rows]
-        ptr, near = _entries(lists.u, at)
-        begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
         self._add(output, targets, ptr, begin, end, tree.sources, self.charges, values)
         targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
         reached = [lists.w, lists.v, lists.x]
@@ -341,6 +349,26 @@ class _Outputs:
                     self._add(output, targets, ptr, far, far + 1, place, charges, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def _near(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The leaves of some targets, and the runs of sources next to them: ptr, begin and end."""
+        tree, leaves = self.plan.tree, self.places.leaves
+        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
+        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
+        ptr, near = _entries(self.plan.lists.u, at)
+        begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
+        return at, ptr, begin, end
+
+    def _rounding(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """What the near field in float32 errs by at some targets, squared, float64 [n_rows]."""
+        tree = self.plan.tree
+        at, *near = self._near(rows)
+        half = np.ldexp(tree.domain.half_width, -tree.level[at].astype(np.int32))
+        where = np.ascontiguousarray(tree.targets[:, rows]), half, self.close, *near, tree.sources
+        sizes = (size for _, size in self._sizes(self.kernel.output(output)))
+        return sum(
+            rounding(*where, q, size.factor, size.power) for q, size in zip(self.charges, sizes, strict=True)
+        )
 
 
 def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

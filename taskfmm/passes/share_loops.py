@@ -19,6 +19,10 @@ CHANCE = 1.8
 SPREAD_OUT = 0.3
 """Charges that fill half of a box or more have octants whose sums, squared, are at most this part of their own."""
 
+SUMMED, PLACED = 2e-7, 1e-7
+"""Of the near field in float32: what rounding adds to a sum, as a part of that of magnitudes, and by how much of the
+half-width of their leaf sources seem to be moved."""
+
 PLUS, MINUS, WEIGHT, SCATTER, TOGETHER = 0, 3, 6, 8, 9
 """Columns of what is known of a box, see `sum_boxes`."""
 
@@ -175,6 +179,35 @@ def descend(
                 line[b] += box[TOGETHER] * size
                 even[b] += abs(plus - minus) * size
     return far + line**2, even**2, field
+
+
+@jit
+def rounding(targets, half, close, ptr, begin, end, points, charges, factor, power):
+    """What rounding to float32 does to sums over near sources, squared, float64 [n].
+
+    half : half-widths of the leaves of the targets; close : in units of them, where pairs are left to float64
+    ptr, begin, end : runs of sources next to each target
+    factor, power : of the output, see `taskfmm.operators.radial.Radial`
+    """
+    found = np.zeros(half.size)
+    for i in range(half.size):
+        summed, placed, nearest = 0.0, 0.0, np.inf
+        for e in range(ptr[i], ptr[i + 1]):
+            for j in range(begin[e], end[e]):
+                x, y, z = (
+                    points[0, j] - targets[0, i],
+                    points[1, j] - targets[1, i],
+                    points[2, j] - targets[2, i],
+                )
+                r = np.sqrt(x * x + y * y + z * z)
+                if r > 0.0:
+                    nearest = min(nearest, r)
+                    does = abs(charges[j]) * factor * _power(r, power)
+                    summed += does
+                    placed += (does * power * half[i] / r) ** 2
+        if nearest >= close * half[i]:
+            found[i] = (SUMMED * summed) ** 2 + PLACED**2 * placed
+    return found
 
 
 @jit

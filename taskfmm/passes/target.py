@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,9 @@ def l2l(
     parts: Sequence[np.ndarray],
     shape: tuple[int, int, int],
     above: BoxOperators | None,
-    dtype: np.dtype,
     threads: int = 1,
     own: BoxOperators | None = None,
+    dtype: Any = np.float64,
 ) -> np.ndarray:
     """L2L, on every box: the parents' locals moved to the children, plus the parts from M2L and P2L.
 

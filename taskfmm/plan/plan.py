@@ -226,8 +226,7 @@ def build(
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
     charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
-    single = operators.accuracy.dtype == "float32"
-    builder = ShardBuilder(tree, interactions, bounds, charge_ptr, single)
+    builder = ShardBuilder(tree, interactions, bounds, charge_ptr)
     far = tuple(
         tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
         for level in range(tree.n_levels)
@@ -242,6 +241,8 @@ def build(
         for shard in shards
         if shard.l2p is not None
     }
+    # where all pairs are summed, nothing is approximated
+    single = operators.accuracy.dtype == "float32" and any(far)
     near_leaves = []
     evaluated = np.diff(interactions.u.ptr) > 0
     for level in range(tree.n_levels):
@@ -249,7 +250,7 @@ def build(
         if leaves.size:
             runs = cost.cut(near_cost[leaves], task)
             near_leaves += [(level, leaves[a:b]) for a, b in pairwise(runs)]
-    works = [(builder.near(level, leaves), places(leaves)) for level, leaves in near_leaves]
+    works = [(builder.near(level, leaves, single), places(leaves)) for level, leaves in near_leaves]
     works += direct.of_wide(tree, charge_ptr, task, weights)
     chunks = _chunks(tree, far_places, [at for _, at in works])
     return Plan(tree, interactions, far, tuple(work for work, _ in works), chunks, charge_ptr)

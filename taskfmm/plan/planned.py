@@ -8,7 +8,16 @@ import numpy as np
 
 from taskfmm.kernels import Kernel, works_in_single
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import IN_SINGLE, Accuracy, Known, choose, is_calibrated, of_order, reach
+from taskfmm.operators.accuracy import (
+    CLOSE,
+    IN_SINGLE,
+    Accuracy,
+    Known,
+    choose,
+    is_calibrated,
+    of_order,
+    reach,
+)
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.plan.plan import Plan
 from taskfmm.tree import octree
@@ -79,6 +88,11 @@ class Asked:
     def single(self) -> bool:
         """Whether all stages may be in float32."""
         return self.dtype == np.float32 and self.eps >= IN_SINGLE and works_in_single(self.kernel)
+
+    @property
+    def close(self) -> float | None:
+        """From which distance pairs may be in float32, as `Accuracy` has it; None if nowhere."""
+        return CLOSE / self.eps if self.single else None
 
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""

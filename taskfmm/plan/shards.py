@@ -72,8 +72,7 @@ class ShardBuilder:
     """Builds the work of runs of boxes; holds what all of them share.
 
     bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last; charge_ptr are
-    the sources at which those of the charges begin, with the number of all sources last. single is whether the near
-    field may be summed in float32.
+    the sources at which those of the charges begin, with the number of all sources last.
     """
 
     def __init__(
@@ -82,13 +81,11 @@ class ShardBuilder:
         lists: Interactions,
         bounds: dict[int, np.ndarray],
         charge_ptr: np.ndarray,
-        single: bool = False,
     ) -> None:
         self.tree = tree
         self.lists = lists
         self.bounds = bounds
         self.charge_ptr = charge_ptr
-        self.single = single
         self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
         self.is_leaf = tree.is_leaf
@@ -264,15 +261,15 @@ class ShardBuilder:
             *self._centers(halo.level, boxes),
         )
 
-    def near(self, level: int, leaves: np.ndarray) -> PointsToPoints:
-        """The near field of a run of leaves that hold targets."""
+    def near(self, level: int, leaves: np.ndarray, single: bool) -> PointsToPoints:
+        """The near field of a run of leaves that hold targets; single : whether it may be summed in float32."""
         u = self.lists.u
         begin, end = self.tree.target_ptr[leaves].T
         targets, target_ptr = take_runs(self.tree.targets, begin, end)
         entry_ptr = np.concatenate([[0], np.cumsum(u.ptr[leaves + 1] - u.ptr[leaves])])
         entries = u.idx[list_runs(u.ptr[leaves], u.ptr[leaves + 1])]
         mutual, itself, same = None, None, self.tree.targets is self.tree.sources
-        if self.single:
+        if single:
             rows = np.repeat(np.arange(leaves.size), np.diff(entry_ptr))
             itself = np.zeros(leaves.size, np.int8)
             itself[rows[entries == leaves[rows]]] = same
