@@ -1303,6 +1303,49 @@ COMMAND_LINE = (
     ),
 )
 
+VECTORS = (
+    Mutant(
+        "two-vectors-exchanged",
+        "passes/given.py",
+        "order = np.argsort([number for numbers in found for number in numbers])",
+        "order = np.array([number for numbers in found for number in numbers])",
+        "vectors of several accuracies come out in another order",
+        ("columns",),
+    ),
+    Mutant(
+        "one-scale-for-all-vectors",
+        "passes/given.py",
+        "of_arrays = [], np.repeat(of_vectors, len(kernel.sources))",
+        "of_arrays = [], np.repeat(of_vectors[:1] * len(of_vectors), len(kernel.sources))",
+        "vectors beside a far larger one come out wrong by powers of two",
+        ("columns",),
+    ),
+    Mutant(
+        "moments-of-the-first-vector-only",
+        "operators/siblings.py",
+        "range(i * columns, (i + 1) * columns, 4)",
+        "range(i * columns, i * columns + 4, 4)",
+        "Stokes flow of all vectors but the first is wrong",
+        ("columns",),
+    ),
+    Mutant(
+        "units-of-the-first-vector-only",
+        "kernels/kernel.py",
+        "for of_vector in np.split(values, self.vectors):  # views",
+        "for of_vector in np.split(values, self.vectors)[:1]:",
+        "far fields of all vectors but the first are in another unit",
+        ("columns",),
+    ),
+    Mutant(
+        "vectors-of-any-accuracy-together",
+        "evaluation.py",
+        "charges.in_groups(last, chosen)",
+        "charges.in_groups(last)",
+        "vectors that need more accuracy get that of the first",
+        ("columns",),
+    ),
+)
+
 SOURCES_AND_OUTPUTS = (
     Mutant(
         "close-pairs-in-single",
@@ -1810,6 +1853,7 @@ MUTANTS = (
     *KERNELS,
     *KERNELS_OF_USERS,
     *OF_FUNCTIONS,
+    *VECTORS,
     *SOURCES_AND_OUTPUTS,
     *STOKES,
     *PLAN,

@@ -66,7 +66,7 @@ class Given:
             )
         n = vectors[kinds[0].given_as]
         for name, array in found.items():
-            shape = getattr(array, "shape", ())
+            shape: tuple[int, ...] = getattr(array, "shape", ())
             if n is not None and len(shape) == 2 and shape[0] != n_sources == shape[1]:
                 raise InputError(f"{name} has shape {shape}, sources has {n_sources}: did you mean {name}.T?")
         arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
