@@ -22,7 +22,7 @@ class Given:
 
     kernel : its ``sources`` are these kinds
     arrays : [n_sources, *kind.of_one] for each of its ``kinds``, NumPy or dask
-    vectors : how many the arrays have as a last axis; None where they have no such axis. `groups` have none
+    vectors : how many the arrays have as a last axis; None where they have no such axis, as in groups
     """
 
     kernel: Kernel
