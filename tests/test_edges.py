@@ -314,8 +314,8 @@ def test_bad_plans(arguments, message):
     "charges, message",
     [
         (np.ones(19), "charges has 19 rows, sources has 20"),
-        (np.ones((20, 1)), r"did you mean charges\.ravel"),
-        (np.ones((20, 2)), "one charge for each source"),
+        (np.ones((1, 20)), r"did you mean charges\.T"),
+        (np.ones((20, 2, 1)), "one charge for each source"),
         (np.where(np.arange(20) == 4, np.nan, 1), "charges row 4 is not finite"),
         (["x"] * 20, "real"),
         (1.0, "charges has shape"),

@@ -207,7 +207,7 @@ def test_collect_adds_parts_into_their_rows(fmm):
         array = np.zeros((1, 1 + part.columns.max()))
         array[0, part.columns] = chunk.begin + part.rows
         values.append(array)
-    found = result.collect(chunk, values, KERNELS["one"], "potential", 1.0, 0, np.dtype(np.float32))
+    found = result.collect(chunk, values, KERNELS["one"], "potential", 1.0, (0,), np.dtype(np.float32))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, times * np.arange(chunk.begin, chunk.end))
     assert times.max() == 2

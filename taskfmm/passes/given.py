@@ -66,7 +66,7 @@ class Given:
             )
         n = vectors[kinds[0].given_as]
         for name, array in found.items():
-            shape: tuple[int, ...] = getattr(array, "shape", ())
+            shape = _shape(array)
             if n is not None and len(shape) == 2 and shape[0] != n_sources == shape[1]:
                 raise InputError(f"{name} has shape {shape}, sources has {n_sources}: did you mean {name}.T?")
         arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
@@ -175,12 +175,18 @@ def _vectors(kind: Source, given: Any) -> int | None:
     one = (
         given[0] if isinstance(given, (tuple, list)) and len(given) == 2 and np.ndim(given[0]) > 1 else given
     )
-    try:
-        shape = one.shape if hasattr(one, "shape") else np.shape(one)
-    except ValueError:  # of lists of different lengths, refused later
-        return None
+    shape = _shape(one)
     axes = 1 if one is not given else len(kind.of_one)
     return int(shape[-1]) if len(shape) == axes + 2 and shape[-1] == shape[-1] else None
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    """Of an array or of nested lists; () of what is neither, and is refused later."""
+    shape = getattr(given, "shape", None)
+    try:
+        return shape if isinstance(shape, tuple) else np.shape(given) if shape is None else ()
+    except ValueError:  # lists of different lengths
+        return ()
 
 
 def of_kind(
