@@ -13,6 +13,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.direct_sum import sampled_error
 from taskfmm.evaluation import Evaluator
+from taskfmm.geometry.periodic import checked
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
@@ -108,9 +109,16 @@ class Fmm(Described):
         memory_limit: int | str | None = None,
         like: Any = None,
         columns: int = 1,
+        box: Any = None,
+        periodic: Any = True,
+        wrap: bool = True,
+        surroundings: str = "conductor",
     ) -> None:
         limit = memory.parse_limit(memory_limit)
-        planned = from_points(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like, columns)
+        planned = from_points(
+            *(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like, columns),
+            checked(box, periodic, wrap, surroundings),
+        )
         self._hold(planned, limit)
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskfmm.errors import InputError
+from taskfmm.geometry.cell import Cell
 from taskfmm.jit import jit_in_order
 
 SLACK = 2.0**-30
@@ -33,6 +34,9 @@ reach from 2^-126 to 2^127: so squared distances from 12 SIZE^2 down to 2^-249 o
 ROOM = 2.0
 """A square of this many times `SIZE`, more than squared distances have, is still a float32."""
 
+SPLITTER = 2.0**27 + 1.0
+"""Splits a float into two of half as many bits."""
+
 WIDEST = 66
 """Where a length of one source leaves less room for distances, points that differ could count as one."""
 
@@ -45,13 +49,16 @@ class Domain:
     product is exact, and widths of 1e-150 or 1e150 neither underflow nor overflow when squared.
 
     lower : float64 [3], the corner with the smallest coordinates
-    half_width : float with at most 9 significant bits, so that box centres relative to ``lower`` are exact
+    half_width : float with at most 9 significant bits, so that box centres relative to ``lower`` are exact; but half
+        of what the caller says where the box is repeated
     scale : a power of two; scaled = caller's * scale
+    cell : of a periodic box, else None
     """
 
     lower: np.ndarray
     half_width: float
     scale: float
+    cell: Cell | None = None
 
 
 def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Domain:
@@ -148,12 +155,22 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     """
     # (2 * anchor + 1) has at most 43 bits and half_width 9, so this product is exact.
     step = np.ldexp(domain.half_width, -np.asarray(level, dtype=np.int32))
-    offset = (2 * np.asarray(anchor).T + 1).astype(np.float64) * step
+    factor = (2 * np.asarray(anchor).T + 1).astype(np.float64)
+    offset = factor * step
     lower = domain.lower[:, None]
     hi = lower + offset
     back = hi - lower
     lo = (lower - (hi - back)) + (offset - back)
+    if domain.cell is not None:
+        lo += _rest_of_product(factor, step, offset)
     return np.ascontiguousarray(hi), np.ascontiguousarray(lo)
+
+
+def _rest_of_product(a: np.ndarray, b: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """What rounding took from a product of floats, exactly (Dekker, Numer. Math. 18 (1971) 224-242)."""
+    a_high, b_high = (x * SPLITTER - (x * SPLITTER - x) for x in (a, b))
+    a_low, b_low = a - a_high, b - b_high
+    return a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
 @jit_in_order

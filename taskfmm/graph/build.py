@@ -33,6 +33,7 @@ def works(plan: Plan, operators: Mapping[str, tuple[Matrices, Operators]] | None
     for shard in chain.from_iterable(plan.far):
         for name in FAR:
             values[_far(shard, name)] = getattr(shard, name.lower())
+    values |= {f"moments/{number}": work for number, work in enumerate(plan.moments)}
     values |= {f"near/{number}": work for number, work in enumerate(plan.near)}
     values |= {f"chunk/{i}": chunk for i, chunk in enumerate(plan.chunks)}
     instead = {}
@@ -99,7 +100,7 @@ class GraphBuilder:
     def _call(self, name: str, at: Place, work: Any, *inputs: Any) -> TaskRef:
         """A task for an operator; its work is on the shelf."""
         level, number = at
-        place = f"near/{number}" if name == "P2P" else f"far/{level}/{number}/{name}"
+        place = {"P2P": f"near/{number}", "P2I": f"moments/{number}"}.get(name, f"far/{level}/{number}/{name}")
         own = None if work is None else self.shelf.reference(place)
         read = (sequence(each) if isinstance(each, list) else each for each in inputs)
         return add(self.graph, (self.name(name), *at), tasks.operate, name, level, own, *self.how, *read)

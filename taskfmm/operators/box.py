@@ -130,8 +130,11 @@ class _Basis:
         return (self.u / self.s).T
 
 
-def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOperators:
-    """The operators of a kernel for boxes of a half-width, 1 where it has a degree."""
+def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0, across: bool = True) -> BoxOperators:
+    """The operators of a kernel for boxes of a half-width, 1 where it has a degree.
+
+    across : whether M2L is among them, which takes longest
+    """
     kernel = kernel.expands
     own = _Basis.of(kernel, accuracy, half_width)
     if kernel.degree is None:
@@ -157,5 +160,7 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOpe
         local_to_density=np.ascontiguousarray(own.local_to_density),
         m2m=basis.mirrored(m2m, child.parity, own.parity),
         l2l=basis.mirrored(l2l, own.parity, child.parity),
-        m2l=compress(kernel, accuracy, own.inner, 2.0 * half_width, columns, columns),
+        m2l=compress(kernel, accuracy, own.inner, 2.0 * half_width, columns, columns)
+        if across
+        else LowRankM2L.none(own.parity),
     )

@@ -6,12 +6,17 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from weakref import WeakValueDictionary
 
+import numpy as np
+
+from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators import box, size, store
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.lattice import Cubes, Periodic, matrices
 
 UNIT = 1.0
 """The half-width that stands for all, where a kernel has a degree: its levels differ by a factor only."""
@@ -48,17 +53,25 @@ def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators
     return store.kept(kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width))
 
 
+@lru_cache(8)
+def _images(kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes) -> np.ndarray:
+    at = load(kernel, accuracy)
+    return matrices(kernel, accuracy.order, at.multipole_to_density, at.check_to_local, periodic, cubes)
+
+
 @dataclass(frozen=True, slots=True)
 class Operators:
     """The operators of a kernel at an accuracy, by level: what tasks are given, as matrices never travel in a graph.
 
     kernel : that they are made of, which any kernel with these expansions stands for
     half_width : of the root box; `UNIT` where the kernel has a degree
+    cell : of a periodic box
     """
 
     kernel: Kernel
     accuracy: Accuracy
     half_width: float = UNIT
+    cell: Cell | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", self.kernel.expands)
@@ -71,7 +84,14 @@ class Operators:
         """All of them, for some levels."""
         if self.kernel.degree is not None:
             levels = [0] if list(levels) else []
-        return Matrices({level: self.at(level) for level in levels})
+        return Matrices({level: self.at(level) for level in levels}, self.cell, self.images)
+
+    @property
+    def images(self) -> np.ndarray | None:
+        """What far images do, see `taskfmm.operators.lattice.matrices`; None where there are none."""
+        if self.cell is None:
+            return None
+        return _images(self.kernel, self.accuracy.stored, self.cell.periodic, self.cell.cubes)
 
     def half_width_at(self, level: int) -> float:
         """Of the boxes of a level, in the unit of their operators."""
@@ -93,9 +113,14 @@ class Operators:
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """Operators by level; a single one, by level 0, where it serves all; none for a direct sum."""
+    """Operators by level; a single one, by level 0, where it serves all; none for a direct sum.
+
+    cell, images : as `Operators` has them
+    """
 
     by_level: dict[int, BoxOperators]
+    cell: Cell | None = None
+    images: np.ndarray | None = None
 
     def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level."""

@@ -124,6 +124,11 @@ class LowRankM2L:
             whole[: folded.size] = folded
         return _mirrored(cls(rank, _start(rank), *both, source_parity, target_parity))
 
+    @classmethod
+    def none(cls, parity: np.ndarray) -> LowRankM2L:
+        """One that moves nothing, between boxes whose coefficients have these parities."""
+        return cls.of(np.zeros(125, np.int64), np.empty(0), np.empty(0), parity, parity)
+
     @property
     def dtype(self) -> np.dtype:
         return self.right.dtype

@@ -61,11 +61,18 @@ def drive(plan: Plan, charges: Sequence[Any], call: Call) -> Values:
             if found is not None:
                 multipoles[at] = found
 
+    moments = [
+        call("P2I", (plan.top, number), work, read(numbers, work.charges))
+        for number, work in enumerate(plan.moments)
+    ]
+
     # Across and downward: locals from the V list, the X list and the parent, coarsest level first. At the leaves:
     # values from the local, and from the multipoles of the W list.
     for level in levels:
         for shard in plan.far[level]:
             at, parts, parents = (level, shard.number), [], []
+            if shard.i2l:
+                parts.append(call("I2L", at, shard.i2l, read(multipoles, shard.i2l.halo), moments))
             if shard.m2l:
                 parts.append(call("M2L", at, shard.m2l, read(multipoles, shard.m2l.halo)))
             if shard.p2l:

@@ -13,8 +13,16 @@ import numpy as np
 
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
-from taskfmm.passes import near, source, target, transfer
-from taskfmm.plan.works import PointsToPoints, PointsToSurfaces, Siblings, SurfacesToPoints, Translation
+from taskfmm.passes import images, near, source, target, transfer
+from taskfmm.plan.works import (
+    FarImages,
+    Moments,
+    PointsToPoints,
+    PointsToSurfaces,
+    Siblings,
+    SurfacesToPoints,
+    Translation,
+)
 
 Arrays = Sequence[np.ndarray]
 
@@ -77,12 +85,22 @@ def p2p(work: PointsToPoints, charges: Arrays, own: Arrays, *, how: How) -> np.n
     return near.p2p(work, charges, own, how.kernel, how.output, how.threads, close)
 
 
+def p2i(work: Moments, charges: Arrays, *, how: How) -> np.ndarray:
+    return images.p2i(work, charges, how.kernel, how.operators.at(how.level).half_width)
+
+
+def i2l(work: FarImages, multipoles: Arrays, moments: Arrays, *, how: How) -> np.ndarray:
+    at, cell = how.operators.at(how.level), how.operators.cell
+    assert cell is not None
+    return images.i2l(work, multipoles, moments, at, how.operators.images, cell)
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """A step of the method.
 
     run : on the work of one shard
-    gives : what comes of it: a "multipole" or a "local" of each box, or "values" at targets
+    gives : what comes of it: a "multipole" or a "local" of each box, "values" at targets, or "moments" of charges
     """
 
     run: Callable[..., np.ndarray]
@@ -92,6 +110,8 @@ class Operator:
 OPERATORS = {
     "P2M": Operator(p2m, "multipole"),
     "M2M": Operator(m2m, "multipole"),
+    "P2I": Operator(p2i, "moments"),
+    "I2L": Operator(i2l, "local"),
     "M2L": Operator(m2l, "local"),
     "P2L": Operator(p2l, "local"),
     "L2L": Operator(l2l, "local"),
@@ -101,7 +121,7 @@ OPERATORS = {
 }
 """By the names that the dashboard shows."""
 
-FAR = tuple(name for name in OPERATORS if name != "P2P")
+FAR = tuple(name for name in OPERATORS if name not in ("P2I", "P2P"))
 """Those whose works are parts of a shard of the far field."""
 
 

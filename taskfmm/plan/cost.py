@@ -112,10 +112,11 @@ def counted(
     far, below, leaf = tree.level >= top, tree.level > top, tree.is_leaf
     sources, targets = n_sources * (leaf & far), n_targets * (leaf & far)
     # sources of the U and the X list, and what moves from W and X lists to the U list
-    met, x = (row_sums(csr.ptr, n_sources[csr.idx]) for csr in (lists.u, lists.x))
-    few = n_sources <= operators.upward_equivalent.shape[1]
+    of_all = lists.images.with_own(n_sources)
+    met, x = (row_sums(csr.ptr, of_all[csr.idx]) for csr in (lists.u, lists.x))
+    few = of_all <= operators.upward_equivalent.shape[1]
     x_moved = x * (leaf & (n_targets <= operators.downward_check.shape[1]))
-    met, x = met + row_sums(lists.w.ptr, (n_sources * few)[lists.w.idx]) + x_moved, x - x_moved
+    met, x = met + row_sums(lists.w.ptr, (of_all * few)[lists.w.idx]) + x_moved, x - x_moved
     w = row_sums(lists.w.ptr, ~few[lists.w.idx])
     sizes = dict(sources=sources, targets=targets, near=n_targets * leaf, met=met, pairs=n_targets * met)
     sizes |= dict(w_pairs=n_targets * w, m2p=n_targets * (w > 0), w_rows=w > 0, x=x)
@@ -142,7 +143,7 @@ def counted(
 def _families(tree: Octree, lists: Lists | Interactions) -> np.ndarray:
     """Pairs of neighbouring parents, shared out to the children of one of them, float64 [n_boxes]."""
     inner, pairs = ~tree.is_leaf, np.zeros(tree.n_boxes)  # -1 names the last box, a leaf
-    neighbours = inner[lists.colleagues[inner]].sum(axis=1) - 1
+    neighbours = np.maximum(0, inner[lists.colleagues[inner]].sum(axis=1) - 1)
     pairs[inner] = neighbours / np.diff(tree.child_ptr)[inner]
     return pairs[tree.parent]
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from taskfmm.errors import InputError
+from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import Domain, enclose, with_room
+from taskfmm.geometry.periodic import enclose as enclose_cell
 from taskfmm.geometry.resolution import refuse_unresolved
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import first_level
@@ -55,6 +58,8 @@ def make(
         sources = sources.copy()
         return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
+    if asked.box is not None:
+        return _in_box(asked, asked.box, accuracy, sources, targets, leaf_size, threads, priced)
     scaled = asked.kernel.degree is not None
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
     if lengths is not None:
@@ -98,6 +103,32 @@ def make(
     if reach is not None:
         found = direct_within_reach(tree, found, reach[tree.source_order] * domain.scale)
     return Planned(asked, leaf_size, build(tree, found, operators, top, columns, weights))
+
+
+def _in_box(
+    asked: Asked,
+    box: Box,
+    accuracy: Accuracy,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    leaf_size: int | None,
+    threads: int,
+    priced: Kernel,
+) -> Planned:
+    """As `make`, in a periodic box: no sum over all pairs is finite, and the root follows from the box."""
+    domain, moved = enclose_cell(box, [sources] if targets is None else [sources, targets])
+    sources, targets = moved[0], None if targets is None else moved[1]
+    assert domain.cell is not None
+    top = domain.cell.level
+    operators = Operators(asked.kernel, accuracy).at(top)
+    columns, weights = priced.columns, cost.first(priced).of(operators.accuracy.dtype)
+    how = threads, top, columns, weights
+    size, _ = tune.choose(sources, targets, operators, domain, False, leaf_size, *how)
+    assert size is not None
+    refuse_unresolved(sources, targets, domain.scale)
+    tree = octree.build(sources, targets, size, domain, threads)
+    found = without_coincident(tree, lists.build(tree, threads))
+    return Planned(asked, size, build(tree, found, operators, top, columns, weights))
 
 
 def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:

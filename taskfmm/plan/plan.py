@@ -14,8 +14,9 @@ from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost, direct
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.shards import Interactions, ShardBuilder
-from taskfmm.plan.works import Chunk, FarShard, Part, PointsToPoints
+from taskfmm.plan.works import Chunk, FarShard, Moments, Part, PointsToPoints
 from taskfmm.tree import octree
+from taskfmm.tree.images import Images
 from taskfmm.tree.lists import SELF, TOP_LEVEL, Lists
 from taskfmm.tree.octree import Octree
 
@@ -42,6 +43,7 @@ class Plan:
     near : the near field, cut on its own since its cost lies elsewhere
     chunks : how the values of L2P and near field become the result, in the caller's order
     charge_ptr : int64 [n + 1], the sources at which the shards of charges begin, in the order of the tree
+    moments : of these shards, where a box is repeated along all axes
     """
 
     tree: Octree
@@ -50,6 +52,7 @@ class Plan:
     near: tuple[PointsToPoints, ...]
     chunks: tuple[Chunk, ...]
     charge_ptr: np.ndarray
+    moments: tuple[Moments, ...] = ()
 
     @property
     def charges(self) -> list[np.ndarray]:
@@ -75,7 +78,7 @@ class Plan:
 
 def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
     """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""
-    if top == TOP_LEVEL:
+    if top == TOP_LEVEL or tree.domain.cell is not None:
         return lists
 
     def kept(csr: Csr) -> Csr:
@@ -92,14 +95,14 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = 
     A W entry (source box A, leaf B) costs n_surface evaluations a target through A's multipole and as many as A
     has sources without it. An X entry (leaf A, target box B) can be moved only if B is a leaf.
     """
-    n_sources = np.diff(tree.source_ptr, axis=1)[:, 0]
+    n_sources = lists.images.with_own(np.diff(tree.source_ptr, axis=1)[:, 0])
     n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
     w_rows, x_rows = lists.w.rows, lists.x.rows
     # leaves above the first level with expansions have no M2P to take their W entries
     w_direct = (n_sources[lists.w.idx] <= n_surface) | (tree.level[w_rows] < top)
     x_direct = tree.is_leaf[x_rows] & (n_targets[x_rows] <= n_surface)
     if not (w_direct.any() or x_direct.any()):
-        return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x)
+        return Interactions(lists.colleagues, lists.u, lists.v, lists.w, lists.x, lists.images)
     u_rows = np.concatenate([lists.u.rows, w_rows[w_direct], x_rows[x_direct]])
     u_idx = np.concatenate([lists.u.idx, lists.w.idx[w_direct], lists.x.idx[x_direct]])
     return Interactions(
@@ -108,6 +111,7 @@ def direct_where_cheaper(tree: Octree, lists: Lists, n_surface: int, top: int = 
         lists.v,
         Csr.of(w_rows[~w_direct], lists.w.idx[~w_direct], tree.n_boxes),
         Csr.of(x_rows[~x_direct], lists.x.idx[~x_direct], tree.n_boxes),
+        lists.images,
     )
 
 
@@ -183,7 +187,7 @@ def _of_one_box(tree: Octree, weights: Weights) -> Plan:
     charge_ptr = np.array([0, tree.source_order.size])
     works = direct.build(tree, weights)
     chunks = _chunks(tree, {}, [places for _, places in works])
-    lists = Interactions(colleagues, itself, none, none, none)
+    lists = Interactions(colleagues, itself, none, none, none, Images.none())
     return Plan(tree, lists, ((),), tuple(work for work, _ in works), chunks, charge_ptr)
 
 
@@ -192,6 +196,8 @@ def _bounds(
 ) -> np.ndarray:
     """Box numbers at which the shards of a level begin; siblings stay together, as M2L works on families."""
     first, last = tree.level_ptr[level : level + 2]
+    if level == 0:
+        return np.array([first, last])
     fewest = cost.fewest_boxes(far_cost[first:last], m2l[first:last], operators)
     inner = first + cost.cut(far_cost[first:last], task, fewest)[:-1]
     return np.append(np.unique(tree.child_ptr[tree.parent[inner]]), last)
@@ -211,7 +217,7 @@ def build(
     top : the first level with expansions; columns : of these, side by side
     weights : of the pairs
     """
-    if tree.n_boxes == 1 and lists.u.idx.size:
+    if tree.n_boxes == 1 and tree.domain.cell is None and lists.u.idx.size:
         return _of_one_box(tree, weights)
     interactions = direct_where_cheaper(tree, lists, operators.upward_equivalent.shape[1], top)
     seconds = cost.seconds(
@@ -253,4 +259,5 @@ def build(
     works = [(builder.near(level, leaves, single), places(leaves)) for level, leaves in near_leaves]
     works += direct.of_wide(tree, charge_ptr, task, weights)
     chunks = _chunks(tree, far_places, [at for _, at in works])
-    return Plan(tree, interactions, far, tuple(work for work, _ in works), chunks, charge_ptr)
+    near = tuple(work for work, _ in works)
+    return Plan(tree, interactions, far, near, chunks, charge_ptr, builder.moments())

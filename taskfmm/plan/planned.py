@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel, works_in_single
 from taskfmm.operators import measured
 from taskfmm.operators.accuracy import (
@@ -30,12 +31,14 @@ class Asked:
 
     dtype : of the results
     order : None where eps decides
+    box : None where nothing is repeated
     """
 
     kernel: Kernel
     dtype: np.dtype
     eps: float
     order: int | None
+    box: Box | None = None
 
     @property
     def chosen(self) -> bool:
@@ -161,7 +164,7 @@ class Planned:
 
     def accuracy(self, output: str, *cases: Known | None, kernel: Kernel | None = None) -> Accuracy:
         """As that of `Asked`, for the boxes of this plan."""
-        top = next(iter(self._levels), TOP_LEVEL)
+        top = TOP_LEVEL if self.asked.box is not None else next(iter(self._levels), TOP_LEVEL)
         return self.asked.accuracy(output, *cases, kernel=kernel, half_width=self._half_width, top=top)
 
     def operators(self, accuracy: Accuracy) -> Operators | Matrices:
@@ -171,7 +174,8 @@ class Planned:
 
     def made(self, accuracy: Accuracy) -> Operators:
         """Those of an accuracy that are read or made where they are needed."""
-        return Operators(self.asked.kernel, accuracy, self._half_width)
+        cell = None if self.plan is None else self.plan.tree.domain.cell
+        return Operators(self.asked.kernel, accuracy, self._half_width, cell)
 
     def matrices(self, accuracy: Accuracy) -> Matrices:
         """The same for all levels, here and now; none where nothing is approximated."""
@@ -180,7 +184,9 @@ class Planned:
 
     @property
     def _half_width(self) -> float:
-        return UNIT if self.plan is None else self.plan.tree.domain.half_width
+        if self.plan is None or self.asked.kernel.degree is not None:
+            return UNIT
+        return self.plan.tree.domain.half_width
 
     @property
     def _levels(self) -> range:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry.cell import HOME
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.plan.runs import distinct, joined, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.works import (
     CHARGES,
+    FarImages,
     FarShard,
     Halo,
+    Moments,
     MutualPairs,
     PointsToPoints,
     PointsToSurfaces,
@@ -20,6 +24,7 @@ from taskfmm.plan.works import (
     SurfacesToPoints,
     Translation,
 )
+from taskfmm.tree.images import Images
 from taskfmm.tree.lists import SELF
 from taskfmm.tree.octree import Octree
 
@@ -56,12 +61,17 @@ class Interactions:
     v: Csr
     w: Csr
     x: Csr
+    images: Images
 
 
 def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
-    """The halo made of ascending ``boxes`` of a level, or sources, whose shards are ``bounds[i]:bounds[i + 1]``."""
+    """The halo made of ``boxes`` of a level, or sources, whose shards are ``bounds[i]:bounds[i + 1]``.
+
+    They ascend, but for images, which ascend in each cell.
+    """
     owner = np.searchsorted(bounds, boxes, side="right") - 1
-    shards, first = np.unique(owner, return_index=True)
+    first = np.flatnonzero(np.append(True, np.diff(owner) != 0)[: boxes.size])
+    shards = owner[first]
     if not boxes.size:  # of the charges that nobody reads: none of those of the first shard
         shards, first = np.zeros(1, np.int64), np.zeros(1, np.int64)
     rows = (boxes - bounds[owner]).astype(np.int32)
@@ -90,6 +100,11 @@ class ShardBuilder:
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
         self.is_leaf = tree.is_leaf
         self.octant = ((tree.anchor & 1) @ np.array([4, 2, 1])).astype(np.int16)
+        self.source_ptr = lists.images.with_own(tree.source_ptr)
+        self.anchor, self.cell = tree.anchor, tree.domain.cell
+        if self.cell is not None:
+            images = lists.images.anchors(tree.anchor, tree.level, self.cell)
+            self.anchor = np.concatenate([tree.anchor, images])
 
     def far(self, level: int, number: int) -> FarShard:
         """All far-field work of one shard."""
@@ -105,10 +120,21 @@ class ShardBuilder:
             l2l=self._l2l(level, first, last),
             m2p=self._m2p(level, first, last),
             l2p=self._l2p(level, number, first, last),
+            i2l=self._i2l(level, first, last),
         )
 
     def _centers(self, level: int, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return box_centers(self.tree.domain, level, self.tree.anchor[boxes])
+        return box_centers(self.tree.domain, level, self.anchor[boxes])
+
+    def _distinct(self, entries: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct entries of lists, ascending, and the place of each entry among them, int32.
+
+        low, high : bounds of those that are no images
+        """
+        if not self.lists.images.box.size:
+            return distinct(entries, low, high)
+        found, where = np.unique(entries, return_inverse=True)
+        return found, where.astype(np.int32)
 
     def _p2m(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
         boxes = first + np.flatnonzero((self.is_leaf & self.has_sources)[first:last])
@@ -129,13 +155,18 @@ class ShardBuilder:
 
     def _sources(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Halo]:
         """The sources of boxes, each once: where the run of each box begins and ends, all points, their charges."""
-        begin, end = self.tree.source_ptr[boxes].T
-        order = np.lexsort((-end, begin))
-        begin, end = begin[order], end[order]
+        begin, end = self.source_ptr[boxes].T
+        cell = self.lists.images.cells(boxes, self.tree.n_boxes)
+        # those of each cell after the other, as if each cell had sources of its own
+        apart = self.tree.source_order.size * ((cell - HOME) % 27)
+        order = np.lexsort((-end, begin + apart))
+        begin, end, cell, apart = begin[order], end[order], cell[order], apart[order]
         # a box may lie in another one, whose run has its points already
-        outer = np.append(True, end[1:] > np.maximum.accumulate(end)[:-1])[: begin.size]
+        outer = np.append(True, (end + apart)[1:] > np.maximum.accumulate(end + apart)[:-1])[: begin.size]
         host = np.cumsum(outer) - 1
         points, ptr = take_runs(self.tree.sources, begin[outer], end[outer])
+        if self.lists.images.box.size and self.cell is not None:
+            points += np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)
         first = np.empty_like(begin)
         first[order] = ptr[host] + begin - begin[outer][host]
         n = np.empty_like(begin)
@@ -149,7 +180,7 @@ class ShardBuilder:
         if rows.size == 0:
             return None
         entries = self.lists.x.idx[self.lists.x.ptr[first] : self.lists.x.ptr[last]]
-        boxes, where = distinct(entries, 0, self.tree.n_boxes)
+        boxes, where = self._distinct(entries, 0, self.tree.n_boxes)
         begin, end, points, charges = self._sources(boxes)
         return PointsToSurfaces(
             box_half_width(self.tree.domain, level),
@@ -188,6 +219,8 @@ class ShardBuilder:
 
     def _m2l(self, level: int, first: int, last: int) -> Siblings | None:
         tree = self.tree
+        if level == 0:
+            return None
         parents = np.unique(tree.parent[first:last])
         near = self.lists.colleagues[parents]
         near[:, SELF] = -1
@@ -215,6 +248,31 @@ class ShardBuilder:
             halo, last - first, code_ptr, target, where[pair], mirror[pair], target_child, source_child
         )
 
+    def _i2l(self, level: int, first: int, last: int) -> FarImages | None:
+        if self.cell is None or level != self.cell.level:
+            return None
+        begin, end = self.tree.level_ptr[level : level + 2]
+        boxes = begin + np.flatnonzero(self.has_sources[begin:end])
+        halo = halo_of(level, boxes, self.bounds[level])
+        return FarImages(halo, last - first, self.tree.anchor[first:last], self.tree.anchor[boxes])
+
+    def moments(self) -> tuple[Moments, ...]:
+        """P2I of all shards of charges, where a box is repeated along all axes."""
+        if self.cell is None or not all(self.cell.periodic):
+            return ()
+        domain, sources = self.tree.domain, self.tree.sources
+        center = domain.lower + 0.5 * np.array(self.cell.lengths)
+        half_width = box_half_width(domain, self.cell.level)
+        return tuple(
+            Moments(
+                half_width,
+                center,
+                sources[:, begin:end].copy(),
+                halo_of(CHARGES, np.arange(begin, end), self.charge_ptr),
+            )
+            for begin, end in pairwise(self.charge_ptr)
+        )
+
     def _by_octant(self, boxes: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
         """For each parent the places of its children among ``boxes``, int32 [n_rows, 8], -1 for none."""
         place = np.full((n_rows, 8), -1, np.int32)
@@ -240,8 +298,9 @@ class ShardBuilder:
         if count.sum() == 0:
             return None
         low, high = self.tree.level_ptr[level + 1 : level + 3]
-        boxes, where = distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
-        halo = halo_of(level + 1, boxes, self.bounds[level + 1])
+        boxes, where = self._distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
+        own = self.lists.images.boxes(boxes, self.tree.n_boxes)
+        halo = halo_of(level + 1, own, self.bounds[level + 1])
         ptr = np.concatenate([[0], np.cumsum(count)])
         return self._to_points(level, leaves, halo, boxes, Csr(ptr, where))
 
@@ -279,7 +338,7 @@ class ShardBuilder:
             block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
             own = halo_of(CHARGES, list_runs(begin, end), self.charge_ptr)
             mutual = MutualPairs(block_ptr, own, pair_ptr, pair)
-        boxes, where = distinct(entries, 0, self.tree.n_boxes)
+        boxes, where = self._distinct(entries, 0, self.tree.n_boxes)
         begin, end, points, charges = self._sources(boxes)
         runs = joined(entry_ptr, begin[where], end[where])
         return PointsToPoints(level, target_ptr, targets, *runs, points, charges, mutual, itself)

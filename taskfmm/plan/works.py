@@ -20,7 +20,7 @@ class Halo:
     """Rows of the expansions of one level, or charges, by the shard that owns them.
 
     level : the level the rows belong to; `CHARGES` for charges
-    shards : the numbers of the shards that are read, ascending
+    shards : the numbers of the shards that are read, ascending; where images are read, again for each cell
     ptr : int64 [len(shards) + 1], the rows of one shard
     rows : int32 [n], row in the owning shard; row i of the halo is row rows[i] there
     """
@@ -117,6 +117,34 @@ class SurfacesToPoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """P2I: moments of a run of sources, for the far images of a periodic box.
+
+    half_width : of the cubes of the cell, scaled coordinates; center : float64 [3], of the cell
+    points : float64 [3, n_points]; charges : the halo of their charges
+    """
+
+    half_width: float
+    center: np.ndarray
+    points: np.ndarray
+    charges: Halo
+
+
+@dataclass(frozen=True, slots=True)
+class FarImages:
+    """I2L: what far images of all cubes of a cell do to its cubes.
+
+    halo : the source rows; n_rows : rows of the result, the boxes of the shard
+    target : int64 [n_rows, 3], places of the boxes among the cubes; source : int64 [n_halo, 3], of the halo's
+    """
+
+    halo: Halo
+    n_rows: int
+    target: np.ndarray
+    source: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class MutualPairs:
     """Pairs of leaves of one shard whose distances serve both.
 
@@ -173,6 +201,7 @@ class FarShard:
     l2l: Translation | None
     m2p: SurfacesToPoints | None
     l2p: SurfacesToPoints | None
+    i2l: FarImages | None = None
 
 
 @dataclass(frozen=True, slots=True)

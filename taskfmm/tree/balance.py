@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from taskfmm.geometry import morton
+from taskfmm.geometry.cell import Cell
 from taskfmm.jit import jit, loop
 
 
@@ -20,6 +21,7 @@ def balance(
     leaf_size: int,
     threads: int = 1,
     deepest: np.ndarray | None = None,
+    cell: Cell | None = None,
 ) -> list[np.ndarray]:
     """The boxes to split at every level.
 
@@ -36,18 +38,21 @@ def balance(
     threads : int
     deepest : int8 [n], optional
         The level of the smallest box in which each sorted point may be.
+    cell : Cell, optional
+        Of a periodic box: boxes at opposite sides are adjacent, and no cube of the cell has leaves above it.
 
     Returns
     -------
     list of int64 arrays
         For each level from the root: the first point of every cell to split, ascending.
     """
-    crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads, deepest)
+    top, period = (0, np.zeros(3, np.int64)) if cell is None else (cell.level, cell.boxes(morton.MAX_LEVEL))
+    crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads, deepest, top)
     stamp = np.full(hi.size, -1, np.int8)
     split = []
     below = np.empty(0, np.int64)
     for level in reversed(range(len(crowded))):
-        below = np.sort(_close(hi, lo, level, crowded[level], below, stamp))
+        below = np.sort(_close(hi, lo, level, crowded[level], below, stamp, period))
         split.append(below)
     return split[::-1]
 
@@ -83,8 +88,9 @@ def _crowded(
     leaf_size: int,
     threads: int,
     deepest: np.ndarray | None,
+    top: int,
 ) -> list[np.ndarray]:
-    """For each level, the first point of every cell with too many points that can be told apart.
+    """For each level, the first point of every cell with too many points that can be told apart, and all above ``top``.
 
     Of those that may be split: where a point wants a large cell, that cell stays whole, and so do the cells one level
     finer that touch it, since balance would split it for theirs.
@@ -95,7 +101,7 @@ def _crowded(
     while True:
         most = np.maximum(source_count[end] - source_count[begin], target_count[end] - target_count[begin])
         distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
-        chosen = (most > leaf_size) & distinct
+        chosen = (most > leaf_size) & distinct | (len(found) < top)
         if deepest is not None:
             whole = _whole(hi, lo, len(found), deepest, whole, kept)
             chosen &= kept[begin] > len(found)
@@ -136,9 +142,10 @@ def _touched(x, y, z):
 
 
 @jit
-def _close(hi, lo, level, crowded, below, stamp):
+def _close(hi, lo, level, crowded, below, stamp, period):
     """The cells to split at ``level``: crowded ones, and those that touch a cell split one level below.
 
+    period : as for `_find_neighbour`
     ``stamp[i] == level`` marks the cell that starts at point ``i`` as taken.
     """
     taken = np.empty(min(hi.size, crowded.size + 27 * below.size), np.int64)
@@ -158,7 +165,7 @@ def _close(hi, lo, level, crowded, below, stamp):
             i += 1
         for slot in range(27):
             if bits // 2**slot % 2:
-                at = _find_neighbour(hi, lo, x, y, z, level, slot)
+                at = _find_neighbour(hi, lo, x, y, z, level, slot, period)
                 if at >= 0 and stamp[at] != level:
                     stamp[at] = level
                     taken[n_taken] = at
@@ -177,7 +184,7 @@ def _whole(hi, lo, level, deepest, above, kept):
     for i in range(hi.size):
         n += deepest[i] == level
     found = np.empty(min(n, hi.size), np.int64)
-    n, last = 0, -1
+    n, last, period = 0, -1, np.zeros(3, np.int64)
     for i in range(hi.size):
         if deepest[i] != level or (last >= 0 and morton.same_cell(hi[last], lo[last], hi[i], lo[i], level)):
             continue
@@ -190,7 +197,7 @@ def _whole(hi, lo, level, deepest, above, kept):
     for cell in above:
         x, y, z = morton.anchor(hi[cell], lo[cell], level - 1)
         for side in range(27):
-            near = _find_neighbour(hi, lo, x, y, z, level - 1, side)
+            near = _find_neighbour(hi, lo, x, y, z, level - 1, side, period)
             if near < 0 or kept[near] < level:
                 continue
             nx, ny, nz = morton.anchor(hi[near], lo[near], level - 1)
@@ -210,10 +217,23 @@ def _whole(hi, lo, level, deepest, above, kept):
 
 
 @jit
-def _find_neighbour(hi, lo, x, y, z, level, slot):
-    """First point of the cell in this slot around (x, y, z), or -1 if it is empty or outside the root."""
-    nx, ny, nz = x + slot // 9 - 1, y + slot // 3 % 3 - 1, z + slot % 3 - 1
-    size = 2**level
-    if min(nx, ny, nz) < 0 or max(nx, ny, nz) >= size:
+def _along(at, period, level):
+    """A coordinate of a cell as one of a cell within the root, or -1 if it is outside of what is not repeated."""
+    n = period >> (morton.MAX_LEVEL - level)
+    if n > 0:
+        return at % n
+    return at if 0 <= at < 2**level else -1
+
+
+@jit
+def _find_neighbour(hi, lo, x, y, z, level, slot, period):
+    """First point of the cell in this slot around (x, y, z), or -1 if it is empty or outside the root.
+
+    period : int64 [3], cells of the deepest level after which space is repeated along each axis, or 0
+    """
+    nx = _along(x + slot // 9 - 1, period[0], level)
+    ny = _along(y + slot // 3 % 3 - 1, period[1], level)
+    nz = _along(z + slot % 3 - 1, period[2], level)
+    if min(nx, ny, nz) < 0:
         return -1
     return morton.find(hi, lo, nx, ny, nz, level)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry.cell import HOME, Cell
 from taskfmm.geometry.domain import SIZE, box_centers
+from taskfmm.tree.images import Images
 from taskfmm.tree.lists import Lists
 from taskfmm.tree.octree import Octree
 
@@ -32,7 +36,8 @@ def check_lists(tree: Octree, lists: Lists) -> None:
 
     The proof of coverage is an FMM whose kernel is 1: each source carries a random integer, boxes pass sums
     along the lists, and every target must receive the sum over all sources. Integer sums are exact (they wrap
-    around), so a pair missed or met twice cannot hide.
+    around), so a pair missed or met twice cannot hide. In a periodic box a target meets all sources in its cube and
+    in the cubes around it, and what an image carries is its sources' times a random integer of its cell.
 
     Raises
     ------
@@ -43,9 +48,11 @@ def check_lists(tree: Octree, lists: Lists) -> None:
     _check_rows(tree, lists)
     _check_geometry(tree, lists)
     _check_dual(tree, lists)
-    _check_coverage(tree, lists, np.ones(tree.source_order.size, np.int64))
-    weights = np.random.default_rng(271828).integers(1, 2**62, tree.source_order.size)
-    _check_coverage(tree, lists, weights)
+    _check_coverage(tree, lists, np.ones(tree.source_order.size, np.int64), np.ones(27, np.int64))
+    rng = np.random.default_rng(271828)
+    weights, of_cells = (rng.integers(1, 2**62, n) for n in (tree.source_order.size, 27))
+    of_cells[HOME] = 1
+    _check_coverage(tree, lists, weights, of_cells)
 
 
 def _require(good: np.ndarray, message: str) -> None:
@@ -124,17 +131,62 @@ def _lookup(anchors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(known & (key[order[at]] == query), order[at], -1)
 
 
+@dataclass(frozen=True)
+class _Boxes:
+    """What is known of boxes, of the tree and of images behind them: each array has a row for each.
+
+    cell : neighbourhood slot of the cell
+    """
+
+    own: np.ndarray
+    level: np.ndarray
+    anchor: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, tree: Octree, images: Images) -> _Boxes:
+        own, anchor = images.with_own(np.arange(tree.n_boxes)), tree.anchor
+        if images.box.size:
+            assert tree.domain.cell is not None
+            anchor = np.concatenate([anchor, images.anchors(anchor, tree.level, tree.domain.cell)])
+        cell = np.concatenate([np.full(tree.n_boxes, HOME), images.cell]).astype(np.int64)
+        return cls(own, tree.level[own].astype(np.int64), anchor, cell)
+
+    def adjacent(self, a: np.ndarray, b: np.ndarray, up_a: bool = False, up_b: bool = False) -> np.ndarray:
+        """Whether boxes, or their parents, touch or overlap: their extents compared in units of the finer one."""
+        level_a, level_b = self.level[a] - up_a, self.level[b] - up_b
+        finest = np.maximum(level_a, level_b)
+        width_a, width_b = (2 ** (finest - level)[:, None] for level in (level_a, level_b))
+        low_a, low_b = (self.anchor[a] >> up_a) * width_a, (self.anchor[b] >> up_b) * width_b
+        return ((low_a <= low_b + width_b) & (low_b <= low_a + width_a)).all(axis=1)
+
+
+def _around(tree: Octree, level: int, anchors: np.ndarray) -> np.ndarray:
+    """The anchors of all neighbours of some boxes of a level, int64 [n * 27, 3]; in a periodic box those of boxes."""
+    around = (anchors[:, None, :] + _slots()).reshape(-1, 3)
+    cell = tree.domain.cell
+    if cell is None:
+        return around
+    boxes = cell.boxes(level)
+    return np.where(boxes > 0, around % np.maximum(boxes, 1), around)
+
+
 def _level_boxes(tree: Octree, level: int) -> slice:
     return slice(int(tree.level_ptr[level]), int(tree.level_ptr[level + 1]))
+
+
+def _top(tree: Octree) -> int:
+    """The level at which lists begin."""
+    return 0 if tree.domain.cell is None else tree.domain.cell.level
 
 
 def _check_balance(tree: Octree) -> None:
     """No leaf is adjacent to an inner box one level finer."""
     leaf = tree.is_leaf
-    for level in range(tree.n_levels - 2):
+    for level in range(_top(tree), tree.n_levels - 2):
         here, below = _level_boxes(tree, level), _level_boxes(tree, level + 1)
         inner = tree.anchor[below][~leaf[below]]
-        around = (inner[:, None, :] + _slots()).reshape(-1, 3) // 2
+        around = _around(tree, level + 1, inner) // 2
         found = _lookup(tree.anchor[here], around)
         touched = np.unique(found[found >= 0]) + here.start
         _require(~leaf[touched], f"not balanced: a leaf of level {level} touches boxes of level {level + 2}")
@@ -142,9 +194,9 @@ def _check_balance(tree: Octree) -> None:
 
 def _check_colleagues(tree: Octree, colleagues: np.ndarray) -> None:
     assert colleagues.shape == (tree.n_boxes, 27), f"colleagues have shape {colleagues.shape}"
-    for level in range(tree.n_levels):
+    for level in range(_top(tree), tree.n_levels):
         here = _level_boxes(tree, level)
-        found = _lookup(tree.anchor[here], (tree.anchor[here][:, None, :] + _slots()).reshape(-1, 3))
+        found = _lookup(tree.anchor[here], _around(tree, level, tree.anchor[here]))
         expected = np.where(found >= 0, found + here.start, -1).reshape(-1, 27)
         _require((colleagues[here] == expected).all(axis=1), f"colleagues of a box of level {level}")
 
@@ -156,7 +208,7 @@ def _pairs(csr: Csr) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_rows(tree: Octree, lists: Lists) -> None:
     """Shape, order, range; nothing without sources or targets; leaves where only leaves belong."""
-    leaf = tree.is_leaf
+    leaf, own = tree.is_leaf, lists.images.with_own(np.arange(tree.n_boxes))
     has_sources = np.diff(tree.source_ptr)[:, 0] > 0
     has_targets = np.diff(tree.target_ptr)[:, 0] > 0
     for name in "uvwx":
@@ -165,8 +217,9 @@ def _check_rows(tree: Octree, lists: Lists) -> None:
         _require(csr.ptr[[0, -1]] == [0, csr.idx.size], f"{name}.ptr does not span {name}.idx")
         _require(np.diff(csr.ptr) >= 0, f"{name}.ptr descends")
         target, source = _pairs(csr)
-        _require((source >= 0) & (source < tree.n_boxes), f"{name} names a box that does not exist")
+        _require((source >= 0) & (source < own.size), f"{name} names a box that does not exist")
         _require((np.diff(source) > 0) | (np.diff(target) > 0), f"a row of {name} is not ascending")
+        source = own[source]
         _require(has_sources[source], f"{name} names a box without sources")
         _require(has_targets[target], f"{name} has a row for a box without targets")
         if name in "uw":
@@ -175,56 +228,72 @@ def _check_rows(tree: Octree, lists: Lists) -> None:
             _require(leaf[source], f"{name} names an inner box")
 
 
-def _adjacent(tree: Octree, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Whether boxes touch or overlap: their extents compared in units of the finer one."""
-    finest = np.maximum(tree.level[a], tree.level[b])
-    width_a, width_b = (2 ** (finest - tree.level[box]).astype(np.int64)[:, None] for box in (a, b))
-    low_a, low_b = tree.anchor[a] * width_a, tree.anchor[b] * width_b
-    return ((low_a <= low_b + width_b) & (low_b <= low_a + width_a)).all(axis=1)
-
-
 def _check_geometry(tree: Octree, lists: Lists) -> None:
-    level, parent = tree.level, tree.parent
+    boxes = _Boxes.of(tree, lists.images)
     for name in "uvwx":
         target, source = _pairs(getattr(lists, name))
-        touching = _adjacent(tree, target, source)
+        touching = boxes.adjacent(target, source)
         _require(touching if name == "u" else ~touching, f"adjacency in the {name.upper()} list")
-        finer = level[source].astype(int) - level[target]
+        finer = boxes.level[source] - boxes.level[target]
         if name == "u":
             _require(np.abs(finer) <= 1, "the U list spans more than one level")
             continue
         _require(finer == {"v": 0, "w": 1, "x": -1}[name], f"levels in the {name.upper()} list")
         # Far, but not so far that a parent could have met the other box instead.
-        above_target = target if name == "w" else parent[target]
-        above_source = source if name == "x" else parent[source]
-        _require(_adjacent(tree, above_target, above_source), f"the {name.upper()} list reaches too far")
+        reached = boxes.adjacent(target, source, name != "w", name != "x")
+        _require(reached, f"the {name.upper()} list reaches too far")
 
 
 def _check_dual(tree: Octree, lists: Lists) -> None:
     """X is W turned round, wherever both boxes hold sources and targets."""
     both = (np.diff(tree.source_ptr)[:, 0] > 0) & (np.diff(tree.target_ptr)[:, 0] > 0)
-    w_row, w_entry = _pairs(lists.w)
-    x_row, x_entry = _pairs(lists.x)
-    w_kept, x_kept = both[w_row] & both[w_entry], both[x_row] & both[x_entry]
-    forward = np.sort(w_row[w_kept] * tree.n_boxes + w_entry[w_kept])
-    backward = np.sort(x_entry[x_kept] * tree.n_boxes + x_row[x_kept])
+    boxes = _Boxes.of(tree, lists.images)
+
+    def coded(leaf: np.ndarray, box: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        kept = both[leaf] & both[box]
+        return np.sort((leaf * tree.n_boxes + box)[kept] * 27 + cell[kept])
+
+    row, entry = _pairs(lists.w)
+    forward = coded(row, boxes.own[entry], boxes.cell[entry])
+    row, entry = _pairs(lists.x)
+    backward = coded(boxes.own[entry], row, 26 - boxes.cell[entry])  # seen from the other side
     assert np.array_equal(forward, backward), (
         f"X is not the dual of W: {forward.size} against {backward.size} pairs"
     )
 
 
-def _check_coverage(tree: Octree, lists: Lists, weights: np.ndarray) -> None:
+def _check_coverage(tree: Octree, lists: Lists, weights: np.ndarray, of_cells: np.ndarray) -> None:
+    """weights : of the sources; of_cells : int64 [27], what those of the images in a cell are multiplied by"""
     before = np.concatenate(([0], np.cumsum(weights)))
     multipole = before[tree.source_ptr[:, 1]] - before[tree.source_ptr[:, 0]]
+    boxes = _Boxes.of(tree, lists.images)
+    carried = multipole[boxes.own] * of_cells[boxes.cell]
 
     def received(csr: Csr) -> np.ndarray:
-        running = np.concatenate(([0], np.cumsum(multipole[csr.idx])))
+        running = np.concatenate(([0], np.cumsum(carried[csr.idx])))
         return running[csr.ptr[1:]] - running[csr.ptr[:-1]]
 
     local = received(lists.v) + received(lists.x)
+    expected = np.full(tree.n_boxes, before[-1])
+    if tree.domain.cell is not None:
+        expected = _around_cubes(tree, tree.domain.cell, multipole, of_cells)
     for level in range(1, tree.n_levels):
         here = _level_boxes(tree, level)
         local[here] += local[tree.parent[here]]
+        if level > _top(tree):
+            expected[here] = expected[tree.parent[here]]
     total = local + received(lists.w) + received(lists.u)
     asked = tree.is_leaf & (np.diff(tree.target_ptr)[:, 0] > 0)
-    _require(~asked | (total == before[-1]), "targets of a leaf do not meet every source exactly once")
+    _require(~asked | (total == expected), "targets of a leaf do not meet every source exactly once")
+
+
+def _around_cubes(tree: Octree, cell: Cell, multipole: np.ndarray, of_cells: np.ndarray) -> np.ndarray:
+    """Of the cubes of a cell, what targets in them are to receive, int64 [n_boxes]; 0 for other boxes."""
+    here, found = _level_boxes(tree, cell.level), np.zeros(tree.n_boxes, np.int64)
+    for away in _slots():
+        at = tree.anchor[here] + away
+        cells = np.where(cell.periodic, np.floor_divide(at, cell.cubes), 0)
+        box = _lookup(tree.anchor[here], at - cells * cell.cubes)
+        number = (cells + 1) @ np.array([9, 3, 1])
+        found[here] += np.where(box >= 0, multipole[here][box] * of_cells[number], 0)
+    return found

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry.cell import AWAY, Cell
 from taskfmm.jit import jit, loop
+from taskfmm.tree.images import Images, number, of_cells
 from taskfmm.tree.octree import Octree
 
 SELF = 13
@@ -27,12 +29,12 @@ TOP_LEVEL = 2
 class Lists:
     """Colleagues and interaction lists, one row for every box.
 
-    Rows hold box numbers, ascending. A box without sources is in no row; the row of a box without targets is
-    empty. The rows of inner boxes in ``u`` and ``w`` are empty.
+    Rows hold box numbers, ascending; from ``n_boxes`` on they are those of ``images``. A box without sources is in no
+    row; the row of a box without targets is empty. The rows of inner boxes in ``u`` and ``w`` are empty.
 
     colleagues : int32 [n_boxes, 27]
         The box of the same level in every neighbourhood slot, -1 where there is none; slot 13 is itself.
-        Boxes without sources or targets are not left out here.
+        Boxes without sources or targets are not left out here. Of an image its box.
     u : Csr
         Of a leaf: itself and every leaf adjacent to it.
     v : Csr
@@ -41,6 +43,8 @@ class Lists:
         Of a leaf: children of its colleagues, leaf or inner, that are not adjacent to it.
     x : Csr
         Of any box: leaves that are colleagues of its parent and not adjacent to it. The dual of ``w``.
+    images : Images
+        Boxes of the neighbouring cells, where the box is periodic.
     """
 
     colleagues: np.ndarray
@@ -48,6 +52,7 @@ class Lists:
     v: Csr
     w: Csr
     x: Csr
+    images: Images
 
 
 def _relations() -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +98,11 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
     colleagues = np.full((n_boxes, 27), -1, np.int32)
     ranked = np.full((n_boxes, 27), -1, np.int8)
-    colleagues[0, SELF] = 0
-    ranked[0, 0] = SELF
+    cells = np.zeros((n_boxes, 27), np.int32)
+    top = _begin(tree, colleagues, ranked, cells)
     n_v = np.zeros(n_boxes, np.int64)
-    boxes = (tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked)
-    for first, last in zip(tree.level_ptr[:-2], tree.level_ptr[1:-1], strict=True):
+    boxes = (tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells)
+    for first, last in zip(tree.level_ptr[top:-2], tree.level_ptr[top + 1 : -1], strict=True):
         _colleagues(int(first), int(last), *boxes, n_v, threads=threads)
     v = _allocate(n_v)
     _fill_v(0, n_boxes, *boxes, v.ptr, v.idx, threads=threads)
@@ -106,7 +111,45 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     _count_uwx(0, n_boxes, tree.parent, *boxes, n_u, n_w, n_x, threads=threads)
     u, w, x = _allocate(n_u), _allocate(n_w), _allocate(n_x)
     _fill_uwx(0, n_boxes, tree.parent, *boxes, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
-    return Lists(colleagues, u, v, w, x)
+    return Lists(colleagues, u, v, w, x, number(n_boxes, u, v, w, x))
+
+
+def _begin(tree: Octree, colleagues: np.ndarray, ranked: np.ndarray, cells: np.ndarray) -> int:
+    """Fill in the colleagues of the boxes from which those of all others follow; returns their level.
+
+    Of a periodic box these are the cubes of its cell.
+    """
+    cell = tree.domain.cell
+    if cell is None:
+        colleagues[0, SELF] = 0
+        ranked[0, 0] = SELF
+        return 0
+    first, last = tree.level_ptr[cell.level : cell.level + 2]
+    found, away = around_cubes(tree, cell)
+    colleagues[first:last] = found
+    order = np.argsort(found < 0, axis=1, kind="stable")
+    ranked[first:last] = np.where(np.take_along_axis(found, order, axis=1) < 0, -1, order)
+    cells[first:last] = of_cells(tree.n_boxes, away)
+    return cell.level
+
+
+def around_cubes(tree: Octree, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    """What lies in every neighbourhood slot of the cubes of a periodic box.
+
+    Returns
+    -------
+    box : int64 [n_cubes, 27], -1 for none
+    away : int64 [n_cubes, 27, 3], how many cells away its image is that lies there
+    """
+    first, last = tree.level_ptr[cell.level : cell.level + 2]
+    number = np.full(cell.cubes, -1)
+    number[tuple(tree.anchor[first:last].T)] = np.arange(first, last)
+    at = tree.anchor[first:last, None, :] + AWAY.T
+    away = np.where(cell.periodic, np.floor_divide(at, cell.cubes), 0)
+    at = at - away * cell.cubes
+    outside = ((at < 0) | (at >= cell.cubes)).any(axis=2)
+    at[outside] = 0
+    return np.where(outside, -1, number[tuple(np.moveaxis(at, 2, 0))]), away
 
 
 def _allocate(count: np.ndarray) -> Csr:
@@ -117,7 +160,10 @@ def _allocate(count: np.ndarray) -> Csr:
 
 @jit
 def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
-    """Children of the parent's colleagues, ascending, and their columns in `SLOT_OF`; returns how many."""
+    """Children of the parent's colleagues, and their columns in `SLOT_OF`; returns how many.
+
+    Where nothing is repeated they ascend.
+    """
     n = 0
     for k in range(27):
         slot = ranked[parent, k]
@@ -132,10 +178,11 @@ def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
 
 
 @loop
-def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_v):
+def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells, n_v):
     """From the colleagues of the boxes ``first:last`` of one level, those of their children; and count V.
 
-    ``ranked[b]`` are the slots of the colleagues of ``b`` in order of box number, then -1.
+    ``ranked[b]`` are the slots of the colleagues of ``b`` in order of box number, then -1; ``cells[b]`` by slot what
+    their numbers grow by where they are images, see `taskfmm.tree.images`.
     """
     for parent in range(first, last):
         if child_ptr[parent] == child_ptr[parent + 1]:
@@ -150,6 +197,7 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
                 slot = slot_of[relation[k]]
                 if slot >= 0:
                     colleagues[b, slot] = box[k]
+                    cells[b, slot] = cells[parent, relation[k] // 8]
                     ranked[b, n_near] = slot
                     n_near += 1
                 else:
@@ -159,7 +207,7 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
 
 
 @loop
-def _fill_v(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, ptr, idx):
+def _fill_v(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells, ptr, idx):
     for parent in range(first, last):
         begin, end = child_ptr[parent], child_ptr[parent + 1]
         if ptr[begin] == ptr[end]:
@@ -176,12 +224,12 @@ def _fill_v(first, last, child_ptr, octant, has_sources, has_targets, colleagues
             at = ptr[b]
             for k in range(n):
                 if slot_of[relation[k]] < 0:
-                    idx[at] = box[k]
+                    idx[at] = box[k] + cells[parent, relation[k] // 8]
                     at += 1
 
 
 @jit
-def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out):
+def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, adjacent, out):
     """Put into ``out`` the leaves with sources among the parent's colleagues that (do not) touch ``b``."""
     n = 0
     p = parent[b]
@@ -194,13 +242,13 @@ def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, adja
             break
         leaf = colleagues[p, slot]
         if child_ptr[leaf] == child_ptr[leaf + 1] and has_sources[leaf] and touches[slot] == adjacent:
-            out[n] = leaf
+            out[n] = leaf + cells[p, slot]
             n += 1
     return n
 
 
 @jit
-def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out):
+def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, adjacent, out):
     """Put into ``out`` the children with sources of the colleagues that (do not) touch box ``b``."""
     n = 0
     for k in range(27):
@@ -211,13 +259,13 @@ def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, adjacent, out)
         for child in range(child_ptr[colleague], child_ptr[colleague + 1]):
             # Seen from the child, the leaf lies in the opposite slot.
             if has_sources[child] and TOUCHES[octant[child], 26 - slot] == adjacent:
-                out[n] = child
+                out[n] = child + cells[b, slot]
                 n += 1
     return n
 
 
 @jit
-def _same(b, child_ptr, has_sources, colleagues, ranked, out):
+def _same(b, child_ptr, has_sources, colleagues, ranked, cells, out):
     """Put into ``out`` the leaves with sources among the colleagues of ``b``, itself included."""
     n = 0
     for k in range(27):
@@ -226,30 +274,30 @@ def _same(b, child_ptr, has_sources, colleagues, ranked, out):
             break
         leaf = colleagues[b, slot]
         if child_ptr[leaf] == child_ptr[leaf + 1] and has_sources[leaf]:
-            out[n] = leaf
+            out[n] = leaf + cells[b, slot]
             n += 1
     return n
 
 
 @jit
-def _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, out):
+def _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, out):
     """The U list of leaf ``b`` into ``out``, coarse to fine and therefore ascending; returns its length."""
-    n = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, True, out)
-    n += _same(b, child_ptr, has_sources, colleagues, ranked, out[n:])
-    return n + _finer(b, child_ptr, octant, has_sources, colleagues, ranked, True, out[n:])
+    n = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, True, out)
+    n += _same(b, child_ptr, has_sources, colleagues, ranked, cells, out[n:])
+    return n + _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, True, out[n:])
 
 
 @loop
 def _count_uwx(
-    first, last, parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, n_u, n_w, n_x
+    first, last, parent, child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells, n_u, n_w, n_x
 ):
     for b in range(first, last):
         if has_targets[b]:
             row = np.empty(243, np.int32)
-            n_x[b] = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, False, row)
+            n_x[b] = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row)
             if child_ptr[b] == child_ptr[b + 1]:
-                n_u[b] = _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, row)
-                n_w[b] = _finer(b, child_ptr, octant, has_sources, colleagues, ranked, False, row)
+                n_u[b] = _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, row)
+                n_w[b] = _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row)
 
 
 @loop
@@ -263,6 +311,7 @@ def _fill_uwx(
     has_targets,
     colleagues,
     ranked,
+    cells,
     u_ptr,
     w_ptr,
     x_ptr,
@@ -277,8 +326,8 @@ def _fill_uwx(
             x_idx[x_ptr[b] : x_ptr[b + 1]],
         )
         if x.size:
-            _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, False, x)
+            _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, x)
         if u.size:
-            _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, u)
+            _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, u)
         if w.size:
-            _finer(b, child_ptr, octant, has_sources, colleagues, ranked, False, w)
+            _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, False, w)

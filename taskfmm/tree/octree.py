@@ -139,7 +139,7 @@ def build(
     hi, lo, order = _sorted_keys(points, domain, threads)
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
-    split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest)
+    split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest, domain.cell)
     level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
     level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
     anchor = np.empty((level.size, 3), np.int64)

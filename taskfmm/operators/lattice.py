@@ -1,0 +1,190 @@
+"""Sums of 1 / r over a lattice without its nearest points: what far images do.
+
+Images next to a box are met through the lists of the tree. All others are further away than the upward check surface,
+so what they do to a cube of the cell is smooth there, and one matrix takes the multipole of a cube to the local of
+another. It is made from R = G - (1 / r over the images next to the cube), where G is the sum over all images:
+
+- three axes: Ewald's sum, Ann. Phys. 369 (1921) 253. Its mean over the cell is zero, and a conductor is around all
+  images. Lap G = -4 pi (sum of deltas - 1 / V), so that R is the sum of (2 pi / 3 V) r^2 and of what solves Laplace's
+  equation. The former is left out here, see `taskfmm.passes.images`.
+- two axes: Parry's sum, Surf. Sci. 49 (1975) 433, with the corrections in Surf. Sci. 54 (1976) 195.
+- one axis: images one by one, and far away all at once by their expansion in Legendre polynomials, whose
+  coefficients are values of Hurwitz's zeta function.
+
+Lengths are in half-widths of a cube. Only sources whose charges add up to zero have such sums.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from taskfmm.geometry import surface
+from taskfmm.kernels import Kernel
+
+SIDE = 2.0
+"""Of a cube."""
+
+DIGITS = 6.0
+"""exp(-x^2) and erfc(x) are below 1e-16 from here."""
+
+AT_ONCE = 2**14
+"""Points at which sums are formed at a time."""
+
+SPLIT = 2.5
+"""Of Ewald's sums over images and over waves, which decay as exp(-(alpha r)^2) and exp(-(k / 2 alpha)^2): alpha times
+the side of a cube of the cell's volume. Both then have a few hundred terms."""
+
+RATIO = 2.0
+"""Images further than this many times the distance of two points are summed by their expansion."""
+
+DEGREES = 60
+"""Of that expansion: 2^-60 is below rounding."""
+
+Cubes = tuple[int, int, int]
+Periodic = tuple[bool, bool, bool]
+
+
+def matrices(
+    kernel: Kernel, order: int, to_density: np.ndarray, to_local: np.ndarray, periodic: Periodic, cubes: Cubes
+) -> np.ndarray:
+    """From the multipole of a cube to the local of another, by how many cubes the target lies beyond the source.
+
+    to_density : [k, n], of multipoles; to_local : [n, k], from potentials; on the inner surface of that order
+
+    Returns
+    -------
+    float64 [cubes, k, k]
+        The first axis runs over places (x, y, z), z fastest. Where the target lies before the source along an axis,
+        both coefficients have the signs that its reflection gives them.
+    """
+    points = surface.equivalent(kernel.surfaces, order)
+    values, where = np.unique(points.round(12), return_inverse=True)
+    where = where.reshape(points.shape)
+    p = values.size
+    step = (values[-1] - values[0]) / max(1, p - 1)
+    number = where[:, :, None] - where[:, None, :] + p - 1
+    flat = np.ravel_multi_index(tuple(number), (2 * p - 1,) * 3)
+    line = step * np.arange(1 - p, p)
+    found = []
+    for away in np.ndindex(*cubes):
+        smooth = _on_grid(line, away, periodic, cubes)
+        found.append(to_density @ smooth[flat].T @ to_local)
+    return np.array(found)
+
+
+def _on_grid(line: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes) -> np.ndarray:
+    """R at the differences of points on a grid, [len(line)^3]; along axes of distance zero it is even."""
+    half = line.size // 2
+    parts = [line if d else line[half:] for d in away]
+    grid = np.stack(np.meshgrid(*parts, indexing="ij")).reshape(3, -1)
+    found = smooth(grid, away, periodic, cubes).reshape([part.size for part in parts])
+    for axis, d in enumerate(away):
+        if not d:
+            found = np.concatenate([np.flip(found, axis).take(range(half), axis), found], axis)
+    return found.ravel()
+
+
+def smooth(r: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes) -> np.ndarray:
+    """R at places r beyond that of the same point in another cube, without its part with r^2: float64 [n].
+
+    r : float64 [3, n]; away : of that other cube, in cubes
+    """
+    at = r + SIDE * np.array(away, float)[:, None]
+    sides = SIDE * np.array(cubes, float)
+    sums = {3: _three, 2: _two, 1: _one}[sum(periodic)]
+    pieces = (at[:, first : first + AT_ONCE] for first in range(0, at.shape[1], AT_ONCE))
+    return np.concatenate([sums(piece, np.array(away), np.array(periodic), sides) for piece in pieces])
+
+
+def _images(reach: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """Whole numbers of sides, [n, 3], up to some along each periodic axis."""
+    most = np.where(periodic, reach, 0).astype(int)
+    return np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _are_near(images: np.ndarray, away: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Whether they are next to the target's cube, and met through lists."""
+    cubes = np.rint(sides / SIDE).astype(int)
+    return (np.abs(away + images * cubes) <= 1).all(axis=1)
+
+
+def _real_part(r: np.ndarray, alpha: float, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """The sum of erfc(alpha r) / r over all images, without 1 / r over those nearby."""
+    reach = np.ceil((DIGITS / alpha + np.abs(r).max()) / sides)
+    total = np.zeros(r.shape[1])
+    images = _images(reach, periodic)
+    near = _are_near(images, away, sides)
+    for some, is_near in ((images[near], True), (images[~near], False)):
+        for image in some:
+            distance = np.sqrt(((r + (image * sides)[:, None]) ** 2).sum(axis=0))
+            if is_near:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    part = -special.erf(alpha * distance) / distance
+                total += np.where(distance > 0.0, part, -2.0 * alpha / math.sqrt(math.pi))
+            elif alpha * distance.min() < DIGITS:
+                total += special.erfc(alpha * distance) / distance
+    return total
+
+
+def _waves(alpha: float, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Wave vectors of the lattice that count, one of each pair of opposite ones, float64 [n, 3]."""
+    most = np.floor(2.0 * DIGITS * alpha * sides / (2.0 * math.pi))
+    whole = _images(most, periodic)
+    whole = whole[len(whole) // 2 + 1 :]  # the other half are their opposites, and zero is in the middle
+    k = 2.0 * math.pi * whole / sides
+    return k[(k**2).sum(axis=1) < (2.0 * DIGITS * alpha) ** 2]
+
+
+def _three(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    volume = float(sides.prod())
+    alpha = SPLIT / volume ** (1.0 / 3.0)
+    total = _real_part(r, alpha, away, periodic, sides) - math.pi / (volume * alpha**2)
+    k = _waves(alpha, periodic, sides)
+    square = (k**2).sum(axis=1)
+    weight = 8.0 * math.pi / volume * np.exp(-square / (4.0 * alpha**2)) / square
+    total += weight @ np.cos(k @ r)
+    return total - 2.0 * math.pi / (3.0 * volume) * (r**2).sum(axis=0)
+
+
+def _two(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    area = float(sides[periodic].prod())
+    alpha = SPLIT / math.sqrt(area)
+    (free,) = np.flatnonzero(~periodic)
+    z = np.abs(r[free])
+    total = _real_part(r, alpha, away, periodic, sides)
+    total -= 2.0 * math.sqrt(math.pi) / area * (
+        np.exp(-((alpha * z) ** 2)) / alpha + math.sqrt(math.pi) * z * special.erf(alpha * z)
+    )
+    for k in _waves(alpha, periodic, sides):
+        size = float(np.sqrt(k @ k))
+        gauss = np.exp(-((size / (2.0 * alpha)) ** 2) - (alpha * z) ** 2)
+        less = size / (2.0 * alpha) - alpha * z
+        # exp(-k z) erfc(less), where erfc is near 2 the product is small, elsewhere in the form without overflow
+        small = np.where(
+            less < 0.0,
+            np.exp(-size * z) * special.erfc(less),
+            gauss * special.erfcx(np.maximum(less, 0.0)),
+        )
+        large = gauss * special.erfcx(size / (2.0 * alpha) + alpha * z)
+        total += 2.0 * math.pi / (area * size) * np.cos(k @ r) * (small + large)
+    return total
+
+
+def _one(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    (axis,) = np.flatnonzero(periodic)
+    length = float(sides[axis])
+    distance = np.sqrt((r**2).sum(axis=0))
+    n = math.ceil(RATIO * float(distance.max()) / length) + 1
+    images = _images(np.full(3, n), periodic)
+    total = np.zeros(r.shape[1])
+    for image in images[~_are_near(images, away, sides)]:
+        total += 1.0 / np.sqrt(((r + (image * sides)[:, None]) ** 2).sum(axis=0))
+    cosine = np.divide(r[axis], distance, out=np.zeros_like(distance), where=distance > 0.0)
+    for degree in range(2, DEGREES, 2):
+        tail = 2.0 * special.zeta(degree + 1.0, n + 1.0) / length
+        total += tail * (distance / length) ** degree * special.eval_legendre(degree, cosine)
+    # without the constant part, which is infinite and is nothing where charges add up to zero
+    return total - 2.0 * (1.0 / np.arange(1, n + 1)).sum() / length
