@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from taskfmm import foreign, kernels, validate
+from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import enclose, with_room
+from taskfmm.geometry.periodic import checked
+from taskfmm.geometry.periodic import enclose as enclose_cell
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators.levels import of_cubes
+from taskfmm.passes.around import sum_around
 from taskfmm.passes.given import Given, exponents, ranked, together, whole
 from taskfmm.passes.result import in_units_of_vectors
+from taskfmm.planning import refuse_without_sum
 from taskfmm.runtime.threads import budget
+from taskfmm.tree import octree
 
 FEW_PAIRS = 1_000_000_000
 """Up to here one thread takes half a second or so, less than compiling what several threads need."""
@@ -31,6 +38,10 @@ def direct(
     targets: Any = None,
     kernel: str | Kernel = "laplace",
     outputs: Sequence[str] | str | None = None,
+    box: Any = None,
+    periodic: Any = True,
+    wrap: bool = True,
+    surroundings: str = "conductor",
     **others: Any,
 ) -> np.ndarray | Mapping[str, np.ndarray]:
     """Sum over all sources at every target, pair by pair.
@@ -46,6 +57,9 @@ def direct(
         The sources, if left out.
     kernel : str or taskfmm.kernels.Kernel
     outputs : sequence of the kernel's outputs, as "potential" and "gradient", optional
+    box, periodic, wrap, surroundings
+        As for `taskfmm.Fmm`. Images that are further away than the next cubes of the box go through expansions whose
+        errors are below 1e-12.
     **others
         As ``charges``, of the kernel's other kinds of sources.
 
@@ -74,7 +88,13 @@ def direct(
     lengths = facts.lengths(len(at_sources))
     given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
     wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
-    found = sum_pairs(given, at_sources, None if targets is None else at_targets, wanted, lengths)
+    repeated = checked(box, periodic, wrap, surroundings)
+    if repeated is not None:
+        refuse_without_sum(facts, repeated)
+        given.refuse_charged()
+    found = sum_pairs(
+        given, at_sources, None if targets is None else at_targets, wanted, lengths, box=repeated
+    )
     return found[wanted[0]] if outputs is None else found
 
 
@@ -85,18 +105,20 @@ def sum_pairs(
     outputs: Sequence[str],
     lengths: np.ndarray | None = None,
     of_targets: np.ndarray | None = None,
+    box: Box | None = None,
 ) -> dict[str, np.ndarray]:
     """The same of what has been checked; targets None where they are the sources.
 
     lengths : float64 [n], of the sources where these are softened; of_targets : float64 [m], where targets are some
         of the sources
+    box : of a periodic box
     """
     if len(given.parts) > 1:
-        parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets) for part in given.parts]
+        parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets, box) for part in given.parts]
         return {output: whole([part[output] for part in parts]) for output in outputs}
     if given.vectors is not None:
         groups = {
-            tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets)
+            tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets, box)
             for numbers, group in given.in_groups(given.kernel.last(outputs))
         }
         return {
@@ -111,7 +133,9 @@ def sum_pairs(
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_values(last), len(at)))
     scale, powers = 1.0, (0,) * kernel.vectors
-    if len(sources) and len(at):
+    if box is not None and len(sources) and len(at):
+        values, scale, powers = _sum_images(given, sources, targets, last, box)
+    elif len(sources) and len(at):
         domain = enclose(sources, at, scaled=kernel.degree is not None)
         scale = (domain if lengths is None else with_room(domain, float(lengths.max()))).scale
         powers = exponents(given.arrays, kernel, scale)
@@ -131,6 +155,25 @@ def sum_pairs(
     }
 
 
+def _sum_images(
+    given: Given, sources: np.ndarray, targets: np.ndarray | None, last: str, box: Box
+) -> tuple[np.ndarray, float, tuple[int, ...]]:
+    """Sums over all images, scaled, in the order of the targets; the scale, and the power of two of each vector."""
+    kernel = given.kernel
+    domain, moved = enclose_cell(box, [sources] if targets is None else [sources, targets])
+    refuse_unresolved(moved[0], None if targets is None else moved[1], domain.scale)
+    tree = octree.build(moved[0], None if targets is None else moved[1], validate.MAX_LEAF_SIZE, domain)
+    powers = exponents(given.arrays, kernel, domain.scale)
+    q = ranked(given.arrays, tree.source_order, kernel, domain.scale, powers)
+    assert domain.cell is not None
+    operators, matrices = of_cubes(kernel, domain.cell)
+    rows = np.arange(tree.target_order.size)
+    values = np.empty((kernel.n_values(last), rows.size))
+    with budget() as threads:
+        values[:, tree.target_order] = sum_around(tree, kernel, last, q, rows, operators, matrices, threads)
+    return values, domain.scale, powers
+
+
 def sampled_error(
     found: np.ndarray,
     given: Given,
@@ -140,15 +183,16 @@ def sampled_error(
     n_samples: int,
     seed: int | None,
     lengths: np.ndarray | None = None,
+    box: Box | None = None,
 ) -> float:
     """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there.
 
-    lengths : as for `sum_pairs`
+    lengths, box : as for `sum_pairs`
     """
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
     own = lengths[rows] if lengths is not None and targets is sources else None
-    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own)[output]
+    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box)[output]
     # squares of numbers of any size: both are divided by the largest first
     largest = np.abs(exact).max(initial=0.0) or np.abs(found[rows]).max(initial=0.0) or 1.0
     wrong, size = np.linalg.norm(found[rows] / largest - exact / largest), np.linalg.norm(exact / largest)

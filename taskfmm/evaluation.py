@@ -175,7 +175,11 @@ class Evaluator:
 
     def _usual(self, output: str) -> Known:
         if output not in self._usual_known:
-            equal = Given(self.planned.asked.kernel.of_first, (np.ones(self.planned.n_sources),))
+            charges = np.ones(self.planned.n_sources)
+            if self.planned.asked.box is not None:  # where they have to add up to zero
+                charges[1::2] = -1.0
+                charges -= charges.mean()
+            equal = Given(self.planned.asked.kernel.of_first, (charges,))
             self._usual_known[output] = self._look(equal, output)
         return self._usual_known[output]
 

@@ -160,7 +160,7 @@ class Fmm(Described):
         (wanted,) = validate.outputs((output,), self.kernel.names)
         given = None
         if charges is not None or others:
-            given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
+            given = self._given(charges, others, lazy=True)
         parts = [None] if given is None else [each for part in given.parts for each in part.columns]
         found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
@@ -308,7 +308,7 @@ class Fmm(Described):
                [ 0.  ,  0.  , -0.25]])
         """
         wanted = self._wanted(outputs, self.kernel.usual)
-        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources, lazy=True)
+        given = self._given(charges, others, lazy=True)
         found = [self._evaluator.of_vectors(part, wanted, self.memory_limit) for part in given.parts]
         return {output: whole([part[output] for part in found]) for output in wanted}
 
@@ -318,7 +318,7 @@ class Fmm(Described):
         output : the kernel's first, if left out
         """
         (wanted,) = self._wanted(output, self.kernel.names[:1])
-        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources)
+        given = self._given(charges, others)
         found = [self._evaluator.serial_of_vectors(part, wanted) for part in given.parts]
         return np.asarray(whole(found))
 
@@ -369,7 +369,7 @@ class Fmm(Described):
         """
         (of,) = self._wanted(output, self.kernel.names[:1])
         most = validate.n_samples(n_samples)
-        given = Given.checked(self._planned.asked.kernel, charges, others, self.n_sources)
+        given = self._given(charges, others)
         out = self.kernel.output(of)
         is_complex = out.complex or len(given.parts) > 1
         dtype = np.dtype(np.complex128 if is_complex else np.float64)
@@ -377,7 +377,18 @@ class Fmm(Described):
         found = validate.values(values, self.n_targets, of, shape, dtype)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
-        return sampled_error(found, given, sources, targets, of, most, seed, self._planned.lengths)
+        asked = self._planned.asked
+        return sampled_error(
+            found, given, sources, targets, of, most, seed, self._planned.lengths, asked.box
+        )
+
+    def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
+        """What an evaluation is given, once it has been looked at."""
+        asked = self._planned.asked
+        given = Given.checked(asked.kernel, charges, others, self.n_sources, lazy)
+        if asked.box is not None:
+            given.refuse_charged()
+        return given
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators import box, size, store
-from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.accuracy import Accuracy, of_order
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.lattice import Cubes, Periodic, matrices
 
@@ -57,6 +57,23 @@ def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators
 def _images(kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes) -> np.ndarray:
     at = load(kernel, accuracy)
     return matrices(kernel, accuracy.order, at.multipole_to_density, at.check_to_local, periodic, cubes)
+
+
+EXACT = 16
+"""Order of the expansions that stand for far images where nothing else is approximated."""
+
+
+def of_cubes(kernel: Kernel, cell: Cell, order: int = EXACT) -> tuple[BoxOperators, np.ndarray]:
+    """Operators of the cubes of a cell, without M2L, and what far images do."""
+    return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes)
+
+
+@lru_cache(8)
+def _of_cubes(
+    kernel: Kernel, order: int, periodic: Periodic, cubes: Cubes
+) -> tuple[BoxOperators, np.ndarray]:
+    at = box.build(kernel, of_order(order), UNIT, across=False)
+    return at, matrices(kernel, order, at.multipole_to_density, at.check_to_local, periodic, cubes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,9 @@ def _far(
     p2m = PointsToSurfaces(half_width, n, cubes.astype(np.int32), *centers, *runs)
     check = check_potentials(p2m, operators.upward_check, operators.half_width, [numbers], kernel, threads)
     multipoles = (check @ operators.check_to_multipole).reshape(n, kernel.columns, -1)
-    moments = []
-    if all(cell.periodic):
-        center = tree.domain.lower + 0.5 * np.array(cell.lengths)
-        work = Moments(half_width, center, tree.sources, whole)
-        moments = [images.p2i(work, [numbers], kernel, operators.half_width)]
+    center = tree.domain.lower + 0.5 * np.array(cell.lengths)
+    work = Moments(half_width, center, tree.sources, whole)
+    moments = [images.p2i(work, [numbers], kernel, operators.half_width)]
     anchor = tree.anchor[first:last]
     i2l = FarImages(own, n, anchor, anchor)
     local = images.i2l(i2l, [multipoles], moments, operators, matrices, cell)

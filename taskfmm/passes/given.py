@@ -72,6 +72,15 @@ class Given:
         arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
         return cls(kernel.with_sources(*kinds), tuple(arrays), n)
 
+    def refuse_charged(self) -> None:
+        """Raise InputError where charges of a periodic box do not add up to zero; of lazy ones tasks find out."""
+        if self.are_lazy:
+            return
+        for kind, array in zip(self.kernel.sources, self.arrays, strict=True):
+            if not kind.derivative:
+                sums = np.atleast_1d(array.sum(axis=0)), np.atleast_1d(np.abs(array).sum(axis=0))
+                refuse_charged(*sums, kind.given_as, self.vectors is not None)
+
     @property
     def are_lazy(self) -> bool:
         """Whether some of them are not known yet."""
@@ -111,6 +120,25 @@ class Given:
             each[first : first + most] for each in numbers.values() for first in range(0, len(each), most)
         ]
         return [(group, _side_by_side([columns[number] for number in group])) for group in groups]
+
+
+NEUTRAL = 1e-12
+"""Charges whose sum is at most this part of that of their magnitudes add up to zero, but for rounding."""
+
+
+def refuse_charged(
+    total: np.ndarray, magnitudes: np.ndarray, name: str = "charges", several: bool = False
+) -> None:
+    """Raise InputError where the sums of some vectors, beside those of their magnitudes, are not zero."""
+    (charged,) = np.nonzero(np.abs(total) > NEUTRAL * magnitudes)
+    if charged.size:
+        worst = charged[0]
+        of = f" of vector {worst}" if several else ""
+        raise InputError(
+            f"{name}{of} add up to {total[worst]:.6g}, which is {abs(total[worst]) / magnitudes[worst]:.1e} of the sum "
+            "of their magnitudes: in a periodic box only those that add up to zero have a potential. Subtract the "
+            f"mean, {name} - {name}.mean(axis=0), or give the charges that are missing"
+        )
 
 
 GROUPS = (8, 4, 2, 1)

@@ -21,15 +21,18 @@ from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel
 from taskfmm.operators import basis
 from taskfmm.operators.box import BoxOperators
+from taskfmm.passes import given
 from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.plan.works import FarImages, Moments
 
-MOMENTS = 4
-"""Numbers of a vector of charges: the dipole moment, and the second moment."""
+MOMENTS = 6
+"""Numbers of a vector of charges, see `p2i`."""
 
 
 def p2i(work: Moments, charges: Sequence[np.ndarray], kernel: Kernel, half_width: float = 1.0) -> np.ndarray:
-    """Moments of some charges about the middle of the cell: float64 [vectors, 4], the dipole and the second moment.
+    """Moments of some charges about the middle of the cell: float64 [vectors, 6].
+
+    The three numbers of D, then M, the sum of the charges, and that of their magnitudes.
 
     half_width : of a cube in the unit of its surfaces
     """
@@ -40,9 +43,9 @@ def p2i(work: Moments, charges: Sequence[np.ndarray], kernel: Kernel, half_width
     for i, kind in enumerate(kernel.kinds):
         own, vector = numbers[row : row + kind.n_numbers], found[i // len(kernel.sources)]
         if kind.derivative:  # p . grad of q y and of q |y|^2
-            vector += [*own.sum(axis=1), 2.0 * (own * y).sum()]
+            vector[:4] += [*own.sum(axis=1), 2.0 * (own * y).sum()]
         else:
-            vector += [*(y @ own[0]), own[0] @ (y**2).sum(axis=0)]
+            vector += [*(y @ own[0]), own[0] @ (y**2).sum(axis=0), own[0].sum(), np.abs(own[0]).sum()]
         row += kind.n_numbers
     return found
 
@@ -71,8 +74,10 @@ def i2l(
         to, of = np.nonzero(8 * which + mirror == case)
         moved = (sources[of] * of_source[case % 8]) @ matrices[case // 8]
         out[to] += moved * of_target[case % 8]  # a target has one source at each distance
-    if moments:
-        out += _polynomial(work, np.sum(moments, axis=0), operators, cell)
+    of_all = np.sum(moments, axis=0)
+    given.refuse_charged(of_all[:, 4], of_all[:, 5])
+    if all(cell.periodic):
+        out += _polynomial(work, of_all, operators, cell)
     return out.astype(operators.dtype, copy=False)
 
 

@@ -18,9 +18,11 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.accuracy import EVEN, Known, Share, are_many, is_calibrated
+from taskfmm.operators.levels import of_cubes
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import decayed
+from taskfmm.passes.around import sum_around
 from taskfmm.passes.given import exponents, ranked, with_lengths
 from taskfmm.passes.places import Places
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend, rounding
@@ -39,6 +41,15 @@ for points errs by more than what is left."""
 
 FEW = 64
 """Targets of that sample."""
+
+FEWEST, PAIRS = 16, 10**8
+"""In a periodic box, where each of them meets all images nearby: at least so many, and so many pairs if there are."""
+
+ROUGH = 4
+"""Order of the expansions of far images in that sum."""
+
+N_CELLS = 27
+"""A cell and those around it."""
 
 RANDOM = (0.5, 2.0)
 """Squared sums of charges of random sign over a leaf, over the sum of their squares; one in the mean."""
@@ -71,20 +82,22 @@ def look(
     numbers = ranked(charges, tree.source_order, kernel, scale, exponents(charges, kernel, scale))
     # charges seen from elsewhere may all look as if they were at one place
     many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
+    repeated = tree.domain.cell is not None
     if not is_calibrated(kernel, output):
         return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output, close), alone, many)
     (q,) = numbers
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
-        return Known(many)
+        return Known(many, repeated=repeated)
     may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
-        return Known(many)
+        return Known(many, repeated=repeated)
     found = _Outputs(plan, kernel, numbers, places, output, close)
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
+        repeated=repeated,
     )
 
 
@@ -109,6 +122,7 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
         potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
         all_told=True,
+        repeated=found.plan.tree.domain.cell is not None,
     )
 
 
@@ -161,7 +175,7 @@ class _Outputs:
             smooth += n_targets @ (self._rising() / self.places.half_widths ** (2 * derivative))
         squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
-            squares = self._sampled(output, self._exactly_at, FEW)
+            squares = self._sampled(output, self._exactly_at, self._few)
         if not self.calibrated:
             squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
         elif derivative:
@@ -170,10 +184,18 @@ class _Outputs:
         rounding = 0.0 if self.close is None else self._sampled(output, self._rounding, FEW)
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
 
+    @property
+    def _few(self) -> int:
+        """How many targets are summed over all pairs."""
+        if self.plan.tree.domain.cell is None:
+            return FEW
+        pairs = self.plan.tree.domain.cell.images.size * self.plan.tree.sources.shape[1]
+        return int(np.clip(PAIRS // pairs, FEWEST, FEW))
+
     def _lost(self, output: Output) -> float:
         """At most what boxes do to each other that are too far to be planned for."""
         plan = self.plan
-        if plan.top == TOP_LEVEL or plan.is_direct:
+        if self.kernel.degree is not None or plan.top == TOP_LEVEL or plan.is_direct:
             return 0.0
         nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
         of_one = np.array([size.beyond(nearest) for _, size in self._sizes(output)])
@@ -204,8 +226,21 @@ class _Outputs:
         """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
         tree, lists = self.plan.tree, self.plan.lists
         csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        how = (self.places.targets, boxes, *size.numbers, self._least(size), self.kernel.degree or 0)
-        return [by_box[self.places.leaves] for by_box in descend(tree.parent, tree.level, *csrs, *how)]
+        how = (self.places.targets, self._everywhere(boxes), *size.numbers)
+        of_kernel = (self._least(size), self.kernel.degree or 0)
+        level = lists.images.with_own(tree.level)
+        found = descend(tree.parent, level, *csrs, *how, *of_kernel)
+        return [by_box[self.places.leaves] for by_box in found]
+
+    def _everywhere(self, boxes: np.ndarray) -> np.ndarray:
+        """What is known of boxes, see `sum_boxes`, also of images."""
+        images, cell = self.plan.lists.images, self.plan.tree.domain.cell
+        found = images.with_own(boxes)
+        if cell is not None:
+            away = cell.shift(images.cell).T
+            for place in (PLUS, MINUS):
+                found[len(boxes) :, place : place + 3] += away
+        return found
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
@@ -247,7 +282,7 @@ class _Outputs:
     def _points(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Boxes as two points each for every number: places, and numbers of the kernel's sources."""
         found = []
-        for number, boxes in enumerate(self.boxes):
+        for number, boxes in enumerate(map(self._everywhere, self.boxes)):
             for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
                 charges = np.zeros((len(self.boxes), len(boxes)))
                 charges[number] = sign * boxes[:, weight]
@@ -290,6 +325,10 @@ class _Outputs:
         key = rows.tobytes()
         if key not in self._exact:
             tree, n = self.plan.tree, rows.size
+            if tree.domain.cell is not None:
+                rough = of_cubes(self.kernel, tree.domain.cell, ROUGH)
+                self._exact[key] = sum_around(tree, self.kernel, self.last, self.charges, rows, *rough)
+                return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
             self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
             every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
             charges, lengths = with_lengths(self.charges, tree.lengths), tree.lengths
@@ -336,11 +375,12 @@ class _Outputs:
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
-        at, ptr, begin, end = self._near(rows)
-        values = np.zeros((self.kernel.n_components(output), rows.size))
-        targets = tree.targets[:, rows]
-        self._add(output, targets, ptr, begin, end, tree.sources, self.charges, values)
-        targets = targets - tree.domain.lower[:, None]  # as the places of boxes are
+        at, owner, seen, *near = self._near(rows)
+        of_seen = np.zeros((self.kernel.n_components(output), owner.size))
+        self._add(output, seen, *near, tree.sources, self.charges, of_seen)
+        values = np.zeros((len(of_seen), rows.size))
+        np.add.at(values.T, owner, of_seen.T)
+        targets = tree.targets[:, rows] - tree.domain.lower[:, None]  # as the places of boxes are
         reached = [lists.w, lists.v, lists.x]
         while (at > 0).any():
             for csr in reached:
@@ -350,25 +390,42 @@ class _Outputs:
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
 
-    def _near(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The leaves of some targets, and the runs of sources next to them: ptr, begin and end."""
+    def _near(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What is next to some targets.
+
+        Returns
+        -------
+        at : the leaves of the targets
+        owner : int64 [n], ascending; the targets, each as often as there are cells in which it meets sources
+        seen : float64 [3, n], where they are as seen from the cell itself
+        ptr, begin, end : runs of sources of the cell that they meet
+        """
         tree, leaves = self.plan.tree, self.places.leaves
         leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
         at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
         ptr, near = _entries(self.plan.lists.u, at)
-        begin, end = (np.ascontiguousarray(tree.source_ptr[near, i]) for i in (0, 1))
-        return at, ptr, begin, end
+        images, cell = self.plan.lists.images, tree.domain.cell
+        begin, end = np.ascontiguousarray(images.with_own(tree.source_ptr)[near].T)
+        if cell is None:
+            return at, np.arange(rows.size), tree.targets[:, rows], ptr, begin, end
+        case = N_CELLS * np.repeat(np.arange(rows.size), np.diff(ptr)) + images.cells(near, tree.n_boxes)
+        order = np.argsort(case, kind="stable")
+        case, first = np.unique(case[order], return_index=True)
+        owner, ptr = case // N_CELLS, np.append(first, near.size)
+        seen = tree.targets[:, rows[owner]] - cell.shift(case % N_CELLS)
+        return at, owner, seen, ptr, begin[order], end[order]
 
     def _rounding(self, rows: np.ndarray, output: str) -> np.ndarray:
         """What the near field in float32 errs by at some targets, squared, float64 [n_rows]."""
         tree = self.plan.tree
-        at, *near = self._near(rows)
-        half = np.ldexp(tree.domain.half_width, -tree.level[at].astype(np.int32))
-        where = np.ascontiguousarray(tree.targets[:, rows]), half, self.close, *near, tree.sources
+        at, owner, seen, *near = self._near(rows)
+        half = np.ldexp(tree.domain.half_width, -tree.level[at[owner]].astype(np.int32))
+        where = np.ascontiguousarray(seen), half, self.close, *near, tree.sources
         sizes = (size for _, size in self._sizes(self.kernel.output(output)))
-        return sum(
+        found = sum(
             rounding(*where, q, size.factor, size.power) for q, size in zip(self.charges, sizes, strict=True)
         )
+        return np.bincount(owner, found, minlength=rows.size)
 
 
 def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

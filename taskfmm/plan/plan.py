@@ -43,7 +43,7 @@ class Plan:
     near : the near field, cut on its own since its cost lies elsewhere
     chunks : how the values of L2P and near field become the result, in the caller's order
     charge_ptr : int64 [n + 1], the sources at which the shards of charges begin, in the order of the tree
-    moments : of these shards, where a box is repeated along all axes
+    moments : of these shards, in a periodic box
     """
 
     tree: Octree

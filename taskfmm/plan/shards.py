@@ -257,8 +257,8 @@ class ShardBuilder:
         return FarImages(halo, last - first, self.tree.anchor[first:last], self.tree.anchor[boxes])
 
     def moments(self) -> tuple[Moments, ...]:
-        """P2I of all shards of charges, where a box is repeated along all axes."""
-        if self.cell is None or not all(self.cell.periodic):
+        """P2I of all shards of charges, in a periodic box."""
+        if self.cell is None:
             return ()
         domain, sources = self.tree.domain, self.tree.sources
         center = domain.lower + 0.5 * np.array(self.cell.lengths)
