@@ -171,7 +171,7 @@ def errors(fmm: Fmm, charges: Charges, found: dict[str, np.ndarray], seed: int =
     """Relative l2 error of each output, against the direct sum at random targets."""
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(fmm.targets), min(N_CHECK, len(fmm.targets)), replace=False)
-    given = by_kind(fmm.kernel, charges)
+    given: dict[str, Any] = dict(by_kind(fmm.kernel, charges))
     exact = direct(fmm.sources, targets=fmm.targets[rows], kernel=fmm.kernel, outputs=tuple(found), **given)
     return {name: relative_error(found[name][rows], exact[name]) for name in found}
 

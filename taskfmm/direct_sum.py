@@ -18,7 +18,6 @@ from taskfmm.operators.levels import of_cubes
 from taskfmm.passes.around import sum_around
 from taskfmm.passes.given import Given, exponents, ranked, together, whole
 from taskfmm.passes.result import in_units_of_vectors
-from taskfmm.planning import refuse_without_sum
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import octree
 
@@ -90,7 +89,7 @@ def direct(
     wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
     repeated = checked(box, periodic, wrap, surroundings)
     if repeated is not None:
-        refuse_without_sum(facts, repeated)
+        kernels.refuse_without_sum(facts)
         given.refuse_charged()
     found = sum_pairs(
         given, at_sources, None if targets is None else at_targets, wanted, lengths, box=repeated

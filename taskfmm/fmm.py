@@ -378,9 +378,7 @@ class Fmm(Described):
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
         asked = self._planned.asked
-        return sampled_error(
-            found, given, sources, targets, of, most, seed, self._planned.lengths, asked.box
-        )
+        return sampled_error(found, given, sources, targets, of, most, seed, self._planned.lengths, asked.box)
 
     def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
         """What an evaluation is given, once it has been looked at."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from taskfmm import foreign, kernels, validate
-from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel
@@ -52,14 +51,17 @@ def from_points(
         validate.order(order),
         box,
     )
-    refuse_without_sum(given, box)
+    if box is not None:
+        kernels.refuse_without_sum(given)
     accuracy = asked.any_accuracy()
     if asked.calibrated(asked.first) and targets is not None:
         accuracy = asked.accuracy(asked.first, None)
     made = Operators(asked.kernel, accuracy)
     at, none = (
         layout.current(),
-        leaf_size is None and box is None and _needs_no_operators(sources, targets, asked.kernel, accuracy.order),
+        leaf_size is None
+        and box is None
+        and _needs_no_operators(sources, targets, asked.kernel, accuracy.order),
     )
     least = 0 if none else least_bytes(asked.kernel, accuracy)
     worker = (at.workers, at.memory_limit, least) if at.memory_limit else None
@@ -88,16 +90,6 @@ def from_points(
     if planned.crowded:
         say_once(CROWDED_TEXT, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned
-
-
-def refuse_without_sum(kernel: Kernel, box: Box | None) -> None:
-    """Raise InputError where a box is periodic, and the far images of a kernel cannot be summed."""
-    if box is not None and not kernel.has_lattice_sum:
-        able = [name for name, each in kernels.KERNELS.items() if each.has_lattice_sum]
-        raise InputError(
-            f"kernel {kernel.name!r} has no sum over the images of a periodic box here: use {' or '.join(able)}, or leave "
-            "box out"
-        )
 
 
 def _needs_no_operators(sources: Any, targets: Any, kernel: Kernel, order: int) -> bool:

@@ -36,6 +36,32 @@ def _number(text: str) -> float | complex | str:
     return text
 
 
+def sides(
+    context: click.Context | None, parameter: click.Parameter | None, given: str | None
+) -> tuple[float, ...] | float | None:
+    """The sides of a box from LX,LY,LZ, or the side of a cube; raises BadParameter."""
+    if given is None:
+        return None
+    try:
+        found = tuple(float(side) for side in given.split(","))
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 3):
+        raise click.BadParameter(f"{given!r} is not LX,LY,LZ, as 10,10,20, or one number")
+    return found if len(found) == 3 else found[0]
+
+
+def axes(
+    context: click.Context | None, parameter: click.Parameter | None, given: str | None
+) -> tuple[bool, ...] | bool:
+    """Whether there are x, y and z; raises BadParameter where there is anything else."""
+    if given is None:
+        return True
+    if not given or set(given) - set("xyz"):
+        raise click.BadParameter(f"{given!r} is none of x, y, z, xy, xz, yz and xyz")
+    return tuple(axis in given for axis in "xyz")
+
+
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
@@ -55,12 +81,34 @@ plan_options = [
         callback=parameters,
         help="A parameter of the kernel, as lam=2.0 or k=2+0.5j; once for each.",
     ),
+    click.option(
+        "--box",
+        metavar="LX,LY,LZ",
+        callback=sides,
+        help="Sides of a periodic box, or one number for a cube; a side along an axis that is not periodic may be 0.",
+    ),
+    click.option(
+        "--periodic",
+        metavar="AXES",
+        callback=axes,
+        help="Along which axes the box is repeated, as xy; xyz if left out.",
+    ),
+    click.option(
+        "--surroundings",
+        type=click.Choice(["conductor", "vacuum"]),
+        default="conductor",
+        show_default=True,
+        help="What is around all images of a box that is periodic along x, y and z.",
+    ),
+    click.option(
+        "--wrap/--no-wrap", default=True, help="Move points outside the box into it, or refuse them."
+    ),
     click.option("--memory-limit", metavar="BYTES", help="Refuse what would need more, for example 8GiB."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text."),
 ]
 
 
-DECIDE = ("eps", "order", "leaf_size", "kernel", "kernel_param")
+DECIDE = ("eps", "order", "leaf_size", "kernel", "kernel_param", "box", "periodic", "surroundings", "wrap")
 """Those of the options that a plan comes with."""
 
 

@@ -23,6 +23,8 @@ from taskfmm.plan.cost import row_sums
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import (
     Chunk,
+    FarImages,
+    Moments,
     PointsToPoints,
     PointsToSurfaces,
     Siblings,
@@ -176,6 +178,27 @@ class _Counting:
             plan_bytes=n_bytes(work),
             result=n_rows * own.rank * itemsize,
             scratch=halo * own.rank * itemsize + own.m2l.scratch,
+        )
+
+    def p2i(self, at: Place, work: Moments, *_: Any) -> Effort:
+        n = work.points.shape[1]
+        numbers = self.kernel.vectors * self.kernel.n_numbers * n
+        copied = Counts(alone={"copied": 6 * n + 3 * numbers})
+        return Effort(
+            copied,
+            plan_bytes=n_bytes(work),
+            result=48 * self.kernel.vectors,
+            scratch=(6 * n + 2 * numbers) * DOUBLE,
+        )
+
+    def i2l(self, at: Place, work: FarImages, *_: Any) -> Effort:
+        k, pairs = self.operators.at(at[0]).rank, len(work.source) * work.n_rows * self.columns
+        rows = (len(work.source) + 2 * work.n_rows) * self.columns
+        return Effort(
+            Counts(alone={"multiply_add": float(pairs * k * k), "copied": rows * k}),
+            plan_bytes=n_bytes(work),
+            result=work.n_rows * self.columns * k * DOUBLE,
+            scratch=rows * k * DOUBLE,
         )
 
     def _to_points(self, work: SurfacesToPoints, matrix: np.ndarray, adds: bool) -> Effort:

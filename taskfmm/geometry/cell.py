@@ -1,8 +1,8 @@
 """The cell of a periodic box: cubes that fill it, and its images.
 
-The box is cut into cubes of one size, which are the boxes of one level of the octree. So a cube is next to other cubes
-or to images of them, exactly, and the same holds for the boxes of all finer levels. Where nothing is repeated along an
-axis, there are as many cubes along it as the points need.
+The box is cut into cubes of one size, which are the boxes of one level of the octree. So a cube is next to other
+cubes or to images of them, exactly, and the same holds for the boxes of all finer levels. Where nothing is repeated
+along an axis, there are as many cubes along it as the points need.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def checked(
     """
     if lengths is None:
         if periodic is not True or wrap is not True or surroundings != "conductor":
-            raise InputError("periodic, wrap and surroundings say something of a box: give box=(Lx, Ly, Lz) as well")
+            raise InputError(
+                "periodic, wrap and surroundings say something of a box: give box=(Lx, Ly, Lz) as well"
+            )
         return None
     axes = foreign.numpy_array("periodic", periodic)
     if axes.dtype != bool or axes.shape not in ((), (3,)):
@@ -66,7 +68,9 @@ def checked(
     if surroundings not in ("conductor", "vacuum"):
         raise InputError(f"surroundings is {surroundings!r}, expected 'conductor' or 'vacuum'")
     if surroundings == "vacuum" and not repeated.all():
-        raise InputError("surroundings is 'vacuum', which only says something where all three axes are periodic")
+        raise InputError(
+            "surroundings is 'vacuum', which only says something where all three axes are periodic"
+        )
     x, y, z = (float(side) for side in np.where(repeated, sides, 0.0))
     along = tuple(map(bool, repeated))
     return Box((x, y, z), (along[0], along[1], along[2]), surroundings == "vacuum", bool(wrap))
@@ -90,8 +94,8 @@ def cut(box: Box, extent: Sequence[float]) -> tuple[float, tuple[int, int, int]]
     )
     if not exact or math.prod(whole) > MOST_CUBES:
         raise InputError(
-            f"the sides of the box are {' and '.join(f'{side:.15g}' for side in sides)}: it has to consist of at most "
-            f"{MOST_CUBES} cubes of one size. {_nearest(sides)}"
+            f"the sides of the box are {' and '.join(f'{side:.15g}' for side in sides)}: it has to consist of at "
+            f"most {MOST_CUBES} cubes of one size. {_nearest(sides)}"
         )
     divisor = math.gcd(*whole)
     whole = [n // divisor for n in whole]
@@ -145,7 +149,7 @@ def enclose(box: Box, clouds: Sequence[np.ndarray]) -> tuple[Domain, list[np.nda
     low, high = _corners(clouds)
     lengths = np.where(box.periodic, box.lengths, 0.0)
     moved = list(clouds)
-    for axis in np.flatnonzero(box.periodic):
+    for axis in np.flatnonzero(box.periodic).tolist():
         length = lengths[axis]
         if not box.wrap:
             _refuse_outside(clouds, axis, length)
@@ -184,6 +188,6 @@ def _refuse_outside(clouds: Sequence[np.ndarray], axis: int, length: float) -> N
         if outside.size:
             raise InputError(
                 f"{outside.size} points are outside the box, the first is number {outside[0]} with "
-                f"{'xyz'[axis]} = {points[outside[0], axis]:.6g}, and the box is from 0 to {length:.6g}: move them, or "
-                "let them be moved by whole sides with wrap=True"
+                f"{'xyz'[axis]} = {points[outside[0], axis]:.6g}, and the box is from 0 to {length:.6g}: move them, "
+                "or let them be moved by whole sides with wrap=True"
             )

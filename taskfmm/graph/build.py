@@ -100,7 +100,9 @@ class GraphBuilder:
     def _call(self, name: str, at: Place, work: Any, *inputs: Any) -> TaskRef:
         """A task for an operator; its work is on the shelf."""
         level, number = at
-        place = {"P2P": f"near/{number}", "P2I": f"moments/{number}"}.get(name, f"far/{level}/{number}/{name}")
+        place = {"P2P": f"near/{number}", "P2I": f"moments/{number}"}.get(
+            name, f"far/{level}/{number}/{name}"
+        )
         own = None if work is None else self.shelf.reference(place)
         read = (sequence(each) if isinstance(each, list) else each for each in inputs)
         return add(self.graph, (self.name(name), *at), tasks.operate, name, level, own, *self.how, *read)

@@ -22,7 +22,7 @@ from taskfmm.kernels.instances import (
 )
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
-from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, register
+from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, refuse_without_sum, register
 from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.weights import weights
 from taskfmm.kernels.yukawa import Yukawa
@@ -58,6 +58,7 @@ __all__ = [
     "from_function",
     "gather_loops",
     "named",
+    "refuse_without_sum",
     "register",
     "spread_loops",
     "weights",

@@ -115,6 +115,16 @@ def find(kernel: Any) -> Kernel:
     return named(name, {}) if made else KERNELS[name]
 
 
+def refuse_without_sum(kernel: Kernel) -> None:
+    """Raise InputError where the images of a periodic box cannot be summed for a kernel."""
+    if not kernel.has_lattice_sum:
+        able = [name for name, each in KERNELS.items() if each.has_lattice_sum]
+        raise InputError(
+            f"kernel {kernel.name!r} has no sum over the images of a periodic box: use {' or '.join(able)}, or leave "
+            "box out"
+        )
+
+
 def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
     """A kernel of this library by its name and its parameters, as ("yukawa", {"lam": 2.0}).
 

@@ -59,11 +59,6 @@ yardsticks of orders 8 to 12 with M2L in float32 less those in float64, in quadr
 NOISE_OF_ONE = {("float64", "float64"): 0.0, ("float64", "float32"): 1.5e-6, ("float32", "float32"): 4e-6}
 """The same where one charge decides, at targets in the worst direction from it: 1.3e-6 was seen, at order 12."""
 
-REPEATED = 2.5
-"""A further margin in a periodic box. There the largest boxes have neighbours as well, and what large boxes do to each
-other is the largest part of potentials of random charges; far images are met with errors of the same size. The largest
-ratio of true error and the margin without this one was 2.4."""
-
 IN_SINGLE, CUT_IN_SINGLE = 1e-5, 1e-6
 """From this eps, and from this cut of the basis, all stages may be in float32, if results are. Coefficients that
 belong to smaller singular values would be rounding."""
@@ -116,6 +111,13 @@ class Accuracy:
     def dtypes(self) -> tuple[str, str]:
         """Of all stages but M2L, and of M2L."""
         return self.dtype, self.m2l_dtype
+
+    @property
+    def coarse(self) -> Accuracy:
+        """That of the large boxes of a periodic box: an order better, and M2L in float64."""
+        least = 0.0 if self.dtype == "float64" else CUT_IN_SINGLE
+        basis_tol, m2l_tol = (max(least, 0.1 * each) for each in (self.basis_tol, self.m2l_tol))
+        return replace(self, order=self.order + 1, basis_tol=basis_tol, m2l_tol=m2l_tol, m2l_dtype="float64")
 
     def single(self, eps: float) -> Accuracy:
         """The same with all stages in float32."""
@@ -172,14 +174,12 @@ class Known:
     potential : its share, where charges of both signs might cancel; else None
     gradient : its share, where one is asked for; else None
     all_told : whether the shares are those of all outputs that are asked for, so that nothing else is to be reached
-    repeated : whether they are those of a periodic box
     """
 
     many: bool
     potential: Share | None = None
     gradient: Share | None = None
     all_told: bool = False
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,6 @@ class Row:
         noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]
         if many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
-            margin *= REPEATED if known is not None and known.repeated else 1.0
             potential = margin * math.hypot(self.errors.filled, noise, ROUNDING_OF_MANY)
             gradient = math.hypot(self.errors.faces, noise)
         else:
@@ -294,12 +293,7 @@ def of_order(order: int, single: bool = False) -> Accuracy:
     """The cuts that go with an order when the order alone is to decide the error."""
     tol = 0.1 * 10.0 ** (1 - order)
     found = Accuracy(order, tol, tol)
-    return found.single(tol) if single and tol >= max(REPEATED = 2.5
-"""A further margin in a periodic box. There the largest boxes have neighbours as well, and what large boxes do to each
-other is the largest part of potentials of random charges; far images are met with errors of the same size. The largest
-ratio of true error and the margin without this one was 2.4."""
-
-IN_SINGLE, CUT_IN_SINGLE) else found
+    return found.single(tol) if single and tol >= max(IN_SINGLE, CUT_IN_SINGLE) else found
 
 
 def are_many(charges: np.ndarray) -> bool:

@@ -130,6 +130,32 @@ class _Basis:
         return (self.u / self.s).T
 
 
+def above(kernel: Kernel, own: BoxOperators, child: BoxOperators) -> BoxOperators:
+    """The same operators of boxes whose children have others; of a kernel with a degree."""
+    kernel = kernel.expands
+    assert kernel.degree is not None
+    matrices = [
+        getattr(each, name).astype(np.float64)
+        for each, name in (
+            (own, "check_to_multipole"),
+            (own, "local_to_density"),
+            (child, "multipole_to_density"),
+            (child, "check_to_local"),
+        )
+    ]
+    to_multipole, to_density, of_child, to_child = matrices
+    outer, inner = own.upward_check.astype(np.float64), child.upward_equivalent.astype(np.float64)
+    in_octant = 0.5 * inner + surface.octant_centers()[7][:, None]
+    m2m = (to_multipole.T @ kernel_matrix(kernel, outer, in_octant) @ of_child.T).T
+    l2l = 2.0**kernel.degree * (to_child.T @ kernel_matrix(kernel, in_octant, outer) @ to_density.T).T
+    parities = child.m2l.source_parity, own.m2l.source_parity
+    return replace(
+        own,
+        m2m=basis.mirrored(m2m, *parities).astype(own.dtype),
+        l2l=basis.mirrored(l2l, *parities[::-1]).astype(own.dtype),
+    )
+
+
 def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0, across: bool = True) -> BoxOperators:
     """The operators of a kernel for boxes of a half-width, 1 where it has a degree.
 

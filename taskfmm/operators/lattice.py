@@ -111,7 +111,9 @@ def _are_near(images: np.ndarray, away: np.ndarray, sides: np.ndarray) -> np.nda
     return (np.abs(away + images * cubes) <= 1).all(axis=1)
 
 
-def _real_part(r: np.ndarray, alpha: float, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+def _real_part(
+    r: np.ndarray, alpha: float, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray
+) -> np.ndarray:
     """The sum of erfc(alpha r) / r over all images, without 1 / r over those nearby."""
     reach = np.ceil((DIGITS / alpha + np.abs(r).max()) / sides)
     total = np.zeros(r.shape[1])
@@ -155,8 +157,11 @@ def _two(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarra
     (free,) = np.flatnonzero(~periodic)
     z = np.abs(r[free])
     total = _real_part(r, alpha, away, periodic, sides)
-    total -= 2.0 * math.sqrt(math.pi) / area * (
-        np.exp(-((alpha * z) ** 2)) / alpha + math.sqrt(math.pi) * z * special.erf(alpha * z)
+    total -= (
+        2.0
+        * math.sqrt(math.pi)
+        / area
+        * (np.exp(-((alpha * z) ** 2)) / alpha + math.sqrt(math.pi) * z * special.erf(alpha * z))
     )
     for k in _waves(alpha, periodic, sides):
         size = float(np.sqrt(k @ k))

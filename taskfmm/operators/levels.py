@@ -59,6 +59,12 @@ def _images(kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes
     return matrices(kernel, accuracy.order, at.multipole_to_density, at.check_to_local, periodic, cubes)
 
 
+COARSE = 3
+"""Levels of a periodic box, from that of its cubes, at which operators are better, see `Accuracy.coarse`. In a free
+cloud boxes of the first two are next to all others. Here they are not, and what large boxes do to each other is the
+largest part of the potential of random charges: all errors would be 2.5 times as large. These levels have few boxes.
+"""
+
 EXACT = 16
 """Order of the expansions that stand for far images where nothing else is approximated."""
 
@@ -66,6 +72,11 @@ EXACT = 16
 def of_cubes(kernel: Kernel, cell: Cell, order: int = EXACT) -> tuple[BoxOperators, np.ndarray]:
     """Operators of the cubes of a cell, without M2L, and what far images do."""
     return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes)
+
+
+@lru_cache(8)
+def _between(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
+    return box.above(kernel, load(kernel, accuracy.coarse), load(kernel, accuracy))
 
 
 @lru_cache(8)
@@ -95,12 +106,20 @@ class Operators:
 
     def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level, read or made where they are first asked for."""
-        return load(self.kernel, self.accuracy, self.half_width_at(level))
+        if level == self.fine - 1:
+            return _between(self.kernel, self.accuracy)
+        accuracy = self.accuracy if level >= self.fine else self.accuracy.coarse
+        return load(self.kernel, accuracy, self.half_width_at(level))
+
+    @property
+    def fine(self) -> int:
+        """The first level whose operators are of the accuracy itself."""
+        return 0 if self.cell is None else self.cell.level + COARSE
 
     def of(self, levels: Iterable[int]) -> Matrices:
         """All of them, for some levels."""
         if self.kernel.degree is not None:
-            levels = [0] if list(levels) else []
+            levels = sorted({0, max(0, self.fine - 1), self.fine}) if list(levels) else []
         return Matrices({level: self.at(level) for level in levels}, self.cell, self.images)
 
     @property
@@ -108,7 +127,7 @@ class Operators:
         """What far images do, see `taskfmm.operators.lattice.matrices`; None where there are none."""
         if self.cell is None:
             return None
-        return _images(self.kernel, self.accuracy.stored, self.cell.periodic, self.cell.cubes)
+        return _images(self.kernel, self.accuracy.coarse.stored, self.cell.periodic, self.cell.cubes)
 
     def half_width_at(self, level: int) -> float:
         """Of the boxes of a level, in the unit of their operators."""
@@ -116,11 +135,14 @@ class Operators:
 
     def least_to_load(self, levels: Iterable[int] = (0,)) -> tuple[int, int]:
         """Bytes that loading some levels adds to this process, at least, and at its peak; 0 for those in memory."""
-        widths = {self.half_width_at(level) for level in levels}
-        missing = [w for w in widths if (self.kernel, self.accuracy, w) not in _in_memory]
-        least = size.least_bytes(self.kernel, self.accuracy)
-        peaks = [(self.peak_over_size(width) - 1.0) * least for width in missing]
-        return least * len(missing), int(least * len(missing) + max(peaks, default=0.0))
+        cases = {(self.accuracy, self.half_width_at(level)) for level in levels}
+        cases |= {(self.accuracy.coarse, UNIT)} if self.cell is not None else set()
+        missing = [case for case in cases if (self.kernel, *case) not in _in_memory]
+        least = [size.least_bytes(self.kernel, accuracy) for accuracy, _ in missing]
+        peaks = [
+            (self.peak_over_size(width) - 1.0) * each for (_, width), each in zip(missing, least, strict=True)
+        ]
+        return sum(least), int(sum(least) + max(peaks, default=0.0))
 
     def peak_over_size(self, half_width: float = UNIT) -> float:
         """What reading or building operators takes at its peak in a process without them, in units of their size."""
@@ -130,7 +152,7 @@ class Operators:
 
 @dataclass(frozen=True, slots=True)
 class Matrices:
-    """Operators by level; a single one, by level 0, where it serves all; none for a direct sum.
+    """Operators by the first level that they serve: a single one, by level 0, for all; none for a direct sum.
 
     cell, images : as `Operators` has them
     """
@@ -141,9 +163,9 @@ class Matrices:
 
     def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level."""
-        return self.by_level[level if level in self.by_level else 0]
+        return self.by_level[max(first for first in self.by_level if first <= level)]
 
     @property
     def accuracy(self) -> Accuracy:
-        """Of all of them."""
-        return next(iter(self.by_level.values())).accuracy
+        """Of all of them, but for those of large boxes of a periodic box, see `COARSE`."""
+        return self.by_level[max(self.by_level)].accuracy

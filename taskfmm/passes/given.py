@@ -135,9 +135,9 @@ def refuse_charged(
         worst = charged[0]
         of = f" of vector {worst}" if several else ""
         raise InputError(
-            f"{name}{of} add up to {total[worst]:.6g}, which is {abs(total[worst]) / magnitudes[worst]:.1e} of the sum "
-            "of their magnitudes: in a periodic box only those that add up to zero have a potential. Subtract the "
-            f"mean, {name} - {name}.mean(axis=0), or give the charges that are missing"
+            f"{name}{of} do not add up to zero, their sum is {total[worst] / magnitudes[worst]:.1e} of that of their "
+            "magnitudes: in a periodic box they would have no potential. Subtract the mean, "
+            f"{name} - {name}.mean(axis=0), or give the charges that are missing"
         )
 
 

@@ -1,7 +1,7 @@
 """Far images of a periodic box: from the multipoles of its cubes, and from moments of its charges, to locals.
 
-The sum G over all images (`taskfmm.operators.lattice`) is, where it is repeated along all axes, the sum of what solves
-Laplace's equation, which matrices between cubes take over, and of (2 pi / 3 V) r^2. The latter is
+Where a box is repeated along all axes, the sum G over all images (`taskfmm.operators.lattice`) is the sum of what
+solves Laplace's equation, which matrices between cubes take over, and of (2 pi / 3 V) r^2. The latter is
 
     (2 pi / 3 V) sum_j q_j |x - y_j|^2 = (2 pi / 3 V) (-2 x . D + M),  D = sum_j q_j y_j,  M = sum_j q_j |y_j|^2,
 

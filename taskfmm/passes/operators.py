@@ -90,9 +90,9 @@ def p2i(work: Moments, charges: Arrays, *, how: How) -> np.ndarray:
 
 
 def i2l(work: FarImages, multipoles: Arrays, moments: Arrays, *, how: How) -> np.ndarray:
-    at, cell = how.operators.at(how.level), how.operators.cell
-    assert cell is not None
-    return images.i2l(work, multipoles, moments, at, how.operators.images, cell)
+    at, cell, matrices = how.operators.at(how.level), how.operators.cell, how.operators.images
+    assert cell is not None and matrices is not None
+    return images.i2l(work, multipoles, moments, at, matrices, cell)
 
 
 @dataclass(frozen=True, slots=True)

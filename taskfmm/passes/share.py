@@ -82,22 +82,20 @@ def look(
     numbers = ranked(charges, tree.source_order, kernel, scale, exponents(charges, kernel, scale))
     # charges seen from elsewhere may all look as if they were at one place
     many = tree.targets is tree.sources and all(are_many(number) for number in numbers)
-    repeated = tree.domain.cell is not None
     if not is_calibrated(kernel, output):
         return _of_any_kernel(_Outputs(plan, kernel, numbers, places, output, close), alone, many)
     (q,) = numbers
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
-        return Known(many, repeated=repeated)
+        return Known(many)
     may_cancel = may_cancel and not (many and _are_random(plan, q))
     if output == "potential" and not may_cancel:
-        return Known(many, repeated=repeated)
+        return Known(many)
     found = _Outputs(plan, kernel, numbers, places, output, close)
     return Known(
         many,
         potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
-        repeated=repeated,
     )
 
 
@@ -122,7 +120,6 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
         potential=Share.worst(values) if values else None,
         gradient=Share.worst(derivatives) if derivatives else None,
         all_told=True,
-        repeated=found.plan.tree.domain.cell is not None,
     )
 
 
@@ -375,9 +372,9 @@ class _Outputs:
     def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
-        at, owner, seen, *near = self._near(rows)
+        at, owner, seen, ptr, begin, end = self._near(rows)
         of_seen = np.zeros((self.kernel.n_components(output), owner.size))
-        self._add(output, seen, *near, tree.sources, self.charges, of_seen)
+        self._add(output, seen, ptr, begin, end, tree.sources, self.charges, of_seen)
         values = np.zeros((len(of_seen), rows.size))
         np.add.at(values.T, owner, of_seen.T)
         targets = tree.targets[:, rows] - tree.domain.lower[:, None]  # as the places of boxes are

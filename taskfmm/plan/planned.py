@@ -100,7 +100,7 @@ class Asked:
     def any_accuracy(self) -> Accuracy:
         """One that does for what hangs on no charges; no operators are measured for it."""
         if self.chosen or self.calibrated(self.first):
-            return self.accuracy(self.first, Known(many=True, repeated=self.box is not None))
+            return self.accuracy(self.first, Known(many=True))
         return of_order(int(np.clip(np.ceil(-np.log10(self.eps)), 3, 16)))
 
 

@@ -97,7 +97,11 @@ def choose(
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
     all_pairs = cost.direct(len(sources), len(at), targets is None, weights)
-    if domain.cell is None and all_pairs < seconds(size, factor) and all_pairs < seconds(size, factor, apart=True):
+    if (
+        domain.cell is None
+        and all_pairs < seconds(size, factor)
+        and all_pairs < seconds(size, factor, apart=True)
+    ):
         return None, domain
     return size, enlarge(domain, factor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -10,6 +11,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
+from taskfmm.plan.plan import Plan
 from taskfmm.runtime.threads import one_blas_thread
 
 
@@ -21,6 +23,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
         "kernel": asked.kernel.name,
         "eps": asked.eps,
         "dtype": str(asked.dtype),
+        "box": None if asked.box is None else asdict(asked.box),
         "leaf_size": planned.leaf_size,
         "n_sources": planned.n_sources,
         "n_targets": planned.n_targets,
@@ -62,14 +65,15 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
 
 @one_blas_thread()
 def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
-    planned = evaluator.planned
+    planned, asked = evaluator.planned, evaluator.planned.asked
     try:
         chosen = evaluator.accuracy(output)
     except AccuracyError:
         return None
     rank = None
-    if output == planned.asked.first and planned.plan is not None and not planned.plan.is_direct:
-        rank = planned.matrices(chosen).at(planned.plan.top).rank
+    if output == asked.first and planned.plan is not None and not planned.plan.is_direct:
+        at = planned.plan.top if asked.box is None else planned.plan.tree.n_levels
+        rank = planned.matrices(chosen).at(at).rank
     return {"order": chosen.order, "rank": rank, "m2l_dtype": chosen.m2l_dtype}
 
 
@@ -82,6 +86,7 @@ def title(evaluator: Evaluator) -> str:
         method = f"order {evaluator.accuracy(asked.first).order}, leaf size {planned.leaf_size}"
     return (
         f"<taskfmm.Fmm: {planned.n_sources:,} sources, {targets}, kernel {asked.kernel.name}, "
+        f"{'' if asked.box is None else 'periodic box, '}"
         f"eps {asked.eps:g}, {method}, {asked.dtype}>"
     )
 
@@ -92,6 +97,7 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
     if "levels" not in found:
         nothing = "nothing to do: there are no sources or no targets, every output is zero"
         return "\n".join([head, nothing])
+    planned = evaluator.planned
     method = _direct(found) if found["direct_sum"] else _approximated(found["operators"])
     plan = f"plan            {format_bytes(found['plan_bytes'])}"
     if found["leaf_size"] is None:
@@ -102,6 +108,7 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
         method,
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
+        *_box(planned.plan),
         *_wide(found),
         *_crowded(found),
         plan,
@@ -113,6 +120,17 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
         for row in found["levels"]
     ]
     return "\n".join([*lines, "", *_forecast(found["forecast"])])
+
+
+def _box(plan: Plan | None) -> list[str]:
+    """Of a periodic box: along which axes, and how it is cut."""
+    cell = None if plan is None else plan.tree.domain.cell
+    if plan is None or cell is None:
+        return []
+    axes = ", ".join(axis for axis, repeated in zip("xyz", cell.periodic, strict=True) if repeated)
+    cubes = " x ".join(map(str, cell.cubes))
+    around = ("; vacuum around it" if cell.in_vacuum else "; a conductor around it") * all(cell.periodic)
+    return [f"periodic box    along {axes}; cut into {cubes} cubes, at level {cell.level}{around}"]
 
 
 def _approximated(operators: dict[str, Any]) -> str:
@@ -193,6 +211,7 @@ def html(evaluator: Evaluator) -> str:
         "eps": f"{asked.eps:g}",
         "order": f"{chosen.order}",
         "dtype": str(asked.dtype),
+        "box": None if asked.box is None else asdict(asked.box),
     }
     if planned.plan is not None:
         tree, found = planned.plan.tree, evaluator.forecast((asked.first,))

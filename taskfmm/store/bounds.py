@@ -13,7 +13,9 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.plan.shards import Interactions
 from taskfmm.plan.works import (
+    FarImages,
     Halo,
+    Moments,
     MutualPairs,
     Part,
     PointsToPoints,
@@ -22,6 +24,7 @@ from taskfmm.plan.works import (
     SurfacesToPoints,
     Translation,
 )
+from taskfmm.tree.images import Images
 from taskfmm.tree.octree import Octree
 
 ARRAYS: dict[type, dict[str, str]] = {
@@ -52,6 +55,9 @@ ARRAYS: dict[type, dict[str, str]] = {
         target_ptr="int64 n+1", targets="float64 3 t", ptr="int64 n+1", begin="int64 e", end="int64 e",
         points="float64 3 p",
     ),
+    Images: dict(box="int32 n", cell="int8 n"),
+    Moments: dict(center="float64 3", points="float64 3 n"),
+    FarImages: dict(target="int64 n 3", source="int64 s 3"),
     Part: dict(columns="int32 n", rows="int32 n"),
 }  # fmt: skip
 """Dtype and shape of every array; a letter is the same number throughout one object."""

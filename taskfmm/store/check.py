@@ -7,21 +7,26 @@ begin to where it should end, and no two threads write one row. Whether the numb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
 
+from taskfmm.geometry.cell import AWAY, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
+from taskfmm.geometry.periodic import MOST_CUBES
 from taskfmm.passes.operators import FAR, giving
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.shards import DENSE_BLOCK, M2L_BLOCK
 from taskfmm.plan.works import (
     CHARGES,
     Chunk,
+    FarImages,
     FarShard,
     Halo,
+    Moments,
     PointsToPoints,
     PointsToSurfaces,
     Siblings,
@@ -48,7 +53,10 @@ def check(plan: Plan, same: bool) -> None:
         _tree(plan.tree, same)
     with at("lists"):
         arrays(plan.lists)
-        n = plan.tree.n_boxes
+        n, images = plan.tree.n_boxes, plan.lists.images
+        need(not images.box.size or plan.tree.domain.cell is not None, "images without a periodic box")
+        within("images.box", images.box, 0, n)
+        within("images.cell", images.cell, 0, AWAY.shape[1])
         need(plan.lists.colleagues.shape[0] == n, "colleagues do not fit the boxes")
         within("colleagues", plan.lists.colleagues, -1, n)
         for name in "uvwx":
@@ -56,7 +64,7 @@ def check(plan: Plan, same: bool) -> None:
                 csr = getattr(plan.lists, name)
                 need(len(csr) == n, "has rows for other boxes")
                 ascends("ptr", csr.ptr, csr.idx.size)
-                within("idx", csr.idx, 0, n)
+                within("idx", csr.idx, 0, n + images.box.size)
     _Works(plan, same).check()
 
 
@@ -65,6 +73,8 @@ def _tree(tree: Octree, same: bool) -> None:
     need(np.isfinite(domain.lower).all(), "the domain's corner is not finite")
     need(0 < domain.half_width < np.inf and 0 < domain.scale < np.inf, "the domain has no width or scale")
     need(0 < tree.n_levels <= MAX_LEVEL + 1, "has too many levels")
+    if domain.cell is not None:
+        _cell(domain.cell, tree)
     ascends("level_ptr", tree.level_ptr, n)
     need((tree.level_ptr[1:] > tree.level_ptr[:-1]).all(), "a level has no boxes")
     need(
@@ -97,6 +107,20 @@ def _tree(tree: Octree, same: bool) -> None:
     )
 
 
+def _cell(cell: Cell, tree: Octree) -> None:
+    need(
+        min(cell.cubes) >= 1 and math.prod(cell.cubes) <= MOST_CUBES, "the cell has too few or too many cubes"
+    )
+    need(
+        2**cell.level >= max(cell.cubes) and 0 <= cell.level < tree.n_levels,
+        "the cell's cubes have another level",
+    )
+    need(all(0.0 < length < np.inf for length in cell.lengths), "the cell has a side that is no length")
+    need(any(cell.periodic), "the cell is repeated along no axis")
+    first, last = tree.level_ptr[cell.level : cell.level + 2]
+    need((tree.anchor[first:last] < cell.cubes).all(), "a box lies outside the cell")
+
+
 class _Works:
     """Checks the works of all shards, which refer to each other by level and number."""
 
@@ -111,7 +135,14 @@ class _Works:
         need(ptr.dtype == np.int64 and ptr.ndim == 1, "charge_ptr: of another type")
         ascends("charge_ptr", ptr, n)
         need(len(far) == tree.n_levels, "far: has other levels than the tree")
+        cell = tree.domain.cell
+        top = self.plan.top if cell is None else cell.level
+        need(self.plan.top == top, "expansions begin at another level than the cubes of the cell")
         for level, shards in enumerate(far):
+            need(
+                all((s.i2l is not None) == (cell is not None and level == top) for s in shards),
+                f"far/{level}: I2L without a periodic box, or the reverse",
+            )
             boxes = int(tree.level_ptr[level + 1] - tree.level_ptr[level]) if level >= self.plan.top else 0
             need(
                 [(s.level, s.number) for s in shards] == [(level, i) for i in range(len(shards))]
@@ -130,6 +161,11 @@ class _Works:
                 shard.m2p is None or shard.l2p is not None,
                 f"far/{shard.level}/{shard.number}: M2P without L2P",
             )
+        need(len(self.plan.moments) == (0 if cell is None else ptr.size - 1), "moments: of other charges")
+        for number, moments in enumerate(self.plan.moments):
+            with at(f"moments/{number}"):
+                arrays(moments)
+                self._moments(moments, number)
         for number, near in enumerate(self.plan.near):
             with at(f"near/{number}"):
                 arrays(near)
@@ -171,6 +207,28 @@ class _Works:
         within("target_child", work.target_child, -1, work.n_rows)
         distinct("target_child", work.target_child[work.target_child >= 0], work.n_rows)
         within("source_child", work.source_child, -1, work.halo.rows.size)
+
+    def _i2l(self, shard: FarShard, work: FarImages) -> None:
+        self._halo(work.halo, shard.level, "multipole")
+        need(work.n_rows == shard.n_boxes == len(work.target), "n_rows is not the number of boxes")
+        need(len(work.source) == work.halo.rows.size, "source does not fit the halo")
+        cubes = np.array(getattr(self.plan.tree.domain.cell, "cubes", (0, 0, 0)))
+        for name, places in (("target", work.target), ("source", work.source)):
+            need(((places >= 0) & (places < cubes)).all(), f"{name}: outside the cell")
+            need(len(np.unique(places, axis=0)) == len(places), f"{name}: a cube twice")
+
+    def _moments(self, work: Moments, number: int) -> None:
+        domain = self.plan.tree.domain
+        assert domain.cell is not None
+        need(
+            work.half_width == box_half_width(domain, domain.cell.level),
+            "half_width is not that of the cubes",
+        )
+        middle = domain.lower + 0.5 * np.array(domain.cell.lengths)
+        need(np.array_equal(work.center, middle), "center is not the middle of the cell")
+        need(work.charges.rows.size == work.points.shape[1], "charges: of other points")
+        self._charges(work.charges)
+        need(work.charges.shards == (number,), "reads other shards of charges")
 
     def _l2p(self, shard: FarShard, work: SurfacesToPoints) -> None:
         self._halo(work.halo, shard.level, "local")

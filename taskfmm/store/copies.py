@@ -13,6 +13,7 @@ from operator import call
 
 import numpy as np
 
+from taskfmm.geometry.cell import AWAY, HOME
 from taskfmm.geometry.domain import box_centers
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import Chunk, FarShard, Halo, Part
@@ -42,6 +43,7 @@ def check(plan: Plan, sources: np.ndarray, targets: np.ndarray) -> None:
     if targets is not sources:
         jobs.append(partial(_ranks, plan, "targets", targets))
     jobs += (partial(_far, plan, shard, place) for shard in chain(*plan.far))
+    jobs += (partial(_moments, plan, number) for number in range(len(plan.moments)))
     jobs += (partial(_near, plan, number, place) for number in range(len(plan.near)))
     with ThreadPoolExecutor(2) as pool:  # as many as compute the checksums
         for _ in pool.map(call, jobs):
@@ -54,6 +56,13 @@ def _ranks(plan: Plan, name: str, points: np.ndarray) -> None:
         block = slice(first, first + BLOCK)
         scaled = np.take(points, order[block], axis=0) * plan.tree.domain.scale
         need(np.array_equal(bits(scaled), bits(ranked)[:, block].T), f"{name} are not those of the tree")
+
+
+def _moments(plan: Plan, number: int) -> None:
+    work = plan.moments[number]
+    with at(f"moments/{number}"):
+        rows = plan.charge_ptr[number] + work.charges.rows
+        need(_columns(bits(work.points), rows, bits(plan.tree.sources)), "points are not those of the tree")
 
 
 def _near(plan: Plan, number: int, place: np.ndarray) -> None:
@@ -85,7 +94,7 @@ def _boxes_and_sources(plan: Plan, shard: FarShard) -> None:
         if work is not None:
             leaves = first + shard.l2p.halo.rows
             _centres(plan, shard.level, leaves, work.hi, work.lo)
-            _centres(plan, work.halo.level, _boxes(plan, work.halo), work.box_hi, work.box_lo)
+            _images_of_centres(plan, work.halo.level, _boxes(plan, work.halo), work.box_hi, work.box_lo)
             need(same(work.targets, shard.l2p.targets), "M2P has other targets than L2P")
 
 
@@ -101,7 +110,17 @@ def _boxes(plan: Plan, halo: Halo) -> np.ndarray:
 
 def _sources(plan: Plan, points: np.ndarray, charges: Halo) -> None:
     rows = np.repeat(plan.charge_ptr[list(charges.shards)], np.diff(charges.ptr)) + charges.rows
-    need(_columns(bits(points), rows, bits(plan.tree.sources)), "points are not those of the tree")
+    cell = plan.tree.domain.cell
+    if cell is None:
+        need(_columns(bits(points), rows, bits(plan.tree.sources)), "points are not those of the tree")
+        return
+    for image in cell.images:  # each point is one of the tree, or an image of it
+        moved = np.take(plan.tree.sources, rows, axis=1)
+        if image != HOME:
+            moved += cell.shift(np.array([image]))
+        other = (bits(points) != bits(moved)).any(axis=0)
+        points, rows = points[:, other], rows[other]
+    need(not rows.size, "points are not those of the tree, nor images of them")
 
 
 def _targets(
@@ -119,6 +138,20 @@ def _centres(plan: Plan, level: int, boxes: np.ndarray, hi: np.ndarray, lo: np.n
     need(hi.shape[1] == boxes.size, "hi and lo are of other boxes")
     centres = box_centers(plan.tree.domain, level, plan.tree.anchor[boxes])
     need(same(hi, centres[0]) and same(lo, centres[1]), "hi and lo are not the centres of the boxes")
+
+
+def _images_of_centres(plan: Plan, level: int, boxes: np.ndarray, hi: np.ndarray, lo: np.ndarray) -> None:
+    """The same, where boxes may be images."""
+    cell = plan.tree.domain.cell
+    if cell is None:
+        return _centres(plan, level, boxes, hi, lo)
+    need(hi.shape[1] == boxes.size, "box_hi and box_lo are of other boxes")
+    for image in cell.images:
+        anchor = plan.tree.anchor[boxes] + AWAY[:, image] * (np.array(cell.cubes) << (level - cell.level))
+        centres = box_centers(plan.tree.domain, level, anchor)
+        other = ((bits(centres[0]) != bits(hi)) | (bits(centres[1]) != bits(lo))).any(axis=0)
+        boxes, hi, lo = boxes[other], hi[:, other], lo[:, other]
+    need(not boxes.size, "box_hi and box_lo are not the centres of boxes, nor of images of them")
 
 
 def bits(array: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from taskfmm.store import hdf5
 from taskfmm.store.outline import Maker, Outline, fits
 from taskfmm.version import __version__
 
-FORMAT = 5
+FORMAT = 6
 """Of the files; raised whenever the same bytes would mean something else."""
 
 FRONT = 4096

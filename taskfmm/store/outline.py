@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 
 from taskfmm.csr import Csr
+from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.kernels.softening import Softening
@@ -25,12 +26,13 @@ from taskfmm.operators.levels import Matrices
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import works
 from taskfmm.plan.shards import Interactions
+from taskfmm.tree.images import Images
 from taskfmm.tree.octree import Octree
 
 CLASSES = {
     kind.__name__: kind
     for kind in (
-        *(Csr, Domain, Interactions, Octree),
+        *(Box, Cell, Csr, Domain, Images, Interactions, Octree),
         *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, Output, Share, Softening, Source),
         *(found for found in vars(works).values() if isinstance(found, type) and is_dataclass(found)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
@@ -11,15 +12,16 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
+from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.levels import UNIT, Matrices
+from taskfmm.operators.levels import COARSE, UNIT, Matrices
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
-from taskfmm.plan.works import Chunk, FarShard, PointsToPoints
+from taskfmm.plan.works import Chunk, FarShard, Moments, PointsToPoints
 from taskfmm.store import copies, file
 from taskfmm.store.bounds import Unfit, at, need, shapes
 from taskfmm.store.check import check
@@ -43,6 +45,9 @@ LARGEST = dict(
 applied once a level, so they stay near one, or numbers would overflow in a deep tree."""
 
 INVERSES = ("check_to_multipole", "multipole_to_density", "check_to_local", "local_to_density")
+LARGEST_OF_IMAGES = 1e12
+"""The same of what far images do to locals, which takes multipoles without any inverse."""
+
 LARGEST_OF_M2L = 1e4
 """The same for each array of M2L."""
 
@@ -58,6 +63,7 @@ class Contents:
     order, leaf_size : as given, or as chosen
     sources, targets : float64 [n, 3], in the caller's order and units; targets None where they are the sources
     like : what is known of lazy charges, or None
+    box : where it is periodic, else None
     operators : by output, of the accuracy that the usual charges need; none where nothing is approximated
     plan : None where there are no sources or no targets
     fingerprint : of the kernel's formulas
@@ -73,6 +79,7 @@ class Contents:
     targets: np.ndarray | None
     like: Known | None
     operators: dict[str, Matrices]
+    box: Box | None
     plan: Plan | None
 
     @classmethod
@@ -92,6 +99,7 @@ class Contents:
             {output: planned.matrices(chosen) for output, chosen in accuracy.items()}
             if _approximates(planned.plan)
             else {},
+            asked.box,
             planned.plan,
         )
 
@@ -102,7 +110,7 @@ class Contents:
             leaf_size = validate.leaf_size(self.leaf_size)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        asked = Asked(self.kernel, dtype, eps, order)
+        asked = Asked(self.kernel, dtype, eps, order, self.box)
         points = self.sources, self.sources if self.targets is None else self.targets
         return Planned(asked, leaf_size, self.plan, self.like, dict(self.operators), points)
 
@@ -111,7 +119,7 @@ def _approximates(plan: Plan | None) -> bool:
     return plan is not None and not plan.is_direct
 
 
-_SETTINGS = ("kernel", "fingerprint", "eps", "order", "leaf_size", "dtype", "like")
+_SETTINGS = ("kernel", "fingerprint", "eps", "order", "leaf_size", "dtype", "like", "box")
 
 _PLAN = {
     "tree": Octree,
@@ -120,6 +128,7 @@ _PLAN = {
     "near": tuple[PointsToPoints, ...],
     "chunks": tuple[Chunk, ...],
     "charge_ptr": np.ndarray,
+    "moments": tuple[Moments, ...],
 }
 
 
@@ -202,16 +211,32 @@ def _check(contents: Contents) -> None:
         found <= set(names) and (names[0] in found) == _approximates(contents.plan),
         "operators: of other outputs",
     )
+    cell = contents.plan.tree.domain.cell
+    _box(contents.box, cell, contents.plan.tree.domain.scale)
     for output, operators in contents.operators.items():
+        with at(f"operators of {output}"):
+            need(operators.cell == cell, "of another box")
+            need(
+                (operators.images is None) == (cell is None),
+                "far images without a periodic box, or the reverse",
+            )
+            if operators.images is not None and cell is not None:
+                rank = operators.at(cell.level).rank
+                expected = (math.prod(cell.cubes), rank, rank)
+                need(operators.images.dtype == np.float64, "images are of another dtype")
+                need(operators.images.shape == expected, f"images have shape {operators.images.shape}")
+                most = np.abs(operators.images).max(initial=0.0)  # a NaN stays one
+                need(most <= LARGEST_OF_IMAGES, "images hold numbers that are not finite, or too large")
         widths = _half_widths(contents)
         need(operators.by_level.keys() == widths.keys(), f"operators of {output}: of other levels")
         for level, each in operators.by_level.items():
+            chosen = operators.accuracy if cell is None or level == max(widths) else operators.accuracy.coarse
             with at(f"operators of {output}"):
-                _operators(contents.kernel, each, operators.accuracy, widths[level])
-                child = operators.by_level.get(level + 1, each).rank
+                _operators(contents.kernel, each, chosen, widths[level])
+                below = operators.at(level + 1).rank
                 ranks = (each.m2m.shape[1], each.l2l.shape[2])
-                need(level + 1 not in operators.by_level or ranks == (child, child), "do not fit those below")
-                need(contents.kernel.degree is None or ranks == (child, child), "do not fit themselves")
+                need(level == max(widths) or ranks == (below, below), "do not fit those below")
+                need(contents.kernel.degree is None or ranks == (below, below), "do not fit themselves")
     softened = contents.plan.tree.lengths is not None
     need(softened == (softening is not None), "lengths of sources without a softening, or the reverse")
     check(contents.plan, contents.targets is None)
@@ -220,9 +245,26 @@ def _check(contents: Contents) -> None:
     )
 
 
+def _box(box: Box | None, cell: Cell | None, scale: float) -> None:
+    """That what was asked for is what was planned."""
+    need((box is None) == (cell is None), "a periodic box without a cell, or the reverse")
+    if box is None or cell is None:
+        return
+    need(
+        box.periodic == cell.periodic and box.in_vacuum == cell.in_vacuum,
+        "the box is repeated in another way",
+    )
+    for repeated, length, scaled in zip(box.periodic, box.lengths, cell.lengths, strict=True):
+        need(not repeated or length * scale == scaled, "the box has other sides than the cell")
+
+
 def _half_widths(contents: Contents) -> dict[int, float]:
     """Of the boxes that have operators of their own, by level."""
     assert contents.plan is not None
+    cell = contents.plan.tree.domain.cell
+    if cell is not None:
+        fine = cell.level + COARSE
+        return {0: UNIT, fine - 1: UNIT, fine: UNIT}
     if contents.kernel.degree is not None:
         return {0: UNIT}
     domain = contents.plan.tree.domain

@@ -90,7 +90,7 @@ def _crowded(
     deepest: np.ndarray | None,
     top: int,
 ) -> list[np.ndarray]:
-    """For each level, the first point of every cell with too many points that can be told apart, and all above ``top``.
+    """For each level, the first point of every cell with too many points that can be told apart; all above ``top``.
 
     Of those that may be split: where a point wants a large cell, that cell stays whole, and so do the cells one level
     finer that touch it, since balance would split it for theirs.

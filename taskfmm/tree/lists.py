@@ -144,7 +144,7 @@ def around_cubes(tree: Octree, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     first, last = tree.level_ptr[cell.level : cell.level + 2]
     number = np.full(cell.cubes, -1)
     number[tuple(tree.anchor[first:last].T)] = np.arange(first, last)
-    at = tree.anchor[first:last, None, :] + AWAY.T
+    at: np.ndarray = tree.anchor[first:last, None, :] + AWAY.T
     away = np.where(cell.periodic, np.floor_divide(at, cell.cubes), 0)
     at = at - away * cell.cubes
     outside = ((at < 0) | (at >= cell.cubes)).any(axis=2)
@@ -294,7 +294,9 @@ def _count_uwx(
     for b in range(first, last):
         if has_targets[b]:
             row = np.empty(243, np.int32)
-            n_x[b] = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row)
+            n_x[b] = _coarser(
+                b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row
+            )
             if child_ptr[b] == child_ptr[b + 1]:
                 n_u[b] = _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, row)
                 n_w[b] = _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row)
