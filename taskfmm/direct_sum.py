@@ -85,11 +85,12 @@ def direct(
     at_targets = at_sources if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     lengths = facts.lengths(len(at_sources))
-    given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
-    wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
     repeated = checked(box, periodic, wrap, surroundings)
     if repeated is not None:
         kernels.refuse_without_sum(facts)
+    given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
+    wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
+    if repeated is not None:
         given.refuse_charged()
     found = sum_pairs(
         given, at_sources, None if targets is None else at_targets, wanted, lengths, box=repeated

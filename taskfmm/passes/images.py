@@ -87,6 +87,5 @@ def _polynomial(work: FarImages, moments: np.ndarray, operators: BoxOperators, c
     middle = operators.half_width * (2.0 * work.target + 1.0 - np.array(cell.cubes))
     points = operators.downward_check.astype(np.float64)
     x = middle[:, :, None] + points
-    along = 0.0 if cell.in_vacuum else -2.0 * np.einsum("vi,bip->bvp", moments[:, :3], x)
-    values = 2.0 * math.pi / (3.0 * volume) * (along + moments[:, 3, None])
-    return np.broadcast_to(values, (len(x), *values.shape[-2:])) @ operators.check_to_local
+    along = np.einsum("vi,bip->bvp", (0.0 if cell.in_vacuum else -2.0) * moments[:, :3], x)
+    return 2.0 * math.pi / (3.0 * volume) * (along + moments[:, 3, None]) @ operators.check_to_local

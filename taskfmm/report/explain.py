@@ -225,7 +225,7 @@ def html(evaluator: Evaluator) -> str:
         }
     cell = "text-align:left;padding:1px 12px 1px 0"
     body = "".join(
-        f'<tr><th style="{cell};font-weight:600">{name}</th><td style="{cell}">{escape(value)}</td></tr>'
+        f'<tr><th style="{cell};font-weight:600">{name}</th><td style="{cell}">{escape(str(value))}</td></tr>'
         for name, value in rows.items()
     )
     caption = '<caption style="text-align:left;font-weight:600;padding-bottom:4px">taskfmm.Fmm</caption>'

@@ -1,0 +1,337 @@
+"""Periodic boxes: known constants, sums by other formulas, lists with images, what an evaluation keeps, bad input."""
+
+from __future__ import annotations
+
+import dask
+import dask.array as da
+import ewald
+import numpy as np
+import pytest
+from bounds import EWALD, PERIODIC_DIRECT, ROUNDING, SUM_ROUNDING
+from cases import each
+
+import taskfmm
+from taskfmm.geometry.cell import Box
+from taskfmm.geometry.periodic import enclose
+from taskfmm.operators import lattice
+from taskfmm.testing import DISTRIBUTIONS
+from taskfmm.tree import lists, octree
+from taskfmm.tree.check import check_lists, check_tree
+
+AXES = {"xyz": (True, True, True), "xz": (True, False, True), "y": (False, True, False)}
+SIDES = {"cube": (1.3, 1.3, 1.3), "brick": (0.5, 1.0, 1.5)}
+
+
+def neutral(n: int, seed: int, shape: tuple[int, ...] = ()) -> np.ndarray:
+    q = np.random.default_rng(seed).uniform(-1.0, 1.0, (n, *shape))
+    return q - q.mean(axis=0)
+
+
+def relative(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def salt(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sodium and chloride, one apart, in a cube of side n."""
+    points = np.stack(np.meshgrid(*3 * [np.arange(float(n))], indexing="ij"), axis=-1).reshape(-1, 3)
+    return points, (-1.0) ** points.sum(axis=1)
+
+
+@each("n, leaf_size", [(2, 100), (2, 1), (8, 20)])
+def test_madelungs_constant_of_sodium_chloride(n, leaf_size):
+    points, q = salt(n)
+    fmm = taskfmm.Fmm(points, eps=1e-9, box=float(n), leaf_size=leaf_size)
+    constant = -4.0 * np.pi * fmm.potential(q).compute() * q
+    assert np.abs(constant - 1.7475645946331822).max() < 1e-9
+    exact = -4.0 * np.pi * np.asarray(taskfmm.direct(points, q, box=float(n))) * q
+    assert np.abs(exact - 1.7475645946331822).max() < PERIODIC_DIRECT
+
+
+def test_madelungs_constant_of_caesium_chloride():
+    points, q = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), np.array([1.0, -1.0])
+    phi = taskfmm.Fmm(points, eps=1e-9, box=2.0).potential(q).compute()
+    assert np.abs(-4.0 * np.pi * np.sqrt(3.0) * phi * q - 1.76267477307099).max() < 1e-9
+
+
+def test_a_charge_in_its_own_images_has_hasimotos_constant():
+    own = lattice.smooth(np.zeros((3, 1)), (0, 0, 0), AXES["xyz"], (1, 1, 1))
+    images = lattice.SIDE * ewald.whole(np.ones(3))
+    near = sum(1.0 / np.linalg.norm(image) for image in images if image.any())
+    assert abs((own[0] + near) * lattice.SIDE + 2.8372974794806) < SUM_ROUNDING
+
+
+def exact_sum(
+    axes: str, sides: tuple[float, float, float], x: np.ndarray, y: np.ndarray, q: np.ndarray
+) -> np.ndarray:
+    if axes == "xyz":
+        return ewald.three(x, y, q, np.array(sides), alpha=2.2 / min(sides))
+    turn = [0, 2, 1] if axes == "xz" else [1, 0, 2]
+    textbook = ewald.two if axes == "xz" else ewald.one
+    return textbook(x[:, turn], y[:, turn], q, sides[turn[0]])
+
+
+def scattered(axes: str, sides: tuple[float, float, float], n: int) -> np.ndarray:
+    """Points of which no two are close in what the textbook's series has to have apart."""
+    rng = np.random.default_rng(433494437)
+    points = rng.random((n, 3)) * sides
+    if axes == "xz":
+        points[:, 1] = sides[1] * (rng.permutation(n) + 0.5) / n * 3.0
+    if axes == "y":
+        points[:, 0] = sides[0] * (rng.permutation(n) + 0.5) / n
+    return points
+
+
+@each(
+    "axes, sides",
+    [
+        ("xyz", SIDES["cube"]),
+        ("xyz", SIDES["brick"]),
+        ("xz", (1.3, 1.3, 1.3)),
+        ("y", (0.9, 0.9, 0.9)),
+        ("y", (0.5, 0.2, 0.5)),
+    ],
+)
+def test_potentials_are_those_of_the_textbook(axes, sides):
+    y = scattered(axes, sides, 40)
+    q = neutral(40, 701408733)
+    exact = exact_sum(axes, sides, y, y, q)
+    found = np.asarray(taskfmm.direct(y, q, box=sides, periodic=AXES[axes]))
+    assert relative(found, exact) < EWALD
+    for eps in (1e-3, 1e-6):
+        fmm = taskfmm.Fmm(y, eps=eps, box=sides, periodic=AXES[axes], leaf_size=4)
+        assert relative(fmm.potential(q).compute(), exact) < eps
+
+
+@each("axes, sides", [("xyz", SIDES["brick"]), ("xz", SIDES["cube"]), ("y", SIDES["cube"])])
+def test_derivatives_are_differences(axes, sides):
+    """Of the potential at places moved by h, from the textbook's own sums with charges and pairs of them."""
+    rng, h = np.random.default_rng(1134903170), 1e-4
+    y, x = rng.random((60, 3)) * sides, rng.random((5, 3)) * sides
+    q, p = neutral(60, 1836311903), rng.normal(size=(60, 3))
+    steps = h * np.vstack([np.eye(3), -np.eye(3)])
+    how = {"box": sides, "periodic": AXES[axes]}
+    moved = (x[:, None] + steps).reshape(-1, 3)
+    found = taskfmm.direct(y, q, x, outputs=("potential", "gradient", "hessian"), **how)
+    apart = taskfmm.direct(y, q, moved, outputs=("potential", "gradient"), **how)
+    for of, derivative in (("potential", "gradient"), ("gradient", "hessian")):
+        ahead, behind = np.split(np.asarray(apart[of]).reshape(5, 6, -1), 2, axis=1)
+        slope = (ahead - behind).swapaxes(1, 2).reshape(found[derivative].shape) / (2.0 * h)
+        assert relative(found[derivative], slope) < 1e-4
+    # dipoles are pairs of charges
+    pairs = np.concatenate([y + 0.5 * h * p, y - 0.5 * h * p])
+    charges = np.repeat([1.0 / h, -1.0 / h], 60)
+    exact = np.asarray(taskfmm.direct(pairs, charges, x, **how))
+    assert relative(np.asarray(taskfmm.direct(y, dipoles=p, targets=x, **how)), exact) < 1e-4
+
+
+@each("axes, sides", [("xyz", "brick"), ("xyz", "cube"), ("xz", "cube"), ("y", "cube")])
+def test_all_sources_and_outputs_keep_eps(axes, sides):
+    rng, eps = np.random.default_rng(2971215073), 1e-6
+    y, x = (rng.random((n, 3)) * SIDES[sides] for n in (1500, 300))
+    q, p = neutral(1500, 4807526976), rng.normal(size=(1500, 3))
+    how = {"box": SIDES[sides], "periodic": AXES[axes]}
+    fmm = taskfmm.Fmm(y, x, eps=eps, leaf_size=30, **how)
+    for given in ({"charges": q}, {"dipoles": p}, {"charges": q, "dipoles": p}):
+        for output in ("potential", "gradient", "hessian"):
+            found = fmm.evaluate(outputs=output, **given)[output].compute()
+            exact = taskfmm.direct(y, targets=x, outputs=output, **how, **given)[output]
+            assert relative(found, exact) < eps, (tuple(given), output)
+
+
+@each("name", list(DISTRIBUTIONS))
+def test_lists_hold_every_image_once(name):
+    rng = np.random.default_rng(7778742049)
+    for axes in AXES.values():
+        for shape in SIDES.values():
+            points = DISTRIBUTIONS[name](400, rng)
+            points = (points - points.min(axis=0)) / max(np.ptp(points), 1e-300)
+            domain, (moved,) = enclose(Box(shape, axes), [1.7 * points])
+            tree = octree.build(moved, None, 5, domain)
+            found = lists.build(tree)
+            check_tree(tree)
+            check_lists(tree, found)
+            assert found.images.box.size
+
+
+@each("axes", list(AXES))
+def test_eps_is_kept_on_clusters_lines_and_planes(axes):
+    rng = np.random.default_rng(12586269025)
+    n = 3000
+    clusters = rng.random((8, 3))[rng.integers(8, size=n)] + 0.002 * rng.normal(size=(n, 3))
+    line = np.column_stack([rng.random(n), np.full((n, 2), 0.3)])
+    plane = np.column_stack([rng.random((n, 2)), np.full(n, 0.7)])
+    one = neutral(n, 20365011074) * 1e-3
+    one[7] += 1.0
+    charges = {"random": neutral(n, 32951280099), "one": one - one.mean()}
+    for cloud in (rng.random((n, 3)), clusters, line, plane):
+        fmm = taskfmm.Fmm(cloud, eps=1e-5, box=1.0, periodic=AXES[axes])
+        for q in charges.values():
+            for output in ("potential", "gradient"):
+                values = fmm.evaluate(q, output)[output]
+                assert fmm.error_estimate(q, values, output=output, n_samples=200, seed=1) < 1e-5
+
+
+@each("axes, sides", [("xyz", "brick"), ("xz", "cube"), ("y", "cube")])
+def test_nothing_hangs_on_where_the_cell_begins(axes, sides):
+    lengths, rng = np.array(SIDES[sides]), np.random.default_rng(53316291173)
+    x, q = rng.random((300, 3)) * lengths, neutral(300, 86267571272)
+    how = {"box": SIDES[sides], "periodic": AXES[axes]}
+    exact = np.asarray(taskfmm.direct(x, q, **how))
+    whole = np.where(AXES[axes], rng.integers(-3, 4, x.shape) * lengths, 0.0)
+    shifted = x + whole + np.array([0.3, -7.1, 0.9])
+    assert relative(np.asarray(taskfmm.direct(shifted, q, **how)), exact) < PERIODIC_DIRECT
+    fmm = taskfmm.Fmm(shifted, eps=1e-7, **how)
+    assert relative(fmm.potential(q).compute(), exact) < 1e-7
+
+
+@each("axes", list(AXES))
+def test_two_cells_are_a_cell(axes):
+    rng = np.random.default_rng(139583862445)
+    x, q, at = rng.random((200, 3)), neutral(200, 225851433717), AXES[axes].index(True)
+    step, box = np.eye(3)[at], np.ones(3)
+    box[at] = 2.0
+    one = np.asarray(taskfmm.direct(x, q, box=1.0, periodic=AXES[axes]))
+    two = np.asarray(taskfmm.direct(np.vstack([x, x + step]), np.tile(q, 2), box=box, periodic=AXES[axes]))
+    assert relative(two, np.tile(one, 2)) < PERIODIC_DIRECT
+
+
+def test_vacuum_adds_the_field_of_the_dipole_moment():
+    rng = np.random.default_rng(365435296162)
+    x, q = rng.random((300, 3)), neutral(300, 591286729879)
+    around = [
+        taskfmm.direct(x, q, box=1.0, surroundings=each, outputs=("potential", "gradient"))
+        for each in ("conductor", "vacuum")
+    ]
+    moment = q @ x  # over 3 V eps0, the field within a sphere of dipoles
+    np.testing.assert_allclose(
+        around[1]["gradient"] - around[0]["gradient"], np.tile(moment / 3.0, (300, 1)), rtol=1e-9
+    )
+    along = (x - 0.5) @ moment / 3.0
+    np.testing.assert_allclose(around[1]["potential"] - around[0]["potential"], along, atol=1e-10)
+    fmm = taskfmm.Fmm(x, eps=1e-8, box=1.0, surroundings="vacuum")
+    assert relative(fmm.potential(q).compute(), np.asarray(around[1]["potential"])) < 1e-8
+
+
+def test_vectors_each_have_their_own_images():
+    rng = np.random.default_rng(956722026041)
+    x, q = rng.random((800, 3)), neutral(800, 1548008755920, (5,)) * [1.0, 1e-3, 1e3, 0.0, 2.0]
+    fmm = taskfmm.Fmm(x, eps=1e-7, box=1.0, leaf_size=20)
+    found = fmm.evaluate(q, ("potential", "gradient"))
+    for output in found:
+        exact = taskfmm.direct(x, q, box=1.0, outputs=output)[output]
+        values = found[output].compute()
+        for vector in (0, 1, 2, 4):
+            assert relative(values[..., vector], exact[..., vector]) < 1e-7
+        assert not values[..., 3].any()
+
+
+@each("axes, sides", [("xyz", "cube"), ("xyz", "brick"), ("xz", "cube")])
+def test_the_same_bits_everywhere(axes, sides, tmp_path):
+    x, q = np.random.default_rng(2504730781961).random((3000, 3)) * SIDES[sides], neutral(3000, 4052739537881)
+    fmm = taskfmm.Fmm(x, eps=1e-5, box=SIDES[sides], periodic=AXES[axes], leaf_size=40)
+    expected = fmm.serial(q, "gradient")
+    path = tmp_path / f"{axes}-{sides}.h5"
+    fmm.save(path)
+    again = taskfmm.Fmm.load(path)
+    for plan in (fmm, again):
+        for scheduler in ("synchronous", "threads"):
+            with dask.config.set(scheduler=scheduler):
+                np.testing.assert_array_equal(plan.evaluate(q, "gradient")["gradient"].compute(), expected)
+    assert again.explain().splitlines()[0] == fmm.explain().splitlines()[0]
+    assert "periodic" in fmm.explain()
+
+
+def test_float32_keeps_eps():
+    x, q = np.random.default_rng(6557470319842).random((4000, 3)), neutral(4000, 10610209857723)
+    fmm = taskfmm.Fmm(x, eps=1e-3, box=1.0, dtype="float32", leaf_size=60)
+    assert fmm.accuracy("potential", q).dtype == "float32"
+    for output in ("potential", "gradient"):
+        values = fmm.evaluate(q, output)[output]
+        assert values.dtype == np.float32
+        assert fmm.error_estimate(q, values.compute(), output=output, seed=2) < 1e-3
+
+
+def test_lazy_charges_are_found_to_be_charged_when_computed():
+    x = np.random.default_rng(17167680177565).random((2000, 3))
+    q = neutral(2000, 27777890035288)
+    fmm = taskfmm.Fmm(x, eps=1e-4, box=1.0)
+    found = fmm.potential(da.from_array(q, chunks=700)).compute()
+    assert relative(found, np.asarray(taskfmm.direct(x, q, box=1.0))) < 1e-4
+    with pytest.raises(taskfmm.InputError, match="do not add up to zero"):
+        fmm.potential(da.from_array(q + 1e-6, chunks=700)).compute()
+
+
+@each("n", [0, 1, 2])
+def test_few_points(n):
+    x = np.array([[0.25, 0.5, 0.5], [0.75, 0.5, 0.5]])[:n]
+    q = np.array([1.0, -1.0])[:n] * (n == 2)
+    fmm = taskfmm.Fmm(x, box=1.0, eps=1e-8)
+    found = fmm.potential(q).compute()
+    assert found.shape == (n,)
+    np.testing.assert_allclose(found, taskfmm.direct(x, q, box=1.0), rtol=1e-8)
+    assert fmm.error_estimate(q, found) < 1e-8
+
+
+def test_coincident_points_add_nothing_but_their_images():
+    x = np.repeat(np.random.default_rng(44945570212853).random((30, 3)), 4, axis=0)
+    q = neutral(120, 72723460248141)
+    exact = ewald.three(x, x, q, np.ones(3), alpha=2.5)
+    # a textbook's own term belongs to each of four charges at one place
+    assert relative(np.asarray(taskfmm.direct(x, q, box=1.0)), exact) < EWALD
+    fmm = taskfmm.Fmm(x, box=1.0, eps=1e-6, leaf_size=3)
+    assert relative(fmm.potential(q).compute(), exact) < 1e-6
+
+
+X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 190392490709135)
+
+
+@each(
+    "arguments, says",
+    [
+        ({"box": (1.0, 1.0, 1.3)}, "3:3:4"),
+        ({"box": (1.0, 1.0, np.pi)}, "in the ratio"),
+        ({"box": (1.0, 1.0)}, "expected its sides"),
+        ({"box": (1.0, 1.0, 0.0)}, "above 0"),
+        ({"box": (1.0, 1.0, -2.0)}, "above 0"),
+        ({"box": (1.0, 1.0, np.nan)}, "above 0"),
+        ({"box": (1.0, 1.0, 1.0, 90.0, 90.0, 90.0)}, "expected its sides"),
+        ({"box": 0.5, "wrap": False}, "outside the box"),
+        ({"box": 1.0, "periodic": (False, False, False)}, "leave box out"),
+        ({"box": 1.0, "periodic": "xy"}, "periodic is"),
+        ({"box": 1.0, "periodic": (True, False)}, "periodic is"),
+        ({"box": 1.0, "surroundings": "tin"}, "conductor"),
+        ({"box": 1.0, "surroundings": "vacuum", "periodic": (True, True, False)}, "all three axes"),
+        ({"periodic": (True, True, False)}, "give box"),
+        ({"surroundings": "vacuum"}, "give box"),
+        ({"box": 1e-3, "periodic": (True, True, False)}, "not periodic"),
+        ({"box": 1.0, "kernel": taskfmm.kernels.Yukawa(lam=1.0)}, "use laplace"),
+        ({"box": 1.0, "kernel": "biot_savart"}, "use laplace"),
+    ],
+)
+def test_what_no_box_can_be_is_refused(arguments, says):
+    for plan_or_sum in (lambda: taskfmm.Fmm(X, **arguments), lambda: taskfmm.direct(X, Q, **arguments)):
+        with pytest.raises(taskfmm.InputError, match=says):
+            plan_or_sum()
+
+
+def test_charges_that_do_not_add_up_are_refused_by_name():
+    fmm = taskfmm.Fmm(X, box=1.0)
+    with pytest.raises(taskfmm.InputError, match=r"charges do not add up to zero.*charges - charges.mean"):
+        fmm.potential(np.ones(20))
+    two = np.column_stack([Q, Q + 1e-9])
+    for ask in (fmm.potential, fmm.serial, lambda q: fmm.error_estimate(q, np.zeros((20, 2)))):
+        with pytest.raises(taskfmm.InputError, match="charges of vector 1"):
+            ask(two)
+    with pytest.raises(taskfmm.InputError, match="do not add up"):
+        taskfmm.direct(X, np.ones(20), box=1.0)
+    assert np.isfinite(fmm.potential(dipoles=np.ones((20, 3))).compute()).all()  # dipoles have no charge
+    assert not fmm.potential(np.zeros(20)).compute().any()
+
+
+def test_points_within_the_box_are_not_moved():
+    fmm = taskfmm.Fmm(X - 0.5, box=1.0)
+    np.testing.assert_array_equal(fmm.sources, X - 0.5)
+    outside = X + np.array([0.0, 3.0, 0.5])
+    fmm = taskfmm.Fmm(np.vstack([X, outside]), box=1.0)
+    assert fmm.sources.min() >= 0.0 and fmm.sources.max() < 1.0
+    np.testing.assert_allclose(fmm.sources[20:], outside % 1.0, atol=ROUNDING)
