@@ -65,6 +65,18 @@ class Fmm(Described):
         does not cover charges of both signs that cancel. Charges of a NumPy array are looked at themselves.
     columns : int
         Vectors of charges that most evaluations will have, see `evaluate`: leaves are chosen for so many at once.
+    box : three floats, or one for a cube, optional
+        Sides of a periodic box along x, y and z, in the unit of the points: sources act with all their images, and
+        charges have to add up to zero. Sides in the ratio of small integers, of at most 64 cubes. "laplace" only.
+    periodic : bool, or three of them
+        Along which axes the box is repeated; the side along another one may be None.
+    wrap : bool
+        Whether points outside the box are moved into it by whole sides, and `sources` are the moved points. They are
+        only where they do not fit into a box that begins elsewhere. If False, points outside the box that begins at
+        0 are refused.
+    surroundings : str
+        What is around all images of a box that is periodic along three axes: a "conductor", as in Ewald's sum, or
+        "vacuum", which adds the potential x . D / (3 V) of the dipole moment D, with x from the middle of the box.
 
     Raises
     ------
