@@ -13,13 +13,14 @@ import dask.array as da
 import numpy as np
 
 from taskfmm.errors import AccuracyError, InputError
+from taskfmm.forecast.effort import DOUBLE
 from taskfmm.forecast.forecast import Forecast, forecast
 from taskfmm.graph import build, reference
 from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
-from taskfmm.passes.given import Given, together
+from taskfmm.passes.given import GROUPS, Given, at_once, in_group, together
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
@@ -43,9 +44,11 @@ class Evaluator:
         """As `arrays`, of charges that may have an axis of vectors, which outputs then have as well."""
         if charges.vectors is None:
             return self.arrays(charges, outputs, memory_limit)
+        most = self._at_once(charges, outputs, memory_limit)
+        beside = self._beside(charges, outputs, most)
         found = {
-            tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy)
-            for numbers, group, accuracy in self._groups(charges, outputs)
+            tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy, beside)
+            for numbers, group, accuracy in self._groups(charges, outputs, most)
         }
         return {
             output: together(
@@ -66,15 +69,36 @@ class Evaluator:
         }
         return np.asarray(together(found, charges.kernel.output(output), charges.vectors))
 
+    def _beside(self, charges: Given, outputs: tuple[str, ...], most: int) -> int:
+        """Bytes of charges and results of the other groups, where vectors are evaluated in groups of so many."""
+        of_one = sum(kind.n_numbers for kind in charges.kernel.sources) * self.planned.n_sources
+        of_one += sum(charges.kernel.output(output).n_rows for output in outputs) * self.planned.n_targets
+        return max(0, (charges.vectors or 0) - most) * of_one * DOUBLE
+
+    def _at_once(self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None) -> int:
+        """How many vectors are evaluated at once: as many as are fastest, fewer if these need too much memory."""
+        last = charges.kernel.last(outputs)
+        most = min(at_once(charges.kernel, last), in_group(max(1, charges.vectors or 1)))
+        limit = memory_limit or layout.current().memory_limit
+        if self.planned.plan is None or not limit:
+            return most
+        needed = {}
+        for size in (size for size in GROUPS if size <= most):
+            needed[size] = self.forecast(outputs, kernel=charges.kernel.with_vectors(size)).memory["peak"]
+            needed[size] += self._beside(charges, outputs, size) if memory_limit else 0
+            if needed[size] <= limit:
+                return size
+        return min(needed, key=needed.__getitem__)
+
     def _groups(
-        self, charges: Given, outputs: tuple[str, ...]
+        self, charges: Given, outputs: tuple[str, ...], most: int | None = None
     ) -> Iterator[tuple[list[int], Given, Accuracy]]:
         """Vectors in groups of one accuracy: what stands beside a vector changes nothing but its last digits."""
         last, columns = charges.kernel.last(outputs), charges.columns
         some = columns[:1] if charges.are_lazy else columns
         chosen = [self.accuracy(last, each, alone=len(outputs) == 1) for each in some]
         chosen *= len(columns) // len(some)
-        for numbers, group in charges.in_groups(last, chosen):
+        for numbers, group in charges.in_groups(last, chosen, most):
             yield numbers, group, chosen[numbers[0]]
 
     def arrays(
@@ -83,15 +107,19 @@ class Evaluator:
         outputs: tuple[str, ...],
         memory_limit: int | None = None,
         accuracy: Accuracy | None = None,
+        beside: int = 0,
     ) -> dict[str, da.Array]:
-        """The outputs as lazy arrays that share their tasks; raises MemoryLimitError."""
+        """The outputs as lazy arrays that share their tasks; raises MemoryLimitError.
+
+        beside : bytes of charges and results of other evaluations, which are held meanwhile
+        """
         kernel = charges.kernel
         of_vectors = ((kernel.vectors,),) if kernel.vectors > 1 else ()
         if self.planned.plan is None:
             shapes = {output: (*self._shape(output), *chain.from_iterable(of_vectors)) for output in outputs}
             return {output: da.zeros(shape, dtype=self.dtype(output)) for output, shape in shapes.items()}
         accuracy = accuracy or self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
-        self._prepare(kernel, outputs, accuracy, memory_limit)
+        self._prepare(kernel, outputs, accuracy, memory_limit, beside)
         graph, chunks = self.graph(charges, outputs, accuracy)
         return {
             output: lazy(
@@ -249,7 +277,12 @@ class Evaluator:
         return (self.planned.n_targets, *self.planned.asked.kernel.output(output).shape)
 
     def _prepare(
-        self, kernel: Kernel, outputs: tuple[str, ...], accuracy: Accuracy, memory_limit: int | None
+        self,
+        kernel: Kernel,
+        outputs: tuple[str, ...],
+        accuracy: Accuracy,
+        memory_limit: int | None,
+        beside: int,
     ) -> None:
         """Arrange with the scheduler in use what an evaluation needs, or refuse what does not fit there."""
         client = cluster.active_client()
@@ -262,6 +295,7 @@ class Evaluator:
             peak = self.planned.least_to_load(accuracy)[1]
             memory.refuse_making(memory_limit, kernel.last(outputs), peak, advice)
             found = self.forecast(outputs, accuracy, kernel).memory
+            found = found | {"other vectors": beside, "peak": found["peak"] + beside}
             advice = "ask for fewer outputs, give fewer points or a higher memory_limit"
             memory.refuse(found, memory_limit, "memory_limit", advice)
         if at.memory_limit:

@@ -57,10 +57,12 @@ def test_every_row_is_what_it_is_alone(folder):
     assert report["error_estimate"] <= 1e-3
     assert sorted(os.listdir()) == ["in.h5", "out.h5"]
     fmm = taskfmm.Fmm(SOURCES, TARGETS, eps=1e-3)
+    together = fmm.evaluate(VECTORS.T)
     for i, vector in enumerate(VECTORS):
-        alone = fmm.evaluate(vector)
-        np.testing.assert_array_equal(values()[i], alone["potential"].compute())
-        np.testing.assert_array_equal(values("gradient")[i], alone["gradient"].compute())
+        exact = taskfmm.direct(SOURCES, vector, TARGETS, outputs=("potential", "gradient"))
+        for name in ("potential", "gradient"):
+            np.testing.assert_array_equal(values(name)[i], together[name][..., i].compute())
+            assert np.linalg.norm(values(name)[i] - exact[name]) <= 1e-3 * np.linalg.norm(exact[name])
 
 
 def stopped(monkeypatch, after):
@@ -79,15 +81,26 @@ def stopped(monkeypatch, after):
     assert not Path("out.h5").exists()
 
 
-def test_finished_vectors_are_not_computed_again(folder, monkeypatch):
-    stopped(monkeypatch, 2)
+def nineteen():
+    """Three blocks of vectors instead of the four vectors of the input."""
+    vectors = RNG.normal(size=(19, 700))
+    with h5py.File("in.h5", "a") as file:
+        del file["charges"]
+        file["charges"] = vectors
+    return vectors
+
+
+def test_finished_blocks_are_not_computed_again(folder, monkeypatch):
+    many = nineteen()
+    stopped(monkeypatch, 10)  # of the second of three blocks of eight
     evaluated = []
     evaluate = taskfmm.Fmm.evaluate
     monkeypatch.setattr(
         taskfmm.Fmm, "evaluate", lambda self, q, **rest: (evaluated.append(q), evaluate(self, q, **rest))[1]
     )
-    assert json.loads(run("--json").stdout)["n_found"] == 2
-    np.testing.assert_array_equal(evaluated, VECTORS[2:])
+    assert json.loads(run("--json").stdout)["n_found"] == 8
+    assert [q.shape for q in evaluated] == [(700, 8), (700, 3)]
+    np.testing.assert_array_equal(np.hstack(evaluated), many[8:].T)
     interrupted = Path("out.h5").read_bytes()
     assert not Path("out.h5.part").exists()
     run()
@@ -112,10 +125,11 @@ def test_another_run_is_not_mixed_in(folder, monkeypatch):
 
 @pytest.mark.parametrize("place", ["values", "mark", "end"])
 def test_a_damaged_vector_is_computed_again(folder, monkeypatch, place):
+    nineteen()
     run()
     whole = Path("out.h5").read_bytes()
     Path("out.h5").unlink()
-    stopped(monkeypatch, 3)
+    stopped(monkeypatch, 17)
     data = bytearray(Path("out.h5.part").read_bytes())
     first = 2 * journal.PAGE
     if place == "end":
@@ -123,7 +137,7 @@ def test_a_damaged_vector_is_computed_again(folder, monkeypatch, place):
     else:
         data[first + 100 if place == "values" else journal.PAGE + 5] ^= 1
     Path("out.h5.part").write_bytes(data)
-    assert json.loads(run("--json").stdout)["n_found"] == (1 if place == "end" else 2)
+    assert json.loads(run("--json").stdout)["n_found"] == (1 if place == "end" else 15)
     assert Path("out.h5").read_bytes() == whole
 
 

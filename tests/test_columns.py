@@ -183,3 +183,31 @@ def test_what_does_not_fit_is_refused(points, given, says):
 def test_a_number_of_columns_that_is_none_is_refused(columns):
     with pytest.raises(InputError, match="columns is"):
         taskfmm.Fmm(np.zeros((3, 3)), columns=columns)
+
+
+def test_too_many_vectors_for_a_limit_go_in_smaller_groups(monkeypatch):
+    rng = np.random.default_rng(308061521170129)
+    points, charges = rng.random((3000, 3)), rng.uniform(-1, 1, (3000, 16))
+    fmm = taskfmm.Fmm(points, eps=1e-3, leaf_size=100, memory_limit="1TiB")
+    expected = fmm.potential(charges).compute()
+    assert "up to 8 at once" in fmm.explain()
+    assert fmm.potential(charges).chunks[-1] == (8, 8)
+    found = {size: 10**6 * size for size in (1, 2, 4, 8)}
+
+    def forecast(self, outputs, accuracy=None, kernel=None):
+        class Expected:
+            memory = {"peak": found[kernel.vectors]}
+            task_seconds = 1.0
+
+        return Expected()
+
+    monkeypatch.setattr(type(fmm._evaluator), "forecast", forecast)
+    beside = (16 - 2) * 2 * 3000 * 8
+    monkeypatch.setattr(fmm, "memory_limit", beside + found[2])
+    monkeypatch.setattr("taskfmm.evaluation.memory.refuse_making", lambda *_: None)
+    lazy = fmm.potential(charges)
+    assert set(lazy.chunks[-1]) == {2}
+    np.testing.assert_allclose(lazy.compute(), expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    monkeypatch.setattr(fmm, "memory_limit", 1000)
+    with pytest.raises(taskfmm.errors.MemoryLimitError, match="other vectors"):
+        fmm.potential(charges)

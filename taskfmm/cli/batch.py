@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from tqdm import tqdm
 
 import taskfmm
@@ -15,8 +17,13 @@ from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.charges import Batch
 from taskfmm.files.journal import Journal
 from taskfmm.files.output import OutputFile
+from taskfmm.passes.given import GROUPS
 from taskfmm.profiling.progress import progress
 from taskfmm.runtime.blocks import each_block
+
+BLOCK = GROUPS[0]
+"""Vectors that are evaluated together. Which ones does not hang on what is finished: a vector's last digits hang on
+those beside it."""
 
 
 def evaluate(
@@ -28,8 +35,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate every row of /charges, the kernel's first kind of source; returns what there is to report.
 
-    At most the vector in hand is lost when the process is killed. Results on the disk do not depend on whether it
-    was: the journal is refused unless input, settings, version and plan are the same.
+    Blocks of vectors are evaluated together. At most the block in hand is lost when the process is killed. Results on
+    the disk do not depend on whether it was: the journal is refused unless input, settings, version and plan are the
+    same, and a block of which a part is finished is evaluated as a whole again.
     """
     settings, first_kind = planner.settings, planner.kernel.sources[0]
     if first_kind.of_one:
@@ -45,13 +53,18 @@ def evaluate(
         with Journal(Path(f"{output}.part"), run, data.n_vectors, shapes) as journal:
             found = journal.finished()
             with tqdm(total=data.n_vectors, initial=len(found), unit="vector", disable=None) as bar:
-                for vector in sorted(set(range(data.n_vectors)) - found):
-                    with progress():
-                        each_block(
-                            fmm.evaluate(data.vector(vector), outputs=names), partial(journal.write, vector)
-                        )
-                    journal.finish(vector)
-                    bar.update()
+                for begin in range(0, data.n_vectors, BLOCK):
+                    vectors = range(begin, min(begin + BLOCK, data.n_vectors))
+                    missing = [vector for vector in vectors if vector not in found]
+                    if missing:
+                        charges = np.stack([data.vector(vector) for vector in vectors], axis=1)
+                        with progress():
+                            each_block(
+                                fmm.evaluate(charges, outputs=names), partial(_write, journal, begin, missing)
+                            )
+                    for vector in missing:
+                        journal.finish(vector)
+                        bar.update()
             report = planner.report(data) | {
                 "n_vectors": data.n_vectors,
                 "n_found": len(found),
@@ -68,6 +81,14 @@ def evaluate(
                 file.attributes(settings)
             journal.remove()
     return report
+
+
+def _write(
+    journal: Journal, first: int, missing: Sequence[int], name: str, row: int, values: np.ndarray
+) -> None:
+    """Write rows of one output of a block of vectors, of those that are missing; first : vector of the block."""
+    for vector in missing:
+        journal.write(vector, name, row, values[..., vector - first])
 
 
 def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -60,16 +61,19 @@ class Effort:
 
 
 def n_bytes(value: Any) -> int:
-    """Bytes of the arrays in a nest of dataclasses and containers."""
+    """Bytes of the arrays in a nest of dataclasses and containers; of one that is there twice, once."""
+    return sum({id(array): array.nbytes for array in _arrays(value)}.values())
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
     if isinstance(value, np.ndarray):
-        return value.nbytes
-    if is_dataclass(value):
-        return sum(n_bytes(getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, dict):
-        return sum(map(n_bytes, value.values()))
-    if isinstance(value, (list, tuple)):
-        return sum(map(n_bytes, value))
-    return 0
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _arrays(getattr(value, field.name))
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _arrays(each)
 
 
 def efforts(

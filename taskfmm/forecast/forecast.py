@@ -222,11 +222,12 @@ def forecast(
 
 def _peak(kernel: Kernel, operators: Matrices) -> int:
     """Bytes while operators are read or built, one level after the other; a direct sum has none."""
-    held, peak = 0, 0.0
+    held, peak, made = 0, 0.0, []
     for found in operators.by_level.values():
+        made.append(found)
         times = Operators(kernel, found.accuracy).peak_over_size(found.half_width)
-        peak = max(peak, held + times * n_bytes(found))
-        held += n_bytes(found)
+        peak = max(peak, held + times * (n_bytes(made) - held))
+        held = n_bytes(made)
     return int(peak)
 
 

@@ -106,16 +106,18 @@ class Given:
             Given(self.kernel, tuple(_vector(a, n) for a in self.arrays)) for n in range(self.vectors or 1)
         ]
 
-    def in_groups(self, output: str, alike: Sequence[Any] = ()) -> list[tuple[list[int], Given]]:
+    def in_groups(
+        self, output: str, alike: Sequence[Any] = (), most: int | None = None
+    ) -> list[tuple[list[int], Given]]:
         """Vectors that are summed at once for an output and those before it, with their numbers.
 
         alike : of each vector something that is equal where they may be in one group; all may, if left out
+        most : vectors of a group; as many as `at_once` has, if left out
         """
         columns, numbers = self.columns, defaultdict[Any, list[int]](list)
         for number, label in enumerate(alike or [None] * len(columns)):
             numbers[label].append(number)
-        sums = self.kernel.n_components(output) * len(self.kernel.sources)
-        most = next(size for size in GROUPS if size * sums <= SUMS or size == 1)
+        most = most or at_once(self.kernel, output)
         groups = [
             each[first : first + most] for each in numbers.values() for first in range(0, len(each), most)
         ]
@@ -147,6 +149,12 @@ GROUPS = (8, 4, 2, 1)
 SUMS = 16
 """What is summed at once in the near field for all vectors together: half as many numbers as there are registers.
 With 32 and with 8, eight gradients took a sixth longer."""
+
+
+def at_once(kernel: Kernel, output: str) -> int:
+    """How many vectors are summed at once for an output and those before it, if there are so many."""
+    sums = kernel.n_components(output) * len(kernel.sources)
+    return next(size for size in GROUPS if size * sums <= SUMS or size == 1)
 
 
 def in_group(vectors: int) -> int:

@@ -11,6 +11,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
+from taskfmm.passes.given import at_once
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime.threads import one_blas_thread
 
@@ -60,6 +61,8 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     found["plan_bytes"] = n_bytes(plan)
     found["forecast"] = evaluator.forecast(outputs).facts()
     found["tasks"] = {name: row["tasks"] for name, row in found["forecast"]["operators"].items()}
+    last = asked.kernel.last(outputs)
+    found["vectors_at_once"] = at_once(asked.kernel.of_first, last)
     return found
 
 
@@ -109,6 +112,7 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
         *_box(planned.plan),
+        f"many vectors    up to {found['vectors_at_once']} at once for {' and '.join(outputs)}",
         *_wide(found),
         *_crowded(found),
         plan,
