@@ -87,7 +87,7 @@ def direct(
     lengths = facts.lengths(len(at_sources))
     repeated = checked(box, periodic, wrap, surroundings)
     if repeated is not None:
-        kernels.refuse_without_sum(facts)
+        kernels.refuse_without_sum(facts, repeated.periodic)
     given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
     wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
     if repeated is not None:

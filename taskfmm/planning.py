@@ -52,7 +52,7 @@ def from_points(
         box,
     )
     if box is not None:
-        kernels.refuse_without_sum(given)
+        kernels.refuse_without_sum(given, box.periodic)
     accuracy = asked.any_accuracy()
     if asked.calibrated(asked.first) and targets is not None:
         accuracy = asked.accuracy(asked.first, None)

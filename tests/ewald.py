@@ -68,3 +68,33 @@ def whole(most: np.ndarray) -> np.ndarray:
     """Three whole numbers, each up to so much, [n, 3]."""
     lines = [np.arange(-int(n), int(n) + 1) for n in most]
     return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def stokes(x: np.ndarray, y: np.ndarray, f: np.ndarray, sides: np.ndarray, alpha: float) -> np.ndarray:
+    """Velocities of forces in a box repeated along all axes, viscosity 1, no mean flow: float64 [m, 3].
+
+    Hasimoto's sum in the form of af Klinteberg and Tornberg, Comput. Fluids 2014; f : float64 [n, 3]
+    """
+    volume, found = sides.prod(), np.zeros((len(x), 3))
+    for image in whole(np.ceil(6.5 / alpha / sides) + 1) * sides:
+        r = x[:, None] - y - image
+        r2 = (r**2).sum(axis=2)
+        same = r2 == 0.0
+        r2 = np.where(same, 1.0, r2)
+        distance, gauss = np.sqrt(r2), np.exp(-(alpha**2) * r2)
+        both = 2.0 * (
+            alpha * gauss / (np.sqrt(np.pi) * r2) + special.erfc(alpha * distance) / (2.0 * distance**3)
+        )
+        alone = both * r2 - 4.0 * alpha / np.sqrt(np.pi) * gauss
+        alone = np.where(same, -4.0 * alpha / np.sqrt(np.pi), alone)
+        along = np.where(same, 0.0, both) * (r * f).sum(axis=2)
+        found += alone @ f + (along[..., None] * r).sum(axis=1)
+    k = 2.0 * np.pi * whole(np.ceil(13.0 * alpha * sides / (2.0 * np.pi))) / sides
+    k = k[(k**2).sum(axis=1) > 0.0]
+    square = (k**2).sum(axis=1)
+    structure = np.exp(-1j * (k @ y.T)) @ f
+    structure -= k * ((k * structure).sum(axis=1) / square)[:, None]
+    weight = (
+        8.0 * np.pi / volume * (1.0 + square / (4.0 * alpha**2)) / square * np.exp(-square / (4.0 * alpha**2))
+    )
+    return (found + (np.exp(1j * (x @ k.T)) @ (weight[:, None] * structure)).real) / (8.0 * np.pi)

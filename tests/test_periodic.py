@@ -304,7 +304,7 @@ X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 19039
         ({"periodic": (True, True, False)}, "give box"),
         ({"surroundings": "vacuum"}, "give box"),
         ({"box": 1e-3, "periodic": (True, True, False)}, "not periodic"),
-        ({"box": 1.0, "kernel": taskfmm.kernels.Yukawa(lam=1.0)}, "use laplace"),
+        ({"box": 1.0, "kernel": taskfmm.kernels.Yukawa(lam=1.0)}, "use laplace or stokes"),
         ({"box": 1.0, "kernel": "biot_savart"}, "use laplace"),
     ],
 )
@@ -335,3 +335,64 @@ def test_points_within_the_box_are_not_moved():
     fmm = taskfmm.Fmm(np.vstack([X, outside]), box=1.0)
     assert fmm.sources.min() >= 0.0 and fmm.sources.max() < 1.0
     np.testing.assert_allclose(fmm.sources[20:], outside % 1.0, atol=ROUNDING)
+
+
+STOKES = taskfmm.kernels.Stokes(viscosity=2.0)
+
+
+@each("sides, net", [("cube", True), ("brick", False), ("brick", True)])
+def test_flows_of_forces_are_hasimotos(sides, net):
+    rng, lengths = np.random.default_rng(498454011879264), np.array(SIDES[sides])
+    y, x = rng.random((40, 3)) * lengths, rng.random((20, 3)) * lengths
+    f = rng.normal(size=(40, 3))
+    f -= 0.0 if net else f.mean(axis=0)
+    exact = ewald.stokes(x, y, f, lengths, alpha=2.2 / lengths.min()) / 2.0
+    found = taskfmm.direct(y, f, x, STOKES, ("velocity", "pressure", "velocity_gradient"), box=lengths)
+    assert relative(found["velocity"], exact) < EWALD
+    # pressures of forces are potentials of dipoles, beside the gradient that balances the forces
+    dipoles = np.asarray(taskfmm.direct(y, dipoles=f, targets=x, box=lengths))
+    balance = (x - lengths / 2.0) @ f.sum(axis=0) / lengths.prod()
+    begin = np.minimum(y.min(axis=0), x.min(axis=0)) / 2.0 + np.maximum(y.max(axis=0), x.max(axis=0)) / 2.0
+    balance -= (begin - lengths / 2.0) @ f.sum(axis=0) / lengths.prod()  # from the middle of the cell
+    assert relative(found["pressure"], dipoles + balance) < EWALD
+    for eps in (1e-3, 1e-6):
+        fmm = taskfmm.Fmm(y, x, STOKES, eps=eps, box=lengths, leaf_size=3)
+        assert relative(fmm.evaluate(f, "velocity")["velocity"].compute(), exact) < eps
+
+
+@each("kind", ["stresslets", "rotlets"])
+def test_force_dipoles_are_pairs_of_forces(kind):
+    rng, h = np.random.default_rng(806515533049393), 1e-4
+    y, x, lengths = rng.random((40, 3)) * SIDES["brick"], rng.random((20, 3)), SIDES["brick"]
+    product = rng.normal(size=(40, 3, 3))
+    product -= np.trace(product, axis1=1, axis2=2)[:, None, None] / 3.0 * np.eye(3)
+    both = product.swapaxes(1, 2)
+    dipole = product + both if kind == "stresslets" else product - both
+    steps = [sign * 0.5 * h * axis for axis in np.eye(3) for sign in (1, -1)]
+    pairs = np.concatenate([y + step for step in steps])
+    forces = np.concatenate([sign * dipole[:, :, axis] / h for axis in range(3) for sign in (1, -1)])
+    exact = taskfmm.direct(pairs, forces, x, STOKES, "velocity", box=lengths)["velocity"]
+    found = taskfmm.direct(y, None, x, STOKES, "velocity", box=lengths, **{kind: product})["velocity"]
+    assert relative(found, exact) < 1e-4
+
+
+def test_flows_keep_eps_for_all_sources_and_outputs():
+    rng, eps = np.random.default_rng(1304969544928657), 1e-4
+    y, f = rng.random((1500, 3)) * SIDES["brick"], rng.normal(size=(1500, 3))
+    m = rng.normal(size=(1500, 3, 3))
+    traceless = m - np.trace(m, axis1=1, axis2=2).mean() / 3.0 * np.eye(3)
+    fmm = taskfmm.Fmm(y, kernel=STOKES, eps=eps, box=SIDES["brick"], leaf_size=30)
+    for given in ({"forces": f}, {"stresslets": traceless}, {"forces": f, "rotlets": m}):
+        for output in ("velocity", "pressure", "velocity_gradient"):
+            values = fmm.evaluate(outputs=output, **given)[output].compute()
+            exact = taskfmm.direct(y, kernel=STOKES, outputs=output, box=SIDES["brick"], **given)[output]
+            assert relative(values, exact) < eps, (tuple(given), output)
+
+
+def test_what_flows_have_no_sum():
+    y = np.random.default_rng(2111485077978050).random((10, 3))
+    with pytest.raises(taskfmm.InputError, match="all three axes"):
+        taskfmm.Fmm(y, kernel=STOKES, box=1.0, periodic=(True, True, False))
+    fmm = taskfmm.Fmm(y, kernel=STOKES, box=1.0)
+    with pytest.raises(taskfmm.InputError, match="traces of stresslets do not add up to zero"):
+        fmm.evaluate(stresslets=np.tile(np.eye(3), (10, 1, 1)))

@@ -131,7 +131,7 @@ class Kernel:
     counts_itself : whether a pair at zero distance adds something
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
     softening : what sources do close by, where they have lengths of their own; such a kernel has an expansion
-    has_lattice_sum : whether far images of a periodic box can be summed, see `taskfmm.operators.lattice`
+    lattices : along how many axes a periodic box may be repeated, see `taskfmm.operators.lattice`
     extra : what formulas take beside the distance and the sums, as for an exponential, over what a pair of charges
         takes with 1 / r; leaves are chosen by it
     """
@@ -153,7 +153,7 @@ class Kernel:
     surfaces: str = "single"
     softening: Softening | None = field(default=None, repr=False)  # the name tells which, plans tell lengths
     extra: float = 0.0
-    has_lattice_sum: bool = False
+    lattices: tuple[int, ...] = ()
 
     @property
     def constants(self) -> np.ndarray:

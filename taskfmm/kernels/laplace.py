@@ -17,7 +17,7 @@ KERNEL = Kernel(
     degree=-1,
     sources=(CHARGE, DIPOLE),
     outputs=(POTENTIAL, GRADIENT, HESSIAN),
-    has_lattice_sum=True,
+    lattices=(1, 2, 3),
 )
 
 NORMAL = np.float32(2.0**-126)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskfmm import validate
@@ -115,13 +115,14 @@ def find(kernel: Any) -> Kernel:
     return named(name, {}) if made else KERNELS[name]
 
 
-def refuse_without_sum(kernel: Kernel) -> None:
-    """Raise InputError where the images of a periodic box cannot be summed for a kernel."""
-    if not kernel.has_lattice_sum:
-        able = [name for name, each in KERNELS.items() if each.has_lattice_sum]
+def refuse_without_sum(kernel: Kernel, periodic: Sequence[bool]) -> None:
+    """Raise InputError where the images of a box that is repeated along some axes cannot be summed for a kernel."""
+    n = sum(periodic)
+    if n not in kernel.lattices:
+        able = [name for name, each in KERNELS.items() if n in each.lattices]
         raise InputError(
-            f"kernel {kernel.name!r} has no sum over the images of a periodic box: use {' or '.join(able)}, or leave "
-            "box out"
+            f"kernel {kernel.name!r} has no sum over the images of a box that is periodic along {n} of three axes: "
+            f"use {' or '.join(able)}{', or all three axes' if kernel.lattices else ''}, or leave box out"
         )
 
 

@@ -40,6 +40,7 @@ KERNEL = Kernel(
     expansion=laplace.KERNEL.with_sources(*laplace.KERNEL.sources[:1]),
     columns=4,
     first_moment=True,
+    lattices=(3,),
 )
 
 

@@ -48,16 +48,23 @@ Periodic = tuple[bool, bool, bool]
 
 
 def matrices(
-    kernel: Kernel, order: int, to_density: np.ndarray, to_local: np.ndarray, periodic: Periodic, cubes: Cubes
+    kernel: Kernel,
+    order: int,
+    to_density: np.ndarray,
+    to_local: np.ndarray,
+    periodic: Periodic,
+    cubes: Cubes,
+    first_moment: bool = False,
 ) -> np.ndarray:
     """From the multipole of a cube to the local of another, by how many cubes the target lies beyond the source.
 
     to_density : [k, n], of multipoles; to_local : [n, k], from potentials; on the inner surface of that order
+    first_moment : whether there are the matrices that refer first moments to the centre of the target as well
 
     Returns
     -------
-    float64 [cubes, k, k]
-        The first axis runs over places (x, y, z), z fastest. Where the target lies before the source along an axis,
+    float64 [1 or 4, cubes, k, k]
+        The second axis runs over places (x, y, z), z fastest. Where the target lies before the source along an axis,
         both coefficients have the signs that its reflection gives them.
     """
     points = surface.equivalent(kernel.surfaces, order)
@@ -70,33 +77,50 @@ def matrices(
     line = step * np.arange(1 - p, p)
     found = []
     for away in np.ndindex(*cubes):
-        smooth = _on_grid(line, away, periodic, cubes)
-        found.append(to_density @ smooth[flat].T @ to_local)
-    return np.array(found)
+        rest = _on_grid(line, away, periodic, cubes, first_moment)
+        found.append([to_density @ each[flat].T @ to_local for each in rest])
+    return np.array(found).swapaxes(0, 1)
 
 
-def _on_grid(line: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes) -> np.ndarray:
-    """R at the differences of points on a grid, [len(line)^3]; along axes of distance zero it is even."""
+def _on_grid(
+    line: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes, first_moment: bool
+) -> np.ndarray:
+    """R at the differences of points on a grid, [1 or 4, len(line)^3], with what `smooth` gives besides.
+
+    Along axes of distance zero R is even, and the first moment along this axis odd.
+    """
     half = line.size // 2
     parts = [line if d else line[half:] for d in away]
     grid = np.stack(np.meshgrid(*parts, indexing="ij")).reshape(3, -1)
-    found = smooth(grid, away, periodic, cubes).reshape([part.size for part in parts])
+    found = smooth(grid, away, periodic, cubes, first_moment).reshape(-1, *(part.size for part in parts))
     for axis, d in enumerate(away):
         if not d:
-            found = np.concatenate([np.flip(found, axis).take(range(half), axis), found], axis)
-    return found.ravel()
+            mirrored = np.flip(found, axis + 1).take(range(half), axis + 1)
+            mirrored[axis + 1 : axis + 2] *= -1.0
+            found = np.concatenate([mirrored, found], axis + 1)
+    return found.reshape(len(found), -1)
 
 
-def smooth(r: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes) -> np.ndarray:
-    """R at places r beyond that of the same point in another cube, without its part with r^2: float64 [n].
+def smooth(
+    r: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes, first_moment: bool = False
+) -> np.ndarray:
+    """R at places r beyond that of the same point in another cube, without its part with r^2: float64 [1 or 4, n].
+
+    With the first moment, the same of images that weigh as much as they lie beyond the centre of the target, along
+    each axis, without its part with r^2 r.
 
     r : float64 [3, n]; away : of that other cube, in cubes
     """
-    at = r + SIDE * np.array(away, float)[:, None]
-    sides = SIDE * np.array(cubes, float)
+    offset = SIDE * np.array(away, float)[:, None]
+    at, sides = r + offset, SIDE * np.array(cubes, float)
     sums = {3: _three, 2: _two, 1: _one}[sum(periodic)]
-    pieces = (at[:, first : first + AT_ONCE] for first in range(0, at.shape[1], AT_ONCE))
-    return np.concatenate([sums(piece, np.array(away), np.array(periodic), sides) for piece in pieces])
+    facts = np.array(away), np.array(periodic), sides
+    pieces = [at[:, first : first + AT_ONCE] for first in range(0, at.shape[1], AT_ONCE)]
+    found = np.concatenate([sums(piece, *facts) for piece in pieces])
+    if not first_moment:
+        return found[None]
+    moments = np.concatenate([_three_moments(piece, *facts) for piece in pieces], axis=1)
+    return np.vstack([found, moments - offset * found])
 
 
 def _images(reach: np.ndarray, periodic: np.ndarray) -> np.ndarray:
@@ -112,22 +136,32 @@ def _are_near(images: np.ndarray, away: np.ndarray, sides: np.ndarray) -> np.nda
 
 
 def _real_part(
-    r: np.ndarray, alpha: float, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray
+    r: np.ndarray,
+    alpha: float,
+    away: np.ndarray,
+    periodic: np.ndarray,
+    sides: np.ndarray,
+    first_moment: bool = False,
 ) -> np.ndarray:
-    """The sum of erfc(alpha r) / r over all images, without 1 / r over those nearby."""
+    """The sum of erfc(alpha r) / r over all images, without 1 / r over those nearby: float64 [n].
+
+    first_moment : whether each counts as often as its place says, along each axis: float64 [3, n]
+    """
     reach = np.ceil((DIGITS / alpha + np.abs(r).max()) / sides)
-    total = np.zeros(r.shape[1])
+    total = np.zeros((3, r.shape[1]) if first_moment else r.shape[1])
     images = _images(reach, periodic)
     near = _are_near(images, away, sides)
     for some, is_near in ((images[near], True), (images[~near], False)):
         for image in some:
-            distance = np.sqrt(((r + (image * sides)[:, None]) ** 2).sum(axis=0))
+            place = -(image * sides)[:, None]
+            distance = np.sqrt(((r - place) ** 2).sum(axis=0))
+            weight = place if first_moment else 1.0
             if is_near:
                 with np.errstate(invalid="ignore", divide="ignore"):
                     part = -special.erf(alpha * distance) / distance
-                total += np.where(distance > 0.0, part, -2.0 * alpha / math.sqrt(math.pi))
+                total += weight * np.where(distance > 0.0, part, -2.0 * alpha / math.sqrt(math.pi))
             elif alpha * distance.min() < DIGITS:
-                total += special.erfc(alpha * distance) / distance
+                total += weight * special.erfc(alpha * distance) / distance
     return total
 
 
@@ -149,6 +183,25 @@ def _three(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndar
     weight = 8.0 * math.pi / volume * np.exp(-square / (4.0 * alpha**2)) / square
     total += weight @ np.cos(k @ r)
     return total - 2.0 * math.pi / (3.0 * volume) * (r**2).sum(axis=0)
+
+
+def _three_moments(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """The sum of n / |r - n| over images at places n: r G - grad B, with Lap B = 2 G, less (2 pi / 5 V) r^2 r.
+
+    B is the sum of |r - n|, as Hasimoto has it (J. Fluid Mech. 5 (1959) 317), and is divided in two as G is: the
+    gradient of its part over images is the sum of (r - n) erfc(alpha |r - n|) / |r - n|. Returns float64 [3, n].
+    """
+    volume = float(sides.prod())
+    alpha = SPLIT / volume ** (1.0 / 3.0)
+    total = _real_part(r, alpha, away, periodic, sides, True) - math.pi / (volume * alpha**2) * r
+    k = _waves(alpha, periodic, sides)
+    square = (k**2).sum(axis=1)
+    weight = 8.0 * math.pi / volume * np.exp(-square / (4.0 * alpha**2)) / square
+    phase = k @ r
+    total += r * (weight @ np.cos(phase))
+    bent = 2.0 * weight / square * (1.0 + square / (4.0 * alpha**2))
+    total -= (k.T * bent) @ np.sin(phase)
+    return total - 2.0 * math.pi / (5.0 * volume) * (r**2).sum(axis=0) * r
 
 
 def _two(r: np.ndarray, away: np.ndarray, periodic: np.ndarray, sides: np.ndarray) -> np.ndarray:

@@ -54,9 +54,12 @@ def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators
 
 
 @lru_cache(8)
-def _images(kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes) -> np.ndarray:
+def _images(
+    kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes, first_moment: bool
+) -> np.ndarray:
     at = load(kernel, accuracy)
-    return matrices(kernel, accuracy.order, at.multipole_to_density, at.check_to_local, periodic, cubes)
+    how = at.multipole_to_density, at.check_to_local, periodic, cubes, first_moment
+    return matrices(kernel, accuracy.order, *how)
 
 
 COARSE = 3
@@ -71,7 +74,7 @@ EXACT = 16
 
 def of_cubes(kernel: Kernel, cell: Cell, order: int = EXACT) -> tuple[BoxOperators, np.ndarray]:
     """Operators of the cubes of a cell, without M2L, and what far images do."""
-    return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes)
+    return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes, kernel.first_moment)
 
 
 @lru_cache(8)
@@ -81,10 +84,11 @@ def _between(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
 
 @lru_cache(8)
 def _of_cubes(
-    kernel: Kernel, order: int, periodic: Periodic, cubes: Cubes
+    kernel: Kernel, order: int, periodic: Periodic, cubes: Cubes, first_moment: bool
 ) -> tuple[BoxOperators, np.ndarray]:
     at = box.build(kernel, of_order(order), UNIT, across=False)
-    return at, matrices(kernel, order, at.multipole_to_density, at.check_to_local, periodic, cubes)
+    how = at.multipole_to_density, at.check_to_local, periodic, cubes, first_moment
+    return at, matrices(kernel, order, *how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,17 @@ class Operators:
     kernel : that they are made of, which any kernel with these expansions stands for
     half_width : of the root box; `UNIT` where the kernel has a degree
     cell : of a periodic box
+    first_moment : of the kernel
     """
 
     kernel: Kernel
     accuracy: Accuracy
     half_width: float = UNIT
     cell: Cell | None = None
+    first_moment: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "first_moment", self.first_moment or self.kernel.first_moment)
         object.__setattr__(self, "kernel", self.kernel.expands)
 
     def at(self, level: int) -> BoxOperators:
@@ -127,7 +134,8 @@ class Operators:
         """What far images do, see `taskfmm.operators.lattice.matrices`; None where there are none."""
         if self.cell is None:
             return None
-        return _images(self.kernel, self.accuracy.coarse.stored, self.cell.periodic, self.cell.cubes)
+        accuracy = self.accuracy.coarse.stored
+        return _images(self.kernel, accuracy, self.cell.periodic, self.cell.cubes, self.first_moment)
 
     def half_width_at(self, level: int) -> float:
         """Of the boxes of a level, in the unit of their operators."""

@@ -13,6 +13,7 @@ import numpy as np
 from taskfmm.geometry.cell import Cell
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators import moment
 from taskfmm.operators.box import BoxOperators
 from taskfmm.passes import images, target
 from taskfmm.passes.source import check_potentials
@@ -115,6 +116,8 @@ def _far(
     moments = [images.p2i(work, [numbers], kernel, operators.half_width)]
     anchor = tree.anchor[first:last]
     i2l = FarImages(own, n, anchor, anchor)
-    local = images.i2l(i2l, [multipoles], moments, operators, matrices, cell)
+    local = images.i2l(i2l, [multipoles], moments, kernel, operators, matrices, cell)
+    if kernel.first_moment:
+        moment.without_constant(local.reshape(-1, moment.COLUMNS, local.shape[2]), operators.check_to_local)
     l2p = SurfacesToPoints(own, half_width, ptr, targets, *centers, entries, cubes.astype(np.int32), *centers)
     return target.l2p(l2p, [local], kernel, operators, output, threads)

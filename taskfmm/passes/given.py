@@ -77,9 +77,11 @@ class Given:
         if self.are_lazy:
             return
         for kind, array in zip(self.kernel.sources, self.arrays, strict=True):
-            if not kind.derivative:
-                sums = np.atleast_1d(array.sum(axis=0)), np.atleast_1d(np.abs(array).sum(axis=0))
-                refuse_charged(*sums, kind.given_as, self.vectors is not None)
+            if kind.name in CHARGED:
+                all_axes = tuple(range(1 + len(kind.of_one)))
+                net = np.trace(array, axis1=1, axis2=2) if kind.shape else array
+                sums = np.atleast_1d(net.sum(axis=0)), np.atleast_1d(np.abs(array).sum(axis=all_axes))
+                refuse_charged(*sums, self.kernel, self.vectors is not None)
 
     @property
     def are_lazy(self) -> bool:
@@ -128,18 +130,22 @@ NEUTRAL = 1e-12
 """Charges whose sum is at most this part of that of their magnitudes add up to zero, but for rounding."""
 
 
-def refuse_charged(
-    total: np.ndarray, magnitudes: np.ndarray, name: str = "charges", several: bool = False
-) -> None:
+CHARGED = ("charge", "stresslet")
+"""Kinds of sources that have to add up to zero in a periodic box: charges, and traces of stresslets, which are sources
+of fluid. Forces are balanced by a gradient of the pressure."""
+
+
+def refuse_charged(total: np.ndarray, magnitudes: np.ndarray, kernel: Kernel, several: bool = False) -> None:
     """Raise InputError where the sums of some vectors, beside those of their magnitudes, are not zero."""
     (charged,) = np.nonzero(np.abs(total) > NEUTRAL * magnitudes)
     if charged.size:
         worst = charged[0]
         of = f" of vector {worst}" if several else ""
+        name = "traces of stresslets" if kernel.first_moment else kernel.sources[0].given_as
+        how = "m n - (m . n) / 3" if kernel.first_moment else f"{name} - {name}.mean(axis=0)"
         raise InputError(
             f"{name}{of} do not add up to zero, their sum is {total[worst] / magnitudes[worst]:.1e} of that of their "
-            "magnitudes: in a periodic box they would have no potential. Subtract the mean, "
-            f"{name} - {name}.mean(axis=0), or give the charges that are missing"
+            f"magnitudes: in a periodic box nothing is finite then. Take away the mean, {how}, or give what is missing"
         )
 
 

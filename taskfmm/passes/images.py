@@ -1,59 +1,35 @@
-"""Far images of a periodic box: from the multipoles of its cubes, and from moments of its charges, to locals.
-
-Where a box is repeated along all axes, the sum G over all images (`taskfmm.operators.lattice`) is the sum of what
-solves Laplace's equation, which matrices between cubes take over, and of (2 pi / 3 V) r^2. The latter is
-
-    (2 pi / 3 V) sum_j q_j |x - y_j|^2 = (2 pi / 3 V) (-2 x . D + M),  D = sum_j q_j y_j,  M = sum_j q_j |y_j|^2,
-
-since charges add up to zero: linear in x, and so a part of the locals as well. With vacuum instead of a conductor
-around all images, the surface of a sphere of them adds (4 pi / 3 V) x . D (de Leeuw, Perram and Smith, Proc. R. Soc.
-Lond. A 373 (1980) 27). Then nothing is left that hangs on x.
-"""
+"""Far images of a periodic box: from the multipoles of its cubes, and from moments of its sources, to locals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel
-from taskfmm.operators import basis
+from taskfmm.operators import basis, moment
 from taskfmm.operators.box import BoxOperators
-from taskfmm.passes import given
+from taskfmm.passes import background, given
 from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.plan.works import FarImages, Moments
 
-MOMENTS = 6
-"""Numbers of a vector of charges, see `p2i`."""
-
 
 def p2i(work: Moments, charges: Sequence[np.ndarray], kernel: Kernel, half_width: float = 1.0) -> np.ndarray:
-    """Moments of some charges about the middle of the cell: float64 [vectors, 6].
-
-    The three numbers of D, then M, the sum of the charges, and that of their magnitudes.
+    """P2I, on runs of sources: their moments, see `taskfmm.passes.background.moments`.
 
     half_width : of a cube in the unit of its surfaces
     """
     unit = half_width / work.half_width
-    y = (work.points - work.center[:, None]) * unit
     numbers = kernel.in_width(pull_charges(work.charges, charges), 1.0 / unit)
-    found, row = np.zeros((kernel.vectors, MOMENTS)), 0
-    for i, kind in enumerate(kernel.kinds):
-        own, vector = numbers[row : row + kind.n_numbers], found[i // len(kernel.sources)]
-        if kind.derivative:  # p . grad of q y and of q |y|^2
-            vector[:4] += [*own.sum(axis=1), 2.0 * (own * y).sum()]
-        else:
-            vector += [*(y @ own[0]), own[0] @ (y**2).sum(axis=0), own[0].sum(), np.abs(own[0]).sum()]
-        row += kind.n_numbers
-    return found
+    return background.moments(kernel, numbers, (work.points - work.center[:, None]) * unit)
 
 
 def i2l(
     work: FarImages,
     multipoles: Sequence[np.ndarray],
     moments: Sequence[np.ndarray],
+    kernel: Kernel,
     operators: BoxOperators,
     matrices: np.ndarray,
     cell: Cell,
@@ -72,20 +48,26 @@ def i2l(
     )
     for case in np.unique(8 * which + mirror):
         to, of = np.nonzero(8 * which + mirror == case)
-        moved = (sources[of] * of_source[case % 8]) @ matrices[case // 8]
+        reflected = sources[of] * of_source[case % 8]
+        moved = reflected @ matrices[0, case // 8]
+        if kernel.first_moment:
+            _add_first_moments(moved, reflected, matrices[1:, case // 8], case % 8)
         out[to] += moved * of_target[case % 8]  # a target has one source at each distance
     of_all = np.sum(moments, axis=0)
-    given.refuse_charged(of_all[:, 4], of_all[:, 5])
+    given.refuse_charged(*background.sums(of_all), kernel)
     if all(cell.periodic):
-        out += _polynomial(work, of_all, operators, cell)
+        center = 2.0 * work.target + 1.0 - np.array(cell.cubes)
+        points = operators.downward_check.astype(np.float64) / operators.half_width
+        out += background.potentials(kernel, of_all, cell, center, points) @ operators.check_to_local
     return out.astype(operators.dtype, copy=False)
 
 
-def _polynomial(work: FarImages, moments: np.ndarray, operators: BoxOperators, cell: Cell) -> np.ndarray:
-    """The part of locals that hangs on moments of all charges, [n_boxes, columns, k]."""
-    volume = math.prod(2.0 * n for n in cell.cubes) * operators.half_width**3
-    middle = operators.half_width * (2.0 * work.target + 1.0 - np.array(cell.cubes))
-    points = operators.downward_check.astype(np.float64)
-    x = middle[:, :, None] + points
-    along = np.einsum("vi,bip->bvp", (0.0 if cell.in_vacuum else -2.0) * moments[:, :3], x)
-    return 2.0 * math.pi / (3.0 * volume) * (along + moments[:, 3, None]) @ operators.check_to_local
+def _add_first_moments(moved: np.ndarray, columns: np.ndarray, matrices: np.ndarray, mirror: int) -> None:
+    """Refer the last of every four columns to the centres of the targets; an image that is reflected lies reflected.
+
+    moved, columns : float64 [n, columns, k], locals and multipoles; matrices : float64 [3, k, k]
+    """
+    to, of = (each.reshape(len(each), -1, moment.COLUMNS, each.shape[2]) for each in (moved, columns))
+    for axis in range(3):
+        sign = -1.0 if mirror & (4 >> axis) else 1.0
+        to[:, :, 3] += sign * (of[:, :, axis] @ matrices[axis])

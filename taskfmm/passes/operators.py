@@ -92,7 +92,7 @@ def p2i(work: Moments, charges: Arrays, *, how: How) -> np.ndarray:
 def i2l(work: FarImages, multipoles: Arrays, moments: Arrays, *, how: How) -> np.ndarray:
     at, cell, matrices = how.operators.at(how.level), how.operators.cell, how.operators.images
     assert cell is not None and matrices is not None
-    return images.i2l(work, multipoles, moments, at, matrices, cell)
+    return images.i2l(work, multipoles, moments, how.kernel, at, matrices, cell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ class Maker:
     def _array(self, name: str, first: int, shape: list[int]) -> np.ndarray:
         place = (name, first, *shape)
         if place not in self._made:
-            if not (len(shape) <= 3 and all(type(n) is int and n >= 0 for n in place[1:])):
+            if not (len(shape) <= 4 and all(type(n) is int and n >= 0 for n in place[1:])):
                 raise ValueError(f"an array at {first!r} of shape {shape!r}")
             size, whole = math.prod(shape), self._arrays[name]
             if first + size > whole.size:

@@ -222,7 +222,7 @@ def _check(contents: Contents) -> None:
             )
             if operators.images is not None and cell is not None:
                 rank = operators.at(cell.level).rank
-                expected = (math.prod(cell.cubes), rank, rank)
+                expected = (4 if contents.kernel.first_moment else 1, math.prod(cell.cubes), rank, rank)
                 need(operators.images.dtype == np.float64, "images are of another dtype")
                 need(operators.images.shape == expected, f"images have shape {operators.images.shape}")
                 most = np.abs(operators.images).max(initial=0.0)  # a NaN stays one
