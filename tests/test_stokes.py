@@ -289,6 +289,19 @@ def test_eps_is_kept_by_forces(points, given):
         assert l2_error(values.compute(), exact[output]) <= 1e-2
 
 
+@pytest.mark.filterwarnings("error")
+@each("kinds", [("rotlets",), ("forces", "rotlets")])
+def test_pressures_are_asked_for_where_rotlets_have_none(points, given, kinds):
+    some = {name: given[name] for name in kinds}
+    fmm = taskfmm.Fmm(points, kernel=KERNEL, eps=2e-2, leaf_size=50)
+    for outputs in (("pressure",), ("velocity", "pressure")):
+        found = fmm.evaluate(outputs=outputs, **some)
+        exact = taskfmm.direct(points, kernel=KERNEL, outputs=outputs, **some)
+        for output in outputs:
+            if exact[output].any():
+                assert l2_error(found[output].compute(), exact[output]) <= 2e-2
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     "kinds", [("forces",), ("stresslets",), ("rotlets",), ("forces", "stresslets", "rotlets")]
