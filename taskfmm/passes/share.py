@@ -165,9 +165,13 @@ class _Outputs:
         if not self.calibrated:
             squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
         elif derivative:
-            squares = max(squares, self._close_pairs(self.kernel.power(output)))
+            squares = max(squares, self._of_close_pairs(output, self._at))
         lost = self._lost(self.kernel.output(output)) ** 2
-        rounding = 0.0 if self.close is None else self._sampled(output, self._rounding, FEW)
+        rounding = 0.0
+        if self.close is not None:
+            rounding = self._sampled(output, self._rounding, FEW)
+            if self.calibrated and derivative:
+                rounding = max(rounding, self._of_close_pairs(output, self._rounding, all_near=True))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
 
     def _lost(self, output: Output) -> float:
@@ -270,10 +274,23 @@ class _Outputs:
             values[:, first:end] += values[:, tree.parent[first:end]]
         return values
 
-    def _close_pairs(self, power: int) -> float:
-        """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
-        squared_distance, source = self.places.close_pairs
-        return float((self.charges[0, source] ** 2 * squared_distance**power).sum())
+    def _of_close_pairs(
+        self, output: str, sum_at: Callable[..., np.ndarray], all_near: bool = False
+    ) -> float:
+        """As `_sampled`, of the targets that have one source next to them, which may have most of a gradient.
+
+        Those of the largest gradients by that source alone stand for all of them: in another leaf there may be a
+        second source, so near to it that both cancel at the target.
+
+        all_near : whether sources count beside which there is another one
+        """
+        *pairs, isolated = self.places.close_pairs
+        squared_distance, source, target = (each if all_near else each[isolated] for each in pairs)
+        alone = self.charges[0, source] ** 2 * squared_distance ** self.kernel.power(output)
+        largest = np.argsort(alone)[-FEW:]
+        if not alone[largest].any():
+            return 0.0
+        return float(sum_at(target[largest], output).sum() * (alone.sum() / alone[largest].sum()))
 
     def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
