@@ -221,8 +221,8 @@ OPERATORS = (
     Mutant(
         "lone-neighbours-taken-for-close-pairs",
         "passes/share_loops.py",
-        "if nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual):",
-        "if nearest[i] < second[i]:",
+        "= nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual)",
+        "= nearest[i] < second[i]",
         "gradients on a circle of equal charges, where they cancel, err by more than eps",
         ("share",),
     ),
