@@ -181,21 +181,29 @@ def sampled_error(
     targets: np.ndarray,
     output: str,
     n_samples: int,
-    seed: int | None,
+    rng: np.random.Generator,
     lengths: np.ndarray | None = None,
     box: Box | None = None,
 ) -> float:
     """The relative l2 error of an output at targets drawn at random, 0 if it is as zero as the sum there.
 
+    Of several vectors that of the worst.
+
     lengths, box : as for `sum_pairs`
     """
-    rng = np.random.default_rng(seed)
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
     own = lengths[rows] if lengths is not None and targets is sources else None
     exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box)[output]
+    found = found[rows]
+    if given.vectors is None:
+        return _relative_error(found, exact)
+    return max((_relative_error(found[..., v], exact[..., v]) for v in range(given.vectors)), default=0.0)
+
+
+def _relative_error(found: np.ndarray, exact: np.ndarray) -> float:
     # squares of numbers of any size: both are divided by the largest first
-    largest = np.abs(exact).max(initial=0.0) or np.abs(found[rows]).max(initial=0.0) or 1.0
-    wrong, size = np.linalg.norm(found[rows] / largest - exact / largest), np.linalg.norm(exact / largest)
+    largest = np.abs(exact).max(initial=0.0) or np.abs(found).max(initial=0.0) or 1.0
+    wrong, size = np.linalg.norm(found / largest - exact / largest), np.linalg.norm(exact / largest)
     with np.errstate(divide="ignore"):
         return float(wrong / size) if wrong else 0.0
 

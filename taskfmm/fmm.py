@@ -329,7 +329,7 @@ class Fmm(Described):
 
         output : the kernel's first, if left out
         """
-        (wanted,) = self._wanted(output, self.kernel.names[:1])
+        wanted = self._one(output)
         given = self._given(charges, others)
         found = [self._evaluator.serial_of_vectors(part, wanted) for part in given.parts]
         return np.asarray(whole(found))
@@ -349,7 +349,7 @@ class Fmm(Described):
         ----------
         charges : array_like or dask.array, real, as for `evaluate`; None where only others are given
         values : array_like or dask.array, (n_targets,), of a gradient (n_targets, 3)
-            What `evaluate` gave for these charges; computed here if it is lazy.
+            What `evaluate` gave for these charges, with its axis of vectors if there is one; computed here if lazy.
         n_samples : int
             Targets drawn without replacement; all of them if there are fewer.
         seed : int, optional
@@ -364,12 +364,14 @@ class Fmm(Described):
         float
             ``|values - exact| / |exact|`` over the sample; 0 if both are zero or there are no targets. Where a few
             targets have most of the norm, as beside a charge that outweighs all others, a sample may miss them:
-            then this is more than the error over all targets, which ``n_samples=n_targets`` gives.
+            then this is more than the error over all targets, which ``n_samples=n_targets`` gives. Of several vectors
+            that of the worst, since each keeps eps by itself.
 
         Raises
         ------
         InputError
-            Shapes or dtypes that do not fit, charges that are not finite, an unknown output, no samples.
+            Shapes or dtypes that do not fit, charges that are not finite, values that are NaN, an unknown output, no
+            samples.
 
         Examples
         --------
@@ -379,18 +381,16 @@ class Fmm(Described):
         >>> fmm.error_estimate(np.ones(500), gradient, output="gradient") < 1e-6
         True
         """
-        (of,) = self._wanted(output, self.kernel.names[:1])
-        most = validate.n_samples(n_samples)
+        of, most, rng = self._one(output), validate.n_samples(n_samples), validate.generator(seed)
         given = self._given(charges, others)
         out = self.kernel.output(of)
         is_complex = out.complex or len(given.parts) > 1
         dtype = np.dtype(np.complex128 if is_complex else np.float64)
-        shape = out.shape if given.vectors is None else (*out.shape, given.vectors)
-        found = validate.values(values, self.n_targets, of, shape, dtype)
+        found = validate.values(values, self.n_targets, of, out.shape, dtype, given.vectors)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
         asked = self._planned.asked
-        return sampled_error(found, given, sources, targets, of, most, seed, self._planned.lengths, asked.box)
+        return sampled_error(found, given, sources, targets, of, most, rng, self._planned.lengths, asked.box)
 
     def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
         """What an evaluation is given, once it has been looked at."""
@@ -399,6 +399,10 @@ class Fmm(Described):
         if asked.box is not None:
             given.refuse_charged()
         return given
+
+    def _one(self, output: Any) -> str:
+        """The name of one output, checked; the kernel's first, if left out."""
+        return self.kernel.names[0] if output is None else validate.output(output, self.kernel.names)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -60,13 +60,18 @@ def points(name: str, array: Any) -> np.ndarray:
 
 
 def charges(
-    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
+    array: Any,
+    n_sources: int,
+    dtype: Any = np.float64,
+    of_one: tuple[int, ...] = (),
+    name: str = "charges",
+    vectors: int | None = None,
 ) -> np.ndarray:
     """Check charges against the sources they belong to, to be used before the caller goes on.
 
     Parameters
     ----------
-    array : array_like or dask.array, real, (n_sources, *of_one)
+    array : array_like or dask.array, real, (n_sources, *of_one), or (n_sources, *of_one, vectors)
         A dask.array is gathered.
     n_sources : int
     dtype : float64, or complex128 where numbers may be complex
@@ -74,6 +79,8 @@ def charges(
         The shape of what one source has: () for a single number.
     name : str
         What the caller calls the argument, for the messages.
+    vectors : int, optional
+        How many there are along a last axis; left out, there is no such axis.
 
     Returns
     -------
@@ -85,11 +92,17 @@ def charges(
     InputError
         Another length, a dtype of no such numbers, masked entries, or a charge that is NaN or infinite.
     """
-    return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
+    found = _charges(name, array, n_sources, of_one, np.dtype(dtype), vectors)
+    return _finite(name, found, np.dtype(dtype), vectors)
 
 
 def charges_or_lazy(
-    array: Any, n_sources: int, dtype: Any = np.float64, of_one: tuple[int, ...] = (), name: str = "charges"
+    array: Any,
+    n_sources: int,
+    dtype: Any = np.float64,
+    of_one: tuple[int, ...] = (),
+    name: str = "charges",
+    vectors: int | None = None,
 ) -> Any:
     """As `charges`, but a dask.array stays as it is.
 
@@ -100,9 +113,10 @@ def charges_or_lazy(
     """
     lazy = foreign.dask_array(name, array)
     if lazy is None:
-        return _finite(name, _charges(name, array, n_sources, of_one, np.dtype(dtype)), np.dtype(dtype))
+        found = _charges(name, array, n_sources, of_one, np.dtype(dtype), vectors)
+        return _finite(name, found, np.dtype(dtype), vectors)
     of_numbers(name, lazy.dtype, np.dtype(dtype))
-    charge_shape(lazy.shape, n_sources, None, of_one, name)
+    charge_shape(lazy.shape, n_sources, None, of_one, name, vectors)
     return lazy
 
 
@@ -144,7 +158,8 @@ def chunks(
         part = whole[ptr[i] : ptr[i + 1]]
         with np.errstate(over="ignore", invalid="ignore"):
             part[:] = array
-        _check_finite(kind_of, part, row + int(ptr[i]), f", in chunk {number}")
+        bad = ~np.isfinite(part)
+        _refuse(kind_of, part, bad, row + int(ptr[i]), "not finite", f", in chunk {number}")
     return whole
 
 
@@ -166,30 +181,43 @@ def charge_shape(
     flat: str | None = None,
     of_one: tuple[int, ...] = (),
     name: str = "charges",
+    vectors: int | None = None,
 ) -> None:
-    """Refuse a shape that is not (n_sources, *of_one).
+    """Refuse a shape that is not (n_sources, *of_one), or with a last axis of so many vectors.
 
     flat : how to make one axis of two
     """
-    expected = (n_sources, *of_one)
+    expected = _shape(n_sources, of_one, vectors)
     if shape == expected:
         return
     if any(math.isnan(extent) for extent in shape):
         raise InputError(f"{name} has an unknown length: call its compute_chunk_sizes() first")
-    problem = f"{name} has shape {shape}, expected {expected}"
-    if not of_one and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
+    problem = f"{name} has shape {shape}, expected {expected}{_for_vectors(vectors)}"
+    if not of_one and vectors is None and len(shape) == 2 and 1 in shape and max(shape) == n_sources:
         raise InputError(f"{problem}: did you mean {flat or f'{name}.ravel()'}?")
-    if len(of_one) == 1 and shape == expected[::-1]:
+    if len(expected) == 2 and shape == expected[::-1]:
         raise InputError(f"{problem}: did you mean {name}.T?")
+    advice = f"give {_what_one_has(n_sources, of_one, vectors, name)}"
     if len(shape) != len(expected) or shape[1:] != expected[1:]:
-        raise InputError(f"{problem}: give {_what_one_has(of_one)}")
-    raise InputError(f"{name} has {shape[0]} rows, sources has {n_sources}: give {_what_one_has(of_one)}")
+        raise InputError(f"{problem}: {advice}")
+    raise InputError(f"{name} has {shape[0]} rows, sources has {n_sources}: {advice}")
 
 
-def _what_one_has(of_one: tuple[int, ...]) -> str:
+def _shape(n: int, of_one: tuple[int, ...], vectors: int | None) -> tuple[int, ...]:
+    return (n, *of_one) if vectors is None else (n, *of_one, vectors)
+
+
+def _for_vectors(vectors: int | None) -> str:
+    return "" if vectors is None else f" for {vectors} vector{'' if vectors == 1 else 's'}"
+
+
+def _what_one_has(n_sources: int, of_one: tuple[int, ...], vectors: int | None, name: str) -> str:
+    of_each = "for each source" if vectors is None else "for each source and vector"
     if len(of_one) == 2:
-        return "{} x {} numbers for each source, or a pair of arrays of vectors".format(*of_one)
-    return f"{of_one[0] if of_one else 'one'} {'numbers' if of_one else 'charge'} for each source"
+        sides = " and ".join(str(_shape(n_sources, (size,), vectors)) for size in dict.fromkeys(of_one))
+        numbers = "{} x {} numbers".format(*of_one)
+        return f"{numbers} {of_each}, or a pair of arrays, {name}=(m, n), each of shape {sides}"
+    return f"{of_one[0] if of_one else 'one'} {'numbers' if of_one else 'charge'} {of_each}"
 
 
 NUMBERS = {"f": "iuf", "c": "iufc"}
@@ -263,18 +291,48 @@ def n_samples(value: Any) -> int:
     return number
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """The random numbers of a seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"seed is {seed!r}, expected a non-negative integer: leave it out for another draw each time"
+        ) from None
+
+
 def values(
-    array: Any, n_targets: int, output: str, of_one: tuple[int, ...], dtype: np.dtype = REAL
+    array: Any,
+    n_targets: int,
+    output: str,
+    of_one: tuple[int, ...],
+    dtype: np.dtype = REAL,
+    vectors: int | None = None,
 ) -> np.ndarray:
-    """Check the values of an output, [n_targets, *shape at one target] of the dtype; they need not be finite."""
+    """Check the values of an output, [n_targets, *shape at one target] of the dtype, and of so many vectors.
+
+    They may be infinite, where a result was too large for its dtype, but not NaN.
+    """
     found = foreign.numpy_array("values", array)
     of_numbers("values", found.dtype, dtype)
-    expected = (n_targets, *of_one)
+    expected = _shape(n_targets, of_one, vectors)
     if found.shape != expected:
         raise InputError(
-            f"values has shape {found.shape}, expected {expected}: give a {output}, or another output="
+            f"values has shape {found.shape}, expected {expected}{_for_vectors(vectors)}: "
+            f"give {with_article(output)}, or another output="
         )
+    _refuse("values", found, np.isnan(found), 0, "NaN", vectors=vectors)
     return found.astype(dtype, copy=False)
+
+
+def with_article(name: str) -> str:
+    """As a sentence has it: a potential, an acceleration."""
+    return f"{'an' if name[:1].lower() in tuple('aeiou') else 'a'} {name}"
+
+
+def output(name: Any, known: Sequence[str]) -> str:
+    """Check the name of one output."""
+    return _known("output", name, known)
 
 
 def known_name(argument: str, name: Any, known: Iterable[str]) -> str:
@@ -302,34 +360,48 @@ def dtype(value: Any) -> np.dtype:
     return found
 
 
-def _charges(name: str, array: Any, n_sources: int, of_one: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _charges(
+    name: str, array: Any, n_sources: int, of_one: tuple[int, ...], dtype: np.dtype, vectors: int | None
+) -> np.ndarray:
     found = foreign.numpy_array(name, array)
     of_numbers(name, found.dtype, dtype)
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.matrix)  # whose ravel has two axes
     flat = f"{name}.ravel()" if plain else f"np.asarray({name}).ravel()"
-    charge_shape(found.shape, n_sources, flat, of_one, name)
+    charge_shape(found.shape, n_sources, flat, of_one, name, vectors)
     return found
 
 
-def _finite(name: str, found: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _finite(name: str, found: np.ndarray, dtype: np.dtype, vectors: int | None = None) -> np.ndarray:
     """Convert and check; always read-only, so that compiled loops see one type whatever came in."""
     with np.errstate(over="ignore", invalid="ignore"):
         converted = np.require(found, dtype, ["C", "A"])
-    _check_finite(name, converted, 0)
+    _refuse(name, converted, ~np.isfinite(converted), 0, "not finite", vectors=vectors)
     result = converted.view()
     result.flags.writeable = False
     return result
 
 
-def _check_finite(name: str, values: np.ndarray, first_row: int, where: str = "") -> None:
-    finite = np.isfinite(values)
-    if finite.all():
+def _refuse(
+    name: str,
+    values: np.ndarray,
+    bad: np.ndarray,
+    first_row: int,
+    what: str,
+    where: str = "",
+    vectors: int | None = None,
+) -> None:
+    """Raise InputError, with the first row and vector of them, if any values are bad, which is what they are."""
+    if not bad.any():
         return
-    bad = ~finite.all(axis=tuple(range(1, values.ndim)))
-    row = int(np.argmax(bad))
-    n_bad = int(np.count_nonzero(bad))
+    rows = bad.any(axis=tuple(range(1, values.ndim)))
+    row = int(np.argmax(rows))
+    n_bad = int(np.count_nonzero(rows))
     more = "" if n_bad == 1 else f" ({n_bad} such rows)"
-    raise InputError(f"{name} row {first_row + row} is not finite: {values[row]}{more}{where}")
+    of, one = "", values[row]
+    if vectors is not None:
+        vector = int(np.argmax(bad[row].reshape(-1, vectors).any(axis=0)))
+        of, one = f" of vector {vector}", one[..., vector]
+    raise InputError(f"{name} row {first_row + row}{of} is {what}: {one}{more}{where}")
 
 
 def _integer(value: Any) -> int | None:

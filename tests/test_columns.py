@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -48,6 +50,7 @@ def test_each_vector_is_what_it_is_alone(points, kernel, k):
     fmm = taskfmm.Fmm(points, kernel=kernel, order=5, leaf_size=40)
     given = vectors(kernel, k, np.random.default_rng(102), slice(1))
     found = fmm.evaluate(**given)
+    first = fmm.serial(**given)  # of this output alone more vectors are summed at once
     exact = taskfmm.direct(points, kernel=kernel, outputs=kernel.usual, **given)
     for name in kernel.usual:
         shape = (N, *kernel.output(name).shape, k)
@@ -55,6 +58,8 @@ def test_each_vector_is_what_it_is_alone(points, kernel, k):
         for number in range(k):
             alone = fmm.evaluate(**one(given, number))[name].compute()
             assert l2_error(found[name][..., number].compute(), alone) <= SAME
+            if name == kernel.names[0]:
+                assert l2_error(first[..., number], alone) <= SAME
             by_itself = taskfmm.direct(points, kernel=kernel, outputs=name, **one(given, number))[name]
             assert l2_error(exact[name][..., number], by_itself) <= SAME
 
@@ -72,14 +77,14 @@ def test_more_vectors_than_a_group_holds(points):
 def test_each_vector_has_its_own_accuracy_and_scale(points):
     """Vectors that need more stand between others; they come out in their order."""
     rng = np.random.default_rng(104)
-    q = rng.uniform(-1, 1, (N, 5)) * np.array([1.0, 1e-200, 1e200, 0.0, 1e9])
+    q = rng.uniform(-1, 1, (N, 6)) * np.array([1.0, 1e-200, 1e200, 0.0, 1e9, 1.0])
     q[7, [1, 4]] *= 1e6
     fmm = taskfmm.Fmm(points, eps=1e-6, leaf_size=40)
-    assert len({fmm.accuracy("gradient", q[:, number].copy()) for number in range(5)}) > 1
+    assert len({fmm.accuracy("gradient", q[:, number].copy()) for number in range(6)}) > 1
     found = fmm.evaluate(q)
     for name in ("potential", "gradient"):
         values = found[name].compute()
-        for number in (0, 1, 2, 4):
+        for number in (0, 1, 2, 4, 5):
             alone = fmm.evaluate(q[:, number].copy())[name].compute()
             size = np.abs(alone).max()
             assert l2_error(values[..., number] / size, alone / size) <= SAME
@@ -157,6 +162,13 @@ def test_errors_are_estimated_for_all_vectors(points):
     assert fmm.error_estimate(q, wrong, output="gradient") > 0.5
 
 
+def test_the_worst_of_all_vectors_is_estimated(points):
+    q = np.random.default_rng(112).uniform(-1, 1, (N, 2)) * np.array([1.0, 1e-12])
+    fmm = taskfmm.Fmm(points, eps=1e-5, leaf_size=40)
+    values = fmm.potential(q).compute() * np.array([1.0, 1.5])
+    assert fmm.error_estimate(q, values) == pytest.approx(0.5, rel=1e-4)
+
+
 def test_columns_choose_larger_leaves():
     x = np.random.default_rng(111).random((60_000, 3))
     one, many = (taskfmm.Fmm(x, eps=1e-3, columns=columns) for columns in (1, 8))
@@ -167,11 +179,20 @@ def test_columns_choose_larger_leaves():
     "given, says",
     [
         (dict(charges=np.ones((N, 2)), dipoles=np.ones((N, 3, 3))), "different numbers of vectors"),
-        (dict(charges=np.ones((N, 2)), dipoles=np.ones((N, 3))), "different numbers of vectors"),
+        (
+            dict(charges=np.ones((N, 2)), dipoles=np.ones((N, 3))),
+            r"different numbers of vectors \(charges has 2, dipoles has no axis for them\)",
+        ),
         (dict(charges=np.ones((2, N))), r"shape \(2, 1500\).*charges.T"),
         (dict(charges=np.ones((N, 2, 2))), "shape"),
-        (dict(dipoles=np.ones((N, 2, 3))), "shape"),
-        (dict(charges=np.array([[1.0, np.nan]] * N)), "charges"),
+        (
+            dict(dipoles=np.ones((N, 2, 3))),
+            r"expected \(1500, 3, 3\) for 3 vectors: give 3 numbers for each source and vector",
+        ),
+        (
+            dict(charges=np.array([[1.0, np.nan]] * N)),
+            "charges row 0 of vector 1 is not finite: nan .1500 such",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(points, given, says):
@@ -195,11 +216,7 @@ def test_too_many_vectors_for_a_limit_go_in_smaller_groups(monkeypatch):
     found = {size: 10**6 * size for size in (1, 2, 4, 8)}
 
     def forecast(self, outputs, accuracy=None, kernel=None):
-        class Expected:
-            memory = {"peak": found[kernel.vectors]}
-            task_seconds = 1.0
-
-        return Expected()
+        return SimpleNamespace(memory={"peak": found[kernel.vectors]}, task_seconds=1.0)
 
     monkeypatch.setattr(type(fmm._evaluator), "forecast", forecast)
     beside = (16 - 2) * 2 * 3000 * 8

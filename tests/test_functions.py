@@ -223,6 +223,7 @@ square = numba.njit(r2)
         (lambda: from_function(lambda dx, dy, dz: 1.0 / square(dx, dy, dz)), r"is inf: .*return 0.0 for"),
         (lambda: from_function(lambda dx, dy, dz: np.sin(square(dx, dy, dz)) / square(dx, dy, dz)), r"\) is nan"),
         (lambda: from_function(r2, name="my kernel"), "name is 'my kernel': give an identifier"),
+        (lambda: from_function(r2, name=3), "name is 3: give an identifier"),
         (lambda: from_function(r2, name="laplace"), "another kernel is called 'laplace'"),
         (lambda: from_function(r2, gradient=lambda dx, dy, dz: (dx, dy, dz)), "is not the derivative of value by dx"),
         (lambda: from_function(r2, gradient=lambda dx, dy, dz: 2 * dx), "gradient returns .*: give a tuple of three"),

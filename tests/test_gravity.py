@@ -100,6 +100,12 @@ def test_momentum_is_conserved():
         (lambda: Gravity(0.1, G=0.0), "G, the constant of gravity, is 0.0: give a finite number"),
         (lambda: Gravity(0.1, G=np.inf), "G, the constant of gravity, is inf"),
         (lambda: Gravity(0.1, G=1j), "G, the constant of gravity, is 1j"),
+        (
+            lambda: taskfmm.Fmm(np.eye(3), kernel=Gravity(0.1)).error_estimate(
+                np.ones(3), 0, output="acceleration"
+            ),
+            r"values has shape \(\), expected \(3, 3\): give an acceleration, or another output=",
+        ),
         (lambda: taskfmm.Fmm(np.eye(3), kernel="gravity"), r"as taskfmm.kernels.Gravity\(softening=\.\.\.\)"),
     ],
 )

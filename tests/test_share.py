@@ -9,7 +9,7 @@ from cases import each, even_sphere
 
 import taskfmm
 from taskfmm import testing
-from taskfmm.kernels import KERNELS
+from taskfmm.kernels import KERNELS, Gravity
 from taskfmm.operators import accuracy
 from taskfmm.operators.accuracy import SHARE, Known, Share, are_many
 from taskfmm.passes.share import Places, look
@@ -147,3 +147,34 @@ def test_without_a_far_field_nothing_errs():
     assert Share(0.0, 0.0).times(1.0, ORDER) == 0.0
     assert Share(0.0, 1.0).times(1.0, ORDER) == np.inf
     assert ROW.reach("gradient", Known(True, gradient=Share(1.0, 0.0))) == ROW.reach("potential", Known(True))
+
+
+@each(
+    "kernel, output, dtype, eps, n, n_pairs, near, width, away, strength",
+    [
+        ("laplace", "gradient", "float64", 1e-6, 300, 50, 1, 4.7e-4, 94.4, 81.0),
+        ("laplace", "gradient", "float32", 1e-3, 300, 10, 5, 7.7e-7, 278.9, 53.0),
+        ("laplace", "gradient", "float32", 1e-3, 3000, 50, 1, 4.8e-7, 913.5, 26.0),
+        ("laplace", "hessian", "float32", 1e-3, 300, 10, 5, 7.7e-7, 278.9, 53.0),
+        (Gravity(0.0), "acceleration", "float32", 1e-3, 300, 10, 5, 7.7e-7, 278.9, 53.0),
+    ],
+)
+def test_both_charges_of_a_close_pair_are_seen(
+    kernel, output, dtype, eps, n, n_pairs, near, width, away, strength
+):
+    """Pairs of opposite charges on both sides of a border of leaves, and beside them the largest gradients."""
+    for seed in range(3):
+        rng = np.random.default_rng([5052, seed])
+        points, q = rng.random((n, 3)), rng.uniform(0.5, 1.0, n)
+        middle, half = rng.random((n_pairs, 3)), np.array([width / 2, 0.0, 0.0])
+        middle[:, 0] = 0.5
+        points[: 2 * n_pairs] = np.concatenate([middle - half, middle + half])
+        q[: 2 * n_pairs] = np.repeat([strength, -strength], n_pairs)
+        to = np.abs(rng.normal(size=(n_pairs * near, 3)))
+        targets = rng.random((5000, 3))
+        targets[: len(to)] = np.repeat(middle, near, axis=0) + away * width * to / np.linalg.norm(
+            to, axis=1, keepdims=True
+        )
+        fmm = taskfmm.Fmm(points, targets, kernel, eps, dtype=dtype, leaf_size=20)
+        exact = taskfmm.direct(points, q, targets, kernel, output)[output]
+        assert l2_error(fmm.serial(q, output), exact) <= eps, seed

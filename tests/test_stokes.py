@@ -289,6 +289,19 @@ def test_eps_is_kept_by_forces(points, given):
         assert l2_error(values.compute(), exact[output]) <= 1e-2
 
 
+@pytest.mark.filterwarnings("error")
+@each("kinds", [("rotlets",), ("forces", "rotlets")])
+def test_pressures_are_asked_for_where_rotlets_have_none(points, given, kinds):
+    some = {name: given[name] for name in kinds}
+    fmm = taskfmm.Fmm(points, kernel=KERNEL, eps=2e-2, leaf_size=50)
+    for outputs in (("pressure",), ("velocity", "pressure")):
+        found = fmm.evaluate(outputs=outputs, **some)
+        exact = taskfmm.direct(points, kernel=KERNEL, outputs=outputs, **some)
+        for output in outputs:
+            if exact[output].any():
+                assert l2_error(found[output].compute(), exact[output]) <= 2e-2
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     "kinds", [("forces",), ("stresslets",), ("rotlets",), ("forces", "stresslets", "rotlets")]
@@ -456,13 +469,16 @@ def test_what_is_no_viscosity_is_refused(make, says):
     [
         (dict(forces=np.ones((4, 4))), r"forces has shape \(4, 4\), expected \(4, 3\): give 3 numbers for each"),
         (dict(stresslets=np.ones((4, 3))), r"expected \(4, 3, 3\): give 3 x 3 numbers for each source, or a pair"),
+        (dict(stresslets=np.ones((4, 3, 2))), r"a pair of arrays, stresslets=\(m, n\), each of shape \(4, 3\)$"),
+        (dict(stresslets=(np.ones((4, 3, 2)), np.ones((4, 3)))), r"stresslets\[1\] .* \(4, 3, 2\) for 2 vectors"),
+        (dict(stresslets=([[1, 2], [3]], np.ones((4, 3)))), r"stresslets\[0\] is not an array of numbers"),
         (dict(stresslets=np.ones((4, 9))), r"expected \(4, 3, 3\)"),
         (dict(stresslets=[np.ones((4, 3))] * 3), r"has shape \(3, 4, 3\), expected \(4, 3, 3\)"),
         (dict(stresslets=np.ones((5, 3, 3))), "stresslets has 5 rows, sources has 4"),
         (dict(rotlets=(np.ones((4, 3)), np.ones((3, 4)))), r"rotlets\[1\] has shape \(3, 4\).*mean rotlets\[1\]\.T"),
         (dict(rotlets=(np.ones((4, 3)), np.ones((5, 3)))), r"rotlets\[1\] has 5 rows"),
         (dict(rotlets=(np.ones((4, 3)), None)), r"rotlets\[1\]"),
-        (dict(rotlets=(np.full((4, 3), 1e200), np.full((4, 3), 1e200))), "rotlets row 0 is not finite"),
+        (dict(rotlets=(np.full((4, 3), 1e200), np.full((4, 3), 1e200))), r"product of rotlets\[0\] .* row 0 is not"),
         (dict(rotlets=(np.full((4, 3), np.nan), np.ones((4, 3)))), r"rotlets\[0\] row 0 is not finite"),
         (dict(stresslets=np.where(np.arange(36) == 20, np.nan, 0.0).reshape(4, 3, 3)), "stresslets row 2 is not"),
         (dict(charges=np.ones((4, 3)), forces=np.ones((4, 3))), "forces is given twice"),
@@ -475,6 +491,16 @@ def test_sources_that_do_not_fit_are_refused(given, says):
         taskfmm.direct(points, kernel=KERNEL, **given)
     with pytest.raises(InputError, match=says):
         taskfmm.Fmm(points, kernel=KERNEL).evaluate(**given)
+
+
+def test_lists_of_tensors_of_two_sources_are_no_pair():
+    """Of one vector, and of as many vectors as a tensor has rows."""
+    rng = np.random.default_rng(71)
+    points = rng.random((2, 3))
+    for shape in ((2, 3, 3), (2, 3, 3, 3)):
+        tensors = rng.random(shape)
+        exact = taskfmm.direct(points, kernel=KERNEL, stresslets=tensors)
+        assert l2_error(taskfmm.direct(points, kernel=KERNEL, stresslets=tensors.tolist()), exact) <= ROUNDING
 
 
 def test_lazy_products_that_are_not_finite_are_told():

@@ -106,7 +106,7 @@ def from_function(
         probe.check_gradient(gradient)
     reference = " ".join(map(functions.reference, given.values()))
     called = name or _name(value, reference)
-    if not called.isidentifier():
+    if not (isinstance(called, str) and called.isidentifier()):
         raise InputError(f"name is {called!r}: give an identifier, such as 'my_kernel'")
     kernel = register(
         Kernel(

@@ -21,6 +21,7 @@ from taskfmm.cost.rates import DEFAULT, SINGLE
 from taskfmm.errors import AccuracyError
 from taskfmm.geometry.surface import n_points
 from taskfmm.kernels import CHARGE, Kernel
+from taskfmm.validate import with_article
 
 MANY = 100
 """Charges of one magnitude, or as many as weigh the same, whose errors average over the places in their boxes."""
@@ -364,5 +365,5 @@ def choose(
         reason = "next to nothing is left at the targets, or too many wavelengths fit a box"
         advice = f"{reason}; taskfmm.direct sums exactly"
     raise AccuracyError(
-        f"eps is {eps:g}, the floor for a {output}{whose} in {dtype} is {lowest:.1e}: {advice}"
+        f"eps is {eps:g}, the floor for {with_article(output)}{whose} in {dtype} is {lowest:.1e}: {advice}"
     )

@@ -60,10 +60,10 @@ class Given:
         kinds = [kind for kind in kernel.sources if kind.given_as in found]
         vectors = {name: _vectors(kind, found[name]) for kind in kinds if (name := kind.given_as)}
         if len(set(vectors.values())) > 1:
-            told = ", ".join(f"{name} {'no axis of' if n is None else n}" for name, n in vectors.items())
-            raise InputError(
-                f"sources have different numbers of vectors ({told} vectors): give the same of each"
+            told = ", ".join(
+                f"{name} has {'no axis for them' if n is None else n}" for name, n in vectors.items()
             )
+            raise InputError(f"sources have different numbers of vectors ({told}): give as many of each kind")
         n = vectors[kinds[0].given_as]
         for name, array in found.items():
             shape = _shape(array)
@@ -131,8 +131,8 @@ NEUTRAL = 1e-12
 
 
 CHARGED = ("charge", "stresslet")
-"""Kinds of sources that have to add up to zero in a periodic box: charges, and traces of stresslets, which are sources
-of fluid. Forces are balanced by a gradient of the pressure."""
+"""Kinds of sources that have to add up to zero in a periodic box: charges, and traces of stresslets, which are
+sources of fluid. Forces are balanced by a gradient of the pressure."""
 
 
 def refuse_charged(total: np.ndarray, magnitudes: np.ndarray, kernel: Kernel, several: bool = False) -> None:
@@ -145,7 +145,7 @@ def refuse_charged(total: np.ndarray, magnitudes: np.ndarray, kernel: Kernel, se
         how = "m n - (m . n) / 3" if kernel.first_moment else f"{name} - {name}.mean(axis=0)"
         raise InputError(
             f"{name}{of} do not add up to zero, their sum is {total[worst] / magnitudes[worst]:.1e} of that of their "
-            f"magnitudes: in a periodic box nothing is finite then. Take away the mean, {how}, or give what is missing"
+            f"magnitudes: in a periodic box they have no finite sum. Take away the mean, {how}, or give what is missing"
         )
 
 
@@ -215,9 +215,8 @@ def _part(array: Any, name: str) -> Any:
 
 def _vectors(kind: Source, given: Any) -> int | None:
     """How many vectors of sources are given, as a last axis; None where there is no such axis."""
-    one = (
-        given[0] if isinstance(given, (tuple, list)) and len(given) == 2 and np.ndim(given[0]) > 1 else given
-    )
+    is_pair = isinstance(given, (tuple, list)) and len(given) == 2 and len(_shape(given[0])) > 1
+    one = given[0] if is_pair else given
     shape = _shape(one)
     axes = 1 if one is not given else len(kind.of_one)
     return int(shape[-1]) if len(shape) == axes + 2 and shape[-1] == shape[-1] else None
@@ -240,18 +239,18 @@ def of_kind(
     A pair of arrays of vectors stands for their products. name : of the argument
     vectors : where there is a last axis for several of them
     """
-    last = () if vectors is None else (vectors,)
     dtype = np.complex128 if kind.complex or _is_complex(given) else np.float64
-    check = partial(validate.charges_or_lazy if lazy else validate.charges, dtype=dtype)
+    check = partial(validate.charges_or_lazy if lazy else validate.charges, dtype=dtype, vectors=vectors)
     if _is_pair(kind, given, n_sources):
         sides = zip(given, kind.shape, strict=True)
         one, other = (
-            check(each, n_sources, of_one=(size, *last), name=f"{name}[{side}]").astype(dtype)
+            check(each, n_sources, of_one=(size,), name=f"{name}[{side}]").astype(dtype)
             for side, (each, size) in enumerate(sides)
         )
         with np.errstate(over="ignore"):
             given = one[:, :, None] * other[:, None]
-    return check(given, n_sources, of_one=(*kind.of_one, *last), name=name)
+        name = f"the product of {name}[0] and {name}[1]"
+    return check(given, n_sources, of_one=kind.of_one, name=name)
 
 
 def _is_complex(given: Any) -> bool:
@@ -267,7 +266,7 @@ def _is_pair(kind: Source, given: Any, n_sources: int) -> bool:
     """Whether a tuple or list has two arrays of vectors, and not what two sources have."""
     if len(kind.shape) != 2 or not isinstance(given, (tuple, list)) or len(given) != 2:
         return False
-    return n_sources != 2 or any(np.shape(each) != kind.shape for each in given)
+    return n_sources != 2 or any(_shape(each)[:2] != kind.shape for each in given)
 
 
 def exponents(arrays: Sequence[np.ndarray], kernel: Kernel, scale: float) -> tuple[int, ...]:

@@ -56,7 +56,8 @@ class Places:
         return np.ldexp(self.tree.domain.half_width, -self.tree.level[self.leaves].astype(np.int32))
 
     @cached_property
-    def close_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distance and source of each target that has one source next to it, see `close_pairs`."""
+    def close_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Targets that have a source next to them, see `taskfmm.passes.share_loops.close_pairs`."""
         tree = self.tree
-        return close_pairs(tree.sources, tree.targets, self.leaves, tree.source_ptr, tree.target_ptr)
+        leaves = self.leaves, self.half_widths, tree.source_ptr, tree.target_ptr
+        return close_pairs(tree.sources, tree.targets, *leaves)

@@ -176,9 +176,17 @@ class _Outputs:
         if not self.calibrated:
             squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
         elif derivative:
-            squares = max(squares, self._close_pairs(self.kernel.power(output)))
+            squares = max(squares, self._of_close_pairs(output))
         lost = self._lost(self.kernel.output(output)) ** 2
-        rounding = 0.0 if self.close is None else self._sampled(output, self._rounding, FEW)
+        rounding = 0.0
+        if self.close is not None:
+            rounding = self._sampled(output, self._rounding, FEW)
+            if derivative:
+                rows = self._largest_by_nearest(output, *self.places.close_pairs[:3])[0]
+                rounding = max(rounding, float(self._rounding(rows, output).sum()))
+                squares = max(
+                    squares, float((self._at if self.calibrated else self._exactly_at)(rows, output).sum())
+                )
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
 
     @property
@@ -302,10 +310,23 @@ class _Outputs:
             values[:, first:end] += values[:, tree.parent[first:end]]
         return values
 
-    def _close_pairs(self, power: int) -> float:
-        """Sum over the targets of squared gradients by their nearest source, where no other is nearly as near."""
-        squared_distance, source = self.places.close_pairs
-        return float((self.charges[0, source] ** 2 * squared_distance**power).sum())
+    def _of_close_pairs(self, output: str) -> float:
+        """Sum over the targets that have one source next to them of an output squared, which may be most of it.
+
+        Those of the largest outputs by that source alone stand for all of them: in another leaf there may be a
+        second source, so near to it that both cancel at the target.
+        """
+        *pairs, isolated = self.places.close_pairs
+        rows, part = self._largest_by_nearest(output, *(each[isolated] for each in pairs))
+        return float(self._at(rows, output).sum()) / part if part else 0.0
+
+    def _largest_by_nearest(
+        self, output: str, squared_distance: np.ndarray, source: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Of some targets those at which the source next to them does most, and their part of all squares of that."""
+        does = (self.charges[:, source] ** 2).sum(axis=0) * squared_distance ** self.kernel.power(output)
+        largest, total = np.argsort(does)[-FEW:], does.sum()
+        return target[largest], float(does[largest].sum() / total) if total else 0.0
 
     def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""

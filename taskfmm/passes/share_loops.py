@@ -11,7 +11,10 @@ WINDOW = 4
 
 ISOLATED = 0.4
 """A pair is close if its distance is less than this part of the distance to the second nearest source, and of what is
-usual in the leaf: then no other can cancel what the nearest does. On lines and grids no pair is."""
+usual in the leaf: then few others can cancel what the nearest does. On lines and grids no pair is."""
+
+VERY_NEAR = 0.1
+"""In half-widths of a leaf. From here on sums in float32 have five digits, or less only where sources cancel."""
 
 CHANCE = 1.8
 """Random charges differ between octants by 7/8 of the sum of their squares, with a deviation of half of that."""
@@ -225,20 +228,25 @@ def _nearest(sources, x, y, z, at):
 
 
 @jit
-def close_pairs(sources, targets, leaves, source_ptr, target_ptr):
-    """Targets whose nearest source is much nearer than any other.
+def close_pairs(sources, targets, leaves, half_widths, source_ptr, target_ptr):
+    """Targets whose nearest source is much nearer than any other, or very near.
+
+    half_widths : of the leaves
 
     Returns
     -------
     squared_distance : float64 [n]
-    source : int64 [n]
+    source, target : int64 [n]
+    isolated : bool [n], whether it is much nearer than any other
     """
     n_found = 0
     squared_distance = np.empty(targets.shape[1])
-    source = np.empty(targets.shape[1], np.int64)
+    source, target = np.empty(targets.shape[1], np.int64), np.empty(targets.shape[1], np.int64)
+    isolated = np.empty(targets.shape[1], np.bool_)
     most = (target_ptr[leaves, 1] - target_ptr[leaves, 0]).max()
     nearest, second, which = np.empty(most), np.empty(most), np.empty(most, np.int64)
-    for leaf in leaves:
+    for b in range(leaves.size):
+        leaf, very_near = leaves[b], (VERY_NEAR * half_widths[b]) ** 2
         first, n_sources = source_ptr[leaf, 0], source_ptr[leaf, 1] - source_ptr[leaf, 0]
         begin, n_targets = target_ptr[leaf, 0], target_ptr[leaf, 1] - target_ptr[leaf, 0]
         usual = 0.0  # sum over the targets of 1 / distance**2 to the nearest
@@ -248,7 +256,9 @@ def close_pairs(sources, targets, leaves, source_ptr, target_ptr):
             nearest[i], second[i], which[i] = _nearest(sources, x, y, z, at)
             usual += 1.0 / nearest[i]
         for i in range(n_targets):
-            if nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual):
-                squared_distance[n_found], source[n_found] = nearest[i], which[i]
+            isolated[n_found] = nearest[i] < ISOLATED**2 * min(second[i], n_targets / usual)
+            if isolated[n_found] or nearest[i] < very_near:
+                squared_distance[n_found], source[n_found], target[n_found] = nearest[i], which[i], begin + i
                 n_found += 1
-    return squared_distance[:n_found].copy(), source[:n_found].copy()
+    found = slice(n_found)
+    return squared_distance[found].copy(), source[found].copy(), target[found].copy(), isolated[found].copy()

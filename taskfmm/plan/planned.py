@@ -20,6 +20,7 @@ from taskfmm.operators.accuracy import (
     reach,
 )
 from taskfmm.operators.levels import UNIT, Matrices, Operators
+from taskfmm.operators.radial import does_nothing
 from taskfmm.plan.plan import Plan
 from taskfmm.tree import octree
 from taskfmm.tree.lists import TOP_LEVEL
@@ -80,8 +81,7 @@ class Asked:
         """
         rows, kernel = None, kernel or self.kernel.of_first
         if not self.calibrated(output, kernel):
-            derivative, kernel = kernel.output(output).derivative, kernel.up_to(output)
-            kernel = kernel.unsoftened
+            derivative, kernel = kernel.output(output).derivative, _of_outputs(kernel.unsoftened, output)
             rows = measured.rows(
                 kernel, self.eps, lambda row: reach(row, derivative, cases), half_width, top, self.single
             )
@@ -210,6 +210,18 @@ class Planned:
             return 0
         # boxes may be as wide as the softening
         return self.plan.tree.fullest if self.plan.tree.lengths is None else 0
+
+
+def _of_outputs(kernel: Kernel, output: str) -> Kernel:
+    """A kernel with the outputs that are measured for this one: it and those before it.
+
+    Where a kind of source does nothing to it, as rotlets to the pressure, its errors are relative to what it does to
+    outputs that are as many derivatives. Those are measured then as well.
+    """
+    of = kernel.output(output)
+    if any(does_nothing(kernel, kind, of) for kind in kernel.sources):
+        output = [each.name for each in kernel.outputs if each.derivative == of.derivative][-1]
+    return kernel.up_to(output)
 
 
 def _tree(planned: Planned) -> octree.Octree:
