@@ -68,12 +68,14 @@ cloud boxes of the first two are next to all others. Here they are not, and what
 largest part of the potential of random charges: all errors would be 2.5 times as large. These levels have few boxes.
 """
 
-EXACT = 16
-"""Order of the expansions that stand for far images where nothing else is approximated."""
+EXACT, EXACT_MOMENTS = 16, 18
+"""Order of the expansions that stand for far images where nothing else is approximated; with first moments, which lose
+a digit, the second."""
 
 
-def of_cubes(kernel: Kernel, cell: Cell, order: int = EXACT) -> tuple[BoxOperators, np.ndarray]:
-    """Operators of the cubes of a cell, without M2L, and what far images do."""
+def of_cubes(kernel: Kernel, cell: Cell, order: int | None = None) -> tuple[BoxOperators, np.ndarray]:
+    """Operators of the cubes of a cell, without M2L, and what far images do; order : the exact one, if left out."""
+    order = order or (EXACT_MOMENTS if kernel.first_moment else EXACT)
     return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes, kernel.first_moment)
 
 
