@@ -67,7 +67,8 @@ class Fmm(Described):
         Vectors of charges that most evaluations will have, see `evaluate`: leaves are chosen for so many at once.
     box : three floats, or one for a cube, optional
         Sides of a periodic box along x, y and z, in the unit of the points: sources act with all their images, and
-        charges have to add up to zero. Sides in the ratio of small integers, of at most 64 cubes. "laplace" only.
+        charges have to add up to zero. Sides in the ratio of small integers, of at most 64 cubes. Kernels are
+        "laplace" and, along all three axes, `taskfmm.kernels.Stokes`.
     periodic : bool, or three of them
         Along which axes the box is repeated; the side along another one may be None.
     wrap : bool

@@ -69,8 +69,8 @@ largest part of the potential of random charges: all errors would be 2.5 times a
 """
 
 EXACT, EXACT_MOMENTS = 16, 18
-"""Order of the expansions that stand for far images where nothing else is approximated; with first moments, which lose
-a digit, the second."""
+"""Order of the expansions that stand for far images where nothing else is approximated. First moments lose a digit, so
+with them it is the second one."""
 
 
 def of_cubes(kernel: Kernel, cell: Cell, order: int | None = None) -> tuple[BoxOperators, np.ndarray]:
