@@ -22,7 +22,9 @@ import numpy as np
 from scipy import special
 
 from taskfmm.geometry import surface
+from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel
+from taskfmm.operators.box import BoxOperators
 
 SIDE = 2.0
 """Of a cube."""
@@ -47,18 +49,10 @@ Cubes = tuple[int, int, int]
 Periodic = tuple[bool, bool, bool]
 
 
-def matrices(
-    kernel: Kernel,
-    order: int,
-    to_density: np.ndarray,
-    to_local: np.ndarray,
-    periodic: Periodic,
-    cubes: Cubes,
-    first_moment: bool = False,
-) -> np.ndarray:
+def matrices(kernel: Kernel, at: BoxOperators, cell: Cell, first_moment: bool = False) -> np.ndarray:
     """From the multipole of a cube to the local of another, by how many cubes the target lies beyond the source.
 
-    to_density : [k, n], of multipoles; to_local : [n, k], from potentials; on the inner surface of that order
+    at : operators of the cubes
     first_moment : whether there are the matrices that refer first moments to the centre of the target as well
 
     Returns
@@ -67,7 +61,7 @@ def matrices(
         The second axis runs over places (x, y, z), z fastest. Where the target lies before the source along an axis,
         both coefficients have the signs that its reflection gives them.
     """
-    points = surface.equivalent(kernel.surfaces, order)
+    points = surface.equivalent(kernel.surfaces, at.accuracy.order)
     values, where = np.unique(points.round(12), return_inverse=True)
     where = where.reshape(points.shape)
     p = values.size
@@ -76,9 +70,9 @@ def matrices(
     flat = np.ravel_multi_index(tuple(number), (2 * p - 1,) * 3)
     line = step * np.arange(1 - p, p)
     found = []
-    for away in np.ndindex(*cubes):
-        rest = _on_grid(line, away, periodic, cubes, first_moment)
-        found.append([to_density @ each[flat].T @ to_local for each in rest])
+    for away in np.ndindex(*cell.cubes):
+        rest = _on_grid(line, away, cell.periodic, cell.cubes, first_moment)
+        found.append([at.multipole_to_density @ each[flat].T @ at.check_to_local for each in rest])
     return np.array(found).swapaxes(0, 1)
 
 

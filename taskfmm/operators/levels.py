@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from taskfmm.geometry.cell import Cell
 from taskfmm.kernels import Kernel, fingerprint
-from taskfmm.operators import box, size, store
+from taskfmm.operators import box, lattice, size, store
 from taskfmm.operators.accuracy import Accuracy, of_order
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.lattice import Cubes, Periodic, matrices
 
 UNIT = 1.0
 """The half-width that stands for all, where a kernel has a degree: its levels differ by a factor only."""
+
+T = TypeVar("T")
 
 _lock = threading.RLock()
 _in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = WeakValueDictionary()
@@ -28,38 +29,42 @@ _in_memory: WeakValueDictionary[tuple[Kernel, Accuracy, float], BoxOperators] = 
 MOST = 2**32
 """Bytes of the operators that stay in memory: kernels with parameters, and those without a degree, have so many."""
 
-_kept: OrderedDict[tuple[Kernel, Accuracy, str, float], BoxOperators] = OrderedDict()
-"""Those that were used last, by kernel, accuracy, fingerprint of the formulas, and half-width."""
+_kept: OrderedDict[tuple, Any] = OrderedDict()
+"""Those that were used last, by what they are made from."""
+
+
+def _keep(case: tuple, make: Callable[[], T]) -> T:
+    """What is in memory, else what is made, which then is."""
+    with _lock:
+        if case not in _kept:
+            _kept[case] = make()
+            size_of_all = sum(map(_n_bytes, _kept.values()))
+            while size_of_all > MOST and len(_kept) > 1:
+                size_of_all -= _n_bytes(_kept.popitem(last=False)[1])
+        _kept.move_to_end(case)
+        found: T = _kept[case]
+        return found
+
+
+def _n_bytes(kept: Any) -> int:
+    if isinstance(kept, tuple):
+        return sum(map(_n_bytes, kept))
+    return int(kept.nbytes if isinstance(kept, np.ndarray) else kept.n_bytes)
 
 
 def load(kernel: Kernel, accuracy: Accuracy, half_width: float = UNIT) -> BoxOperators:
     """The operators of a kernel for boxes of one size, read or made where they are not in memory."""
     kernel = kernel.expands
     case = (kernel, accuracy, fingerprint(kernel), half_width)
-    with _lock:
-        if case not in _kept:
-            _kept[case] = found = _made(kernel, accuracy, half_width)
-            _in_memory[kernel, accuracy, half_width] = found
-            size_of_all = sum(each.n_bytes for each in _kept.values())
-            while size_of_all > MOST and len(_kept) > 1:
-                size_of_all -= _kept.popitem(last=False)[1].n_bytes
-        _kept.move_to_end(case)
-        return _kept[case]
+    found = _keep(case, lambda: _made(kernel, accuracy, half_width))
+    _in_memory[kernel, accuracy, half_width] = found
+    return found
 
 
 def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators:
     if accuracy != accuracy.stored:
         return load(kernel, accuracy.stored, half_width).single()
     return store.kept(kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width))
-
-
-@lru_cache(8)
-def _images(
-    kernel: Kernel, accuracy: Accuracy, periodic: Periodic, cubes: Cubes, first_moment: bool
-) -> np.ndarray:
-    at = load(kernel, accuracy)
-    how = at.multipole_to_density, at.check_to_local, periodic, cubes, first_moment
-    return matrices(kernel, accuracy.order, *how)
 
 
 COARSE = 3
@@ -69,28 +74,20 @@ largest part of the potential of random charges: all errors would be 2.5 times a
 """
 
 EXACT, EXACT_MOMENTS = 16, 18
-"""Order of the expansions that stand for far images where nothing else is approximated. First moments lose a digit, so
-with them it is the second one."""
+"""Order of the expansions that stand for far images where nothing else is approximated. First moments lose a digit,
+so with them it is the second one."""
 
 
 def of_cubes(kernel: Kernel, cell: Cell, order: int | None = None) -> tuple[BoxOperators, np.ndarray]:
     """Operators of the cubes of a cell, without M2L, and what far images do; order : the exact one, if left out."""
     order = order or (EXACT_MOMENTS if kernel.first_moment else EXACT)
-    return _of_cubes(kernel.expands, order, cell.periodic, cell.cubes, kernel.first_moment)
+    moments, kernel = kernel.first_moment, kernel.expands
 
+    def make() -> tuple[BoxOperators, np.ndarray]:
+        at = box.build(kernel, of_order(order), UNIT, across=False)
+        return at, lattice.matrices(kernel, at, cell, moments)
 
-@lru_cache(8)
-def _between(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
-    return box.above(kernel, load(kernel, accuracy.coarse), load(kernel, accuracy))
-
-
-@lru_cache(8)
-def _of_cubes(
-    kernel: Kernel, order: int, periodic: Periodic, cubes: Cubes, first_moment: bool
-) -> tuple[BoxOperators, np.ndarray]:
-    at = box.build(kernel, of_order(order), UNIT, across=False)
-    how = at.multipole_to_density, at.check_to_local, periodic, cubes, first_moment
-    return at, matrices(kernel, order, *how)
+    return _keep((kernel, order, cell.periodic, cell.cubes, moments), make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class Operators:
     def at(self, level: int) -> BoxOperators:
         """The operators of boxes of a level, read or made where they are first asked for."""
         if level == self.fine - 1:
-            return _between(self.kernel, self.accuracy)
+            return self._between
         accuracy = self.accuracy if level >= self.fine else self.accuracy.coarse
         return load(self.kernel, accuracy, self.half_width_at(level))
 
@@ -136,8 +133,21 @@ class Operators:
         """What far images do, see `taskfmm.operators.lattice.matrices`; None where there are none."""
         if self.cell is None:
             return None
-        accuracy = self.accuracy.coarse.stored
-        return _images(self.kernel, accuracy, self.cell.periodic, self.cell.cubes, self.first_moment)
+        cell, kernel, accuracy, moments = (
+            self.cell,
+            self.kernel,
+            self.accuracy.coarse.stored,
+            self.first_moment,
+        )
+        case = (kernel, accuracy, cell.periodic, cell.cubes, moments)
+        return _keep(case, lambda: lattice.matrices(kernel, load(kernel, accuracy), cell, moments))
+
+    @property
+    def _between(self) -> BoxOperators:
+        """Those of the last level of better ones, whose boxes have children with others."""
+        kernel, accuracy = self.kernel, self.accuracy
+        both = load(kernel, accuracy.coarse), load(kernel, accuracy)
+        return _keep((kernel, accuracy, fingerprint(kernel)), lambda: box.above(kernel, *both))
 
     def half_width_at(self, level: int) -> float:
         """Of the boxes of a level, in the unit of their operators."""
