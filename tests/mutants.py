@@ -752,7 +752,7 @@ PLAN = (
         "direct-sum-never-compared",
         "plan/tune.py",
         "all_pairs < seconds(size, factor)\n        and",
-        "if False and",
+        "False and",
         "a few thousand points take a tree that is slower than the sum over all pairs",
         ("direct_plan",),
     ),
