@@ -1986,8 +1986,8 @@ PERIODIC = (
     Mutant(
         "large-boxes-as-good-as-small-ones",
         "operators/levels.py",
-        "self.cell.level + COARSE\n",
-        "self.cell.level + 0 * COARSE\n",
+        "0 if self.cell is None else fine(self.cell)\n",
+        "0 if self.cell is None else self.cell.level\n",
         "eps is not kept for random charges in a periodic box",
         ("periodic",),
     ),

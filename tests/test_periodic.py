@@ -12,6 +12,7 @@ from cases import each
 
 import taskfmm
 from taskfmm.geometry.cell import Box
+from taskfmm.geometry.domain import THIRDS, enlarge
 from taskfmm.geometry.periodic import enclose
 from taskfmm.operators import lattice
 from taskfmm.testing import DISTRIBUTIONS
@@ -19,6 +20,7 @@ from taskfmm.tree import lists, octree
 from taskfmm.tree.check import check_lists, check_tree
 
 AXES = {"xyz": (True, True, True), "xz": (True, False, True), "y": (False, True, False)}
+STOKES = taskfmm.kernels.Stokes(viscosity=2.0)
 SIDES = {"cube": (1.3, 1.3, 1.3), "brick": (0.5, 1.0, 1.5)}
 
 
@@ -58,6 +60,28 @@ def test_a_charge_in_its_own_images_has_hasimotos_constant():
     images = lattice.SIDE * ewald.whole(np.ones(3))
     near = sum(1.0 / np.linalg.norm(image) for image in images if image.any())
     assert abs((own[0] + near) * lattice.SIDE + 2.8372974794806) < SUM_ROUNDING
+
+
+def test_places_that_differ_by_their_order_have_the_same_sums():
+    line, cubes = np.linspace(-2.1, 2.1, 7), (3, 3, 3)
+    for away in ((0, 1, 2), (2, 0, 1), (1, 0, 0), (2, 1, 2)):
+        order = np.argsort(away, kind="stable")
+        known = lattice._on_grid(line, tuple(np.sort(away).tolist()), AXES["xyz"], cubes, True)
+        found = lattice._on_grid(line, away, AXES["xyz"], cubes, True)
+        np.testing.assert_allclose(lattice._reordered(known, order), found, atol=1e-12 * np.abs(found).max())
+
+
+def test_a_box_whose_cube_is_cut_in_thirds_keeps_eps():
+    rng = np.random.default_rng(3416454622906707)
+    x, q, f = rng.random((4000, 3)), neutral(4000, 5527939700884757), rng.normal(size=(4000, 3))
+    for kernel, charges, eps in (("laplace", q, 1e-6), (STOKES, f, 1e-3)):
+        domain, _ = enclose(Box((1.0, 1.0, 1.0), AXES["xyz"]), [x])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("taskfmm.plan.tune.choose", lambda *_: (60, enlarge(domain, THIRDS)))
+            fmm = taskfmm.Fmm(x, kernel=kernel, eps=eps, box=1.0)
+        assert fmm.plan.tree.domain.cell.cubes == (3, 3, 3)
+        values = fmm.evaluate(charges, fmm.kernel.names[0])[fmm.kernel.names[0]]
+        assert fmm.error_estimate(charges, values, n_samples=300, seed=4) < eps
 
 
 def exact_sum(
@@ -146,11 +170,12 @@ def test_lists_hold_every_image_once(name):
             points = DISTRIBUTIONS[name](400, rng)
             points = (points - points.min(axis=0)) / max(np.ptp(points), 1e-300)
             domain, (moved,) = enclose(Box(shape, axes), [1.7 * points])
-            tree = octree.build(moved, None, 5, domain)
-            found = lists.build(tree)
-            check_tree(tree)
-            check_lists(tree, found)
-            assert found.images.box.size
+            for cut in (domain, enlarge(domain, THIRDS)):
+                tree = octree.build(moved, None, 5, cut)
+                found = lists.build(tree)
+                check_tree(tree)
+                check_lists(tree, found)
+                assert found.images.box.size
 
 
 @each("axes", list(AXES))
@@ -335,9 +360,6 @@ def test_points_within_the_box_are_not_moved():
     fmm = taskfmm.Fmm(np.vstack([X, outside]), box=1.0)
     assert fmm.sources.min() >= 0.0 and fmm.sources.max() < 1.0
     np.testing.assert_allclose(fmm.sources[20:], outside % 1.0, atol=ROUNDING)
-
-
-STOKES = taskfmm.kernels.Stokes(viscosity=2.0)
 
 
 @each("sides, net", [("cube", True), ("brick", False), ("brick", True)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -133,6 +133,18 @@ def _lower_corner(low: np.ndarray, high: np.ndarray, half_width: float) -> np.nd
     return np.where(high - lower < 2 * half_width, lower, low)
 
 
+THIRDS = 4.0 / 3.0
+"""Of the root's width, where the cubes of a periodic box, along an axis of which there is one, are cut in three."""
+
+
+def _in_thirds(domain: Domain, cell: Cell) -> Domain:
+    x, y, z = cell.cubes
+    cubes = 3 * x, 3 * y, 3 * z
+    level = math.ceil(math.log2(max(cubes)))
+    half_width = math.ldexp(domain.half_width / 3.0, level - cell.level)
+    return replace(domain, half_width=half_width, cell=replace(cell, cubes=cubes, level=level))
+
+
 def box_half_width(domain: Domain, level: int) -> float:
     """Half the edge of a box of this level, in scaled units. Exact."""
     return math.ldexp(domain.half_width, -int(level))
@@ -180,9 +192,14 @@ def from_center(x, x_lo, hi, lo):
 
 
 def enlarge(domain: Domain, factor: float) -> Domain:
-    """A cube around the same centre, wider by about ``factor``, 1 to 2, in the same scaled coordinates."""
+    """A cube around the same centre, wider by about ``factor``, 1 to 2, in the same scaled coordinates.
+
+    Of a periodic box the factor is `THIRDS`: its cubes are cut into 27, and all boxes have two thirds of the width.
+    """
     if factor == 1.0:
         return domain
+    if domain.cell is not None:
+        return _in_thirds(domain, domain.cell)
     half_width, exponent = _round_up(domain.half_width * factor)
     half_width = math.ldexp(half_width, exponent)
     return Domain(domain.lower - (half_width - domain.half_width), half_width, domain.scale)

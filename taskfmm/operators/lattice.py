@@ -70,16 +70,30 @@ def matrices(kernel: Kernel, at: BoxOperators, cell: Cell, first_moment: bool = 
     flat = np.ravel_multi_index(tuple(number), (2 * p - 1,) * 3)
     line = step * np.arange(1 - p, p)
     found = []
+    known: dict[Cubes, np.ndarray] = {}
     for away in np.ndindex(*cell.cubes):
-        rest = _on_grid(line, away, cell.periodic, cell.cubes, first_moment)
+        # where all axes are alike, places that differ by their order have the same sums
+        alike = len(set(zip(cell.cubes, cell.periodic, strict=True))) == 1
+        order = np.argsort(away, kind="stable") if alike else np.arange(3)
+        case = away[order[0]], away[order[1]], away[order[2]]
+        if case not in known:
+            known[case] = _on_grid(line, case, cell.periodic, cell.cubes, first_moment)
+        rest = _reordered(known[case], order).reshape(-1, line.size**3)
         found.append([at.multipole_to_density @ each[flat].T @ at.check_to_local for each in rest])
     return np.array(found).swapaxes(0, 1)
+
+
+def _reordered(found: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Sums on a grid whose axis i is axis ``order[i]`` of another one, on that one; [1 or 4, n, n, n]."""
+    back = np.argsort(order)
+    scalars = np.append(0, 1 + back)[: len(found)]
+    return found[scalars].transpose(0, *(1 + back))
 
 
 def _on_grid(
     line: np.ndarray, away: Cubes, periodic: Periodic, cubes: Cubes, first_moment: bool
 ) -> np.ndarray:
-    """R at the differences of points on a grid, [1 or 4, len(line)^3], with what `smooth` gives besides.
+    """R at the differences of points on a grid, [1 or 4, n, n, n], with what `smooth` gives besides.
 
     Along axes of distance zero R is even, and the first moment along this axis odd.
     """
@@ -92,7 +106,7 @@ def _on_grid(
             mirrored = np.flip(found, axis + 1).take(range(half), axis + 1)
             mirrored[axis + 1 : axis + 2] *= -1.0
             found = np.concatenate([mirrored, found], axis + 1)
-    return found.reshape(len(found), -1)
+    return found
 
 
 def smooth(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -67,11 +68,18 @@ def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators
     return store.kept(kernel, accuracy, half_width, lambda: box.build(kernel, accuracy, half_width))
 
 
-COARSE = 3
-"""Levels of a periodic box, from that of its cubes, at which operators are better, see `Accuracy.coarse`. In a free
-cloud boxes of the first two are next to all others. Here they are not, and what large boxes do to each other is the
+MANY = 8
+"""Boxes along each axis of a periodic box, below which operators are better, see `Accuracy.coarse`. In a free cloud
+boxes of the first two levels are next to all others. Here they are not, and what large boxes do to each other is the
 largest part of the potential of random charges: all errors would be 2.5 times as large. These levels have few boxes.
 """
+
+
+def fine(cell: Cell) -> int:
+    """The first level of a periodic box with `MANY` boxes along each axis; below that of the cubes."""
+    fewest = min(n for n, repeated in zip(cell.cubes, cell.periodic, strict=True) if repeated)
+    return cell.level + max(1, math.ceil(math.log2(MANY / fewest)))
+
 
 EXACT, EXACT_MOMENTS = 16, 18
 """Order of the expansions that stand for far images where nothing else is approximated. First moments lose a digit,
@@ -120,7 +128,7 @@ class Operators:
     @property
     def fine(self) -> int:
         """The first level whose operators are of the accuracy itself."""
-        return 0 if self.cell is None else self.cell.level + COARSE
+        return 0 if self.cell is None else fine(self.cell)
 
     def of(self, levels: Iterable[int]) -> Matrices:
         """All of them, for some levels."""
@@ -187,5 +195,5 @@ class Matrices:
 
     @property
     def accuracy(self) -> Accuracy:
-        """Of all of them, but for those of large boxes of a periodic box, see `COARSE`."""
+        """Of all of them, but for those of large boxes of a periodic box, see `MANY`."""
         return self.by_level[max(self.by_level)].accuracy

@@ -123,8 +123,9 @@ def _in_box(
     operators = Operators(asked.kernel, accuracy).at(top)
     columns, weights = priced.columns, cost.first(priced).of(operators.accuracy.dtype)
     how = threads, top, columns, weights
-    size, _ = tune.choose(sources, targets, operators, domain, False, leaf_size, *how)
-    assert size is not None
+    size, domain = tune.choose(sources, targets, operators, domain, True, leaf_size, *how)
+    assert size is not None and domain.cell is not None
+    top = domain.cell.level
     refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(sources, targets, size, domain, threads)
     found = without_coincident(tree, lists.build(tree, threads))

@@ -8,6 +8,7 @@ apart; a root cube that is somewhat too large gives the sizes between.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -17,7 +18,8 @@ import numpy as np
 
 from taskfmm.cost import counts, rates
 from taskfmm.cost.counts import PLAIN, Weights
-from taskfmm.geometry.domain import Domain, enlarge
+from taskfmm.geometry.domain import THIRDS, Domain, enlarge
+from taskfmm.geometry.periodic import MOST_CUBES
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
 from taskfmm.plan.plan import within_reach, without_coincident
@@ -92,7 +94,8 @@ def choose(
     seconds = _estimator(sources, targets, operators, domain, threads, top, columns, weights, reach)
     guess = _guess(operators, len(sources), len(at), columns, weights)
     best = _descend(guess, lambda size: seconds(size, 1.0))
-    tried = {(size, e): seconds(size, e) for size in (best, 2 * best) for e in ENLARGEMENTS if may_enlarge}
+    factors = _factors(domain) if may_enlarge else ()
+    tried = {(size, factor): seconds(size, factor) for size in (best, 2 * best) for factor in factors}
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
@@ -104,6 +107,13 @@ def choose(
     ):
         return None, domain
     return size, enlarge(domain, factor)
+
+
+def _factors(domain: Domain) -> tuple[float, ...]:
+    """Of the width of the root, that are tried."""
+    if domain.cell is None:
+        return ENLARGEMENTS
+    return (THIRDS,) if 27 * math.prod(domain.cell.cubes) <= MOST_CUBES else ()
 
 
 def wide(

@@ -17,7 +17,7 @@ from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.levels import COARSE, UNIT, Matrices
+from taskfmm.operators.levels import UNIT, Matrices, fine
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.shards import Interactions
@@ -263,8 +263,7 @@ def _half_widths(contents: Contents) -> dict[int, float]:
     assert contents.plan is not None
     cell = contents.plan.tree.domain.cell
     if cell is not None:
-        fine = cell.level + COARSE
-        return {0: UNIT, fine - 1: UNIT, fine: UNIT}
+        return dict.fromkeys((0, fine(cell) - 1, fine(cell)), UNIT)
     if contents.kernel.degree is not None:
         return {0: UNIT}
     domain = contents.plan.tree.domain
