@@ -85,7 +85,7 @@ def direct(
     at_targets = at_sources if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     lengths = facts.lengths(len(at_sources))
-    repeated = checked(box, periodic, wrap, surroundings)
+    repeated = checked(box, periodic, wrap, surroundings, sources)
     if repeated is not None:
         kernels.refuse_without_sum(facts, repeated.periodic)
     given = Given.checked(facts.without_lengths, charges, others, len(at_sources))

@@ -282,6 +282,10 @@ def test_coincident_points_add_nothing_but_their_images():
     assert relative(fmm.potential(q).compute(), exact) < 1e-6
 
 
+class InNanometres(np.ndarray):
+    unit = "nm"
+
+
 X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 190392490709135)
 
 
@@ -291,7 +295,9 @@ X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 19039
         ({"box": (1.0, 1.0, 1.3)}, "3:3:4"),
         ({"box": (1.0, 1.0, np.pi)}, "in the ratio"),
         ({"box": (1.0, 1.0)}, "expected its sides"),
+        ({"box": (1.0, 1.0, 65.0)}, "64 times as long"),
         ({"box": (1.0, 1.0, 0.0)}, "above 0"),
+        ({"box": 1e120}, r"from 1e-100 to 1e\+100"),
         ({"box": (1.0, 1.0, -2.0)}, "above 0"),
         ({"box": (1.0, 1.0, np.nan)}, "above 0"),
         ({"box": (1.0, 1.0, 1.0, 90.0, 90.0, 90.0)}, "expected its sides"),
@@ -300,7 +306,9 @@ X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 19039
         ({"box": 1.0, "periodic": "xy"}, "periodic is"),
         ({"box": 1.0, "periodic": (True, False)}, "periodic is"),
         ({"box": 1.0, "surroundings": "tin"}, "conductor"),
+        ({"box": 1.0, "surroundings": np.ones(3)}, "conductor"),
         ({"box": 1.0, "surroundings": "vacuum", "periodic": (True, True, False)}, "all three axes"),
+        ({"box": InNanometres((3,))}, "sources have no unit, sides of the box are in nm"),
         ({"periodic": (True, True, False)}, "give box"),
         ({"surroundings": "vacuum"}, "give box"),
         ({"box": 1e-3, "periodic": (True, True, False)}, "not periodic"),
@@ -335,6 +343,14 @@ def test_points_within_the_box_are_not_moved():
     fmm = taskfmm.Fmm(np.vstack([X, outside]), box=1.0)
     assert fmm.sources.min() >= 0.0 and fmm.sources.max() < 1.0
     np.testing.assert_allclose(fmm.sources[20:], outside % 1.0, atol=ROUNDING)
+
+
+@each("far", [1e3, 1e12, 1e300])
+def test_points_far_outside_are_moved_into_the_box(far):
+    side, rng = 0.3, np.random.default_rng(308061521170129)
+    whole = np.rint(far * rng.uniform(-1.0, 1.0, (2000, 3))) * side
+    fmm = taskfmm.Fmm(np.nextafter(whole, -np.inf), box=side)  # rounding finds many of them a side too far
+    assert fmm.sources.min() >= 0.0 and fmm.sources.max() < side
 
 
 STOKES = taskfmm.kernels.Stokes(viscosity=2.0)
