@@ -40,7 +40,8 @@ def checked(
     Raises
     ------
     InputError
-        Of another form; of another unit; sides that are not positive; no periodic axis; vacuum around what is not repeated along all.
+        Of another form; of another unit; sides that are not positive; no periodic axis; vacuum around what is not
+        repeated along all.
     """
     if lengths is None:
         if periodic is not True or wrap is not True or surroundings != "conductor":
