@@ -403,6 +403,19 @@ def test_flows_keep_eps():
     assert relative(fmm.serial(f, "velocity"), fmm.evaluate(f, "velocity")["velocity"].compute()) == 0.0
 
 
+def test_an_estimate_from_some_targets_lays_the_cell_around_all():
+    rng = np.random.default_rng(498454011879265)
+    y, f = 0.1 * rng.random((300, 3)), rng.normal(size=(300, 3))
+    x = np.vstack([0.1 * rng.random((100, 3)), [[0.7, 0.8, 0.9]]])  # one target moves the middle of the cell
+    fmm = taskfmm.Fmm(y, x, STOKES, eps=1e-3, box=1.0)
+    pressure = fmm.evaluate(f, "pressure")["pressure"].compute()
+    exact = taskfmm.direct(y, f, x, STOKES, "pressure", box=1.0)["pressure"]
+    error = relative(pressure, exact)
+    assert error < 1e-3
+    for seed in range(3):  # a constant times the sum of the forces would be 2e-3 of such pressures
+        assert fmm.error_estimate(f, pressure, output="pressure", n_samples=5, seed=seed) < 10.0 * error
+
+
 def test_what_flows_have_no_sum():
     y = np.random.default_rng(2111485077978050).random((10, 3))
     with pytest.raises(taskfmm.InputError, match="all three axes"):
