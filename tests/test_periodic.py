@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import dask
 import dask.array as da
 import ewald
@@ -11,6 +12,7 @@ from bounds import EWALD, PERIODIC_DIRECT, ROUNDING, SUM_ROUNDING
 from cases import each
 
 import taskfmm
+from taskfmm.cli import batch, options
 from taskfmm.geometry.cell import Box
 from taskfmm.geometry.periodic import enclose
 from taskfmm.operators import lattice
@@ -334,6 +336,23 @@ def test_charges_that_do_not_add_up_are_refused_by_name():
         taskfmm.direct(X, np.ones(20), box=1.0)
     assert np.isfinite(fmm.potential(dipoles=np.ones((20, 3))).compute()).all()  # dipoles have no charge
     assert not fmm.potential(np.zeros(20)).compute().any()
+
+
+def test_an_unfinished_run_does_not_go_on_in_another_box():
+    plans = [
+        taskfmm.Fmm(X, eps=1e-3, box=1.0, leaf_size=20, **each)
+        for each in ({}, {"surroundings": "vacuum"}, {"periodic": (True, True, False)})
+    ]
+    assert len({str(batch._plan(fmm, ("potential",))) for fmm in plans}) == 3
+
+
+@each("given, along", [("xz", (True, False, True)), ("zx", (True, False, True)), ("zz", None), ("", None)])
+def test_axes_on_the_command_line(given, along):
+    if along is None:
+        with pytest.raises(click.BadParameter, match="is none of x, y, z, xy"):
+            options.axes(None, None, given)
+    else:
+        assert options.axes(None, None, given) == along
 
 
 def test_points_within_the_box_are_not_moved():
