@@ -85,7 +85,7 @@ def direct(
     at_targets = at_sources if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     lengths = facts.lengths(len(at_sources))
-    repeated = checked(box, periodic, wrap, surroundings)
+    repeated = checked(box, periodic, wrap, surroundings, sources)
     if repeated is not None:
         kernels.refuse_without_sum(facts, repeated.periodic)
     given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
@@ -106,19 +106,24 @@ def sum_pairs(
     lengths: np.ndarray | None = None,
     of_targets: np.ndarray | None = None,
     box: Box | None = None,
+    among: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """The same of what has been checked; targets None where they are the sources.
 
     lengths : float64 [n], of the sources where these are softened; of_targets : float64 [m], where targets are some
         of the sources
     box : of a periodic box
+    among : float64 [k, 3], all targets of which these are some, as the cell is laid around all of them
     """
     if len(given.parts) > 1:
-        parts = [sum_pairs(part, sources, targets, outputs, lengths, of_targets, box) for part in given.parts]
+        parts = [
+            sum_pairs(part, sources, targets, outputs, lengths, of_targets, box, among)
+            for part in given.parts
+        ]
         return {output: whole([part[output] for part in parts]) for output in outputs}
     if given.vectors is not None:
         groups = {
-            tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets, box)
+            tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets, box, among)
             for numbers, group in given.in_groups(given.kernel.last(outputs))
         }
         return {
@@ -134,7 +139,7 @@ def sum_pairs(
     values = np.zeros((kernel.n_values(last), len(at)))
     scale, powers = 1.0, (0,) * kernel.vectors
     if box is not None and len(sources) and len(at):
-        values, scale, powers = _sum_images(given, sources, targets, last, box)
+        values, scale, powers = _sum_images(given, sources, targets, last, box, among)
     elif len(sources) and len(at):
         domain = enclose(sources, at, scaled=kernel.degree is not None)
         scale = (domain if lengths is None else with_room(domain, float(lengths.max()))).scale
@@ -156,11 +161,17 @@ def sum_pairs(
 
 
 def _sum_images(
-    given: Given, sources: np.ndarray, targets: np.ndarray | None, last: str, box: Box
+    given: Given,
+    sources: np.ndarray,
+    targets: np.ndarray | None,
+    last: str,
+    box: Box,
+    among: np.ndarray | None,
 ) -> tuple[np.ndarray, float, tuple[int, ...]]:
     """Sums over all images, scaled, in the order of the targets; the scale, and the power of two of each vector."""
     kernel = given.kernel
-    domain, moved = enclose_cell(box, [sources] if targets is None else [sources, targets])
+    clouds = [sources] if targets is None else [sources, targets]
+    domain, moved = enclose_cell(box, clouds if among is None else [*clouds, among])
     refuse_unresolved(moved[0], None if targets is None else moved[1], domain.scale)
     tree = octree.build(moved[0], None if targets is None else moved[1], validate.MAX_LEAF_SIZE, domain)
     powers = exponents(given.arrays, kernel, domain.scale)
@@ -193,7 +204,7 @@ def sampled_error(
     """
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
     own = lengths[rows] if lengths is not None and targets is sources else None
-    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box)[output]
+    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box, targets)[output]
     found = found[rows]
     if given.vectors is None:
         return _relative_error(found, exact)

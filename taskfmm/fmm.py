@@ -130,7 +130,7 @@ class Fmm(Described):
         limit = memory.parse_limit(memory_limit)
         planned = from_points(
             *(sources, targets, kernel, eps, order, leaf_size, dtype, limit, like, columns),
-            checked(box, periodic, wrap, surroundings),
+            checked(box, periodic, wrap, surroundings, sources),
         )
         self._hold(planned, limit)
 

@@ -62,11 +62,11 @@ def numpy_array(name: str, given: Any) -> np.ndarray:
         raise InputError(f"{name} is not an array of numbers: {error}") from error
 
 
-def same_unit(sources: Any, targets: Any) -> None:
-    """Refuse sources and targets that carry different units, or of which only one carries a unit."""
+def same_unit(sources: Any, targets: Any, name: str = "targets") -> None:
+    """Refuse sources and targets, or a box, with different units, or of which only one carries a unit."""
     if targets is None:
         return
-    units = {"sources": unit_of(sources), "targets": unit_of(targets)}
+    units = {"sources": unit_of(sources), name: unit_of(targets)}
     if not _equal(*units.values()):
         of = [
             f"{name} {'have no unit' if unit is None else f'are in {unit}'}" for name, unit in units.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import dask
 import dask.array as da
 import ewald
@@ -11,6 +12,7 @@ from bounds import EWALD, PERIODIC_DIRECT, ROUNDING, SUM_ROUNDING
 from cases import each
 
 import taskfmm
+from taskfmm.cli import batch, options
 from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import THIRDS, enlarge
 from taskfmm.geometry.periodic import enclose
@@ -307,6 +309,10 @@ def test_coincident_points_add_nothing_but_their_images():
     assert relative(fmm.potential(q).compute(), exact) < 1e-6
 
 
+class InNanometres(np.ndarray):
+    unit = "nm"
+
+
 X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 190392490709135)
 
 
@@ -316,7 +322,9 @@ X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 19039
         ({"box": (1.0, 1.0, 1.3)}, "3:3:4"),
         ({"box": (1.0, 1.0, np.pi)}, "in the ratio"),
         ({"box": (1.0, 1.0)}, "expected its sides"),
+        ({"box": (1.0, 1.0, 65.0)}, "64 times as long"),
         ({"box": (1.0, 1.0, 0.0)}, "above 0"),
+        ({"box": 1e120}, r"from 1e-100 to 1e\+100"),
         ({"box": (1.0, 1.0, -2.0)}, "above 0"),
         ({"box": (1.0, 1.0, np.nan)}, "above 0"),
         ({"box": (1.0, 1.0, 1.0, 90.0, 90.0, 90.0)}, "expected its sides"),
@@ -325,7 +333,9 @@ X, Q = np.random.default_rng(117669030460994).random((20, 3)), neutral(20, 19039
         ({"box": 1.0, "periodic": "xy"}, "periodic is"),
         ({"box": 1.0, "periodic": (True, False)}, "periodic is"),
         ({"box": 1.0, "surroundings": "tin"}, "conductor"),
+        ({"box": 1.0, "surroundings": np.ones(3)}, "conductor"),
         ({"box": 1.0, "surroundings": "vacuum", "periodic": (True, True, False)}, "all three axes"),
+        ({"box": InNanometres((3,))}, "sources have no unit, sides of the box are in nm"),
         ({"periodic": (True, True, False)}, "give box"),
         ({"surroundings": "vacuum"}, "give box"),
         ({"box": 1e-3, "periodic": (True, True, False)}, "not periodic"),
@@ -353,6 +363,23 @@ def test_charges_that_do_not_add_up_are_refused_by_name():
     assert not fmm.potential(np.zeros(20)).compute().any()
 
 
+def test_an_unfinished_run_does_not_go_on_in_another_box():
+    plans = [
+        taskfmm.Fmm(X, eps=1e-3, box=1.0, leaf_size=20, **each)
+        for each in ({}, {"surroundings": "vacuum"}, {"periodic": (True, True, False)})
+    ]
+    assert len({str(batch._plan(fmm, ("potential",))) for fmm in plans}) == 3
+
+
+@each("given, along", [("xz", (True, False, True)), ("zx", (True, False, True)), ("zz", None), ("", None)])
+def test_axes_on_the_command_line(given, along):
+    if along is None:
+        with pytest.raises(click.BadParameter, match="is none of x, y, z, xy"):
+            options.axes(None, None, given)
+    else:
+        assert options.axes(None, None, given) == along
+
+
 def test_points_within_the_box_are_not_moved():
     fmm = taskfmm.Fmm(X - 0.5, box=1.0)
     np.testing.assert_array_equal(fmm.sources, X - 0.5)
@@ -360,6 +387,14 @@ def test_points_within_the_box_are_not_moved():
     fmm = taskfmm.Fmm(np.vstack([X, outside]), box=1.0)
     assert fmm.sources.min() >= 0.0 and fmm.sources.max() < 1.0
     np.testing.assert_allclose(fmm.sources[20:], outside % 1.0, atol=ROUNDING)
+
+
+@each("far", [1e3, 1e12, 1e300])
+def test_points_far_outside_are_moved_into_the_box(far):
+    side, rng = 0.3, np.random.default_rng(308061521170129)
+    whole = np.rint(far * rng.uniform(-1.0, 1.0, (2000, 3))) * side
+    fmm = taskfmm.Fmm(np.nextafter(whole, -np.inf), box=side)  # rounding finds many of them a side too far
+    assert fmm.sources.min() >= 0.0 and fmm.sources.max() < side
 
 
 @each("sides, net", [("cube", True), ("brick", False), ("brick", True)])
@@ -407,6 +442,19 @@ def test_flows_keep_eps():
         exact = taskfmm.direct(y, f, kernel=STOKES, outputs=output, box=SIDES["brick"])[output]
         assert relative(values, exact) < eps, output
     assert relative(fmm.serial(f, "velocity"), fmm.evaluate(f, "velocity")["velocity"].compute()) == 0.0
+
+
+def test_an_estimate_from_some_targets_lays_the_cell_around_all():
+    rng = np.random.default_rng(498454011879265)
+    y, f = 0.1 * rng.random((300, 3)), rng.normal(size=(300, 3))
+    x = np.vstack([0.1 * rng.random((100, 3)), [[0.7, 0.8, 0.9]]])  # one target moves the middle of the cell
+    fmm = taskfmm.Fmm(y, x, STOKES, eps=1e-3, box=1.0)
+    pressure = fmm.evaluate(f, "pressure")["pressure"].compute()
+    exact = taskfmm.direct(y, f, x, STOKES, "pressure", box=1.0)["pressure"]
+    error = relative(pressure, exact)
+    assert error < 1e-3
+    for seed in range(3):  # a constant times the sum of the forces would be 2e-3 of such pressures
+        assert fmm.error_estimate(f, pressure, output="pressure", n_samples=5, seed=seed) < 10.0 * error
 
 
 def test_what_flows_have_no_sum():

@@ -97,11 +97,12 @@ def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _plan(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
-    """What was chosen while planning, and moves the last digits: it may change with the machine's rates."""
+    """The periodic box, and what was chosen while planning and moves the last digits, as the machine's rates may."""
     cube = fmm.plan.tree.domain.half_width if fmm.plan else None
     chosen = fmm.accuracy(fmm.kernel.last(names))
     return {
         "leaf_size": fmm.leaf_size,
         "cube": None if cube is None else float(cube),
+        "box": str(fmm._planned.asked.box),
         "accuracy": str(chosen),
     }

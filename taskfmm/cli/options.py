@@ -57,7 +57,7 @@ def axes(
     """Whether there are x, y and z; raises BadParameter where there is anything else."""
     if given is None:
         return True
-    if not given or set(given) - set("xyz"):
+    if not given or set(given) - set("xyz") or len(set(given)) < len(given):
         raise click.BadParameter(f"{given!r} is none of x, y, z, xy, xz, yz and xyz")
     return tuple(axis in given for axis in "xyz")
 

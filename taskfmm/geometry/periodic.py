@@ -25,7 +25,7 @@ EXACT = 1e-13
 
 
 def checked(
-    lengths: Any, periodic: Any = True, wrap: Any = True, surroundings: Any = "conductor"
+    lengths: Any, periodic: Any = True, wrap: Any = True, surroundings: Any = "conductor", points: Any = None
 ) -> Box | None:
     """A periodic box from what a caller gives; None where there is none.
 
@@ -35,11 +35,13 @@ def checked(
     periodic : bool, or three of them
     wrap : bool
     surroundings : "conductor" or "vacuum"
+    points : whose unit the sides are in; if these carry one themselves, it has to be the same
 
     Raises
     ------
     InputError
-        Of another form; sides that are not positive; no periodic axis; vacuum around what is not repeated along all.
+        Of another form; of another unit; sides that are not positive; no periodic axis; vacuum around what is not
+        repeated along all.
     """
     if lengths is None:
         if periodic is not True or wrap is not True or surroundings != "conductor":
@@ -47,6 +49,8 @@ def checked(
                 "periodic, wrap and surroundings say something of a box: give box=(Lx, Ly, Lz) as well"
             )
         return None
+    if foreign.unit_of(lengths) is not None:
+        foreign.same_unit(points, lengths, "sides of the box")
     axes = foreign.numpy_array("periodic", periodic)
     if axes.dtype != bool or axes.shape not in ((), (3,)):
         raise InputError(f"periodic is {periodic!r}, expected True, or True or False for each of x, y and z")
@@ -62,10 +66,13 @@ def checked(
         )
     sides = np.broadcast_to(found.astype(np.float64), 3)
     if not all(SHORTEST <= side <= LONGEST for side in sides[repeated]):
-        raise InputError(f"box is {lengths!r}, expected sides above 0 along the axes that are periodic")
+        raise InputError(
+            f"box is {lengths!r}, expected sides above 0, from {SHORTEST:.0e} to {LONGEST:.0e}, along the axes that "
+            "are periodic"
+        )
     if not isinstance(wrap, (bool, np.bool_)):
         raise InputError(f"wrap is {wrap!r}, expected True or False")
-    if surroundings not in ("conductor", "vacuum"):
+    if not isinstance(surroundings, str) or surroundings not in ("conductor", "vacuum"):
         raise InputError(f"surroundings is {surroundings!r}, expected 'conductor' or 'vacuum'")
     if surroundings == "vacuum" and not repeated.all():
         raise InputError(
@@ -127,6 +134,8 @@ def _nearest(sides: Sequence[float]) -> str:
         if math.prod(whole) <= MOST_CUBES:
             worst = max(abs(sides[0] / n * m / side - 1.0) for m, side in zip(whole, sides, strict=True))
             found.append((worst > 0.02, worst if worst > 0.02 else math.prod(whole), n, whole))
+    if not found:
+        return f"The longest side may be {MOST_CUBES} times as long as the shortest at most"
     _, _, n, whole = min(found)
     near = ", ".join(f"{sides[0] / n * m:.15g}" for m in whole)
     return f"Near are {near}, in the ratio {':'.join(map(str, whole))}"
@@ -177,7 +186,7 @@ def _corners(clouds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _wrapped(points: np.ndarray, axis: int, length: float) -> np.ndarray:
     """The same points, with one coordinate at least 0 and less than a length."""
     found = points.copy()
-    found[:, axis] -= length * np.floor(found[:, axis] / length)
+    found[:, axis] = np.mod(found[:, axis], length)  # exact, however far away
     found[found[:, axis] >= length, axis] = 0.0  # what rounding moved up, as of -1e-20
     return found
 

@@ -145,8 +145,8 @@ def refuse_charged(total: np.ndarray, magnitudes: np.ndarray, kernel: Kernel, se
         how = "m n - (m . n) / 3" if kernel.first_moment else f"{name} - {name}.mean(axis=0)"
         raise InputError(
             f"{name}{of} do not add up to zero, their sum is {total[worst] / magnitudes[worst]:.1e} of that of their "
-            f"magnitudes: in a periodic box nothing is finite then. Subtract the mean, {how}, or give those that are "
-            "missing"
+            f"magnitudes: in a periodic box nothing is finite then. Subtract the mean in float64, {how}, or give "
+            "those that are missing"
         )
 
 
