@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import special
 
 pytest.importorskip("benchmarks", reason="a source checkout has the benchmarks, the package has not")
 
+import taskfmm
 from benchmarks import fresh, periodic
 from benchmarks.meshes import case, codes, search
 
@@ -97,7 +99,7 @@ def pretended(problem, least, calls):
     return Peer
 
 
-@each("place", [0, 3, 17, 23])
+@each("place", [0, 3, 17, 29])
 def test_the_narrowest_width_that_keeps_eps(place, problem):
     calls = []
     peer = pretended(problem, search.WIDTHS[place] * (1 - 1e-9), calls)
@@ -109,6 +111,40 @@ def test_the_narrowest_width_that_keeps_eps(place, problem):
 def test_no_width_keeps_eps(problem):
     peer = pretended(problem, 100.0, [])
     assert search.narrowest(peer, problem, "p3m 5", 32, EPS, lambda setting: True) is None
+
+
+def test_the_fastest_setting_is_widened_where_it_errs_in_the_whole_box(problem):
+    """Of what is found in a part of the box: here the same number of points, of another seed."""
+    sums, made = {}, []
+
+    class Peer:
+        needs, methods, in_float32, finest = (), ("slow 5", "quick 5"), False, 3.0
+
+        def __init__(self, points, charges, outputs, setting):
+            key = points[0, 0]
+            if key not in sums:
+                sums[key] = np.asarray(taskfmm.direct(points, charges, box=1.0))
+            whole = points is problem.points
+            least = 2.2 if whole else 2.0
+            right = setting.smearing * setting.mesh >= least
+            self.found, self.slow = (
+                sums[key] * (1.0 + EPS * (0.5 if right else 2.0)),
+                "slow" in setting.method,
+            )
+            made.append((whole, setting))
+
+        def evaluate(self, anew=False):
+            until = time.process_time() + 0.02 * self.slow
+            while time.process_time() < until:
+                pass
+            return {"potential": self.found}
+
+    alone = problem._replace(outputs=["potential"], exact={"potential": problem.exact["potential"]})
+    found = search.fastest(Peer, alone, EPS, 2**30)
+    assert found.method == "quick 5"
+    assert found.smearing * found.mesh >= 2.2
+    assert any(whole and setting.smearing * setting.mesh < 2.2 for whole, setting in made)
+    assert search.fastest(Peer, alone, 1e-12, 2**30) is None
 
 
 def test_settings_that_need_too_much(problem):

@@ -41,7 +41,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             room = f"{case['memory'] / 2**30:.0f} GiB"
             missing[name] = f"reaches no {case['eps']:g} with up to {NEIGHBOURS} neighbours within {room}"
             continue
-        codes[name], settings[name] = best[0], best[1].words(case["n"])
+        codes[name] = peer(problem.points, problem.charges, problem.outputs, best)
+        settings[name] = best.words(case["n"])
     return {"codes": turns(problem, codes, settings, case["repeats"]), "missing": missing}
 
 
