@@ -18,6 +18,7 @@ import pytest
 
 import taskfmm
 from taskfmm.kernels import KERNELS
+from taskfmm.operators import levels
 from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
@@ -28,6 +29,10 @@ OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]
 # one, which is installed, and compile all of it. Workers need the kernels whichever test has started them.
 sys.path.append(OURS[1])
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+# Workers in a process of tests pause where it holds most of the machine's memory.
+levels.MOST = 2**30
 
 
 def pytest_configure(config: pytest.Config) -> None:

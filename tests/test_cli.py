@@ -75,7 +75,13 @@ def call(*arguments, code=0):
 def test_run_writes_the_potential_and_its_settings(fake):
     result = call("run", "in.h5", "-o", "out.h5", "--eps", "1e-4", "--order", "5", "--leaf-size", "30")
     assert fake.made == dict(
-        targets=None, kernel=Laplace(), eps=1e-4, order=5, leaf_size=30, memory_limit=None
+        targets=None,
+        kernel=Laplace(),
+        eps=1e-4,
+        order=5,
+        leaf_size=30,
+        memory_limit=None,
+        **dict(box=None, periodic=True, wrap=True, surroundings="conductor"),
     )
     with h5py.File("out.h5") as file:
         assert set(file) == {"potential"}

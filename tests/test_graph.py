@@ -218,10 +218,12 @@ def test_one_task_for_each_operator_and_shard(clustered):
 def test_one_table_names_the_operators():
     """Shards, counts, pictures and colours have the operators of the table, no others and none less."""
     works = {field.name for field in dataclasses.fields(FarShard)} - {"level", "number", "n_boxes"}
-    assert works == {name.lower() for name in FAR} and set(OPERATORS) == {*FAR, "P2P"} == set(table.OPERATORS)
-    assert set(LEVELED) == set(drawing.COLUMNS) == OPERATORS
-    assert all(callable(getattr(effort._Counting, name.lower())) for name in OPERATORS)
-    assert {name for what in ("multipole", "local", "values") for name in table.giving(what)} == OPERATORS
+    assert works == {name.lower() for name in FAR} and set(table.OPERATORS) == {*FAR, "P2I", "P2P"}
+    assert set(table.OPERATORS) - set(OPERATORS) == {"P2I", "I2L"}  # of periodic boxes only
+    assert set(LEVELED) == set(drawing.COLUMNS) == set(table.OPERATORS)
+    assert all(callable(getattr(effort._Counting, name.lower())) for name in table.OPERATORS)
+    given = {name for what in ("multipole", "local", "values", "moments") for name in table.giving(what)}
+    assert given == set(table.OPERATORS)
 
 
 def test_the_near_field_is_ready_from_the_start(clustered):

@@ -133,7 +133,7 @@ def test_the_check_notices_damage(kind, damage):
 def test_the_check_notices_a_wrong_colleague():
     tree = octree.build(np.random.default_rng(39088169).random((2000, 3)), None, 20)
     good = lists.build(tree)
-    damaged = Lists(np.roll(good.colleagues, 1, axis=1), good.u, good.v, good.w, good.x)
+    damaged = Lists(np.roll(good.colleagues, 1, axis=1), good.u, good.v, good.w, good.x, good.images)
     with pytest.raises(AssertionError, match="colleagues"):
         check_lists(tree, damaged)
 

@@ -27,7 +27,14 @@ def test_nodes_and_lines_hold_all_tasks_and_bytes(fmm):
     assert sum(row["tasks"] for row in nodes.values()) == len(found.keys)
     assert sum(row["seconds"] for row in nodes.values()) == pytest.approx(found.task_seconds)
     assert sum(lines.values()) == found.edge_bytes
-    assert {operator for operator, _ in nodes} == set(OPERATORS)
+    assert {operator for operator, _ in nodes} == set(OPERATORS) - {"P2I", "I2L"}
+
+
+def test_far_images_are_drawn():
+    pytest.importorskip("matplotlib")
+    points = np.random.default_rng(8944394323791464).random((3000, 3))
+    figure = taskfmm.Fmm(points, eps=1e-3, box=1.0).visualize()
+    assert {"P2I", "I2L"} <= {text.get_text() for text in figure.axes[0].texts}
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

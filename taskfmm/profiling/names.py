@@ -9,7 +9,7 @@ COLOURS = {
     "charges": "#7f7f7f",
     "P2M": "#2ca02c",
     "M2M": "#98df8a",
-    "P2I": "#c5b0d5",
+    "P2I": "#00602a",
     "I2L": "#aec7e8",
     "M2L": "#1f77b4",
     "P2L": "#17becf",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("P2M", "M2M", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P")
+COLUMNS = ("P2M", "M2M", "P2I", "I2L", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P")
 """From left to right; charges and results stand below them."""
 
 ROW, WIDTH = 0.95, 1.55
