@@ -323,7 +323,8 @@ def _identify(planned: Planned) -> str:
         fingerprint(planned.asked.kernel),
         planned.asked.dtype.str,
         planned.leaf_size,
-        tree and (tree.domain.half_width, tree.domain.scale, tree.n_wide),
+        tree and (tree.domain.half_width, tree.domain.scale, tree.domain.lower.tolist(), tree.domain.cell),
+        tree and tree.n_wide,
         planned.plan and planned.plan.top,
     )
     digest.update(repr(facts).encode())

@@ -268,6 +268,23 @@ def test_the_same_bits_everywhere(axes, sides, tmp_path):
     assert "periodic" in fmm.explain()
 
 
+def test_plans_of_other_boxes_are_told_apart():
+    """Results of several plans that are computed together share what has the same name."""
+    x, q = np.random.default_rng(14472334024676221).random((500, 3)), neutral(500, 23416728348467685)
+    x[:2] = 0.0, 0.999  # so that cells begin at the same corner
+    boxes = [
+        {"box": 1.0},
+        {"box": 1.0, "surroundings": "vacuum"},
+        {"box": 1.0, "periodic": AXES["xz"]},
+        {"box": 1.0, "periodic": AXES["y"]},
+    ]
+    plans = [taskfmm.Fmm(x, eps=1e-4, leaf_size=20, **how) for how in boxes]
+    lazy = [plan.potential(q) for plan in plans]
+    assert len({each.name for each in lazy}) == len(boxes)
+    for found, plan in zip(dask.compute(*lazy), plans, strict=True):
+        np.testing.assert_array_equal(found, plan.serial(q))
+
+
 def test_float32_keeps_eps():
     x, q = np.random.default_rng(6557470319842).random((4000, 3)), neutral(4000, 10610209857723)
     fmm = taskfmm.Fmm(x, eps=1e-3, box=1.0, dtype="float32", leaf_size=60)
