@@ -1053,8 +1053,8 @@ AROUND = (
     Mutant(
         "plans-of-two-sizes-alike",
         "evaluation.py",
-        "tree and (tree.domain.half_width, tree.domain.scale, tree.n_wide)",
-        "tree and tree.domain.half_width",
+        "tree and (tree.domain.half_width, tree.domain.scale, tree.domain.lower.tolist(), tree.domain.cell)",
+        "tree and (tree.domain.half_width, tree.domain.cell)",
         "of two clouds, one twice as large, both get the potential of the first",
         ("fmm",),
     ),
@@ -2054,6 +2054,14 @@ PERIODIC = (
         "for vector in missing], axis=1)",
         "a batch that was stopped ends with other last digits, or mixes up vectors",
         ("charges_batch",),
+    ),
+    Mutant(
+        "plans-of-two-boxes-alike",
+        "evaluation.py",
+        "tree.domain.lower.tolist(), tree.domain.cell)",
+        "tree.domain.lower.tolist())",
+        "of plans of several boxes that are computed together all give the numbers of one",
+        ("periodic",),
     ),
 )
 

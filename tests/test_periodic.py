@@ -271,7 +271,7 @@ def test_the_same_bits_everywhere(axes, sides, tmp_path):
 def test_plans_of_other_boxes_are_told_apart():
     """Results of several plans that are computed together share what has the same name."""
     x, q = np.random.default_rng(14472334024676221).random((500, 3)), neutral(500, 23416728348467685)
-    x[:2] = 0.0, 0.999  # so that cells begin at the same corner
+    x[:2] = [[0.0], [0.999]]  # so that cells begin at the same corner
     boxes = [
         {"box": 1.0},
         {"box": 1.0, "surroundings": "vacuum"},
