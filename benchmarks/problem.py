@@ -14,10 +14,10 @@ import click
 import numpy as np
 
 from taskfmm import bench
+from taskfmm.choices import known_name
 from taskfmm.cli.options import parameters
 from taskfmm.errors import InputError
 from taskfmm.kernels import Kernel, named
-from taskfmm.validate import known_name
 
 
 def with_kernel(command: Any) -> Any:

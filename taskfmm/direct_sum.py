@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import foreign, kernels, validate
+from taskfmm import choices, foreign, kernels, validate
 from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import enclose, with_room
 from taskfmm.geometry.periodic import checked
@@ -15,7 +15,7 @@ from taskfmm.geometry.periodic import enclose as enclose_cell
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import of_cubes
-from taskfmm.passes.around import sum_around
+from taskfmm.passes.around import Around
 from taskfmm.passes.given import Given, exponents, ranked, together, whole
 from taskfmm.passes.result import in_units_of_vectors
 from taskfmm.runtime.threads import budget
@@ -89,7 +89,7 @@ def direct(
     if repeated is not None:
         kernels.refuse_without_sum(facts, repeated.periodic)
     given = Given.checked(facts.without_lengths, charges, others, len(at_sources))
-    wanted = facts.names[:1] if outputs is None else validate.outputs(outputs, facts.names)
+    wanted = facts.names[:1] if outputs is None else choices.outputs(outputs, facts.names)
     if repeated is not None:
         given.refuse_charged()
     found = sum_pairs(
@@ -173,15 +173,15 @@ def _sum_images(
     clouds = [sources] if targets is None else [sources, targets]
     domain, moved = enclose_cell(box, clouds if among is None else [*clouds, among])
     refuse_unresolved(moved[0], None if targets is None else moved[1], domain.scale)
-    tree = octree.build(moved[0], None if targets is None else moved[1], validate.MAX_LEAF_SIZE, domain)
+    tree = octree.build(moved[0], None if targets is None else moved[1], choices.MAX_LEAF_SIZE, domain)
     powers = exponents(given.arrays, kernel, domain.scale)
     q = ranked(given.arrays, tree.source_order, kernel, domain.scale, powers)
     assert domain.cell is not None
-    operators, matrices = of_cubes(kernel, domain.cell)
     rows = np.arange(tree.target_order.size)
     values = np.empty((kernel.n_values(last), rows.size))
     with budget() as threads:
-        values[:, tree.target_order] = sum_around(tree, kernel, last, q, rows, operators, matrices, threads)
+        around = Around(tree, domain.cell, kernel, q, *of_cubes(kernel, domain.cell), threads)
+        values[:, tree.target_order] = around.near(last, rows) + around.far(last, rows)
     return values, domain.scale, powers
 
 

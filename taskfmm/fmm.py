@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from taskfmm import validate
+from taskfmm import choices, validate
 from taskfmm.direct_sum import sampled_error
 from taskfmm.evaluation import Evaluator
 from taskfmm.geometry.periodic import checked
@@ -20,14 +19,13 @@ from taskfmm.operators.levels import Matrices
 from taskfmm.passes.given import Given, whole
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
-from taskfmm.profiling.progress import announce_compilation
 from taskfmm.report.described import Described
+from taskfmm.report.stored import Stored
 from taskfmm.runtime import memory
 from taskfmm.runtime.threads import one_blas_thread
-from taskfmm.store import saved
 
 
-class Fmm(Described):
+class Fmm(Described, Stored):
     """A fast multipole method for fixed sources and targets.
 
     Making one builds the octree, its lists, the operators and the shards. After that any number of charge
@@ -137,7 +135,7 @@ class Fmm(Described):
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked
         self.kernel, self.dtype, self.eps, self.order = planned.kernel, asked.dtype, asked.eps, asked.order
-        self.leaf_size, self.plan = planned.leaf_size, planned.plan
+        self.leaf_size, self.plan, self.box = planned.leaf_size, planned.plan, asked.box
         self.n_sources, self.n_targets, self.separate = planned.n_sources, planned.n_targets, not planned.same
         self.memory_limit = memory_limit
         self._planned = planned
@@ -170,7 +168,7 @@ class Fmm(Described):
         AccuracyError
             eps is below the floor of this output for these charges.
         """
-        (wanted,) = validate.outputs((output,), self.kernel.names)
+        (wanted,) = choices.outputs((output,), self.kernel.names)
         given = None
         if charges is not None or others:
             given = self._given(charges, others, lazy=True)
@@ -185,62 +183,6 @@ class Fmm(Described):
         None of any level for a direct sum.
         """
         return self._planned.matrices(self.accuracy(output))
-
-    @one_blas_thread()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole plan into an HDF5 file: points, tree, keys, lists, operators, shards.
-
-        Parameters
-        ----------
-        path : path
-            What was there before is replaced, once the new file is whole and on the disk.
-
-        Raises
-        ------
-        StorageError
-            The file cannot be written; nothing was changed.
-
-        Examples
-        --------
-        >>> import os, tempfile, numpy as np, taskfmm
-        >>> fmm = taskfmm.Fmm(np.random.default_rng(8191).random((500, 3)))
-        >>> with tempfile.TemporaryDirectory() as directory:
-        ...     fmm.save(os.path.join(directory, "plan.h5"))
-        ...     again = taskfmm.Fmm.load(os.path.join(directory, "plan.h5"))
-        >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
-        True
-        """
-        saved.save(path, saved.Contents.of(self._planned, self._evaluator.reachable()))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Fmm:
-        """A plan that `save` wrote. It gives the same results, bit for bit, as the one that was saved.
-
-        Arrays are mapped, not read: replace or remove the file while it is in use, but do not write into it. Files
-        may come from anywhere; nothing in them is unpickled or evaluated, and every index is checked.
-
-        Parameters
-        ----------
-        path : path
-        memory_limit : int or str, optional
-            As for `Fmm`.
-
-        Raises
-        ------
-        StorageError
-            The file is not there, no plan, of another version of taskfmm, cut short or changed.
-        InputError
-            It holds what no plan can be.
-
-        Examples
-        --------
-        >>> fmm = taskfmm.Fmm.load("plan.h5")  # doctest: +SKIP
-        """
-        limit = memory.parse_limit(memory_limit)
-        announce_compilation()
-        fmm = cls.__new__(cls)
-        fmm._hold(saved.load(path).planned(path), limit)
-        return fmm
 
     def potential(self, charges: Any = None, **others: Any) -> da.Array:
         """The potential at every target, as a lazy array.
@@ -382,7 +324,7 @@ class Fmm(Described):
         >>> fmm.error_estimate(np.ones(500), gradient, output="gradient") < 1e-6
         True
         """
-        of, most, rng = self._one(output), validate.n_samples(n_samples), validate.generator(seed)
+        of, most, rng = self._one(output), choices.n_samples(n_samples), choices.generator(seed)
         given = self._given(charges, others)
         out = self.kernel.output(of)
         is_complex = out.complex or len(given.parts) > 1
@@ -390,8 +332,7 @@ class Fmm(Described):
         found = validate.values(values, self.n_targets, of, out.shape, dtype, given.vectors)
         sources = self._planned.sources
         targets = self._planned.targets if self.separate else sources
-        asked = self._planned.asked
-        return sampled_error(found, given, sources, targets, of, most, rng, self._planned.lengths, asked.box)
+        return sampled_error(found, given, sources, targets, of, most, rng, self._planned.lengths, self.box)
 
     def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
         """What an evaluation is given, once it has been looked at."""
@@ -403,7 +344,7 @@ class Fmm(Described):
 
     def _one(self, output: Any) -> str:
         """The name of one output, checked; the kernel's first, if left out."""
-        return self.kernel.names[0] if output is None else validate.output(output, self.kernel.names)
+        return self.kernel.names[0] if output is None else choices.output(output, self.kernel.names)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import foreign, kernels, validate
+from taskfmm import choices, foreign, kernels, validate
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
-from taskfmm.passes.given import in_group, of_kind
+from taskfmm.passes.given import Given, in_group, of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.make import make
@@ -46,9 +46,9 @@ def from_points(
     given = kernels.find(kernel)
     asked = Asked(
         given.without_lengths,
-        validate.dtype(dtype),
-        validate.eps(eps),
-        validate.order(order),
+        choices.dtype(dtype),
+        choices.eps(eps),
+        choices.order(order),
         box,
     )
     if box is not None:
@@ -71,13 +71,15 @@ def from_points(
     at_targets = None if targets is None else validate.points("targets", targets)
     foreign.same_unit(sources, targets)
     lengths = given.lengths(len(at_sources))
-    most = validate.leaf_size(leaf_size)
-    at_once = in_group(validate.columns(columns))
+    most = choices.leaf_size(leaf_size)
+    at_once = in_group(choices.columns(columns))
     shown = None
     if like is not None:
         kind = asked.kernel.sources[0]
         shown = of_kind(kind, like, len(at_sources), "like")
         validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
+        if box is not None:
+            Given(asked.kernel.of_first, (shown,)).refuse_charged("like")
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once)

@@ -228,7 +228,7 @@ OPERATORS = (
     ),
     Mutant(
         "sample-with-its-rarest",
-        "passes/share.py",
+        "passes/sampled.py",
         "[: round((1.0 - RARE) * size)]",
         "",
         "one target beside a large charge stands for thousands, and gradients of the others err by more than eps",
@@ -1358,7 +1358,7 @@ SOURCES_AND_OUTPUTS = (
     Mutant(
         "roundings-beside-close-pairs-unseen",
         "passes/share.py",
-        "                rounding = max(rounding, float(self._rounding(rows, output).sum()))\n",
+        "                rounding = max(rounding, float(self.at_targets.rounding(rows, output).sum()))\n",
         "",
         "charges of a close pair that cancel at the targets beside them are left to float32",
         ("share",),
@@ -1366,7 +1366,7 @@ SOURCES_AND_OUTPUTS = (
     Mutant(
         "one-charge-of-a-close-pair",
         "passes/share.py",
-        "return float(self._at(rows, output).sum()) / part",
+        "return float(self.at_targets.roughly(rows, output).sum()) / part",
         "return float((self.charges[0, pairs[1]] ** 2 * pairs[0] ** self.kernel.power(output)).sum()) / part",
         "gradients count as large where the second charge of a pair cancels the first",
         ("share",),
@@ -1862,7 +1862,7 @@ SOFTENING = (
     ),
     Mutant(
         "the-largest-charge-is-sought-in-boxes",
-        "passes/share.py",
+        "passes/sampled.py",
         "largest = tree.n_wide + np.abs(self.charges[:, tree.n_wide :]).max(axis=0).argmax()",
         "largest = np.abs(self.charges).max(axis=0).argmax()",
         "an evaluation fails where the heaviest body is in no box",
@@ -1946,8 +1946,8 @@ PERIODIC = (
     Mutant(
         "images-lie-on-the-other-side",
         "tree/images.py",
-        "n_boxes * ((slot - HOME) % 27)",
-        "n_boxes * ((HOME - slot) % 27)",
+        "n_boxes * ((slot - HOME) % N_CELLS)",
+        "n_boxes * ((HOME - slot) % N_CELLS)",
         "sources across a side of the box act from beyond the other side",
         ("periodic",),
     ),
@@ -2061,6 +2061,14 @@ PERIODIC = (
         "tree.domain.lower.tolist(), tree.domain.cell)",
         "tree.domain.lower.tolist())",
         "of plans of several boxes that are computed together all give the numbers of one",
+        ("periodic",),
+    ),
+    Mutant(
+        "far-images-are-not-looked-at",
+        "passes/sampled.py",
+        "values += self.images.far(output, rows)",
+        "pass",
+        "eps is not kept where charges of a periodic box are polarised as a whole",
         ("periodic",),
     ),
 )

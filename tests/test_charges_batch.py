@@ -65,7 +65,7 @@ def test_every_row_is_what_it_is_alone(folder):
             assert np.linalg.norm(values(name)[i] - exact[name]) <= 1e-3 * np.linalg.norm(exact[name])
 
 
-def stopped(monkeypatch, after):
+def stopped(monkeypatch, after, *options):
     """A run that dies in vector number ``after``, as the disk may make it."""
     write = journal.Journal.write
 
@@ -76,7 +76,7 @@ def stopped(monkeypatch, after):
 
     with monkeypatch.context() as patch:
         patch.setattr(journal.Journal, "write", dying)
-        run(code=1)
+        run(*options, code=1)
     assert Path("out.h5.part").exists()
     assert not Path("out.h5").exists()
 
@@ -121,6 +121,24 @@ def test_another_run_is_not_mixed_in(folder, monkeypatch):
     assert Path("out.h5.part").read_bytes() == before
     Path("out.h5.part").write_bytes(b"[" * 5000)
     assert "is not what an unfinished run leaves" in run(code=1).stderr
+
+
+def test_another_periodic_box_is_another_run(folder, monkeypatch):
+    with h5py.File("in.h5", "a") as file:
+        del file["charges"]
+        file["charges"] = VECTORS - VECTORS.mean(axis=1, keepdims=True)
+    stopped(monkeypatch, 0, "--box", "1")
+    for other, part in [
+        (["--box", "1", "--surroundings", "vacuum"], "surroundings conductor, now vacuum"),
+        (["--box", "1", "--periodic", "xy"], "periodic xyz, now xy"),
+        (["--box", "2"], "box [1.0, 1.0, 1.0], now [2.0, 2.0, 2.0]"),
+        ([], "box [1.0, 1.0, 1.0], now None"),
+    ]:
+        assert part in run(*other, code=1).stderr
+    run("--box", "1")
+    with h5py.File("out.h5") as file:
+        facts = file.attrs["box"].tolist(), file.attrs["periodic"], file.attrs["surroundings"]
+    assert facts == ([1.0, 1.0, 1.0], "xyz", "conductor")
 
 
 @pytest.mark.parametrize("place", ["values", "mark", "end"])

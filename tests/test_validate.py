@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import each
 
-from taskfmm import kernels, validate
+from taskfmm import choices, kernels, validate
 from taskfmm.errors import InputError
 
 OUTPUTS = ("potential", "gradient")
@@ -163,40 +163,40 @@ def test_lazy_charges_stay_lazy_until_their_chunk_is_seen():
 
 @each("value", [0, 1, -1e-6, 2.0, np.nan, np.inf, "1e-6", None, True, 1j, 10**400])
 def test_eps_refused(value):
-    assert "expected a number between 0 and 1" in message(validate.eps, value)
+    assert "expected a number between 0 and 1" in message(choices.eps, value)
 
 
 def test_eps_accepted():
-    assert validate.eps(np.float32(0.5)) == 0.5
-    assert isinstance(validate.eps(np.float32(0.5)), float)
+    assert choices.eps(np.float32(0.5)) == 0.5
+    assert isinstance(choices.eps(np.float32(0.5)), float)
 
 
-@each("value", [1, 0, -3, 2.0, "6", True, validate.MAX_ORDER + 1])
+@each("value", [1, 0, -3, 2.0, "6", True, choices.MAX_ORDER + 1])
 def test_order_refused(value):
-    assert "order is" in message(validate.order, value)
+    assert "order is" in message(choices.order, value)
 
 
 @each("value", [0, -1, 10.0, "100", False])
 def test_leaf_size_refused(value):
-    assert "expected an integer of at least 1" in message(validate.leaf_size, value)
+    assert "expected an integer of at least 1" in message(choices.leaf_size, value)
 
 
 def test_integers_accepted():
-    assert validate.order(None) is None
-    assert validate.leaf_size(None) is None
-    assert validate.order(np.int8(6)) == 6
-    assert validate.leaf_size(1) == 1
-    assert validate.leaf_size(10**30) == validate.MAX_LEAF_SIZE
+    assert choices.order(None) is None
+    assert choices.leaf_size(None) is None
+    assert choices.order(np.int8(6)) == 6
+    assert choices.leaf_size(1) == 1
+    assert choices.leaf_size(10**30) == choices.MAX_LEAF_SIZE
 
 
 @each("name", ["laplac", "Laplace", "LAPLACE"])
 def test_the_nearest_kernel_is_offered(name):
-    assert "did you mean 'laplace'?" in message(validate.known_name, "kernel", name, {"one", "laplace"})
+    assert "did you mean 'laplace'?" in message(choices.known_name, "kernel", name, {"one", "laplace"})
 
 
 @each("name", ["zzz", 3, None])
 def test_without_a_near_kernel_all_are_listed(name):
-    assert message(validate.known_name, "kernel", name, {"one", "laplace"}).endswith(
+    assert message(choices.known_name, "kernel", name, {"one", "laplace"}).endswith(
         "choose from laplace, one"
     )
 
@@ -209,21 +209,21 @@ def test_a_kernel_that_is_not_offered_is_not_spoken_of():
 
 
 def test_outputs():
-    assert validate.outputs("gradient", OUTPUTS) == ("gradient",)
-    assert validate.outputs(["gradient", "potential", "gradient"], OUTPUTS) == ("gradient", "potential")
-    assert "did you mean 'potential'?" in message(validate.outputs, ("potentials",), OUTPUTS)
+    assert choices.outputs("gradient", OUTPUTS) == ("gradient",)
+    assert choices.outputs(["gradient", "potential", "gradient"], OUTPUTS) == ("gradient", "potential")
+    assert "did you mean 'potential'?" in message(choices.outputs, ("potentials",), OUTPUTS)
     for nothing in ((), None, 5):
-        assert "expected at least one of potential, gradient" in message(validate.outputs, nothing, OUTPUTS)
+        assert "expected at least one of potential, gradient" in message(choices.outputs, nothing, OUTPUTS)
 
 
 @each("value", [np.float32, "f8", ">f4", np.dtype(float)])
 def test_dtype(value):
     if np.dtype(value).isnative:
-        assert validate.dtype(value) == np.dtype(value)
+        assert choices.dtype(value) == np.dtype(value)
     else:
-        assert "expected float64 or float32" in message(validate.dtype, value)
+        assert "expected float64 or float32" in message(choices.dtype, value)
 
 
 @each("value", [None, int, complex, "f2", "nonsense", object])
 def test_dtype_refused(value):
-    assert "expected float64 or float32" in message(validate.dtype, value)
+    assert "expected float64 or float32" in message(choices.dtype, value)

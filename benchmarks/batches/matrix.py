@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taskfmm import validate
+from taskfmm import choices
 from taskfmm.errors import InputError
 from taskfmm.generate import SHAPES
 from taskfmm.kernels import KERNELS
@@ -189,7 +189,7 @@ def _whole(least: int) -> Callable[[str, Any], int]:
 
 def _eps(where: str, value: Any) -> float:
     try:
-        return validate.eps(_number(value))
+        return choices.eps(_number(value))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 

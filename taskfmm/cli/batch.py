@@ -97,12 +97,11 @@ def _shapes(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _plan(fmm: taskfmm.Fmm, names: tuple[str, ...]) -> dict[str, Any]:
-    """The periodic box, and what was chosen while planning and moves the last digits, as the machine's rates may."""
+    """What was chosen while planning, and moves the last digits: it may change with the machine's rates."""
     cube = fmm.plan.tree.domain.half_width if fmm.plan else None
     chosen = fmm.accuracy(fmm.kernel.last(names))
     return {
         "leaf_size": fmm.leaf_size,
         "cube": None if cube is None else float(cube),
-        "box": str(fmm._planned.asked.box),
         "accuracy": str(chosen),
     }

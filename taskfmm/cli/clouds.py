@@ -19,14 +19,14 @@ from taskfmm.cli.group import main
 @click.option("--charges", type=click.Choice(["signed", "positive"]), default="signed", show_default=True)
 def generate(shape: str, n: int, output: str, seed: int | None, kernel: str, charges: str) -> None:
     """Write a random cloud of charges, or of another kernel's first source, ready for `taskfmm run`."""
-    from taskfmm import validate
+    from taskfmm import choices
     from taskfmm.files.charges import write_cloud
     from taskfmm.files.output import check_output
     from taskfmm.generate import cloud, new_seed, numbers
     from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS
 
     try:
-        name = validate.known_name("kernel", kernel, KERNELS.keys() & CONSTRUCTORS.keys())
+        name = choices.known_name("kernel", kernel, KERNELS.keys() & CONSTRUCTORS.keys())
     except taskfmm.InputError as error:
         raise click.BadParameter(str(error), param_hint="--kernel") from error
     kind = KERNELS[name].sources[0]

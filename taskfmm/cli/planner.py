@@ -22,6 +22,7 @@ class Planner:
     settings : to record with the results
     points : sources and targets where the plan is there already; input files need not hold them
     seconds : taken so far, to load it or to make it
+    box : taskfmm.geometry.cell.Box, where it is periodic
     """
 
     def __init__(
@@ -31,11 +32,16 @@ class Planner:
         kernel: Any,
         points: Any = None,
         seconds: float = 0.0,
+        box: Any = None,
     ) -> None:
         self._make = make
         self.kernel = kernel
         parameters = {"parameters": kernel.parameters} if kernel.parameters else {}
         self.settings = {"eps": eps, "kernel": kernel.name, **parameters, "version": taskfmm.__version__}
+        if box is not None:
+            axes = "".join(axis for axis, repeated in zip("xyz", box.periodic, strict=True) if repeated)
+            around = "vacuum" if box.in_vacuum else "conductor"
+            self.settings |= {"box": box.lengths, "periodic": axes, "surroundings": around}
         self.points = points
         self.seconds = seconds
 
@@ -48,7 +54,7 @@ class Planner:
 
     def outputs(self, outputs: str | None, gradient: bool) -> tuple[str, ...]:
         """The names of the outputs that the options ask for; raises UsageError."""
-        from taskfmm import validate
+        from taskfmm import choices
 
         known = self.kernel.names
         if outputs is None:
@@ -62,7 +68,7 @@ class Planner:
         if gradient:
             raise click.UsageError("--gradient cannot be given with --outputs: name gradient there")
         try:
-            return validate.outputs([name.strip() for name in outputs.split(",")], known)
+            return choices.outputs([name.strip() for name in outputs.split(",")], known)
         except taskfmm.InputError as error:
             raise click.BadParameter(str(error), param_hint="--outputs") from error
 
@@ -90,6 +96,7 @@ def error_estimates(
 
 def from_options(kernel: str, kernel_param: Mapping[str, Any], **options: Any) -> Planner:
     """Of the points in the input file; raises UsageError for a kernel that cannot be made."""
+    from taskfmm.geometry.periodic import checked
     from taskfmm.kernels import named
 
     try:
@@ -100,6 +107,7 @@ def from_options(kernel: str, kernel_param: Mapping[str, Any], **options: Any) -
         lambda data: taskfmm.Fmm(data.sources, targets=data.targets, kernel=made, **options),
         options["eps"],
         made,
+        box=checked(*(options[name] for name in ("box", "periodic", "wrap", "surroundings"))),
     )
 
 
@@ -109,4 +117,4 @@ def from_file(path: str, memory_limit: str | None) -> Planner:
     fmm = taskfmm.Fmm.load(path, memory_limit=memory_limit)
     targets = fmm.targets if fmm.separate else None
     seconds = time.perf_counter() - started
-    return Planner(lambda _: fmm, fmm.eps, fmm.kernel, (fmm.sources, targets), seconds)
+    return Planner(lambda _: fmm, fmm.eps, fmm.kernel, (fmm.sources, targets), seconds, fmm.box)

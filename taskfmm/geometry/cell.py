@@ -17,6 +17,9 @@ HOME = 13
 AWAY = np.indices((3, 3, 3)).reshape(3, 27) - 1
 """By neighbourhood slot, how many cells away an image is along each axis."""
 
+N_CELLS = AWAY.shape[1]
+"""A cell and those around it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -32,11 +35,6 @@ class Box:
     periodic: tuple[bool, bool, bool]
     in_vacuum: bool = False
     wrap: bool = True
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is repeated along all three axes."""
-        return all(self.periodic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,10 @@ class Cell:
     def shift(self, image: np.ndarray) -> np.ndarray:
         """How far images are away, float64 [3, n], by their neighbourhood slots."""
         return AWAY[:, image] * np.array(self.lengths)[:, None]
+
+    def middle(self, lower: np.ndarray) -> np.ndarray:
+        """Of the cell, float64 [3]; lower : its corner."""
+        return lower + 0.5 * np.array(self.lengths)
 
     @property
     def images(self) -> np.ndarray:

@@ -133,15 +133,18 @@ def _lower_corner(low: np.ndarray, high: np.ndarray, half_width: float) -> np.nd
     return np.where(high - lower < 2 * half_width, lower, low)
 
 
+PARTS = 3
+"""Into how many the cubes of a periodic box may be cut along each axis: leaves then have two thirds of the width."""
+
 THIRDS = 4.0 / 3.0
-"""Of the root's width, where the cubes of a periodic box, along an axis of which there is one, are cut in three."""
+"""The width of the root over the one before, where a box of one cube is cut so."""
 
 
 def _in_thirds(domain: Domain, cell: Cell) -> Domain:
     x, y, z = cell.cubes
-    cubes = 3 * x, 3 * y, 3 * z
+    cubes = PARTS * x, PARTS * y, PARTS * z
     level = math.ceil(math.log2(max(cubes)))
-    half_width = math.ldexp(domain.half_width / 3.0, level - cell.level)
+    half_width = math.ldexp(domain.half_width / PARTS, level - cell.level)
     return replace(domain, half_width=half_width, cell=replace(cell, cubes=cubes, level=level))
 
 

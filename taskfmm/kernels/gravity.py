@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import foreign, validate
+from taskfmm import choices, foreign, validate
 from taskfmm.errors import InputError
 from taskfmm.jit import formula
 from taskfmm.kernels import laplace
@@ -109,7 +109,7 @@ def Gravity(softening: Any, kind: str = "plummer", G: float = 1.0) -> Kernel:
     >>> float(found["potential"][1]), np.round(found["acceleration"][1], 12) + 0.0
     (-2.0, array([-0.32,  0.  ,  0.  ]))
     """
-    validate.known_name("kind", kind, KINDS)
+    choices.known_name("kind", kind, KINDS)
     constant = real(G)
     if not (np.isfinite(constant) and constant):
         raise InputError(f"G, the constant of gravity, is {G!r}: give a finite number, and not 0")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from taskfmm import validate
+from taskfmm import choices
 from taskfmm.errors import InputError
 from taskfmm.kernels import biot_savart, gravity, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
@@ -103,7 +103,7 @@ def find(kernel: Any) -> Kernel:
         raise InputError(f"kernel is a function: give what it returns, as taskfmm.kernels.{name}(...)")
     if isinstance(kernel, str) and kernel in HIDDEN:
         return KERNELS[kernel]
-    name = validate.known_name("kernel", kernel, {*KERNELS, *CONSTRUCTORS} - {*HIDDEN})
+    name = choices.known_name("kernel", kernel, {*KERNELS, *CONSTRUCTORS} - {*HIDDEN})
     made = name in CONSTRUCTORS
     if name in KERNELS and not KERNELS[name].module.startswith("taskfmm."):
         return KERNELS[name]  # of a user
@@ -146,7 +146,7 @@ def named(name: str, parameters: Mapping[str, Any]) -> Kernel:
     >>> taskfmm.kernels.named("yukawa", {"lam": 2.0}) == taskfmm.kernels.Yukawa(lam=2.0)
     True
     """
-    arguments = _arguments(validate.known_name("kernel", name, CONSTRUCTORS))
+    arguments = _arguments(choices.known_name("kernel", name, CONSTRUCTORS))
     for each in parameters:
         if each not in arguments:
             raise InputError(

@@ -6,6 +6,8 @@ smooth there, and goes through expansions of the cubes. At a high order it is as
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -25,99 +27,100 @@ BLOCK = 256
 """Targets that one thread takes at a time."""
 
 
-def sum_around(
-    tree: Octree,
-    kernel: Kernel,
-    output: str,
-    numbers: np.ndarray,
-    rows: np.ndarray,
-    operators: BoxOperators,
-    matrices: np.ndarray,
-    threads: int = 1,
-) -> np.ndarray:
-    """An output and those before it at some targets, float64 [n_values, n_rows].
+@dataclass(frozen=True)
+class Around:
+    """Sums of some sources over all images.
 
     tree : of a periodic box
     numbers : float64 [n_numbers, n_sources], in the order of the tree
-    rows : int64 [n], ascending places of targets in the tree
-    operators, matrices : of the cubes
+    operators, matrices : of the cubes, see `taskfmm.operators.levels.of_cubes`
     """
-    cell = tree.domain.cell
-    assert cell is not None
-    first, last = tree.level_ptr[cell.level : cell.level + 2]
-    ends = np.searchsorted(rows, tree.target_ptr[first:last, 1])
-    ptr = np.append(0, ends)
-    targets = np.ascontiguousarray(tree.targets[:, rows])
-    values = np.zeros((kernel.n_values(output), rows.size))
-    _add_near(tree, cell, kernel, output, numbers, targets, ptr, values, threads)
-    values += _far(tree, cell, kernel, output, numbers, targets, ptr, operators, matrices, threads)
-    return values
 
+    tree: Octree
+    cell: Cell
+    kernel: Kernel
+    numbers: np.ndarray
+    operators: BoxOperators
+    matrices: np.ndarray
+    threads: int = 1
 
-def _add_near(
-    tree: Octree,
-    cell: Cell,
-    kernel: Kernel,
-    output: str,
-    numbers: np.ndarray,
-    targets: np.ndarray,
-    ptr: np.ndarray,
-    values: np.ndarray,
-    threads: int,
-) -> None:
-    """Add what sources in the cubes around do; ptr : int64 [n_cubes + 1], targets of each cube."""
-    boxes, away = around_cubes(tree, cell)
-    cuts = [np.append(np.arange(begin, end, BLOCK), end) for begin, end in pairwise(ptr) if end > begin]
-    if not cuts:
-        return
-    block_ptr = np.unique(np.concatenate(cuts))
-    cube = np.searchsorted(ptr, block_ptr[:-1], side="right") - 1
-    loop = gather_loops(kernel, output).points_to_points
-    for slot in range(boxes.shape[1]):
-        there = boxes[cube, slot]
-        begin, end = (np.where(there < 0, 0, each) for each in tree.source_ptr[there].T)
-        # an image of a source as seen from a target is the source as seen from an image of the target
-        shift = np.repeat(away[cube, slot] * np.array(cell.lengths), np.diff(block_ptr), axis=0)
-        seen = np.ascontiguousarray(targets - shift.T)
-        entries = np.arange(cube.size + 1)
-        loop(
-            0,
-            cube.size,
-            *(block_ptr, seen, entries, begin, end, tree.sources, numbers, kernel.constants, values),
-            threads=threads,
+    def near(self, output: str, rows: np.ndarray) -> np.ndarray:
+        """What sources in the cubes around do to an output and those before it, float64 [n_values, n_rows].
+
+        rows : int64 [n], ascending places of targets in the tree
+        """
+        values = np.zeros((self.kernel.n_values(output), rows.size))
+        targets, ptr = self._targets(rows)
+        boxes, away = around_cubes(self.tree, self.cell)
+        cuts = [np.append(np.arange(begin, end, BLOCK), end) for begin, end in pairwise(ptr) if end > begin]
+        if not cuts:
+            return values
+        block_ptr = np.unique(np.concatenate(cuts))
+        cube = np.searchsorted(ptr, block_ptr[:-1], side="right") - 1
+        loop, entries = gather_loops(self.kernel, output).points_to_points, np.arange(cube.size + 1)
+        constants = self.kernel.constants
+        for slot in range(boxes.shape[1]):
+            there = boxes[cube, slot]
+            begin, end = (np.where(there < 0, 0, each) for each in self.tree.source_ptr[there].T)
+            # an image of a source as seen from a target is the source as seen from an image of the target
+            shift = np.repeat(away[cube, slot] * np.array(self.cell.lengths), np.diff(block_ptr), axis=0)
+            seen = np.ascontiguousarray(targets - shift.T)
+            runs = (entries, begin, end, self.tree.sources, self.numbers, constants, values)
+            loop(0, cube.size, block_ptr, seen, *runs, threads=self.threads)
+        return values
+
+    def far(self, output: str, rows: np.ndarray) -> np.ndarray:
+        """What all other images do, by L2P of the cubes; as `near`."""
+        targets, ptr = self._targets(rows)
+        entries, centers = np.arange(self._n + 1), self._centers
+        every = np.arange(self._n, dtype=np.int32)
+        work = SurfacesToPoints(
+            *(self._own, self._half_width, ptr, targets, *centers, entries, every, *centers)
         )
+        return target.l2p(work, [self._locals], self.kernel, self.operators, output, self.threads)
 
+    @cached_property
+    def _locals(self) -> np.ndarray:
+        """What far images do to each cube, by P2M, P2I and I2L."""
+        tree, kernel, operators, n = self.tree, self.kernel, self.operators, self._n
+        cubes = self._cubes
+        size = self.numbers.shape[1]
+        whole = Halo(CHARGES, (0,), np.array([0, size]), np.arange(size, dtype=np.int32))
+        runs = (np.arange(n + 1), *tree.source_ptr[cubes].T, tree.sources, whole)
+        p2m = PointsToSurfaces(self._half_width, n, np.arange(n, dtype=np.int32), *self._centers, *runs)
+        surface, half_width = operators.upward_check, operators.half_width
+        check = check_potentials(p2m, surface, half_width, [self.numbers], kernel, self.threads)
+        multipoles = (check @ operators.check_to_multipole).reshape(n, kernel.columns, -1)
+        moments = Moments(self._half_width, self.cell.middle(tree.domain.lower), tree.sources, whole)
+        i2l = FarImages(self._own, n, tree.anchor[cubes], tree.anchor[cubes])
+        sums = [images.p2i(moments, [self.numbers], kernel, half_width)]
+        local = images.i2l(i2l, [multipoles], sums, kernel, operators, self.matrices, self.cell)
+        if kernel.first_moment:
+            columns = local.reshape(-1, moment.COLUMNS, local.shape[2])
+            moment.without_constant(columns, operators.check_to_local)
+        return local
 
-def _far(
-    tree: Octree,
-    cell: Cell,
-    kernel: Kernel,
-    output: str,
-    numbers: np.ndarray,
-    targets: np.ndarray,
-    ptr: np.ndarray,
-    operators: BoxOperators,
-    matrices: np.ndarray,
-    threads: int,
-) -> np.ndarray:
-    """What all other images do, by P2M, P2I, I2L and L2P of the cubes."""
-    first, last = tree.level_ptr[cell.level : cell.level + 2]
-    n, half_width = int(last - first), box_half_width(tree.domain, cell.level)
-    centers = box_centers(tree.domain, cell.level, tree.anchor[first:last])
-    cubes, entries = np.arange(n), np.arange(n + 1)
-    whole = Halo(CHARGES, (0,), np.array([0, numbers.shape[1]]), np.arange(numbers.shape[1], dtype=np.int32))
-    own = Halo(cell.level, (0,), np.array([0, n]), cubes.astype(np.int32))
-    runs = (entries, *tree.source_ptr[first:last].T, tree.sources, whole)
-    p2m = PointsToSurfaces(half_width, n, cubes.astype(np.int32), *centers, *runs)
-    check = check_potentials(p2m, operators.upward_check, operators.half_width, [numbers], kernel, threads)
-    multipoles = (check @ operators.check_to_multipole).reshape(n, kernel.columns, -1)
-    center = tree.domain.lower + 0.5 * np.array(cell.lengths)
-    work = Moments(half_width, center, tree.sources, whole)
-    moments = [images.p2i(work, [numbers], kernel, operators.half_width)]
-    anchor = tree.anchor[first:last]
-    i2l = FarImages(own, n, anchor, anchor)
-    local = images.i2l(i2l, [multipoles], moments, kernel, operators, matrices, cell)
-    if kernel.first_moment:
-        moment.without_constant(local.reshape(-1, moment.COLUMNS, local.shape[2]), operators.check_to_local)
-    l2p = SurfacesToPoints(own, half_width, ptr, targets, *centers, entries, cubes.astype(np.int32), *centers)
-    return target.l2p(l2p, [local], kernel, operators, output, threads)
+    def _targets(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Their places, float64 [3, n], and where those of each cube begin, int64 [n_cubes + 1]."""
+        ends = np.searchsorted(rows, self.tree.target_ptr[self._cubes, 1])
+        return np.ascontiguousarray(self.tree.targets[:, rows]), np.append(0, ends)
+
+    @property
+    def _cubes(self) -> slice:
+        return slice(*self.tree.level_ptr[self.cell.level : self.cell.level + 2].tolist())
+
+    @property
+    def _n(self) -> int:
+        return self._cubes.stop - self._cubes.start
+
+    @property
+    def _own(self) -> Halo:
+        return Halo(self.cell.level, (0,), np.array([0, self._n]), np.arange(self._n, dtype=np.int32))
+
+    @property
+    def _half_width(self) -> float:
+        return box_half_width(self.tree.domain, self.cell.level)
+
+    @cached_property
+    def _centers(self) -> tuple[np.ndarray, np.ndarray]:
+        return box_centers(self.tree.domain, self.cell.level, self.tree.anchor[self._cubes])

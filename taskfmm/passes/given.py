@@ -72,8 +72,11 @@ class Given:
         arrays = [of_kind(kind, found[kind.given_as], n_sources, kind.given_as, lazy, n) for kind in kinds]
         return cls(kernel.with_sources(*kinds), tuple(arrays), n)
 
-    def refuse_charged(self) -> None:
-        """Raise InputError where charges of a periodic box do not add up to zero; of lazy ones tasks find out."""
+    def refuse_charged(self, argument: str | None = None) -> None:
+        """Raise InputError where charges of a periodic box do not add up to zero; of lazy ones tasks find out.
+
+        argument : by which they are given, where that is another one
+        """
         if self.are_lazy:
             return
         for kind, array in zip(self.kernel.sources, self.arrays, strict=True):
@@ -81,7 +84,7 @@ class Given:
                 all_axes = tuple(range(1 + len(kind.of_one)))
                 net = np.trace(array, axis1=1, axis2=2) if kind.shape else array
                 sums = np.atleast_1d(net.sum(axis=0)), np.atleast_1d(np.abs(array).sum(axis=all_axes))
-                refuse_charged(*sums, self.kernel, self.vectors is not None)
+                refuse_charged(*sums, self.kernel, self.vectors is not None, argument)
 
     @property
     def are_lazy(self) -> bool:
@@ -135,13 +138,19 @@ CHARGED = ("charge", "stresslet")
 sources of fluid. Forces are balanced by a gradient of the pressure."""
 
 
-def refuse_charged(total: np.ndarray, magnitudes: np.ndarray, kernel: Kernel, several: bool = False) -> None:
+def refuse_charged(
+    total: np.ndarray,
+    magnitudes: np.ndarray,
+    kernel: Kernel,
+    several: bool = False,
+    argument: str | None = None,
+) -> None:
     """Raise InputError where the sums of some vectors, beside those of their magnitudes, are not zero."""
     (charged,) = np.nonzero(np.abs(total) > NEUTRAL * magnitudes)
     if charged.size:
         worst = charged[0]
         of = f" of vector {worst}" if several else ""
-        name = "traces of stresslets" if kernel.first_moment else kernel.sources[0].given_as
+        name = argument or ("traces of stresslets" if kernel.first_moment else kernel.sources[0].given_as)
         how = "m n - (m . n) / 3" if kernel.first_moment else f"{name} - {name}.mean(axis=0)"
         raise InputError(
             f"{name}{of} do not add up to zero, their sum is {total[worst] / magnitudes[worst]:.1e} of that of their "

@@ -8,55 +8,31 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
-from taskfmm.kernels import Kernel, Output, gather_loops
+from taskfmm.kernels import Kernel, Output
 from taskfmm.operators.accuracy import EVEN, Known, Share, are_many, is_calibrated
-from taskfmm.operators.levels import of_cubes
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, does_nothing, radial
 from taskfmm.operators.yardstick import decayed
-from taskfmm.passes.around import sum_around
-from taskfmm.passes.given import exponents, ranked, with_lengths
+from taskfmm.passes.given import exponents, ranked
 from taskfmm.passes.places import Places
-from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, descend, rounding
+from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets, sizes, with_images
+from taskfmm.passes.share_loops import PLUS, descend
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
-
-SAMPLE = (64, 256)
-"""Fewest and most targets at which an output is summed."""
-
-ONE_IN = 32
-"""Between these bounds, the sample is one target in so many."""
 
 CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
 
-FEW = 64
-"""Targets of that sample."""
-
-FEWEST, PAIRS = 16, 10**8
-"""In a periodic box, where each of them meets all images nearby: at least so many, and so many pairs if there are."""
-
-ROUGH = 4
-"""Order of the expansions of far images in that sum."""
-
-N_CELLS = 27
-"""A cell and those around it."""
-
 RANDOM = (0.5, 2.0)
 """Squared sums of charges of random sign over a leaf, over the sum of their squares; one in the mean."""
-
-RARE = 0.02
-"""The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
-stand for thousands."""
 
 
 def look(
@@ -137,7 +113,6 @@ class _Outputs:
     boxes : for each number, sums over the sources of each box, see `sum_boxes`
     last : the last of the outputs
     close : see `look`
-    close_by : the kernel of pairs of points; where these are softened, boxes are too far away for it
     """
 
     def __init__(
@@ -150,10 +125,9 @@ class _Outputs:
         close: float | None = None,
     ) -> None:
         self.plan, self.charges, self.places, self.last, self.close = plan, charges, places, last, close
-        self.kernel, self.close_by = kernel.unsoftened, kernel
-        self.calibrated = is_calibrated(kernel, last)
+        self.kernel, self.calibrated = kernel.unsoftened, is_calibrated(kernel, last)
         self.boxes = [places.sums(plan.tree.source_ptr, plan.tree.sources, q) for q in charges]
-        self._exact: dict[bytes, np.ndarray] = {}
+        self.at_targets = AtTargets(plan, kernel, charges, self.boxes, places, last, close)
 
     def share(self, output: str) -> Share:
         derivative = self.kernel.output(output).derivative
@@ -170,32 +144,27 @@ class _Outputs:
                 smooth = max(smooth, n_targets @ (reached / widths**2))
         if any(kind.derivative for kind in self.kernel.sources):
             smooth += n_targets @ (self._rising() / self.places.half_widths ** (2 * derivative))
-        squares = self._sampled(output, self._at, SAMPLE[1]) if self.calibrated else 0.0
+        squares = (
+            self.at_targets.sampled(output, self.at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
+        )
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
-            squares = self._sampled(output, self._exactly_at, self._few)
+            squares = self.at_targets.sampled(output, self.at_targets.exactly, self.at_targets.few)
         if not self.calibrated:
-            squares = max(squares, float(self._exactly_at(self._around_largest(), output).sum()))
+            squares = max(
+                squares, float(self.at_targets.exactly(self.at_targets.around_largest(), output).sum())
+            )
         elif derivative:
             squares = max(squares, self._of_close_pairs(output))
         lost = self._lost(self.kernel.output(output)) ** 2
         rounding = 0.0
         if self.close is not None:
-            rounding = self._sampled(output, self._rounding, FEW)
+            rounding = self.at_targets.sampled(output, self.at_targets.rounding, FEW)
             if derivative:
                 rows = self._largest_by_nearest(output, *self.places.close_pairs[:3])[0]
-                rounding = max(rounding, float(self._rounding(rows, output).sum()))
-                squares = max(
-                    squares, float((self._at if self.calibrated else self._exactly_at)(rows, output).sum())
-                )
+                rounding = max(rounding, float(self.at_targets.rounding(rows, output).sum()))
+                sum_at = self.at_targets.roughly if self.calibrated else self.at_targets.exactly
+                squares = max(squares, float(sum_at(rows, output).sum()))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
-
-    @property
-    def _few(self) -> int:
-        """How many targets are summed over all pairs."""
-        if self.plan.tree.domain.cell is None:
-            return FEW
-        pairs = self.plan.tree.domain.cell.images.size * self.plan.tree.sources.shape[1]
-        return int(np.clip(PAIRS // pairs, FEWEST, FEW))
 
     def _lost(self, output: Output) -> float:
         """At most what boxes do to each other that are too far to be planned for."""
@@ -203,7 +172,7 @@ class _Outputs:
         if self.kernel.degree is not None or plan.top == TOP_LEVEL or plan.is_direct:
             return 0.0
         nearest = 2.0 * box_half_width(plan.tree.domain, plan.top - 1)
-        of_one = np.array([size.beyond(nearest) for _, size in self._sizes(output)])
+        of_one = np.array([size.beyond(nearest) for _, size in sizes(self.plan, self.kernel, output)])
         return float(of_one @ np.abs(self.charges).sum(axis=1) * np.sqrt(plan.tree.targets.shape[1]))
 
     def _far(self, output: Output, n_targets: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -224,28 +193,18 @@ class _Outputs:
 
     def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
         """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
-        for boxes, (kind, size) in zip(self.boxes, self._sizes(output), strict=True):
+        for boxes, (kind, size) in zip(self.boxes, sizes(self.plan, self.kernel, output), strict=True):
             yield kind, self._descended(boxes, size)
 
     def _descended(self, boxes: np.ndarray, size: Radial) -> list[np.ndarray]:
         """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
         tree, lists = self.plan.tree, self.plan.lists
         csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        how = (self.places.targets, self._everywhere(boxes), *size.numbers)
+        how = (self.places.targets, with_images(self.plan, boxes), *size.numbers)
         of_kernel = (self._least(size), self.kernel.degree or 0)
         level = lists.images.with_own(tree.level)
         found = descend(tree.parent, level, *csrs, *how, *of_kernel)
         return [by_box[self.places.leaves] for by_box in found]
-
-    def _everywhere(self, boxes: np.ndarray) -> np.ndarray:
-        """What is known of boxes, see `sum_boxes`, also of images."""
-        images, cell = self.plan.lists.images, self.plan.tree.domain.cell
-        found = images.with_own(boxes)
-        if cell is not None:
-            away = cell.shift(images.cell).T
-            for place in (PLUS, MINUS):
-                found[len(boxes) :, place : place + 3] += away
-        return found
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
@@ -267,14 +226,6 @@ class _Outputs:
         kernel = self.kernel.expands
         return radial(kernel, kernel.sources[0], kernel.outputs[0], self.plan.tree.domain.half_width)
 
-    def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
-        """Of what each number does, with the number of its kind."""
-        return [
-            (number, radial(self.kernel, kind, output, self.plan.tree.domain.half_width))
-            for number, kind in enumerate(self.kernel.sources)
-            for _ in range(kind.n_numbers)
-        ]
-
     def _least(self, size: Radial) -> np.ndarray:
         """What errors of the operators of each level are relative to at least, see `DECAYED`."""
         levels = range(self.plan.tree.n_levels)
@@ -282,18 +233,6 @@ class _Outputs:
             return np.zeros(len(levels))
         widths = (box_half_width(self.plan.tree.domain, level) for level in levels)
         return np.array([decayed(self.kernel) * size.at(NEAREST * width) for width in widths])
-
-    @cached_property
-    def _points(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes as two points each for every number: places, and numbers of the kernel's sources."""
-        found = []
-        for number, boxes in enumerate(map(self._everywhere, self.boxes)):
-            for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
-                charges = np.zeros((len(self.boxes), len(boxes)))
-                charges[number] = sign * boxes[:, weight]
-                if charges.any():
-                    found.append((np.ascontiguousarray(boxes[:, place : place + 3].T), charges))
-        return found
 
     @cached_property
     def _field(self) -> np.ndarray:
@@ -304,8 +243,8 @@ class _Outputs:
         values = np.zeros((self.kernel.n_plain, tree.n_boxes))
         for csr in (lists.v, lists.x, lists.w):
             far = csr.idx.astype(np.int64)
-            for place, charges in self._points:
-                self._add(last, middles, csr.ptr, far, far + 1, place, charges, values)
+            for place, charges in self.at_targets.points:
+                self.at_targets.add(last, middles, csr.ptr, far, far + 1, place, charges, values)
         for first, end in pairwise(tree.level_ptr[1:]):
             values[:, first:end] += values[:, tree.parent[first:end]]
         return values
@@ -318,7 +257,7 @@ class _Outputs:
         """
         *pairs, isolated = self.places.close_pairs
         rows, part = self._largest_by_nearest(output, *(each[isolated] for each in pairs))
-        return float(self._at(rows, output).sum()) / part if part else 0.0
+        return float(self.at_targets.roughly(rows, output).sum()) / part if part else 0.0
 
     def _largest_by_nearest(
         self, output: str, squared_distance: np.ndarray, source: np.ndarray, target: np.ndarray
@@ -326,128 +265,4 @@ class _Outputs:
         """Of some targets those at which the source next to them does most, and their part of all squares of that."""
         does = (self.charges[:, source] ** 2).sum(axis=0) * squared_distance ** self.kernel.power(output)
         largest, total = np.argsort(does)[-FEW:], does.sum()
-        return target[largest], float(does[largest].sum() / total) if total else 0.0
-
-    def _sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
-        """Sum over the targets of an output squared, from below, by a sample of them."""
-        n = self.plan.tree.targets.shape[1]
-        size = min(most, int(np.clip(n // ONE_IN, *SAMPLE)))
-        if n <= size:
-            return float(sum_at(np.arange(n), output).sum())
-        rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
-        kept = np.sort(sum_at(rows, output))[: round((1.0 - RARE) * size)]
-        return float(kept.mean() * n)
-
-    def _exactly_at(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """As `_at`, over all pairs; with the last output the others come for nothing."""
-        key = rows.tobytes()
-        if key not in self._exact:
-            tree, n = self.plan.tree, rows.size
-            if tree.domain.cell is not None:
-                rough = of_cubes(self.kernel, tree.domain.cell, ROUGH)
-                self._exact[key] = sum_around(tree, self.kernel, self.last, self.charges, rows, *rough)
-                return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
-            self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
-            every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
-            charges, lengths = with_lengths(self.charges, tree.lengths), tree.lengths
-            if lengths is not None:
-                lengths = lengths[rows] if tree.targets is tree.sources else np.zeros(n)
-            where = tree.targets[:, rows], *every, tree.sources, charges, self._exact[key]
-            self._add(self.last, *where, kernel=self.close_by, lengths=lengths)
-        return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
-
-    def _around_largest(self) -> np.ndarray:
-        """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
-        tree, leaves = self.plan.tree, self.places.leaves
-        begin, end = tree.source_ptr[leaves].T
-        largest = tree.n_wide + np.abs(self.charges[:, tree.n_wide :]).max(axis=0).argmax()
-        first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
-        return np.arange(first, min(last, first + FEW))
-
-    def _add(
-        self,
-        output: str,
-        targets: np.ndarray,
-        ptr: np.ndarray,
-        begin: np.ndarray,
-        end: np.ndarray,
-        points: np.ndarray,
-        charges: np.ndarray,
-        values: np.ndarray,
-        kernel: Kernel | None = None,
-        lengths: np.ndarray | None = None,
-    ) -> None:
-        """Add to the values at some targets, each a row, what their runs of points do there.
-
-        lengths : of the targets, where the kernel is softened
-        """
-        constants = self.kernel.constants if lengths is None else np.append(self.kernel.constants, lengths)
-        gather_loops(kernel or self.kernel, output).points_to_points(
-            0,
-            targets.shape[1],
-            np.arange(targets.shape[1] + 1),
-            np.ascontiguousarray(targets),
-            *(ptr, begin, end, points, charges, constants, values),
-        )
-
-    def _at(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
-        tree, lists = self.plan.tree, self.plan.lists
-        at, owner, seen, ptr, begin, end = self._near(rows)
-        of_seen = np.zeros((self.kernel.n_components(output), owner.size))
-        self._add(output, seen, ptr, begin, end, tree.sources, self.charges, of_seen)
-        values = np.zeros((len(of_seen), rows.size))
-        np.add.at(values.T, owner, of_seen.T)
-        targets = tree.targets[:, rows] - tree.domain.lower[:, None]  # as the places of boxes are
-        reached = [lists.w, lists.v, lists.x]
-        while (at > 0).any():
-            for csr in reached:
-                ptr, far = _entries(csr, at)
-                for place, charges in self._points:
-                    self._add(output, targets, ptr, far, far + 1, place, charges, values)
-            at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
-        return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
-
-    def _near(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What is next to some targets.
-
-        Returns
-        -------
-        at : the leaves of the targets
-        owner : int64 [n], ascending; the targets, each as often as there are cells in which it meets sources
-        seen : float64 [3, n], where they are as seen from the cell itself
-        ptr, begin, end : runs of sources of the cell that they meet
-        """
-        tree, leaves = self.plan.tree, self.places.leaves
-        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
-        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
-        ptr, near = _entries(self.plan.lists.u, at)
-        images, cell = self.plan.lists.images, tree.domain.cell
-        begin, end = np.ascontiguousarray(images.with_own(tree.source_ptr)[near].T)
-        if cell is None:
-            return at, np.arange(rows.size), tree.targets[:, rows], ptr, begin, end
-        case = N_CELLS * np.repeat(np.arange(rows.size), np.diff(ptr)) + images.cells(near, tree.n_boxes)
-        order = np.argsort(case, kind="stable")
-        case, first = np.unique(case[order], return_index=True)
-        owner, ptr = case // N_CELLS, np.append(first, near.size)
-        seen = tree.targets[:, rows[owner]] - cell.shift(case % N_CELLS)
-        return at, owner, seen, ptr, begin[order], end[order]
-
-    def _rounding(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """What the near field in float32 errs by at some targets, squared, float64 [n_rows]."""
-        tree = self.plan.tree
-        at, owner, seen, *near = self._near(rows)
-        half = np.ldexp(tree.domain.half_width, -tree.level[at[owner]].astype(np.int32))
-        where = np.ascontiguousarray(seen), half, self.close, *near, tree.sources
-        sizes = (size for _, size in self._sizes(self.kernel.output(output)))
-        found = sum(
-            rounding(*where, q, size.factor, size.power) for q, size in zip(self.charges, sizes, strict=True)
-        )
-        return np.bincount(owner, found, minlength=rows.size)
-
-
-def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lists of some boxes, one after the other, int64 [n + 1] and int64."""
-    first, count = csr.ptr[rows], csr.ptr[rows + 1] - csr.ptr[rows]
-    ptr = np.concatenate([[0], np.cumsum(count)])
-    return ptr, csr.idx[np.arange(ptr[-1]) + np.repeat(first - ptr[:-1], count)].astype(np.int64)
+        return np.sort(target[largest]), float(does[largest].sum() / total) if total else 0.0

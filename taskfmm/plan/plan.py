@@ -78,12 +78,13 @@ class Plan:
 
 def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
     """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""
-    if top == TOP_LEVEL or tree.domain.cell is not None:
+    if top <= TOP_LEVEL:
         return lists
+    level = lists.images.with_own(tree.level)
 
     def kept(csr: Csr) -> Csr:
         rows = csr.rows
-        near = np.maximum(tree.level[rows], tree.level[csr.idx]) >= top
+        near = np.maximum(level[rows], level[csr.idx]) >= top
         return Csr.of(rows[near], csr.idx[near], tree.n_boxes)
 
     return replace(lists, v=kept(lists.v), w=kept(lists.w), x=kept(lists.x))

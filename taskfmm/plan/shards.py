@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.cell import HOME
+from taskfmm.geometry.cell import HOME, N_CELLS
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.plan.runs import distinct, joined, list_runs, sort_by_code, split_pairs, take_runs
 from taskfmm.plan.works import (
@@ -158,7 +158,7 @@ class ShardBuilder:
         begin, end = self.source_ptr[boxes].T
         cell = self.lists.images.cells(boxes, self.tree.n_boxes)
         # those of each cell after the other, as if each cell had sources of its own
-        apart = self.tree.source_order.size * ((cell - HOME) % 27)
+        apart = self.tree.source_order.size * ((cell - HOME) % N_CELLS)
         order = np.lexsort((-end, begin + apart))
         begin, end, cell, apart = begin[order], end[order], cell[order], apart[order]
         # a box may lie in another one, whose run has its points already
@@ -261,7 +261,7 @@ class ShardBuilder:
         if self.cell is None:
             return ()
         domain, sources = self.tree.domain, self.tree.sources
-        center = domain.lower + 0.5 * np.array(self.cell.lengths)
+        center = self.cell.middle(domain.lower)
         half_width = box_half_width(domain, self.cell.level)
         return tuple(
             Moments(

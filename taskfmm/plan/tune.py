@@ -18,7 +18,7 @@ import numpy as np
 
 from taskfmm.cost import counts, rates
 from taskfmm.cost.counts import PLAIN, Weights
-from taskfmm.geometry.domain import THIRDS, Domain, enlarge
+from taskfmm.geometry.domain import PARTS, THIRDS, Domain, enlarge
 from taskfmm.geometry.periodic import MOST_CUBES
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
@@ -113,7 +113,7 @@ def _factors(domain: Domain) -> tuple[float, ...]:
     """Of the width of the root, that are tried."""
     if domain.cell is None:
         return ENLARGEMENTS
-    return (THIRDS,) if 27 * math.prod(domain.cell.cubes) <= MOST_CUBES else ()
+    return (THIRDS,) if PARTS**3 * math.prod(domain.cell.cubes) <= MOST_CUBES else ()
 
 
 def wide(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from taskfmm import validate
+from taskfmm import choices
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.forecast import Forecast
 from taskfmm.kernels import Kernel
@@ -95,4 +95,4 @@ class Described:
         return text.title(self._evaluator)
 
     def _wanted(self, outputs: Sequence[str] | str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
-        return usual if outputs is None else validate.outputs(outputs, self.kernel.names)
+        return usual if outputs is None else choices.outputs(outputs, self.kernel.names)

@@ -100,7 +100,6 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
     if "levels" not in found:
         nothing = "nothing to do: there are no sources or no targets, every output is zero"
         return "\n".join([head, nothing])
-    planned = evaluator.planned
     method = _direct(found) if found["direct_sum"] else _approximated(found["operators"])
     plan = f"plan            {format_bytes(found['plan_bytes'])}"
     if found["leaf_size"] is None:
@@ -111,7 +110,7 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
         method,
         f"lists, mean     U {sizes['u']:.1f}  W {sizes['w']:.1f} a leaf, "
         f"V {sizes['v']:.1f}  X {sizes['x']:.1f} a box; {found['points_per_leaf']:.0f} sources a leaf",
-        *_box(planned.plan),
+        *(f"{name}    {text}" for name, text in _box(evaluator.planned.plan).items()),
         f"many vectors    up to {found['vectors_at_once']} at once for {' and '.join(outputs)}",
         *_wide(found),
         *_crowded(found),
@@ -126,15 +125,15 @@ def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
     return "\n".join([*lines, "", *_forecast(found["forecast"])])
 
 
-def _box(plan: Plan | None) -> list[str]:
+def _box(plan: Plan | None) -> dict[str, str]:
     """Of a periodic box: along which axes, and how it is cut."""
     cell = None if plan is None else plan.tree.domain.cell
-    if plan is None or cell is None:
-        return []
+    if cell is None:
+        return {}
     axes = ", ".join(axis for axis, repeated in zip("xyz", cell.periodic, strict=True) if repeated)
     cubes = " x ".join(map(str, cell.cubes))
     around = ("; vacuum around it" if cell.in_vacuum else "; a conductor around it") * all(cell.periodic)
-    return [f"periodic box    along {axes}; cut into {cubes} cubes, at level {cell.level}{around}"]
+    return {"periodic box": f"along {axes}; cut into {cubes} cubes, at level {cell.level}{around}"}
 
 
 def _approximated(operators: dict[str, Any]) -> str:
@@ -215,11 +214,10 @@ def html(evaluator: Evaluator) -> str:
         "eps": f"{asked.eps:g}",
         "order": f"{chosen.order}",
         "dtype": str(asked.dtype),
-        "box": None if asked.box is None else asdict(asked.box),
     }
     if planned.plan is not None:
         tree, found = planned.plan.tree, evaluator.forecast((asked.first,))
-        rows |= {
+        rows |= _box(planned.plan) | {
             "leaf size": "none: direct sum" if planned.leaf_size is None else f"{planned.leaf_size:,}",
             "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
             "tasks": f"{len(found.keys):,}",

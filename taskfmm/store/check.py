@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from taskfmm.geometry.cell import AWAY, Cell
+from taskfmm.geometry.cell import N_CELLS, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.geometry.periodic import MOST_CUBES
@@ -56,7 +56,7 @@ def check(plan: Plan, same: bool) -> None:
         n, images = plan.tree.n_boxes, plan.lists.images
         need(not images.box.size or plan.tree.domain.cell is not None, "images without a periodic box")
         within("images.box", images.box, 0, n)
-        within("images.cell", images.cell, 0, AWAY.shape[1])
+        within("images.cell", images.cell, 0, N_CELLS)
         need(plan.lists.colleagues.shape[0] == n, "colleagues do not fit the boxes")
         within("colleagues", plan.lists.colleagues, -1, n)
         for name in "uvwx":
@@ -224,7 +224,7 @@ class _Works:
             work.half_width == box_half_width(domain, domain.cell.level),
             "half_width is not that of the cubes",
         )
-        middle = domain.lower + 0.5 * np.array(domain.cell.lengths)
+        middle = domain.cell.middle(domain.lower)
         need(np.array_equal(work.center, middle), "center is not the middle of the cell")
         need(work.charges.rows.size == work.points.shape[1], "charges: of other points")
         self._charges(work.charges)

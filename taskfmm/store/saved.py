@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from taskfmm import validate
+from taskfmm import choices
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton, surface
 from taskfmm.geometry.cell import Box, Cell
@@ -106,8 +106,8 @@ class Contents:
     def planned(self, path: str | os.PathLike[str]) -> Planned:
         """Checked like what a caller gives; raises InputError, which names the file."""
         try:
-            dtype, eps, order = validate.dtype(self.dtype), validate.eps(self.eps), validate.order(self.order)
-            leaf_size = validate.leaf_size(self.leaf_size)
+            dtype, eps, order = choices.dtype(self.dtype), choices.eps(self.eps), choices.order(self.order)
+            leaf_size = choices.leaf_size(self.leaf_size)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         asked = Asked(self.kernel, dtype, eps, order, self.box)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.cell import HOME, Cell
+from taskfmm.geometry.cell import HOME, N_CELLS, Cell
 from taskfmm.geometry.domain import SIZE, box_centers
 from taskfmm.tree.images import Images
 from taskfmm.tree.lists import Lists
@@ -48,9 +48,9 @@ def check_lists(tree: Octree, lists: Lists) -> None:
     _check_rows(tree, lists)
     _check_geometry(tree, lists)
     _check_dual(tree, lists)
-    _check_coverage(tree, lists, np.ones(tree.source_order.size, np.int64), np.ones(27, np.int64))
+    _check_coverage(tree, lists, np.ones(tree.source_order.size, np.int64), np.ones(N_CELLS, np.int64))
     rng = np.random.default_rng(271828)
-    weights, of_cells = (rng.integers(1, 2**62, n) for n in (tree.source_order.size, 27))
+    weights, of_cells = (rng.integers(1, 2**62, n) for n in (tree.source_order.size, N_CELLS))
     of_cells[HOME] = 1
     _check_coverage(tree, lists, weights, of_cells)
 
@@ -251,7 +251,7 @@ def _check_dual(tree: Octree, lists: Lists) -> None:
 
     def coded(leaf: np.ndarray, box: np.ndarray, cell: np.ndarray) -> np.ndarray:
         kept = both[leaf] & both[box]
-        return np.sort((leaf * tree.n_boxes + box)[kept] * 27 + cell[kept])
+        return np.sort((leaf * tree.n_boxes + box)[kept] * N_CELLS + cell[kept])
 
     row, entry = _pairs(lists.w)
     forward = coded(row, boxes.own[entry], boxes.cell[entry])

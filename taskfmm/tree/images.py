@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskfmm.csr import Csr
-from taskfmm.geometry.cell import AWAY, HOME, Cell
+from taskfmm.geometry.cell import AWAY, HOME, N_CELLS, Cell
 from taskfmm.jit import loop
 
 
@@ -57,7 +57,7 @@ class Images:
 def of_cells(n_boxes: int, away: np.ndarray) -> np.ndarray:
     """What entries grow by, int32 [...], where their boxes are in cells that are so many away, int64 [..., 3]."""
     slot = (away + 1) @ np.array([9, 3, 1])
-    return (n_boxes * ((slot - HOME) % 27)).astype(np.int32)
+    return (n_boxes * ((slot - HOME) % N_CELLS)).astype(np.int32)
 
 
 def number(n_boxes: int, *lists: Csr) -> Images:
@@ -70,7 +70,7 @@ def number(n_boxes: int, *lists: Csr) -> Images:
         image = csr.idx >= n_boxes
         csr.idx[image] = n_boxes + np.searchsorted(found, csr.idx[image])
         _sort(0, len(csr), csr.ptr, csr.idx)
-    slot = (found // n_boxes + HOME) % 27
+    slot = (found // n_boxes + HOME) % N_CELLS
     return Images((found % n_boxes).astype(np.int32), slot.astype(np.int8))
 
 

@@ -1,0 +1,238 @@
+"""Outputs of given charges at a sample of targets, by near pairs exactly, or by all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from taskfmm.csr import Csr
+from taskfmm.geometry.cell import N_CELLS
+from taskfmm.kernels import Kernel, Output, gather_loops
+from taskfmm.operators.levels import of_cubes
+from taskfmm.operators.radial import Radial, radial
+from taskfmm.passes.around import Around
+from taskfmm.passes.given import with_lengths
+from taskfmm.passes.places import Places
+from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, rounding
+from taskfmm.plan.plan import Plan
+
+SAMPLE = (64, 256)
+"""Fewest and most targets at which an output is summed."""
+
+ONE_IN = 32
+"""Between these bounds, the sample is one target in so many."""
+
+FEW = 64
+"""Targets of that sample."""
+
+FEWEST, PAIRS = 16, 10**8
+"""In a periodic box, where each of them meets all images nearby: at least so many, and so many pairs if there are."""
+
+ROUGH = 4
+"""Order of the expansions of far images in these sums."""
+
+RARE = 0.02
+"""The share of the sample with the largest values, which is left out: some of them may be one of a kind, and would
+stand for thousands."""
+
+
+def sizes(plan: Plan, kernel: Kernel, output: Output) -> list[tuple[int, Radial]]:
+    """Of what each number does to an output, with the number of its kind."""
+    return [
+        (number, radial(kernel, kind, output, plan.tree.domain.half_width))
+        for number, kind in enumerate(kernel.sources)
+        for _ in range(kind.n_numbers)
+    ]
+
+
+def with_images(plan: Plan, boxes: np.ndarray) -> np.ndarray:
+    """What is known of boxes, see `taskfmm.passes.share_loops.sum_boxes`, also of images."""
+    images, cell = plan.lists.images, plan.tree.domain.cell
+    found = images.with_own(boxes)
+    if cell is not None:
+        away = cell.shift(images.cell).T
+        for place in (PLUS, MINUS):
+            found[len(boxes) :, place : place + 3] += away
+    return found
+
+
+class AtTargets:
+    """Outputs of some charges at some targets, squared.
+
+    kernel, close_by : without softening, and the kernel of pairs of points: where these are softened, boxes are too
+        far away for it
+    charges : float64 [n_numbers, n_sources], sorted, between -1 and 1
+    boxes : for each number, sums over the sources of each box, see `sum_boxes`
+    last : the last of the outputs
+    close : see `taskfmm.passes.share.look`
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        kernel: Kernel,
+        charges: np.ndarray,
+        boxes: list[np.ndarray],
+        places: Places,
+        last: str,
+        close: float | None,
+    ) -> None:
+        self.plan, self.charges, self.boxes, self.places = plan, charges, boxes, places
+        self.kernel, self.close_by, self.last, self.close = kernel.unsoftened, kernel, last, close
+        self._exact: dict[bytes, np.ndarray] = {}
+
+    @cached_property
+    def points(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Boxes as two points each for every number: places, and numbers of the kernel's sources."""
+        found = []
+        for number, boxes in enumerate(with_images(self.plan, each) for each in self.boxes):
+            for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
+                charges = np.zeros((len(self.boxes), len(boxes)))
+                charges[number] = sign * boxes[:, weight]
+                if charges.any():
+                    found.append((np.ascontiguousarray(boxes[:, place : place + 3].T), charges))
+        return found
+
+    def sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
+        """Sum over the targets of an output squared, from below, by a sample of them."""
+        n = self.plan.tree.targets.shape[1]
+        size = min(most, int(np.clip(n // ONE_IN, *SAMPLE)))
+        if n <= size:
+            return float(sum_at(np.arange(n), output).sum())
+        rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
+        kept = np.sort(sum_at(rows, output))[: round((1.0 - RARE) * size)]
+        return float(kept.mean() * n)
+
+    @cached_property
+    def images(self) -> Around | None:
+        """In a periodic box, sums over all images."""
+        tree, cell = self.plan.tree, self.plan.tree.domain.cell
+        if cell is None:
+            return None
+        return Around(tree, cell, self.kernel, self.charges, *of_cubes(self.kernel, cell, ROUGH))
+
+    @property
+    def few(self) -> int:
+        """How many targets are summed over all pairs."""
+        if self.plan.tree.domain.cell is None:
+            return FEW
+        pairs = self.plan.tree.domain.cell.images.size * self.plan.tree.sources.shape[1]
+        return int(np.clip(PAIRS // pairs, FEWEST, FEW))
+
+    def exactly(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """As `roughly`, over all pairs; with the last output the others come for nothing."""
+        key = rows.tobytes()
+        if key not in self._exact:
+            tree, n = self.plan.tree, rows.size
+            if self.images is not None:
+                self._exact[key] = self.images.near(self.last, rows) + self.images.far(self.last, rows)
+                return self.exactly(rows, output)
+            self._exact[key] = np.zeros((self.kernel.n_components(self.last), n))
+            every = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, self.charges.shape[1])
+            charges, lengths = with_lengths(self.charges, tree.lengths), tree.lengths
+            if lengths is not None:
+                lengths = lengths[rows] if tree.targets is tree.sources else np.zeros(n)
+            where = tree.targets[:, rows], *every, tree.sources, charges, self._exact[key]
+            self.add(self.last, *where, kernel=self.close_by, lengths=lengths)
+        return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def around_largest(self) -> np.ndarray:
+        """Some targets in the leaf of the largest charge: if the kernel dies away, it may reach no others."""
+        tree, leaves = self.plan.tree, self.places.leaves
+        begin, end = tree.source_ptr[leaves].T
+        largest = tree.n_wide + np.abs(self.charges[:, tree.n_wide :]).max(axis=0).argmax()
+        first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
+        return np.arange(first, min(last, first + FEW))
+
+    def add(
+        self,
+        output: str,
+        targets: np.ndarray,
+        ptr: np.ndarray,
+        begin: np.ndarray,
+        end: np.ndarray,
+        points: np.ndarray,
+        charges: np.ndarray,
+        values: np.ndarray,
+        kernel: Kernel | None = None,
+        lengths: np.ndarray | None = None,
+    ) -> None:
+        """Add to the values at some targets, each a row, what their runs of points do there.
+
+        lengths : of the targets, where the kernel is softened
+        """
+        constants = self.kernel.constants if lengths is None else np.append(self.kernel.constants, lengths)
+        gather_loops(kernel or self.kernel, output).points_to_points(
+            0,
+            targets.shape[1],
+            np.arange(targets.shape[1] + 1),
+            np.ascontiguousarray(targets),
+            *(ptr, begin, end, points, charges, constants, values),
+        )
+
+    def roughly(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
+        tree, lists = self.plan.tree, self.plan.lists
+        at, owner, seen, ptr, begin, end = self._near(rows)
+        of_seen = np.zeros((self.kernel.n_components(output), owner.size))
+        self.add(output, seen, ptr, begin, end, tree.sources, self.charges, of_seen)
+        values = np.zeros((len(of_seen), rows.size))
+        np.add.at(values.T, owner, of_seen.T)
+        targets = tree.targets[:, rows] - tree.domain.lower[:, None]  # as the places of boxes are
+        reached = [lists.w, lists.v, lists.x]
+        while (at > 0).any():
+            for csr in reached:
+                ptr, far = _entries(csr, at)
+                for place, charges in self.points:
+                    self.add(output, targets, ptr, far, far + 1, place, charges, values)
+            at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
+        if self.images is not None:
+            values += self.images.far(output, rows)
+        return (values[self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def _near(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What is next to some targets.
+
+        Returns
+        -------
+        at : the leaves of the targets
+        owner : int64 [n], ascending; the targets, each as often as there are cells in which it meets sources
+        seen : float64 [3, n], where they are as seen from the cell itself
+        ptr, begin, end : runs of sources of the cell that they meet
+        """
+        tree, leaves = self.plan.tree, self.places.leaves
+        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
+        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
+        ptr, near = _entries(self.plan.lists.u, at)
+        images, cell = self.plan.lists.images, tree.domain.cell
+        begin, end = np.ascontiguousarray(images.with_own(tree.source_ptr)[near].T)
+        if cell is None:
+            return at, np.arange(rows.size), tree.targets[:, rows], ptr, begin, end
+        case = N_CELLS * np.repeat(np.arange(rows.size), np.diff(ptr)) + images.cells(near, tree.n_boxes)
+        order = np.argsort(case, kind="stable")
+        case, first = np.unique(case[order], return_index=True)
+        owner, ptr = case // N_CELLS, np.append(first, near.size)
+        seen = tree.targets[:, rows[owner]] - cell.shift(case % N_CELLS)
+        return at, owner, seen, ptr, begin[order], end[order]
+
+    def rounding(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """What the near field in float32 errs by at some targets, squared, float64 [n_rows]."""
+        tree = self.plan.tree
+        at, owner, seen, *near = self._near(rows)
+        half = np.ldexp(tree.domain.half_width, -tree.level[at[owner]].astype(np.int32))
+        where = np.ascontiguousarray(seen), half, self.close, *near, tree.sources
+        of_numbers = (size for _, size in sizes(self.plan, self.kernel, self.kernel.output(output)))
+        found = sum(
+            rounding(*where, q, size.factor, size.power)
+            for q, size in zip(self.charges, of_numbers, strict=True)
+        )
+        return np.bincount(owner, found, minlength=rows.size)
+
+
+def _entries(csr: Csr, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lists of some boxes, one after the other, int64 [n + 1] and int64."""
+    first, count = csr.ptr[rows], csr.ptr[rows + 1] - csr.ptr[rows]
+    ptr = np.concatenate([[0], np.cumsum(count)])
+    return ptr, csr.idx[np.arange(ptr[-1]) + np.repeat(first - ptr[:-1], count)].astype(np.int64)
