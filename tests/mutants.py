@@ -130,8 +130,8 @@ TREE = (
     Mutant(
         "w-and-x-swapped",
         "tree/lists.py",
-        "return Lists(colleagues, u, v, w, x, number(",
-        "return Lists(colleagues, u, v, x, w, number(",
+        "return Lists(colleagues, u, v, w, x, images)",
+        "return Lists(colleagues, u, v, x, w, images)",
         "clustered clouds get wrong potentials",
         ("lists",),
     ),

@@ -71,7 +71,7 @@ def _made(kernel: Kernel, accuracy: Accuracy, half_width: float) -> BoxOperators
 MANY = 8
 """Boxes along each axis of a periodic box, below which operators are better, see `Accuracy.coarse`. In a free cloud
 boxes of the first two levels are next to all others. Here they are not, and what large boxes do to each other is the
-largest part of the potential of random charges: all errors would be 2.5 times as large. These levels have few boxes.
+largest part of the potential of random charges, which erred by up to 2.4 times eps. These levels have few boxes.
 """
 
 

@@ -164,7 +164,7 @@ class Planned:
 
     def accuracy(self, output: str, *cases: Known | None, kernel: Kernel | None = None) -> Accuracy:
         """As that of `Asked`, for the boxes of this plan."""
-        top = TOP_LEVEL if self.asked.box is not None else next(iter(self._levels), TOP_LEVEL)
+        top = next(iter(self._levels), TOP_LEVEL)
         return self.asked.accuracy(output, *cases, kernel=kernel, half_width=self._half_width, top=top)
 
     def operators(self, accuracy: Accuracy) -> Operators | Matrices:

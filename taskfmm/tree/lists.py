@@ -98,7 +98,7 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
     colleagues = np.full((n_boxes, 27), -1, np.int32)
     ranked = np.full((n_boxes, 27), -1, np.int8)
-    cells = np.zeros((n_boxes, 27), np.int32)
+    cells = np.zeros((0 if tree.domain.cell is None else n_boxes, 27), np.int32)
     top = _begin(tree, colleagues, ranked, cells)
     n_v = np.zeros(n_boxes, np.int64)
     boxes = (tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells)
@@ -111,7 +111,8 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     _count_uwx(0, n_boxes, tree.parent, *boxes, n_u, n_w, n_x, threads=threads)
     u, w, x = _allocate(n_u), _allocate(n_w), _allocate(n_x)
     _fill_uwx(0, n_boxes, tree.parent, *boxes, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
-    return Lists(colleagues, u, v, w, x, number(n_boxes, u, v, w, x))
+    images = Images.none() if tree.domain.cell is None else number(n_boxes, u, v, w, x)
+    return Lists(colleagues, u, v, w, x, images)
 
 
 def _begin(tree: Octree, colleagues: np.ndarray, ranked: np.ndarray, cells: np.ndarray) -> int:
@@ -159,6 +160,12 @@ def _allocate(count: np.ndarray) -> Csr:
 
 
 @jit
+def _entry(box, cells, other, slot):
+    """What a list holds of a box that lies in a slot of another one: its number, or that of an image."""
+    return box + cells[other, slot] if cells.shape[0] else box
+
+
+@jit
 def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
     """Children of the parent's colleagues, and their columns in `SLOT_OF`; returns how many.
 
@@ -182,7 +189,7 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
     """From the colleagues of the boxes ``first:last`` of one level, those of their children; and count V.
 
     ``ranked[b]`` are the slots of the colleagues of ``b`` in order of box number, then -1; ``cells[b]`` by slot what
-    their numbers grow by where they are images, see `taskfmm.tree.images`.
+    their numbers grow by where they are images, see `taskfmm.tree.images`; without rows where there are none.
     """
     for parent in range(first, last):
         if child_ptr[parent] == child_ptr[parent + 1]:
@@ -197,7 +204,8 @@ def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, collea
                 slot = slot_of[relation[k]]
                 if slot >= 0:
                     colleagues[b, slot] = box[k]
-                    cells[b, slot] = cells[parent, relation[k] // 8]
+                    if cells.shape[0]:
+                        cells[b, slot] = cells[parent, relation[k] // 8]
                     ranked[b, n_near] = slot
                     n_near += 1
                 else:
@@ -224,7 +232,7 @@ def _fill_v(first, last, child_ptr, octant, has_sources, has_targets, colleagues
             at = ptr[b]
             for k in range(n):
                 if slot_of[relation[k]] < 0:
-                    idx[at] = box[k] + cells[parent, relation[k] // 8]
+                    idx[at] = _entry(box[k], cells, parent, relation[k] // 8)
                     at += 1
 
 
@@ -242,7 +250,7 @@ def _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cell
             break
         leaf = colleagues[p, slot]
         if child_ptr[leaf] == child_ptr[leaf + 1] and has_sources[leaf] and touches[slot] == adjacent:
-            out[n] = leaf + cells[p, slot]
+            out[n] = _entry(leaf, cells, p, slot)
             n += 1
     return n
 
@@ -259,7 +267,7 @@ def _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, adjacen
         for child in range(child_ptr[colleague], child_ptr[colleague + 1]):
             # Seen from the child, the leaf lies in the opposite slot.
             if has_sources[child] and TOUCHES[octant[child], 26 - slot] == adjacent:
-                out[n] = child + cells[b, slot]
+                out[n] = _entry(child, cells, b, slot)
                 n += 1
     return n
 
@@ -274,7 +282,7 @@ def _same(b, child_ptr, has_sources, colleagues, ranked, cells, out):
             break
         leaf = colleagues[b, slot]
         if child_ptr[leaf] == child_ptr[leaf + 1] and has_sources[leaf]:
-            out[n] = leaf + cells[b, slot]
+            out[n] = _entry(leaf, cells, b, slot)
             n += 1
     return n
 
