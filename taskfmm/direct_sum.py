@@ -124,7 +124,7 @@ def sum_pairs(
     if given.vectors is not None:
         groups = {
             tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets, box, among)
-            for numbers, group in given.in_groups(given.kernel.last(outputs))
+            for numbers, group in given.in_groups()
         }
         return {
             output: together(

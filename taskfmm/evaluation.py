@@ -20,7 +20,7 @@ from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
-from taskfmm.passes.given import GROUPS, Given, at_once, in_group, together
+from taskfmm.passes.given import AT_ONCE, Given, together
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
@@ -44,8 +44,8 @@ class Evaluator:
         """As `arrays`, of charges that may have an axis of vectors, which outputs then have as well."""
         if charges.vectors is None:
             return self.arrays(charges, outputs, memory_limit)
-        most = self._at_once(charges, outputs, memory_limit)
-        beside = self._beside(charges, outputs, most)
+        most = self.at_once(charges.kernel, outputs, charges.vectors or 1, memory_limit)
+        beside = self._beside(charges.kernel, outputs, (charges.vectors or 1) - most)
         found = {
             tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy, beside)
             for numbers, group, accuracy in self._groups(charges, outputs, most)
@@ -69,36 +69,38 @@ class Evaluator:
         }
         return np.asarray(together(found, charges.kernel.output(output), charges.vectors))
 
-    def _beside(self, charges: Given, outputs: tuple[str, ...], most: int) -> int:
-        """Bytes of charges and results of the other groups, where vectors are evaluated in groups of so many."""
-        of_one = sum(kind.n_numbers for kind in charges.kernel.sources) * self.planned.n_sources
-        of_one += sum(charges.kernel.output(output).n_rows for output in outputs) * self.planned.n_targets
-        return max(0, (charges.vectors or 0) - most) * of_one * DOUBLE
+    def _beside(self, kernel: Kernel, outputs: tuple[str, ...], others: int) -> int:
+        """Bytes of charges and results of so many other vectors."""
+        of_one = sum(kind.n_numbers for kind in kernel.sources) * self.planned.n_sources
+        of_one += sum(kernel.output(output).n_rows for output in outputs) * self.planned.n_targets
+        return max(0, others) * of_one * DOUBLE
 
-    def _at_once(self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None) -> int:
-        """How many vectors are evaluated at once: as many as are fastest, fewer if these need too much memory."""
-        last = charges.kernel.last(outputs)
-        most = min(at_once(charges.kernel, last), in_group(max(1, charges.vectors or 1)))
+    def at_once(
+        self, kernel: Kernel, outputs: tuple[str, ...], vectors: int, memory_limit: int | None = None
+    ) -> int:
+        """How many of so many vectors are evaluated at once; fewer where these need too much memory."""
+        size = min(AT_ONCE, vectors)
         limit = memory_limit or layout.current().memory_limit
         if self.planned.plan is None or not limit:
-            return most
+            return size
         needed = {}
-        for size in (size for size in GROUPS if size <= most):
-            needed[size] = self.forecast(outputs, kernel=charges.kernel.with_vectors(size)).memory["peak"]
-            needed[size] += self._beside(charges, outputs, size) if memory_limit else 0
+        while size:
+            needed[size] = self.forecast(outputs, kernel=kernel.with_vectors(size)).memory["peak"]
+            needed[size] += self._beside(kernel, outputs, vectors - size) if memory_limit else 0
             if needed[size] <= limit:
                 return size
+            size //= 2
         return min(needed, key=needed.__getitem__)
 
     def _groups(
-        self, charges: Given, outputs: tuple[str, ...], most: int | None = None
+        self, charges: Given, outputs: tuple[str, ...], most: int = AT_ONCE
     ) -> Iterator[tuple[list[int], Given, Accuracy]]:
         """Vectors in groups of one accuracy: what stands beside a vector changes nothing but its last digits."""
         last, columns = charges.kernel.last(outputs), charges.columns
         some = columns[:1] if charges.are_lazy else columns
         chosen = [self.accuracy(last, each, alone=len(outputs) == 1) for each in some]
         chosen *= len(columns) // len(some)
-        for numbers, group in charges.in_groups(last, chosen, most):
+        for numbers, group in charges.in_groups(chosen, most):
             yield numbers, group, chosen[numbers[0]]
 
     def arrays(

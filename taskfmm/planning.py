@@ -13,7 +13,7 @@ from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
-from taskfmm.passes.given import Given, in_group, of_kind
+from taskfmm.passes.given import AT_ONCE, Given, of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
 from taskfmm.plan.make import make
@@ -72,7 +72,7 @@ def from_points(
     foreign.same_unit(sources, targets)
     lengths = given.lengths(len(at_sources))
     most = choices.leaf_size(leaf_size)
-    at_once = in_group(choices.columns(columns))
+    at_once = min(AT_ONCE, choices.columns(columns))
     shown = None
     if like is not None:
         kind = asked.kernel.sources[0]

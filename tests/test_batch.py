@@ -98,7 +98,8 @@ def _runs(pid: int) -> bool:
 
 
 STOPPED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
 from benchmarks.batches import run
 slow = '''
 import json, os, sys, threading, time
@@ -126,7 +127,7 @@ def test_stopped_half_way_and_resumed(tmp_path, written, pretend, number):
     while not (pids.exists() and pids.read_text()) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(number)
-    _, complaints = process.communicate(timeout=50)
+    _, complaints = process.communicate(timeout=20)
     assert process.returncode == (-number if number == signal.SIGKILL else 130), complaints
     wait_until_gone(pids)
     kept = list((tmp_path / "out" / "cases").iterdir())

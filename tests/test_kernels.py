@@ -26,7 +26,7 @@ def one_point(kernel: str, output: str, at: np.ndarray, sources: np.ndarray, cha
     """The sum over pairs itself, at one target that is column 1 of two."""
     facts = FIRST[kernel]
     out = np.full((facts.n_components(output), 2), 0.5)
-    gather_loops(facts, output).gather(*at, *sources, charges[None], out, 1, facts.constants)
+    gather_loops(facts, output).gather_run(*at[:, None], *sources, charges[None], out, 1, facts.constants)
     assert (out[:, 0] == 0.5).all()
     return out[:, 1] - 0.5
 
@@ -177,11 +177,11 @@ def test_two_sided_formulas_are_two_one_sided_ones(kernel, output, cloud):
     points, charges = cloud
     facts = FIRST[kernel]
     n_rows = facts.n_components(output)
-    both = gather_loops(facts, output).gather_mutual
+    both = gather_loops(facts, output).gather_run_mutual
     own = np.array([[0.0, 1.7]])
     for at in (np.array([0.3, 1.7, -0.2]), points[:, 5].copy()):
         out, back = np.zeros((n_rows, 2)), np.zeros((n_rows, charges.size))
-        both(*at, own, *points, charges[None], out, 1, back, facts.constants)
+        both(*at[:, None], own, *points, charges[None], out, 1, back, facts.constants)
         here = one_point(kernel, output, at, points, charges)
         np.testing.assert_allclose(out[:, 1], here, rtol=0, atol=ROUNDING * np.abs(here).max())
         source = at[:, None].copy()

@@ -11,7 +11,7 @@ import pytest
 from bounds import ROUNDING
 from boxes import l2_error
 
-from taskfmm.kernels import KERNELS, gather_loops, pairs, spread_loops
+from taskfmm.kernels import KERNELS, filling, gather_loops, pairs, spread_loops
 from taskfmm.kernels.kernel import Source
 from taskfmm.operators.matrix import kernel_matrix
 
@@ -70,9 +70,8 @@ def test_both_sides_of_a_pair_are_two_sums(kernel, problem):
     output = LAST[kernel.name]
     own = np.random.default_rng(9150373).uniform(-1, 1, (len(q), TARGETS))
     out, back = (np.zeros((kernel.n_components(output), n)) for n in (TARGETS, SOURCES))
-    both = gather_loops(kernel, output).gather_mutual
-    for i in range(TARGETS):
-        both(*targets[:, i], own, *sources, q, out, i, back, kernel.constants)
+    both = gather_loops(kernel, output).gather_run_mutual
+    both(*targets, own, *sources, q, out, 0, back, kernel.constants)
     assert l2_error(out, expected(kernel, sources, targets, q)) <= 10 * ROUNDING
     assert l2_error(back, expected(kernel, targets, sources, own)) <= 10 * ROUNDING
 
@@ -80,9 +79,35 @@ def test_both_sides_of_a_pair_are_two_sums(kernel, problem):
 def test_check_surfaces_receive_the_outputs_without_a_derivative(kernel, problem):
     sources, targets, q = problem
     out = np.zeros((kernel.n_potential, TARGETS))
-    for j in range(SOURCES):
-        spread_loops(kernel).spread(*sources[:, j], q, j, *targets, out, kernel.constants)
+    spread_loops(kernel).spread_run(*sources, q, 0, *targets, out, kernel.constants)
     assert l2_error(out, expected(kernel, sources, targets, q)[: len(out)]) <= 10 * ROUNDING
+
+
+def test_many_vectors_are_sums_of_each(kernel):
+    """More sources and targets than a tile has; arrays are wider than what is met, and have sums in them."""
+    rng, output, vectors = np.random.default_rng(40172265), LAST[kernel.name], 3
+    n_sources, n_targets = max(filling.WIDTHS.values()) + 90, 2 * filling.HEIGHT + 5
+    sources, targets = rng.uniform(-1, 1, (3, n_sources)), rng.uniform(-1, 1, (3, n_targets))
+    targets[:, 40] = sources[:, 520]
+    q = rng.uniform(-1, 1, (vectors, kernel.n_numbers, n_sources))
+    own = rng.uniform(-1, 1, (vectors, kernel.n_numbers, n_targets + 4))
+    many, n_rows = kernel.with_vectors(vectors), kernel.n_components(output)
+    out, back = np.ones((vectors * n_rows, n_targets + 4)), np.ones((vectors * n_rows, n_sources))
+    given = own.reshape(-1, n_targets + 4), *sources, q.reshape(-1, n_sources)
+    gather_loops(many, output).gather_run_mutual(*targets, *given, out, 4, back, kernel.constants)
+    assert (out[:, :4] == 1).all()
+    for sums, at, seen, numbers in (
+        (out[:, 4:], targets, sources, q),
+        (back, sources, targets, own[:, :, 4:]),
+    ):
+        for number, found in enumerate(np.split(sums - 1, vectors)):
+            assert l2_error(found, expected(kernel, seen, at, numbers[number])) <= 10 * ROUNDING
+
+    onto = np.zeros((vectors * kernel.n_potential, n_targets))
+    spread_loops(many).spread_run(*sources, q.reshape(-1, n_sources), 0, *targets, onto, kernel.constants)
+    for number, found in enumerate(np.split(onto, vectors)):
+        exact = expected(kernel, sources, targets, q[number])[: kernel.n_potential]
+        assert l2_error(found, exact) <= 10 * ROUNDING
 
 
 def test_what_is_not_asked_for_is_not_computed():

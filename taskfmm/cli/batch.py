@@ -17,11 +17,11 @@ from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.charges import Batch
 from taskfmm.files.journal import Journal
 from taskfmm.files.output import OutputFile
-from taskfmm.passes.given import GROUPS
+from taskfmm.passes.given import AT_ONCE
 from taskfmm.profiling.progress import progress
 from taskfmm.runtime.blocks import each_block
 
-BLOCK = GROUPS[0]
+BLOCK = AT_ONCE
 """Vectors that are evaluated together. Which ones does not hang on what is finished: a vector's last digits hang on
 those beside it."""
 

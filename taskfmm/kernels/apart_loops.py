@@ -16,9 +16,9 @@ from taskfmm.kernels.packing import pack
 
 if TYPE_CHECKING:
 
-    def gather_apart(*numbers: object) -> float: ...
+    def gather_run_apart(*numbers: object) -> None: ...
 
-    def gather_exactly(*numbers: object) -> None: ...
+    def gather_run_exactly(*numbers: object) -> None: ...
 
 
 WIDTH = 16
@@ -70,22 +70,21 @@ def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounde
     wide_vectors()
     size = (end - begin).sum()
     here = targets[:, rows.start].copy()
+    own = np.empty((3, len(rows)), np.float32)
+    for axis in range(3):
+        for i in rows:
+            own[axis, i - rows.start] = targets[axis, i] - here[axis]
     close_by = np.zeros(len(rows))
-    sums = np.zeros((len(rows), out.shape[0], 1), np.float32)
+    sums = np.zeros((out.shape[0], len(rows)), np.float32)
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
         packed, q = pack(begin, end, points, charges, skip, n, here, np.float32, WIDTH)
         sx, sy, sz = packed[0], packed[1], packed[2]
-        for i in rows:
-            x = np.float32(targets[0, i] - here[0])
-            y = np.float32(targets[1, i] - here[1])
-            z = np.float32(targets[2, i] - here[2])
-            at = i - rows.start
-            close_by[at] += gather_apart(x, y, z, sx, sy, sz, q, sums[at], 0, rounded, close)
+        gather_run_apart(own[0], own[1], own[2], sx, sy, sz, q, sums, rounded, close, close_by)
     for i in rows:
         if close_by[i - rows.start] <= itself:
             for c in range(out.shape[0]):
-                out[c, i] = sums[i - rows.start, c, 0]
+                out[c, i] = sums[c, i - rows.start]
     if close_by.max() > itself:
         _again(targets, rows, close_by, itself, begin, end, points, charges, parameters, out)
 
@@ -100,4 +99,5 @@ def _again(targets, rows, close_by, itself, begin, end, points, charges, paramet
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in rows:
             if close_by[i - rows.start] > itself:
-                gather_exactly(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
+                x, y, z = targets[0, i : i + 1], targets[1, i : i + 1], targets[2, i : i + 1]
+                gather_run_exactly(x, y, z, sx, sy, sz, q, out, i, parameters)

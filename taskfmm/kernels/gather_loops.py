@@ -16,9 +16,9 @@ from taskfmm.kernels.packing import pack
 
 if TYPE_CHECKING:
 
-    def gather(*numbers: object) -> None: ...
+    def gather_run(*numbers: object) -> None: ...
 
-    def gather_mutual(*numbers: object) -> None: ...
+    def gather_run_mutual(*numbers: object) -> None: ...
 
     MUTUAL = True
 
@@ -45,13 +45,14 @@ def points_to_points(first, last, target_ptr, targets, ptr, begin, end, points, 
 def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row):
     wide_vectors()
     begin, end = begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]]
+    first, last = target_ptr[row], target_ptr[row + 1]
+    x, y, z = targets[0, first:last], targets[1, first:last], targets[2, first:last]
     size = (end - begin).sum()
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
         packed, q = pack(begin, end, points, charges, skip, n, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
-        for i in range(target_ptr[row], target_ptr[row + 1]):
-            gather(targets[0, i], targets[1, i], targets[2, i], sx, sy, sz, q, out, i, parameters)
+        gather_run(x, y, z, sx, sy, sz, q, out, first, parameters)
 
 
 @loop
@@ -99,26 +100,31 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     packed, q = pack(begin, end, targets, own, 0, (end - begin).sum(), np.zeros(3), np.float64, 1)
     sx, sy, sz = packed[0], packed[1], packed[2]
     first, last = target_ptr[row], target_ptr[row + 1]
-    x, y, z = targets[0], targets[1], targets[2]
+    x, y, z = targets[0, first:last], targets[1, first:last], targets[2, first:last]
     if not MUTUAL:
-        for i in range(first, last):
-            gather(x[i], y[i], z[i], sx, sy, sz, q, out, i, parameters)
+        gather_run(x, y, z, sx, sy, sz, q, out, first, parameters)
         itself = target_ptr[row : row + 1], target_ptr[row + 1 : row + 2]
         packed, q = pack(*itself, targets, own, 0, last - first, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for entry in range(rows.size):
-            for j in range(begin[entry], end[entry]):
-                gather(x[j], y[j], z[j], sx, sy, sz, q, out, j, parameters)
+            other = slice(begin[entry], end[entry])
+            x, y, z = targets[0, other], targets[1, other], targets[2, other]
+            gather_run(x, y, z, sx, sy, sz, q, out, begin[entry], parameters)
         return
     back = np.zeros((out.shape[0], sx.size))
-    for i in range(first, last):
-        gather_mutual(x[i], y[i], z[i], own, sx, sy, sz, q, out, i, back, parameters)
-    for c in range(out.shape[0]):
-        at = 0
-        for entry in range(rows.size):
-            for j in range(begin[entry], end[entry]):
-                out[c, j] += back[c, at]
-                at += 1
+    gather_run_mutual(x, y, z, own, sx, sy, sz, q, out, first, back, parameters)
+    at = 0
+    for entry in range(rows.size):
+        n = end[entry] - begin[entry]
+        for c in range(out.shape[0]):
+            _add(back[c, at : at + n], out[c, begin[entry] : end[entry]])
+        at += n
+
+
+@part
+def _add(values, out):
+    for j in range(out.size):
+        out[j] += values[j]
 
 
 @loop
@@ -191,6 +197,5 @@ def _from_surfaces(
             shift = from_center(box_hi[axis, box], box_lo[axis, box], hi[axis, row], lo[axis, row])
             for s in range(n):
                 packed[axis, s] = shift * unit + surface[axis, s]
-        sx, sy, sz, q, at = packed[0], packed[1], packed[2], density[box], target_ptr[row]
-        for i in range(here.shape[1]):
-            gather(here[0, i], here[1, i], here[2, i], sx, sy, sz, q, out, at + i, parameters)
+        sx, sy, sz = packed[0], packed[1], packed[2]
+        gather_run(here[0], here[1], here[2], sx, sy, sz, density[box], out, target_ptr[row], parameters)

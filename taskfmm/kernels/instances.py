@@ -2,9 +2,11 @@
 
 A compiled function that receives another one as an argument, or closes over it, is never found in Numba's
 cache again. A module-level function that calls a module-level function is. So the loops are written once, as a
-template module, and executed once more for each kernel under a module name of its own, together with the innermost
-loops that `taskfmm.kernels.pairs` writes for it. Numba notices an edited loop but not an edited callee: the name
-carries a hash of the files of all that a formula calls, which gives an edited formula a fresh cache entry.
+template module, and executed once more for each kernel under a module name of its own. Runs of points meet by
+functions of another template, `taskfmm.kernels.one_vector` or, for many vectors, `taskfmm.kernels.tiles`, which is
+executed with the innermost loops that `taskfmm.kernels.pairs` or `taskfmm.kernels.filling` write for the kernel.
+Numba notices an edited loop but not an edited callee: the name carries a hash of the files of all that a formula
+calls, which gives an edited formula a fresh cache entry.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import importlib.abc
 import importlib.util
 import sys
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.jit import formula, part, wide_vectors
-from taskfmm.kernels import function, pairs
+from taskfmm.kernels import filling, function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
 from taskfmm.kernels.single import is_alike, single
 from taskfmm.kernels.softening import Softening
@@ -54,6 +57,10 @@ class _Loader(importlib.abc.ExecutionLoader):
         return f"{self.path.read_text()}\n\n{self.more}"
 
 
+RUNS = ("gather_run", "gather_run_apart", "gather_run_mutual", "spread_run", "MUTUAL")
+"""What templates of loops call."""
+
+
 def instantiate(
     template: str,
     module: ModuleType,
@@ -61,34 +68,42 @@ def instantiate(
     odd_rows: tuple[bool, ...],
     softening: Softening | None = None,
     n_parameters: int = 0,
-    vectors: int = 1,
+    many: bool = False,
     dtype: str = "float64",
 ) -> ModuleType:
-    """The loops of a template, bound to the formulas of a module, in a dtype; see `taskfmm.kernels.pairs.text`."""
-    assert module.__file__ is not None
-    path = Path(__file__).with_name(f"{template}.py")
+    """The loops of a template, bound to the formulas of a module, in a dtype, for one vector or for many.
+
+    Other arguments as of `taskfmm.kernels.pairs.text`.
+    """
+    runs, write = ("tiles", filling.text) if many else ("one_vector", pairs.text)
+    text = write(sources, odd_rows, softening, n_parameters)
+    path = Path(__file__).with_name(f"{runs}.py")
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
     )
-    text = pairs.text(sources, odd_rows, softening, n_parameters, vectors)
-    more = hashlib.sha256(f"{module.__name__}{text}".encode()).hexdigest()[:6]
-    name = (
-        f"taskfmm.kernels._{template}_{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
-    )
+    more = hashlib.sha256(f"{module.__name__}{text}{path.read_text()}".encode()).hexdigest()[:6]
+    label = f"{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
     with _lock:
-        if name in sys.modules:
-            return sys.modules[name]
-        spec = importlib.util.spec_from_loader(name, _Loader(path, text))
-        assert spec is not None and spec.loader is not None
-        found = importlib.util.module_from_spec(spec)
-        called = [kind.name for kind in sources] + [pairs.formula_name(kind, softening) for kind in sources]
-        found.__dict__.update({each: _formula(getattr(module, each), dtype) for each in called})
-        found.__dict__.update(
-            formula=formula, part=part, wide_vectors=wide_vectors, REAL=np.dtype(dtype).type
-        )
-        spec.loader.exec_module(found)
-        sys.modules[name] = found
-        return found
+        called = {kind.name for kind in sources} | {pairs.formula_name(kind, softening) for kind in sources}
+        formulas = {each: _formula(getattr(module, each), dtype) for each in called}
+        meeting = _module(f"{runs}_{label}", path, text, dtype, formulas)
+        names = {name: getattr(meeting, name) for name in RUNS}
+        return _module(f"{template}_{label}", Path(__file__).with_name(f"{template}.py"), "", dtype, names)
+
+
+def _module(name: str, path: Path, text: str, dtype: str, names: Mapping[str, Any]) -> ModuleType:
+    """A template with a text after it, where names mean what is given for them; made once."""
+    name = f"taskfmm.kernels._{name}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_loader(name, _Loader(path, text))
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    vars(found).update(formula=formula, part=part, wide_vectors=wide_vectors, REAL=np.dtype(dtype).type)
+    vars(found).update(names)
+    spec.loader.exec_module(found)
+    sys.modules[name] = found
+    return found
 
 
 def _formula(compiled: Any, dtype: str) -> Any:
@@ -124,7 +139,7 @@ def _loops(
         odd_rows,
         softening,
         n_parameters,
-        kernel.vectors,
+        kernel.vectors > 1,
         np.dtype(dtype).name,
     )
 
@@ -138,13 +153,13 @@ def _instantiated(
     odd_rows: tuple[bool, ...],
     softening: Softening | None,
     n_parameters: int,
-    vectors: int,
+    many: bool,
     dtype: str,
 ) -> ModuleType:
-    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, vectors, dtype)
+    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, many, dtype)
     if template == "apart_loops":
-        exactly = instantiate("gather_loops", module, sources, odd_rows, vectors=vectors)
-        found.__dict__["gather_exactly"] = exactly.gather
+        exactly = instantiate("gather_loops", module, sources, odd_rows, many=many)
+        vars(found)["gather_run_exactly"] = vars(exactly)["gather_run"]
     return found
 
 

@@ -4,8 +4,8 @@ They differ between kernels in their formulas and in how many numbers go in and 
 have to be written out one by one: a loop over them, inside the loop over points, would keep compilers from using
 vectors. So the text of the loops is made here, and compiled by `taskfmm.kernels.instances`.
 
-Four functions come of it. Arrays of charges, results and densities have one row for each number, coordinates are
-contiguous one-dimensional arrays; all are of one dtype.
+Four functions come of it, for one vector of sources. Arrays of charges, results and densities have one row for each
+number, coordinates are contiguous one-dimensional arrays; all are of one dtype.
 
 - ``gather(x, y, z, sx, sy, sz, q, out, i, parameters)``: the sum over all sources is added to ``out[:, i]``.
 - ``gather_apart(x, y, z, sx, sy, sz, q, out, i, parameters, least)``: the same; returns the number of sources whose
@@ -42,7 +42,6 @@ def text(
     odd_rows: Sequence[bool],
     softening: Softening | None = None,
     n_parameters: int = 0,
-    vectors: int = 1,
 ) -> str:
     """The functions, and ``MUTUAL``, as Python source. What they are compiled with names `REAL`, float64 or float32.
 
@@ -50,18 +49,13 @@ def text(
     odd_rows : of each row that is computed, the first ones that formulas give, whether it is of an odd output
     softening : of pairs of points, but not in `spread`
     n_parameters : of the kernel, where it has a softening
-    vectors : of sources; all of them meet at one distance
     """
-    # by row: the vector, and the row of its formulas
-    rows = dict(enumerate((vector, row) for vector in range(vectors) for row in range(len(odd_rows))))
-    kinds, every = range(len(sources)), vectors * tuple(sources)
-    numbers = range(sum(kind.n_numbers for kind in every))
+    kinds, numbers = range(len(sources)), range(sum(kind.n_numbers for kind in sources))
+    rows = range(len(odd_rows))
     soft, last = softening is not None, len(numbers)
     totals = [f"    total{r}_{s} = REAL(0.0)" for r in rows for s in kinds]
     larger = [f"        h = own_h if own_h > q[{last}, j] else q[{last}, j]"] if soft else []
-    summed = [
-        f"        total{r}_{s} += f{v * len(kinds) + s}[{of}]" for r, (v, of) in rows.items() for s in kinds
-    ]
+    summed = [f"        total{r}_{s} += f{s}[{r}]" for r in rows for s in kinds]
     added = [f"    out[{r}, i] = add(out[{r}, i], {_list(f'total{r}_', kinds)})" for r in rows]
     lines = [
         f"MUTUAL = {is_mutual(len(numbers), len(rows))}",
@@ -77,9 +71,9 @@ def text(
         *([f"    own_h = parameters[{n_parameters} + i]"] if soft else []),
         *totals,
         "    for j in range(sx.size):",
-        *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
+        *offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *larger,
-        *_formulas("f", every, "dx, dy, dz", "q[{}, j]", softening),
+        *_formulas("f", sources, "q[{}, j]", softening),
         *summed,
         *added,
         "",
@@ -89,10 +83,9 @@ def text(
         *totals,
         "    close = REAL(0.0)",
         "    for j in range(sx.size):",
-        *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
-        # a count, as compilers use no vectors where a minimum is asked for
-        "        close += REAL(1.0) if dx * dx + dy * dy + dz * dz < least else REAL(0.0)",
-        *_formulas("f", every, "dx, dy, dz", "q[{}, j]"),
+        *offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
+        COUNTED,
+        *_formulas("f", sources, "q[{}, j]"),
         *summed,
         *added,
         "    return close",
@@ -104,16 +97,13 @@ def text(
         *([f"    own_h = own[{last}, i]"] if soft else []),
         *totals,
         "    for j in range(sx.size):",
-        *_offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
+        *offset("x - sx[j]", "y - sy[j]", "z - sz[j]"),
         *larger,
-        *_formulas("f", every, "dx, dy, dz", "q[{}, j]", softening),
+        *_formulas("f", sources, "q[{}, j]", softening),
         # the same offset, so that the distance is formed once; signs follow from what is odd
-        *_formulas("b", every, "dx, dy, dz", "own{}", softening),
+        *_formulas("b", sources, "own{}", softening),
         *summed,
-        *(
-            f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, v, of, odd_rows[of])}"
-            for r, (v, of) in rows.items()
-        ),
+        *(f"        back[{r}, j] = {_added(f'back[{r}, j]', 'b', sources, r, odd_rows[r])}" for r in rows),
         *added,
         "",
         "@part",
@@ -121,18 +111,20 @@ def text(
         "    wide_vectors()",
         *(f"    own{n} = q[{n}, j]" for n in numbers),
         "    for i in range(tx.size):",
-        *_offset("tx[i] - x", "ty[i] - y", "tz[i] - z"),
-        *_formulas("f", every, "dx, dy, dz", "own{}"),
-        *(
-            f"        out[{r}, i] = {_added(f'out[{r}, i]', 'f', sources, v, of)}"
-            for r, (v, of) in rows.items()
-        ),
+        *offset("tx[i] - x", "ty[i] - y", "tz[i] - z"),
+        *_formulas("f", sources, "own{}"),
+        *(f"        out[{r}, i] = {_added(f'out[{r}, i]', 'f', sources, r)}" for r in rows),
         "",
     ]
     return "\n".join(lines)
 
 
-def _offset(*differences: str) -> list[str]:
+COUNTED = "        close += REAL(1.0) if dx * dx + dy * dy + dz * dz < least else REAL(0.0)"
+"""A count of what is close, as compilers use no vectors where a minimum is asked for."""
+
+
+def offset(*differences: str) -> list[str]:
+    """From a source to a target, of which differences of coordinates are given."""
     return [f"        d{axis} = {found}" for axis, found in zip("xyz", differences, strict=True)]
 
 
@@ -142,28 +134,28 @@ def formula_name(kind: Source, softening: Softening | None) -> str:
 
 
 def _formulas(
-    name: str, sources: Sequence[Source], offset: str, number: str, softening: Softening | None = None
+    name: str, sources: Sequence[Source], number: str, softening: Softening | None = None
 ) -> list[str]:
     """A call of the formula of each kind, which takes its numbers from where ``number`` says."""
-    length = "" if softening is None else "h, "
     lines, first = [], 0
     for at, kind in enumerate(sources):
-        numbers = ", ".join(number.format(c) for c in range(first, first + kind.n_numbers))
-        lines.append(
-            f"        {name}{at} = {formula_name(kind, softening)}({offset}, {numbers}, {length}parameters)"
-        )
+        numbers = [number.format(c) for c in range(first, first + kind.n_numbers)]
+        lines.append(f"        {name}{at} = {call(kind, numbers, softening)}")
         first += kind.n_numbers
     return lines
+
+
+def call(kind: Source, numbers: Sequence[str], softening: Softening | None = None) -> str:
+    """A call of the formula of a kind of source, for the offset at hand."""
+    length = "" if softening is None else "h, "
+    return f"{formula_name(kind, softening)}(dx, dy, dz, {', '.join(numbers)}, {length}parameters)"
 
 
 def _list(name: str, kinds: range) -> str:
     return ", ".join(f"{name}{kind}" for kind in kinds)
 
 
-def _added(
-    total: str, name: str, sources: Sequence[Source], vector: int, row: int, odd: bool | None = None
-) -> str:
+def _added(total: str, name: str, sources: Sequence[Source], row: int, odd: bool | None = None) -> str:
     """A total and the row of each kind; seen from the other side, with its sign, where ``odd`` tells its kind."""
     signs = ["-" if odd is not None and odd != kind.odd else "" for kind in sources]
-    first = vector * len(sources)
-    return f"add({total}, {', '.join(f'{sign}{name}{first + at}[{row}]' for at, sign in enumerate(signs))})"
+    return f"add({total}, {', '.join(f'{sign}{name}{at}[{row}]' for at, sign in enumerate(signs))})"

@@ -11,7 +11,7 @@ from taskfmm.jit import loop, part, wide_vectors
 
 if TYPE_CHECKING:
 
-    def spread(*numbers: object) -> None: ...
+    def spread_run(*numbers: object) -> None: ...
 
     REAL = float
 
@@ -39,13 +39,15 @@ def points_to_surfaces(first, last, surface, hi, lo, unit, ptr, begin, end, poin
 @part
 def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out, row):
     wide_vectors()
-    sx, sy, sz = surface[0], surface[1], surface[2]
+    tx, ty, tz = surface[0], surface[1], surface[2]
     for entry in range(ptr[row], ptr[row + 1]):
-        for j in range(begin[entry], end[entry]):
-            x = REAL(from_center(points[0, j], 0.0, hi[0, row], lo[0, row]) * unit)
-            y = REAL(from_center(points[1, j], 0.0, hi[1, row], lo[1, row]) * unit)
-            z = REAL(from_center(points[2, j], 0.0, hi[2, row], lo[2, row]) * unit)
-            spread(x, y, z, charges, j, sx, sy, sz, out, parameters)
+        first, last = begin[entry], end[entry]
+        here = np.empty((3, last - first), REAL)
+        for axis in range(3):
+            for j in range(last - first):
+                place = from_center(points[axis, first + j], 0.0, hi[axis, row], lo[axis, row])
+                here[axis, j] = place * unit
+        spread_run(here[0], here[1], here[2], charges, first, tx, ty, tz, out, parameters)
 
 
 @loop
@@ -61,5 +63,5 @@ def matrix(first, last, targets, sources, n_numbers, parameters, out):
         j = row % n
         unit = np.zeros((n_numbers, 1))
         unit[row // n, 0] = 1.0
-        x, y, z = sources[0, j], sources[1, j], sources[2, j]
-        spread(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row], parameters)
+        x, y, z = sources[0, j : j + 1], sources[1, j : j + 1], sources[2, j : j + 1]
+        spread_run(x, y, z, unit, 0, targets[0], targets[1], targets[2], out[row], parameters)

@@ -15,6 +15,10 @@ from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.kernels import Kernel, Output, Source
 
+AT_ONCE = 8
+"""Vectors that are summed at once at most: more share the same distances, which by then are a small part of the work,
+and take more memory."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
@@ -111,18 +115,14 @@ class Given:
             Given(self.kernel, tuple(_vector(a, n) for a in self.arrays)) for n in range(self.vectors or 1)
         ]
 
-    def in_groups(
-        self, output: str, alike: Sequence[Any] = (), most: int | None = None
-    ) -> list[tuple[list[int], Given]]:
-        """Vectors that are summed at once for an output and those before it, with their numbers.
+    def in_groups(self, alike: Sequence[Any] = (), most: int = AT_ONCE) -> list[tuple[list[int], Given]]:
+        """Vectors that are summed at once, at most so many, with their numbers.
 
         alike : of each vector something that is equal where they may be in one group; all may, if left out
-        most : vectors of a group; as many as `at_once` has, if left out
         """
         columns, numbers = self.columns, defaultdict[Any, list[int]](list)
         for number, label in enumerate(alike or [None] * len(columns)):
             numbers[label].append(number)
-        most = most or at_once(self.kernel, output)
         groups = [
             each[first : first + most] for each in numbers.values() for first in range(0, len(each), most)
         ]
@@ -159,32 +159,10 @@ def refuse_charged(
         )
 
 
-GROUPS = (8, 4, 2, 1)
-"""How many vectors may be summed at once: loops are compiled for each. Zeros fill up a group."""
-
-SUMS = 16
-"""What is summed at once in the near field for all vectors together: half as many numbers as there are registers.
-With 32 and with 8, eight gradients took a sixth longer."""
-
-
-def at_once(kernel: Kernel, output: str) -> int:
-    """How many vectors are summed at once for an output and those before it, if there are so many."""
-    sums = kernel.n_components(output) * len(kernel.sources)
-    return next(size for size in GROUPS if size * sums <= SUMS or size == 1)
-
-
-def in_group(vectors: int) -> int:
-    """How many of so many vectors are summed at once, where the output has one number at a target."""
-    return min(size for size in GROUPS if size >= min(vectors, GROUPS[0]))
-
-
 def together(found: Mapping[tuple[int, ...], Any], output: Output, vectors: int) -> Any:
     """One output of all vectors, as its last axis, from those of groups by the numbers of their vectors."""
     axes = 2 + len(output.shape)  # a group of one has no axis of vectors
-    arrays = [
-        (each if each.ndim == axes else each[..., None])[..., : len(numbers)]
-        for numbers, each in found.items()
-    ]
+    arrays = [each if each.ndim == axes else each[..., None] for each in found.values()]
     whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
     order = np.argsort([number for numbers in found for number in numbers])
     if not np.array_equal(order, np.arange(order.size)):
@@ -193,16 +171,9 @@ def together(found: Mapping[tuple[int, ...], Any], output: Output, vectors: int)
 
 
 def _side_by_side(columns: Sequence[Given]) -> Given:
-    """Vectors as a group, of one of the sizes for which there are loops; zeros fill it up."""
-    size = in_group(len(columns))
-    arrays = [array for column in columns for array in column.arrays]
-    zeros = tuple(_zeros(array) for array in columns[0].arrays)
-    arrays += (size - len(columns)) * zeros
-    return Given(columns[0].kernel.with_vectors(size), tuple(arrays))
-
-
-def _zeros(array: Any) -> Any:
-    return np.zeros_like(array) if isinstance(array, np.ndarray) else 0 * array
+    """Vectors as a group."""
+    arrays = tuple(array for column in columns for array in column.arrays)
+    return Given(columns[0].kernel.with_vectors(len(columns)), arrays)
 
 
 def _vector(array: Any, number: int) -> Any:

@@ -36,7 +36,21 @@ def in_units_of_vectors(
         in_units(each, kernel, output, scale, exponent)
         for each, exponent in zip(rows, exponents, strict=True)
     ]
-    return found[0] if len(found) == 1 else np.stack(found, axis=-1)
+    return found[0] if len(found) == 1 else _side_by_side(found)
+
+
+def _side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays as a last axis, so few points at a time that what is written stays in the cache."""
+    first = arrays[0]
+    out = np.empty((*first.shape, len(arrays)), first.dtype)
+    for begin in range(0, len(first), SOME):
+        for number, array in enumerate(arrays):
+            out[begin : begin + SOME, ..., number] = array[begin : begin + SOME]
+    return out
+
+
+SOME = 1024
+"""Points of which results are put side by side at a time."""
 
 
 def collect(

@@ -44,8 +44,15 @@ def task(seconds: float) -> float:
 
 
 def first(kernel: Kernel) -> Weights:
-    """Of pairs of the kernel's first kind of source and first output, for which a plan is made."""
-    return weights(kernel.of_first, kernel.names[0])
+    """Of pairs for which a plan is made: of the kernel's first kind of source and first output.
+
+    Of many vectors, the mean of that and of the last usual output: leaves that suit both cost potentials little, and
+    leaves for potentials cost gradients much.
+    """
+    own = weights(kernel.of_first, kernel.names[0])
+    if kernel.vectors == 1:
+        return own
+    return own.mean(weights(kernel.of_first, kernel.usual[-1]))
 
 
 def direct(n_sources: int, n_targets: int, same: bool, weights: Weights) -> float:

@@ -18,6 +18,7 @@ class Described:
 
     kernel: Kernel
     _evaluator: Evaluator
+    memory_limit: int | None
 
     def forecast(self, outputs: Sequence[str] | str | None = None) -> Forecast:
         """What one evaluation would take on the scheduler in use: its graph, seconds and memory.
@@ -52,7 +53,7 @@ class Described:
         Boxes by level, list sizes, operators; tasks, edges and bytes of the graph; the critical path; seconds
         and peak memory on the scheduler in use. `facts` gives the same as data.
         """
-        return text.explain(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
+        return text.explain(self._evaluator, self._wanted(outputs, self.kernel.names[:1]), self.memory_limit)
 
     def facts(self, outputs: Sequence[str] | str | None = None) -> dict[str, Any]:
         """Numbers about the plan and one evaluation.
@@ -61,7 +62,7 @@ class Described:
         all pairs are summed, without operators; under "forecast" the graph, expected seconds and memory, see
         `taskfmm.forecast.forecast.Forecast.facts`. Without points there are no boxes and no forecast.
         """
-        return text.facts(self._evaluator, self._wanted(outputs, self.kernel.names[:1]))
+        return text.facts(self._evaluator, self._wanted(outputs, self.kernel.names[:1]), self.memory_limit)
 
     def visualize(self, filename: str | None = None, outputs: Sequence[str] | str | None = None) -> Any:
         """Draw the graph of an evaluation: a node for each operator and level, coloured by operator.

@@ -11,12 +11,12 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
-from taskfmm.passes.given import at_once
+from taskfmm.passes.given import AT_ONCE
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime.threads import one_blas_thread
 
 
-def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
+def facts(evaluator: Evaluator, outputs: tuple[str, ...], memory_limit: int | None = None) -> dict[str, Any]:
     """Numbers about a plan and one evaluation, see `taskfmm.Fmm.facts`."""
     planned = evaluator.planned
     asked = planned.asked
@@ -61,8 +61,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...]) -> dict[str, Any]:
     found["plan_bytes"] = n_bytes(plan)
     found["forecast"] = evaluator.forecast(outputs).facts()
     found["tasks"] = {name: row["tasks"] for name, row in found["forecast"]["operators"].items()}
-    last = asked.kernel.last(outputs)
-    found["vectors_at_once"] = at_once(asked.kernel.of_first, last)
+    found["vectors_at_once"] = evaluator.at_once(asked.kernel.of_first, outputs, AT_ONCE, memory_limit)
     return found
 
 
@@ -94,9 +93,9 @@ def title(evaluator: Evaluator) -> str:
     )
 
 
-def explain(evaluator: Evaluator, outputs: tuple[str, ...]) -> str:
+def explain(evaluator: Evaluator, outputs: tuple[str, ...], memory_limit: int | None = None) -> str:
     """The facts as text."""
-    found, head = facts(evaluator, outputs), title(evaluator)
+    found, head = facts(evaluator, outputs, memory_limit), title(evaluator)
     if "levels" not in found:
         nothing = "nothing to do: there are no sources or no targets, every output is zero"
         return "\n".join([head, nothing])
