@@ -134,12 +134,12 @@ def sum_pairs(
             )
             for output in outputs
         }
-    kernel, at = given.kernel, sources if targets is None else targets
+    kernel, at = given.kernel.computing(outputs), sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_values(last), len(at)))
     scale, powers = 1.0, (0,) * kernel.vectors
     if box is not None and len(sources) and len(at):
-        values, scale, powers = _sum_images(given, sources, targets, last, box, among)
+        values, scale, powers = _sum_images(given, kernel, sources, targets, last, box, among)
     elif len(sources) and len(at):
         domain = enclose(sources, at, scaled=kernel.degree is not None)
         scale = (domain if lengths is None else with_room(domain, float(lengths.max()))).scale
@@ -162,6 +162,7 @@ def sum_pairs(
 
 def _sum_images(
     given: Given,
+    kernel: Kernel,
     sources: np.ndarray,
     targets: np.ndarray | None,
     last: str,
@@ -169,7 +170,6 @@ def _sum_images(
     among: np.ndarray | None,
 ) -> tuple[np.ndarray, float, tuple[int, ...]]:
     """Sums over all images, scaled, in the order of the targets; the scale, and the power of two of each vector."""
-    kernel = given.kernel
     clouds = [sources] if targets is None else [sources, targets]
     domain, moved = enclose_cell(box, clouds if among is None else [*clouds, among])
     refuse_unresolved(moved[0], None if targets is None else moved[1], domain.scale)

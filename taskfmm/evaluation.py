@@ -232,7 +232,7 @@ class Evaluator:
         accuracy = accuracy or self.accuracy(last, charges, alone=len(outputs) == 1)
         own = planned.name_brought(accuracy)
         operators = planned.made(accuracy) if own is None else self.works.reference(build.operators_name(own))
-        token = self._token(charges, accuracy, last)
+        token = self._token(charges, charges.kernel.computing(outputs), accuracy, last)
         return build.build(planned.plan, self.works, operators, charges, outputs, planned.asked.dtype, token)
 
     @cached_property
@@ -243,8 +243,8 @@ class Evaluator:
         brought = {name: (found, planned.made(found.accuracy)) for name, found in planned.brought.items()}
         return build.works(planned.plan, brought)
 
-    def _token(self, charges: Given, accuracy: Accuracy, last: str) -> str:
-        digest = hashlib.sha256(f"{self._digest} {charges.kernel} {last} {accuracy}".encode())
+    def _token(self, charges: Given, kernel: Kernel, accuracy: Accuracy, last: str) -> str:
+        digest = hashlib.sha256(f"{self._digest} {kernel} {last} {accuracy}".encode())
         for array in charges.arrays:
             digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
         return MARK + digest.hexdigest()[:20]

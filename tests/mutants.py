@@ -1353,6 +1353,14 @@ VECTORS = (
         ("columns",),
     ),
     Mutant(
+        "gradients-alone-named-as-with-potentials",
+        "evaluation.py",
+        "self._token(charges, charges.kernel.computing(outputs), accuracy, last)",
+        "self._token(charges, charges.kernel, accuracy, last)",
+        "gradients of many vectors, computed together with potentials as well, are other numbers or none",
+        ("columns",),
+    ),
+    Mutant(
         "vectors-of-any-accuracy-together",
         "evaluation.py",
         "charges.in_groups(chosen, most)",

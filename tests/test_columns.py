@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -198,6 +199,20 @@ def test_columns_choose_larger_leaves():
 def test_what_does_not_fit_is_refused(points, given, says):
     with pytest.raises(InputError, match=says):
         taskfmm.Fmm(points, leaf_size=40, order=3).evaluate(**given)
+
+
+def test_gradients_alone_and_with_potentials_are_computed_together(points):
+    """Alone they lack the rows of potentials: their tasks must not be taken for those of both."""
+    q = np.random.default_rng(28116430).uniform(-1, 1, (N, 3))
+    fmm = taskfmm.Fmm(points, order=5, leaf_size=40)
+    alone, both = fmm.evaluate(q, "gradient"), fmm.evaluate(q, ("potential", "gradient"))
+    for one, two in ((alone, both), (both, alone)):
+        found = dask.compute(one, two)
+        assert l2_error(found[0]["gradient"], found[1]["gradient"]) <= SAME
+    assert (
+        l2_error(taskfmm.direct(points, q, outputs="gradient")["gradient"], alone["gradient"].compute())
+        <= 0.1
+    )
 
 
 @each("columns", [0, -1, 1.5, "8", None])

@@ -83,7 +83,7 @@ def efforts(
 
     outputs : those asked for; result_bytes : of a number of the results
     """
-    count = _Counting(plan, operators, kernel, kernel.last(outputs))
+    count = _Counting(plan, operators, kernel.computing(outputs), kernel.last(outputs))
     found = {("charges", number, 0): count.charges(rows.size) for number, rows in enumerate(plan.charges)}
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> Key:

@@ -216,7 +216,7 @@ def forecast(
         charge_bytes=n_numbers * DOUBLE,
         result_bytes=result_bytes,
         n_chunks=len(plan.chunks),
-        compiled=_is_compiled(kernel, kernel.last(outputs), operators),
+        compiled=_is_compiled(kernel.computing(outputs), kernel.last(outputs), operators),
     )
 
 

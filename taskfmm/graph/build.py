@@ -129,7 +129,7 @@ def build(
     token: str,
 ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
     """The graph of an evaluation, and for each output its name and chunk sizes."""
-    kernel = charges.kernel
+    kernel = charges.kernel.computing(outputs)
     builder = GraphBuilder(plan, shelf, kernel, operators, kernel.last(outputs), dtype, token)
     builder.evaluate(charges)
     return builder.graph, {output: builder.collect(output) for output in outputs}

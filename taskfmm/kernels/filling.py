@@ -34,10 +34,15 @@ def text(
     odd_rows: Sequence[bool],
     softening: Softening | None = None,
     n_parameters: int = 0,
+    first_row: int = 0,
 ) -> str:
-    """The functions and constants, as Python source; arguments as of `taskfmm.kernels.pairs.text`."""
+    """The functions and constants, as Python source; other arguments as of `taskfmm.kernels.pairs.text`.
+
+    first_row : of those that formulas give, the first one that is computed
+    """
     numbers = [(kind, number) for kind in sources for number in range(kind.n_numbers)]
-    tiles = len(numbers) * len(odd_rows)
+    rows = range(first_row, first_row + len(odd_rows))
+    tiles = len(numbers) * len(rows)
     width = next(width for most, width in WIDTHS.items() if tiles <= most)
     signs = [[-1.0 if odd != kind.odd else 1.0 for odd in odd_rows] for kind, _ in numbers]
     soft = softening is not None
@@ -61,7 +66,7 @@ def text(
         "    for j in range(sx.size):",
         *from_source,
         *(["        h = own_h if own_h > h_of[j] else h_of[j]"] if soft else []),
-        *_written(numbers, len(odd_rows), width, softening),
+        *_written(numbers, rows, width, softening),
         "",
         "@part",
         "def fill_apart(x, y, z, sx, sy, sz, first, last, line, parameters, least):",
@@ -71,7 +76,7 @@ def text(
         "    for j in range(sx.size):",
         *from_source,
         COUNTED,
-        *_written(numbers, len(odd_rows), width),
+        *_written(numbers, rows, width),
         "    return close",
         "",
         "@part",
@@ -80,19 +85,22 @@ def text(
         some("t"),
         "    for j in range(tx.size):",
         *offset("tx[j] - x", "ty[j] - y", "tz[j] - z"),
-        *_written(numbers, len(odd_rows), width),
+        *_written(numbers, rows, width),
         "",
     ]
     return "\n".join(lines)
 
 
 def _written(
-    numbers: Sequence[tuple[Source, int]], n_rows: int, width: int, softening: Softening | None = None
+    numbers: Sequence[tuple[Source, int]], rows: range, width: int, softening: Softening | None = None
 ) -> list[str]:
     """The formula of a source whose numbers are 0 but for one, which is 1, in all its tiles."""
     lines = []
     for at, (kind, number) in enumerate(numbers):
         one = [f"REAL({float(each == number)})" for each in range(kind.n_numbers)]
         lines.append(f"        f{at} = {call(kind, one, softening)}")
-        lines += [f"        line[{(at * n_rows + row) * width} + j] = f{at}[{row}]" for row in range(n_rows)]
+        begin = at * len(rows)
+        lines += [
+            f"        line[{(begin + number) * width} + j] = f{at}[{row}]" for number, row in enumerate(rows)
+        ]
     return lines

@@ -68,15 +68,17 @@ def instantiate(
     odd_rows: tuple[bool, ...],
     softening: Softening | None = None,
     n_parameters: int = 0,
-    many: bool = False,
+    first_row: int | None = None,
     dtype: str = "float64",
 ) -> ModuleType:
-    """The loops of a template, bound to the formulas of a module, in a dtype, for one vector or for many.
+    """The loops of a template, bound to the formulas of a module, in a dtype.
 
+    first_row : for many vectors, see `taskfmm.kernels.filling.text`; for one, if left out
     Other arguments as of `taskfmm.kernels.pairs.text`.
     """
-    runs, write = ("tiles", filling.text) if many else ("one_vector", pairs.text)
-    text = write(sources, odd_rows, softening, n_parameters)
+    facts = sources, odd_rows, softening, n_parameters
+    runs = "one_vector" if first_row is None else "tiles"
+    text = pairs.text(*facts) if first_row is None else filling.text(*facts, first_row)
     path = Path(__file__).with_name(f"{runs}.py")
     label = "_".join(
         (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
@@ -126,6 +128,7 @@ def _loops(
     odd_rows: tuple[bool, ...],
     dtype: Any,
     softening: Softening | None = None,
+    first_row: int = 0,
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
@@ -139,7 +142,7 @@ def _loops(
         odd_rows,
         softening,
         n_parameters,
-        kernel.vectors > 1,
+        first_row if kernel.vectors > 1 else None,
         np.dtype(dtype).name,
     )
 
@@ -153,12 +156,12 @@ def _instantiated(
     odd_rows: tuple[bool, ...],
     softening: Softening | None,
     n_parameters: int,
-    many: bool,
+    first_row: int | None,
     dtype: str,
 ) -> ModuleType:
-    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, many, dtype)
+    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, first_row, dtype)
     if template == "apart_loops":
-        exactly = instantiate("gather_loops", module, sources, odd_rows, many=many)
+        exactly = instantiate("gather_loops", module, sources, odd_rows, first_row=first_row)
         vars(found)["gather_run_exactly"] = vars(exactly)["gather_run"]
     return found
 
@@ -167,13 +170,13 @@ def gather_loops(kernel: Kernel, output: str, dtype: Any = np.float64) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
     softening = kernel.softening and kernel.softening.bare
     rows = kernel.odd_rows[: kernel.n_components(output)]
-    return _loops("gather_loops", kernel, kernel.sources, rows, dtype, softening)
+    return _loops("gather_loops", kernel, kernel.sources, rows, dtype, softening, kernel.first_row)
 
 
 def apart_loops(kernel: Kernel, output: str) -> Any:
     """The near field in float32, for the sources of a kernel, and for an output and those before it."""
     rows = kernel.odd_rows[: kernel.n_components(output)]
-    return _loops("apart_loops", kernel, kernel.sources, rows, np.float32)
+    return _loops("apart_loops", kernel, kernel.sources, rows, np.float32, None, kernel.first_row)
 
 
 def spread_loops(kernel: Kernel, dtype: Any = np.float64) -> Any:

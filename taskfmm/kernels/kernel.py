@@ -125,6 +125,7 @@ class Kernel:
     columns : how many of them a box has, each with densities of its own; of all vectors together
     vectors : how many vectors of sources are summed at once; where numbers have a row each, those of the first vector
         come first
+    first_row : how many of the rows that formulas give are not computed, since no output is asked for that needs them
     first_moment : whether the last column is the first moment of the three before it, see
         `taskfmm.operators.moment`
     fixed_order : the order at which the kernel is exact, or None
@@ -147,6 +148,7 @@ class Kernel:
     expansion: Kernel | None = None
     columns: int = 1
     vectors: int = 1
+    first_row: int = 0
     first_moment: bool = False
     fixed_order: int | None = None
     counts_itself: bool = False
@@ -197,12 +199,21 @@ class Kernel:
         """The same kernel, for so many vectors of sources at once instead of one."""
         return self if n == 1 else replace(self, vectors=n, columns=n * self.columns)
 
+    def computing(self, outputs: Iterable[str]) -> Kernel:
+        """The same kernel, without the rows of outputs before these, where there are many vectors.
+
+        They take time for each vector. Of one vector they come for nothing, and leaving them out takes other loops.
+        """
+        first = min(self.names.index(name) for name in outputs)
+        rows = sum(output.n_rows for output in self.outputs[:first])
+        return self if self.vectors == 1 else replace(self, first_row=rows)
+
     @property
     def of_one(self) -> Kernel:
         """The same kernel, for one vector of sources."""
         if self.vectors == 1:
             return self
-        return replace(self, vectors=1, columns=self.columns // self.vectors)
+        return replace(self, vectors=1, first_row=0, columns=self.columns // self.vectors)
 
     @property
     def kinds(self) -> tuple[Source, ...]:
@@ -291,8 +302,9 @@ class Kernel:
 
     @property
     def odd_rows(self) -> tuple[bool, ...]:
-        """Of each row that a formula gives, whether it is of an odd output."""
-        return tuple(output.odd for output in self.outputs for _ in range(output.n_rows))
+        """Of each row that may be computed, whether it is of an odd output."""
+        rows = tuple(output.odd for output in self.outputs for _ in range(output.n_rows))
+        return rows[self.first_row :]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -313,13 +325,13 @@ class Kernel:
         return self.names[max(self.names.index(name) for name in outputs)]
 
     def rows(self, output: str) -> slice:
-        """The rows of an output among those that a formula gives."""
+        """The rows of an output among those that are computed; before 0 if they are not."""
         number = self.names.index(output)
-        first = sum(each.n_rows for each in self.outputs[:number])
+        first = sum(each.n_rows for each in self.outputs[:number]) - self.first_row
         return slice(first, first + self.outputs[number].n_rows)
 
     def n_components(self, output: str) -> int:
-        """Rows that are computed for an output of one vector: its own and all before them."""
+        """Rows that are computed for an output of one vector: its own and those before them."""
         return self.rows(output).stop
 
     def n_values(self, output: str) -> int:
@@ -345,7 +357,7 @@ class Kernel:
         for of_vector in np.split(values, self.vectors):  # views
             for output in self.outputs:
                 rows = self.rows(output.name)
-                if rows.stop <= len(of_vector):
+                if rows.start >= 0 and rows.stop <= len(of_vector):
                     of_vector[rows] *= width ** self.power(output.name)
 
     def in_width(self, numbers: np.ndarray, width: float) -> np.ndarray:

@@ -48,7 +48,7 @@ def run(
     threads: int = 1,
 ) -> np.ndarray:
     """One output at every target, in the caller's order and units, as the charges of each kind are."""
-    scale = plan.tree.domain.scale
+    kernel, scale = kernel.computing([output]), plan.tree.domain.scale
     powers = exponents(charges, kernel, scale)
     numbers = [
         with_lengths(ranked(charges, rows, kernel, scale, powers), lengths)
