@@ -315,6 +315,19 @@ def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
     return [(n_sources, *kind.of_one) for kind in kernel.kinds]
 
 
+def chunked_as(charges: Given, found: da.Array, same: bool) -> da.Array:
+    """A result in the chunks of its charges, where these are lazy: along the points, if ``same`` are the targets, and
+    along the vectors."""
+    lazy = next((array for array in charges.arrays if isinstance(array, da.Array)), None)
+    if lazy is None:
+        return found
+    wanted = {0: lazy.chunks[0]} if same else {}
+    if charges.vectors is not None:
+        wanted[found.ndim - 1] = lazy.chunks[-1]
+    known = {axis: sizes for axis, sizes in wanted.items() if not np.isnan(sizes).any()}
+    return found.rechunk(known) if known else found
+
+
 def _identify(planned: Planned) -> str:
     """Names the plan: what decides its results, the chosen leaves and cube among it."""
     digest = hashlib.sha256()

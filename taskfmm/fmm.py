@@ -11,7 +11,7 @@ import numpy as np
 
 from taskfmm import choices, validate
 from taskfmm.direct_sum import sampled_error
-from taskfmm.evaluation import Evaluator
+from taskfmm.evaluation import Evaluator, chunked_as
 from taskfmm.geometry.periodic import checked
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
@@ -235,6 +235,8 @@ class Fmm(Described, Stored):
         dict of dask.array
             "potential" [n_targets]; "gradient" [n_targets, 3] and "hessian" [n_targets, 3, 3], with respect to the
             target; of k vectors each with a last axis of k. Compute several in one pass with ``dask.compute``.
+            Results of a dask.array have its chunks along the vectors, and along the points if the targets are the
+            sources.
 
         Raises
         ------
@@ -265,7 +267,8 @@ class Fmm(Described, Stored):
         wanted = self._wanted(outputs, self.kernel.usual)
         given = self._given(charges, others, lazy=True)
         found = [self._evaluator.of_vectors(part, wanted, self.memory_limit) for part in given.parts]
-        return {output: whole([part[output] for part in found]) for output in wanted}
+        results = {output: whole([part[output] for part in found]) for output in wanted}
+        return {output: chunked_as(given, each, not self.separate) for output, each in results.items()}
 
     def serial(self, charges: Any = None, output: str | None = None, **others: Any) -> np.ndarray:
         """What `evaluate` gives for this output alone, bit for bit, by plain function calls in this thread.

@@ -1361,6 +1361,14 @@ VECTORS = (
         ("columns",),
     ),
     Mutant(
+        "results-in-chunks-of-our-own",
+        "evaluation.py",
+        "wanted = {0: lazy.chunks[0]} if same else {}",
+        "wanted = {}",
+        "results of a dask.array cannot be combined with it without a shuffle",
+        ("columns",),
+    ),
+    Mutant(
         "vectors-of-any-accuracy-together",
         "evaluation.py",
         "charges.in_groups(chosen, most)",

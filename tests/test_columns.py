@@ -99,6 +99,10 @@ def test_lazy_vectors(points):
     fmm = taskfmm.Fmm(points, eps=1e-4, leaf_size=40)
     lazy = da.from_array(q, chunks=(400, 2))
     found = fmm.evaluate(lazy, ("potential",))["potential"]
+    assert found.chunks == lazy.chunks
+    assert fmm.evaluate(lazy, "gradient")["gradient"].chunks == (lazy.chunks[0], (3,), lazy.chunks[1])
+    elsewhere = taskfmm.Fmm(points, points[:70], eps=1e-4, leaf_size=40)
+    assert elsewhere.potential(lazy).chunks == ((70,), lazy.chunks[1])
     for number in range(3):
         alone = fmm.potential(da.from_array(q[:, number], chunks=400)).compute()
         assert l2_error(found.compute()[:, number], alone) <= SAME
