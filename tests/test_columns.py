@@ -210,9 +210,12 @@ def test_gradients_alone_and_with_potentials_are_computed_together(points):
     q = np.random.default_rng(28116430).uniform(-1, 1, (N, 3))
     fmm = taskfmm.Fmm(points, order=5, leaf_size=40)
     alone, both = fmm.evaluate(q, "gradient"), fmm.evaluate(q, ("potential", "gradient"))
+    expected = both["potential"].compute()
     for one, two in ((alone, both), (both, alone)):
         found = dask.compute(one, two)
         assert l2_error(found[0]["gradient"], found[1]["gradient"]) <= SAME
+        (potential,) = (each["potential"] for each in found if "potential" in each)
+        assert l2_error(potential, expected) <= SAME
     assert (
         l2_error(taskfmm.direct(points, q, outputs="gradient")["gradient"], alone["gradient"].compute())
         <= 0.1
