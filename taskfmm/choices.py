@@ -69,6 +69,19 @@ def columns(value: Any) -> int:
     return found
 
 
+def region(value: Any) -> int | None:
+    """Check how many points a task may hold; None lets the library choose."""
+    if value is None:
+        return None
+    found = _integer(value)
+    if found is None or found < 1:
+        raise InputError(
+            f"region is {value!r}, expected an integer of at least 1, the points that one task may hold: "
+            "leave it out to let the library choose"
+        )
+    return found
+
+
 def n_samples(value: Any) -> int:
     """Check how many targets an estimate looks at."""
     number = _integer(value)

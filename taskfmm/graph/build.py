@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from dask.task_spec import TaskRef
@@ -15,7 +15,8 @@ from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, sequence
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
-from taskfmm.passes.drive import Place, drive
+from taskfmm.passes import drive
+from taskfmm.passes.drive import Place
 from taskfmm.passes.given import Given
 from taskfmm.passes.operators import FAR
 from taskfmm.plan.plan import Plan
@@ -52,6 +53,28 @@ def _far(shard: FarShard, name: str) -> str:
     return f"far/{shard.level}/{shard.number}/{name}"
 
 
+class Shards(drive.Shards, Protocol):
+    """What there is to do, and what its results are made of."""
+
+    @property
+    def charges(self) -> Sequence[Any]: ...
+
+    @property
+    def lengths(self) -> Sequence[Any]: ...
+
+    @property
+    def chunks(self) -> Sequence[Any]: ...
+
+    @property
+    def scale(self) -> float: ...
+
+
+class Library(Protocol):
+    """Where tasks find works."""
+
+    def reference(self, name: str) -> Reference: ...
+
+
 class GraphBuilder:
     """Builds the graph of one evaluation.
 
@@ -65,8 +88,8 @@ class GraphBuilder:
 
     def __init__(
         self,
-        plan: Plan,
-        shelf: Shelf,
+        plan: Shards,
+        shelf: Library,
         kernel: Kernel,
         operators: Operators | Reference,
         output: str,
@@ -77,7 +100,7 @@ class GraphBuilder:
         self.shelf = shelf
         self.how = kernel, operators, output
         self.kernel = kernel
-        self.scale = plan.tree.domain.scale
+        self.scale = plan.scale
         self.dtype = dtype
         self.token = token
         self.graph: Graph = {}
@@ -95,7 +118,7 @@ class GraphBuilder:
             self.graph, charges, rows, references, self.scale, self.token, lengths
         )
         # the order of insertion is the order of the passes
-        self.values = drive(self.plan, entered, self._call)
+        self.values = drive.drive(self.plan, entered, self._call)
 
     def _call(self, name: str, at: Place, work: Any, *inputs: Any) -> TaskRef:
         """A task for an operator; its work is on the shelf."""
@@ -120,8 +143,8 @@ class GraphBuilder:
 
 
 def build(
-    plan: Plan,
-    shelf: Shelf,
+    plan: Shards,
+    shelf: Library,
     operators: Operators | Reference,
     charges: Given,
     outputs: Sequence[str],

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import uuid
 import weakref
@@ -34,7 +35,7 @@ warns of, and a file would not be quicker."""
 
 
 class Published:
-    """A file of this process, removed when nothing holds this object any more."""
+    """A file of this process, or a directory, removed when nothing holds this object any more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +47,7 @@ def _remove(path: Path, owner: int) -> None:
     """Also run at the end of a process; one that was forked off has inherited the call, not the file."""
     if os.getpid() == owner:
         with contextlib.suppress(OSError):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 _published: weakref.WeakSet[Published] = weakref.WeakSet()
@@ -136,15 +137,19 @@ class Shelf:
 class Reference:
     """One value of a shelf in this process, or of a file.
 
-    shelf : None where it has come from elsewhere; then ``path`` is that of the file
+    shelf : None where it has come from elsewhere, or was written elsewhere; then ``path`` is that of the file
+    holder : in the process that removes the file, what it lives as long as
     """
 
-    __slots__ = ("name", "path", "shelf")
+    __slots__ = ("holder", "name", "path", "shelf")
 
-    def __init__(self, name: str, shelf: Shelf | None, path: Path | None = None) -> None:
+    def __init__(
+        self, name: str, shelf: Shelf | None, path: Path | None = None, holder: Published | None = None
+    ) -> None:
         self.name = name
         self.shelf = shelf
         self.path = path
+        self.holder = holder
 
     @property
     def value(self) -> Any:
@@ -162,6 +167,8 @@ class Reference:
 
     def __reduce__(self) -> tuple:
         if self.shelf is None:
+            if self.holder is not None:
+                _keep(self.holder)
             return _arrived, (self.name, str(self.path))
         published = self.shelf.publish()
         if published is None:
@@ -224,4 +231,5 @@ def _known_to(scheduler: Any) -> set[Path | None]:
     states = list(scheduler.tasks.values()) if scheduler is not None else []
     arguments = [argument for state in states for argument in getattr(state.run_spec, "args", ())]
     inner = [each for argument in arguments for each in getattr(argument, "args", ())]
-    return {found.path for found in (*arguments, *inner) if isinstance(found, Reference)}
+    files = {found.path for found in (*arguments, *inner) if isinstance(found, Reference)}
+    return files | {path.parent for path in files if path is not None}

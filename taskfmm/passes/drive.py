@@ -10,11 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import CHARGES, Chunk, Halo
 
 Place = tuple[int, int]
 """Level and number of a shard, or of a work of the near field."""
+
+
+class Shards(Protocol):
+    """What there is to do: a `taskfmm.plan.plan.Plan`, or what is known of one whose works are elsewhere."""
+
+    @property
+    def far(self) -> Sequence[Sequence[Any]]: ...
+
+    @property
+    def near(self) -> Sequence[Any]: ...
+
+    @property
+    def moments(self) -> Sequence[Any]: ...
+
+    @property
+    def top(self) -> int: ...
 
 
 class Call(Protocol):
@@ -36,7 +51,7 @@ class Values:
         return [*(self.far[at] for at in chunk.far), *(self.near[number] for number in chunk.near)]
 
 
-def drive(plan: Plan, charges: Sequence[Any], call: Call) -> Values:
+def drive(plan: Shards, charges: Sequence[Any], call: Call) -> Values:
     """Call every operator of a plan, each after those that it reads.
 
     charges : for each shard of charges, what is handed to the operators that read it
@@ -92,7 +107,7 @@ def drive(plan: Plan, charges: Sequence[Any], call: Call) -> Values:
     return values
 
 
-def _is_read(plan: Plan, at: Place) -> bool:
+def _is_read(plan: Shards, at: Place) -> bool:
     """Whether the locals of a shard that nothing reaches are read: they are zero, as where all boxes are near all."""
     level, number = at
     below: Sequence[Any] = plan.far[level + 1] if level + 1 < len(plan.far) else ()

@@ -13,7 +13,7 @@ from taskfmm.geometry.domain import Domain
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost, direct
 from taskfmm.plan.runs import list_runs, take_runs
-from taskfmm.plan.shards import Interactions, ShardBuilder
+from taskfmm.plan.shards import Bounds, Interactions, ShardBuilder
 from taskfmm.plan.works import Chunk, FarShard, Moments, Part, PointsToPoints
 from taskfmm.tree import octree
 from taskfmm.tree.images import Images
@@ -64,6 +64,11 @@ class Plan:
         """Of each shard of charges, the lengths of its sources; empty where these have none."""
         found = self.tree.lengths
         return [] if found is None else [found[begin:end] for begin, end in pairwise(self.charge_ptr)]
+
+    @property
+    def scale(self) -> float:
+        """By which coordinates are multiplied."""
+        return self.tree.domain.scale
 
     @property
     def top(self) -> int:
@@ -233,9 +238,12 @@ def build(
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
     charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
-    builder = ShardBuilder(tree, interactions, bounds, charge_ptr)
+    builder = ShardBuilder(tree, interactions, Bounds(bounds, charge_ptr), top)
     far = tuple(
-        tuple(builder.far(level, s) for s in range(bounds[level].size - 1)) if level in bounds else ()
+        tuple(
+            builder.far(level, number, first, last)
+            for number, (first, last) in enumerate(pairwise(bounds.get(level, np.empty(0)).tolist()))
+        )
         for level in range(tree.n_levels)
     )
 
@@ -261,4 +269,4 @@ def build(
     works += direct.of_wide(tree, charge_ptr, task, weights)
     chunks = _chunks(tree, far_places, [at for _, at in works])
     near = tuple(work for work, _ in works)
-    return Plan(tree, interactions, far, near, chunks, charge_ptr, builder.moments())
+    return Plan(tree, interactions, far, near, chunks, charge_ptr, builder.moments(charge_ptr))

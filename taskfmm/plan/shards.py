@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -70,32 +71,59 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
     They ascend, but for images, which ascend in each cell.
     """
     owner = np.searchsorted(bounds, boxes, side="right") - 1
-    first = np.flatnonzero(np.append(True, np.diff(owner) != 0)[: boxes.size])
-    shards = owner[first]
-    if not boxes.size:  # of the charges that nobody reads: none of those of the first shard
-        shards, first = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    rows = (boxes - bounds[owner]).astype(np.int32)
-    return Halo(level, tuple(shards.tolist()), np.append(first, boxes.size).astype(np.int64), rows)
+    return halo(level, owner, boxes - bounds[owner])
+
+
+def halo(level: int, shards: np.ndarray, rows: np.ndarray) -> Halo:
+    """The halo made of rows of shards; what follows each other in one shard is read in one go."""
+    first = np.flatnonzero(np.append(True, np.diff(shards) != 0)[: shards.size])
+    read = shards[first]
+    if not shards.size:  # of the charges that nobody reads: none of those of the first shard
+        read, first = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    return Halo(
+        level, tuple(read.tolist()), np.append(first, shards.size).astype(np.int64), rows.astype(np.int32)
+    )
+
+
+class Places(Protocol):
+    """In which rows of which shards the boxes of a tree, and its sources, are."""
+
+    def boxes(self, level: int, boxes: np.ndarray) -> Halo:
+        """The halo of some boxes of a level."""
+
+    def sources(self, rows: np.ndarray) -> Halo:
+        """The halo of some sources of the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Shards that are all runs of one tree.
+
+    levels[l] are the box numbers at which the shards of level l begin, with the end of the level last; charge_ptr are
+    the sources at which those of the charges begin, with the number of all sources last.
+    """
+
+    levels: dict[int, np.ndarray]
+    charge_ptr: np.ndarray
+
+    def boxes(self, level: int, boxes: np.ndarray) -> Halo:
+        return halo_of(level, boxes, self.levels[level])
+
+    def sources(self, rows: np.ndarray) -> Halo:
+        return halo_of(CHARGES, rows, self.charge_ptr)
 
 
 class ShardBuilder:
     """Builds the work of runs of boxes; holds what all of them share.
 
-    bounds[l] are the box numbers at which the shards of level l begin, with the end of the level last; charge_ptr are
-    the sources at which those of the charges begin, with the number of all sources last.
+    top : the first level with expansions
     """
 
-    def __init__(
-        self,
-        tree: Octree,
-        lists: Interactions,
-        bounds: dict[int, np.ndarray],
-        charge_ptr: np.ndarray,
-    ) -> None:
+    def __init__(self, tree: Octree, lists: Interactions, places: Places, top: int) -> None:
         self.tree = tree
         self.lists = lists
-        self.bounds = bounds
-        self.charge_ptr = charge_ptr
+        self.places = places
+        self.top = top
         self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
         self.is_leaf = tree.is_leaf
@@ -106,9 +134,8 @@ class ShardBuilder:
             images = lists.images.anchors(tree.anchor, tree.level, self.cell)
             self.anchor = np.concatenate([tree.anchor, images])
 
-    def far(self, level: int, number: int) -> FarShard:
-        """All far-field work of one shard."""
-        first, last = (int(b) for b in self.bounds[level][number : number + 2])
+    def far(self, level: int, number: int, first: int, last: int) -> FarShard:
+        """All far-field work of one shard, of boxes first to last."""
         return FarShard(
             level,
             number,
@@ -172,7 +199,7 @@ class ShardBuilder:
         n = np.empty_like(begin)
         n[order] = end - begin
         rows = list_runs(begin[outer], end[outer])
-        return first, first + n, points, halo_of(CHARGES, rows, self.charge_ptr)
+        return first, first + n, points, self.places.sources(rows)
 
     def _p2l(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
         count = np.diff(self.lists.x.ptr[first : last + 1])
@@ -203,10 +230,10 @@ class ShardBuilder:
         row = (self.tree.parent[children] - first).astype(np.int32)
         source = np.arange(children.size, dtype=np.int32)
         sort = sort_by_code(row, source, self.octant[children], 8, last - first, DENSE_BLOCK)
-        return Translation(halo_of(level + 1, children, self.bounds[level + 1]), last - first, *sort)
+        return Translation(self.places.boxes(level + 1, children), last - first, *sort)
 
     def _l2l(self, level: int, first: int, last: int) -> Translation | None:
-        if level - 1 not in self.bounds:
+        if level <= self.top:
             return None
         boxes = first + np.flatnonzero(self.has_targets[first:last])
         if boxes.size == 0:
@@ -215,7 +242,7 @@ class ShardBuilder:
         row = (boxes - first).astype(np.int32)
         source = where.astype(np.int32)
         sort = sort_by_code(row, source, self.octant[boxes], 8, last - first, DENSE_BLOCK)
-        return Translation(halo_of(level - 1, parents, self.bounds[level - 1]), last - first, *sort)
+        return Translation(self.places.boxes(level - 1, parents), last - first, *sort)
 
     def _m2l(self, level: int, first: int, last: int) -> Siblings | None:
         tree = self.tree
@@ -243,7 +270,7 @@ class ShardBuilder:
         code, mirror = MIRRORED[:, direction]
         pair = np.arange(target.size, dtype=np.int32)
         code_ptr, target, pair = sort_by_code(target.astype(np.int32), pair, code, 7, parents.size, M2L_BLOCK)
-        halo = halo_of(level, children, self.bounds[level])
+        halo = self.places.boxes(level, children)
         return Siblings(
             halo, last - first, code_ptr, target, where[pair], mirror[pair], target_child, source_child
         )
@@ -253,11 +280,11 @@ class ShardBuilder:
             return None
         begin, end = self.tree.level_ptr[level : level + 2]
         boxes = begin + np.flatnonzero(self.has_sources[begin:end])
-        halo = halo_of(level, boxes, self.bounds[level])
+        halo = self.places.boxes(level, boxes)
         return FarImages(halo, last - first, self.tree.anchor[first:last], self.tree.anchor[boxes])
 
-    def moments(self) -> tuple[Moments, ...]:
-        """P2I of all shards of charges, in a periodic box."""
+    def moments(self, charge_ptr: np.ndarray) -> tuple[Moments, ...]:
+        """P2I of all shards of charges, which begin at these sources, in a periodic box."""
         if self.cell is None:
             return ()
         domain, sources = self.tree.domain, self.tree.sources
@@ -268,9 +295,9 @@ class ShardBuilder:
                 half_width,
                 center,
                 sources[:, begin:end].copy(),
-                halo_of(CHARGES, np.arange(begin, end), self.charge_ptr),
+                self.places.sources(np.arange(begin, end)),
             )
-            for begin, end in pairwise(self.charge_ptr)
+            for begin, end in pairwise(charge_ptr)
         )
 
     def _by_octant(self, boxes: np.ndarray, row: np.ndarray, n_rows: int) -> np.ndarray:
@@ -300,7 +327,7 @@ class ShardBuilder:
         low, high = self.tree.level_ptr[level + 1 : level + 3]
         boxes, where = self._distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
         own = self.lists.images.boxes(boxes, self.tree.n_boxes)
-        halo = halo_of(level + 1, own, self.bounds[level + 1])
+        halo = self.places.boxes(level + 1, own)
         ptr = np.concatenate([[0], np.cumsum(count)])
         return self._to_points(level, leaves, halo, boxes, Csr(ptr, where))
 
@@ -336,7 +363,7 @@ class ShardBuilder:
             block = int(np.clip(-(-leaves.size // 2), *NEAR_BLOCK))
             entry_ptr, entries, pair_ptr, pair = split_pairs(leaves, entry_ptr, entries, block)
             block_ptr = np.append(np.arange(0, leaves.size, block), leaves.size)
-            own = halo_of(CHARGES, list_runs(begin, end), self.charge_ptr)
+            own = self.places.sources(list_runs(begin, end))
             mutual = MutualPairs(block_ptr, own, pair_ptr, pair)
         boxes, where = self._distinct(entries, 0, self.tree.n_boxes)
         begin, end, points, charges = self._sources(boxes)

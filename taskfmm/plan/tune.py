@@ -65,6 +65,7 @@ def choose(
     columns: int = 1,
     weights: Weights = PLAIN,
     reach: np.ndarray | None = None,
+    times: float = 1.0,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -81,6 +82,7 @@ def choose(
     columns : int, of these, side by side
     weights : Weights, of the pairs
     reach : float64 [n], optional, see `taskfmm.tree.octree.build`
+    times : float, as many points there are as are given: these fill some cells and leave out the others
 
     Returns
     -------
@@ -91,7 +93,7 @@ def choose(
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
-    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, weights, reach)
+    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, weights, reach, times)
     guess = _guess(operators, len(sources), len(at), columns, weights)
     best = _descend(guess, lambda size: seconds(size, 1.0))
     factors = _factors(domain) if may_enlarge else ()
@@ -99,7 +101,7 @@ def choose(
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
-    all_pairs = cost.direct(len(sources), len(at), targets is None, weights)
+    all_pairs = cost.direct(round(times * len(sources)), round(times * len(at)), targets is None, weights)
     if (
         domain.cell is None
         and all_pairs < seconds(size, factor)
@@ -161,6 +163,7 @@ def _estimator(
     columns: int,
     weights: Weights,
     reach: np.ndarray | None,
+    times: float = 1.0,
 ) -> Callable[..., float]:
     """Estimated seconds by leaf size and enlargement of the cube, of a sample; parameters as those of `choose`."""
     at = sources if targets is None else targets
@@ -184,7 +187,7 @@ def _estimator(
             found = without_coincident(tree, found)
         if of_some is not None:
             found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
-        done = estimate(tree, found, operators, *steps, top=top, columns=columns, weights=weights)
+        done = times * estimate(tree, found, operators, *steps, top=top, columns=columns, weights=weights)
         return done + cost.tasks(tree.n_levels)
 
     return seconds

@@ -1,0 +1,286 @@
+"""The plan of one region: its shards, their works, and what everybody else has to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from taskfmm.cost.counts import PLAIN, Weights
+from taskfmm.operators.box import BoxOperators
+from taskfmm.plan import cost
+from taskfmm.plan.plan import CHARGES_OF_A_SHARD, direct_where_cheaper, within_reach, without_coincident
+from taskfmm.plan.runs import list_runs
+from taskfmm.plan.shards import Interactions, ShardBuilder, halo
+from taskfmm.plan.works import CHARGES, Chunk, FarShard, Halo, Part
+from taskfmm.tree import lists
+from taskfmm.tree.essential import Essential, Runs, asked
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What all regions are planned by.
+
+    task : seconds that a shard should take; top : the first level with expansions
+    columns, weights : as of `taskfmm.plan.plan.build`
+    counts_itself : of the kernel
+    operators : of the boxes of level ``top``, where they are in this process
+    """
+
+    task: float
+    top: int
+    columns: int = 1
+    weights: Weights = PLAIN
+    counts_itself: bool = False
+    operators: BoxOperators | None = None
+
+
+def with_operators(how: How, operators: BoxOperators) -> How:
+    return replace(how, operators=operators)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the shards of a region begin.
+
+    bounds : by level with expansions, int64 [n + 1], rows of the region's boxes, with the end of the level last
+    charge_ptr : int64 [n + 1], of its sources
+    n_near : works of the near field
+    """
+
+    bounds: dict[int, np.ndarray]
+    charge_ptr: np.ndarray
+    n_near: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A region's tree with its lists, and how it is cut.
+
+    ranges : by level, the boxes of the tree at which its shards begin and end, int64 [n, 2]
+    near : the level and the leaves of each work of the near field
+    runs : sources of other regions that its lists ask for, those of ``boxes``
+    """
+
+    essential: Essential
+    lists: Interactions
+    cut: Cut
+    ranges: dict[int, np.ndarray]
+    near: list[tuple[int, np.ndarray]]
+    boxes: np.ndarray
+    runs: Runs
+
+
+def replaced(found: Survey, tree: Essential) -> Survey:
+    """The same with another tree."""
+    return replace(found, essential=tree)
+
+
+def survey(found: Essential, how: How) -> Survey:
+    """Make the lists of a region, and cut it into shards of about equal cost."""
+    tree, own = found.tree, found.own
+    assert how.operators is not None
+    every = within_reach(tree, lists.build(tree), how.top)
+    if not how.counts_itself:
+        every = without_coincident(tree, every)
+    own_lists = direct_where_cheaper(tree, every, how.operators.upward_equivalent.shape[1], how.top)
+    counted = cost.counted(
+        tree, own_lists, how.operators, top=how.top, columns=how.columns, weights=how.weights
+    )
+    seconds = cost.seconds(counted)
+    near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
+    far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
+    ranges, bounds, near = {}, {}, []
+    evaluated = np.diff(own_lists.u.ptr) > 0
+    for level in range(tree.n_levels):
+        first, last = tree.level_ptr[level : level + 2]
+        here = first + np.flatnonzero(own[first:last])
+        if here.size and level >= how.top:
+            ranges[level] = _ranges(found, here, far_cost, m2l, how)
+            rows = found.row[here]
+            bounds[level] = np.append(found.row[ranges[level][:, 0]], rows[-1] + 1)
+        leaves = here[evaluated[here]]
+        if leaves.size:
+            near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
+    n = tree.source_order.size
+    size = max(1, CHARGES_OF_A_SHARD)
+    charge_ptr = np.append(np.arange(0, n, size), n)
+    boxes = np.unique(np.concatenate([own_lists.u.idx, own_lists.x.idx]))
+    cut = Cut(bounds, charge_ptr, len(near))
+    return Survey(found, own_lists, cut, ranges, near, boxes, asked(found, boxes))
+
+
+def _ranges(found: Essential, here: np.ndarray, far: np.ndarray, m2l: np.ndarray, how: How) -> np.ndarray:
+    """Runs of a region's boxes of one level that follow each other in the tree, cut where siblings end."""
+    tree, ranges = found.tree, []
+    assert how.operators is not None
+    edges = np.flatnonzero(np.append(True, np.diff(here) != 1))
+    for begin, end in pairwise([*edges.tolist(), here.size]):
+        first, last = int(here[begin]), int(here[end - 1]) + 1
+        fewest = cost.fewest_boxes(far[first:last], m2l[first:last], how.operators)
+        inner = first + cost.cut(far[first:last], how.task, fewest)[1:-1]
+        inner = tree.child_ptr[tree.parent[inner]]
+        bounds = np.unique(np.concatenate([[first], inner[inner > first], [last]]))
+        ranges += list(pairwise(bounds.tolist()))
+    return np.array(ranges, np.int64).reshape(-1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers of all shards: of each level, of charges and of the near field, by region.
+
+    Those of one region come after those of the one before.
+
+    cuts : of each region, and of the `TOP`
+    far : by level and region, the number of its first shard; charges, near : by region
+    n_levels : of the whole tree
+    """
+
+    cuts: dict[int, Cut]
+    far: dict[int, dict[int, int]]
+    charges: dict[int, int]
+    near: dict[int, int]
+    n_levels: int
+
+    @classmethod
+    def of(cls, cuts: Mapping[int, Cut], n_levels: int) -> Numbers:
+        far: dict[int, dict[int, int]] = {}
+        charges, near, n_charges, n_near = {}, {}, 0, 0
+        for region, cut in cuts.items():
+            for level in cut.bounds:
+                of_level = far.setdefault(level, {})
+                of_level[region] = sum(cuts[each].bounds[level].size - 1 for each in of_level)
+            charges[region], near[region] = n_charges, n_near
+            n_charges += cut.charge_ptr.size - 1
+            n_near += cut.n_near
+        return cls(dict(cuts), far, charges, near, n_levels)
+
+
+class Regional:
+    """In which rows of which shards the boxes of a region's tree, and its sources, are."""
+
+    def __init__(self, found: Survey, region: int, numbers: Numbers) -> None:
+        self.essential, self.numbers = found.essential, numbers
+        n = int(found.cut.charge_ptr[-1])
+        self.first = np.concatenate([[0], n + np.concatenate([[0], np.cumsum(found.runs.size)[:-1]])])
+        self.first = self.first[: 1 + found.runs.size.size]
+        self.region = np.concatenate([[region], found.runs.region])
+        self.begin = np.concatenate([[0], found.runs.begin])
+
+    def boxes(self, level: int, boxes: np.ndarray) -> Halo:
+        owner, row = self.essential.owner[boxes], self.essential.row[boxes]
+        cuts, first = self.numbers.cuts, self.numbers.far[level]
+        bounds = {region: cuts[region].bounds[level] for region in np.unique(owner).tolist()}
+        return _placed(level, owner, row, bounds, first)
+
+    def sources(self, rows: np.ndarray) -> Halo:
+        run = np.searchsorted(self.first, rows, side="right") - 1
+        owner, row = self.region[run], self.begin[run] + rows - self.first[run]
+        bounds = {region: self.numbers.cuts[region].charge_ptr for region in np.unique(owner).tolist()}
+        return _placed(CHARGES, owner, row, bounds, self.numbers.charges)
+
+
+def _placed(
+    level: int, owner: np.ndarray, row: np.ndarray, bounds: Mapping[int, np.ndarray], first: Mapping[int, int]
+) -> Halo:
+    shard, inside = np.empty(row.size, np.int64), np.empty(row.size, np.int64)
+    for region, of_region in bounds.items():
+        some = owner == region
+        at = np.searchsorted(of_region, row[some], side="right") - 1
+        shard[some], inside[some] = first[region] + at, row[some] - of_region[at]
+    return halo(level, shard, inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """All works of a region.
+
+    far : its shards by level and number; near : by number
+    chunk : how their values become the results at its points, in their order in the tree
+    """
+
+    far: dict[tuple[int, int], FarShard]
+    near: dict[int, Any]
+    chunk: Chunk
+
+
+def works(found: Survey, region: int, numbers: Numbers, how: How) -> Works:
+    """Write down the work of every operator on each shard of a region, whose tree has the points it asked for."""
+    tree = found.essential.tree
+    assert how.operators is not None
+    builder = ShardBuilder(tree, found.lists, Regional(found, region, numbers), how.top)
+    single = how.operators.accuracy.dtype == "float32"
+    far, near, parts = {}, {}, {}
+    for level, ranges in found.ranges.items():
+        number = numbers.far[level][region]
+        for first, last in ranges.tolist():
+            far[level, number] = shard = builder.far(level, number, first, last)
+            if shard.l2p is not None:
+                parts[level, number] = _part(tree.target_ptr, builder.leaf_targets(first, last))
+            number += 1
+    near_parts = {}
+    for number, (level, leaves) in enumerate(found.near, numbers.near[region]):
+        near[number] = builder.near(level, leaves, single)
+        near_parts[number] = _part(tree.target_ptr, leaves)
+    n = int(found.cut.charge_ptr[-1])
+    return Works(far, near, Chunk(0, n, parts, near_parts))
+
+
+def _part(target_ptr: np.ndarray, leaves: np.ndarray) -> Part:
+    places = list_runs(*target_ptr[leaves].T)
+    return Part(np.arange(places.size, dtype=np.int32), places.astype(np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What the graph has to know of a work: whose rows it reads. See `taskfmm.plan.works`."""
+
+    level: int = 0
+    halo: Halo | None = None
+    charges: Halo | None = None
+    own: Halo | None = None
+
+    @property
+    def mutual(self) -> Sketch | None:
+        return None if self.own is None else self
+
+
+OPERATORS = tuple(field.name for field in fields(FarShard)[3:])
+"""The works of a shard, by the names of their fields."""
+
+
+def sketched(made: Works, names: tuple[str, ...]) -> Sketches:
+    """Of all works; names : of the values that tasks refer to."""
+    far = {}
+    for at, shard in made.far.items():
+        of_works: dict[str, Any] = {name: _sketch(getattr(shard, name)) for name in OPERATORS}
+        far[at] = replace(shard, **of_works)
+    near = {number: _sketch(work) for number, work in made.near.items()}
+    no_part: Any = None
+    far_parts, near_parts = dict.fromkeys(made.chunk.far, no_part), dict.fromkeys(made.chunk.near, no_part)
+    return Sketches(far, near, replace(made.chunk, far=far_parts, near=near_parts), names)
+
+
+@dataclass(frozen=True, slots=True)
+class Sketches:
+    """What the graph has to know of the works of a region, see `Works`; names : of the values in its file."""
+
+    far: dict[tuple[int, int], Any]
+    near: dict[int, Any]
+    chunk: Any
+    names: tuple[str, ...]
+
+
+def _sketch(work: Any) -> Sketch | None:
+    if work is None:
+        return None
+    mutual = getattr(work, "mutual", None)
+    read = (getattr(work, "halo", None), getattr(work, "charges", None), mutual and mutual.own)
+    return Sketch(getattr(work, "level", 0), *(None if each is None else _shards(each) for each in read))
+
+
+def _shards(of: Halo) -> Halo:
+    return Halo(of.level, of.shards, np.empty(0, np.int64), np.empty(0, np.int32))

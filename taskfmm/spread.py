@@ -1,0 +1,320 @@
+"""Plans of points that never meet in one process, and their evaluations.
+
+Planning is a sequence of stages, each a task for every chunk or every region (`taskfmm.graph.stages`). What a stage
+leaves lies in files that all workers see; this process holds the units, the numbers of shards, and which task reads
+which: nothing that grows with points or boxes. An evaluation is the graph of any plan, and one more task for each
+chunk of the result.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import accumulate
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.delayed import delayed
+from dask.task_spec import TaskRef
+
+from taskfmm import choices, foreign, kernels
+from taskfmm.errors import InputError
+from taskfmm.geometry import morton
+from taskfmm.geometry.domain import Domain, enclose
+from taskfmm.graph import build, stages
+from taskfmm.graph.depot import Depot
+from taskfmm.graph.spec import Graph, add_aside, lazy, sequence
+from taskfmm.kernels import Kernel
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.levels import Operators
+from taskfmm.passes.given import Given
+from taskfmm.plan import cost
+from taskfmm.plan.planned import Asked
+from taskfmm.plan.regional import How, Numbers, Sketches
+from taskfmm.profiling.names import ASIDE, MARK
+from taskfmm.tree import units
+from taskfmm.tree.essential import TOP
+from taskfmm.tree.lists import TOP_LEVEL
+from taskfmm.tree.units import Cells, Held, Units
+
+SAMPLE = 250_000
+"""Points, taken evenly, from which cells are found whose points decide the leaves."""
+
+CHOSEN = 1_500_000
+"""Points that decide the leaves: all of some cells, since a thinner cloud would have other leaves."""
+
+REGION = 2**20
+"""Points of a region, about."""
+
+UNITS = 4
+"""Units of a region, about: where few are cut off from their neighbours, little is read from other regions."""
+
+FULLEST = 6
+"""Units may have so many times the square of the order in points: then boxes above them have more than a surface."""
+
+SECONDS = 1e-6
+"""Of an evaluation for each point, about: shards are cut by it."""
+
+
+@dataclass(frozen=True)
+class SpreadPlan:
+    """What is known here of a plan: which tasks there are, and whose rows they read.
+
+    far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows
+    points : of each region; ``chunks`` are those of regions, in the order of the tree
+    """
+
+    domain: Domain
+    depot: Depot
+    far: tuple[tuple[Any, ...], ...]
+    near: tuple[Any, ...]
+    chunks: tuple[Any, ...]
+    charges: tuple[None, ...]
+    points: tuple[int, ...]
+    top: int = TOP_LEVEL
+    lengths: tuple[()] = ()
+    moments: tuple[()] = ()
+
+    @property
+    def scale(self) -> float:
+        """By which coordinates are multiplied."""
+        return self.domain.scale
+
+
+class Spread:
+    """A plan of points that no process holds all of, made by `taskfmm.Fmm.from_dask`."""
+
+    def __init__(self, asked: Asked, leaf_size: int, plan: SpreadPlan, chunks: tuple[int, ...]) -> None:
+        self.kernel, self.eps, self.order, self.dtype = asked.kernel, asked.eps, asked.order, asked.dtype
+        self.leaf_size, self.plan = leaf_size, plan
+        self.n_sources = self.n_targets = sum(chunks)
+        self._asked, self._chunks = asked, chunks
+        self._digest = uuid.uuid4().hex
+
+    def __repr__(self) -> str:
+        return (
+            f"<taskfmm.spread.Spread: {self.n_sources:,} points in {len(self.plan.points)} regions, kernel "
+            f"{self.kernel.name}, eps {self.eps:g}, leaf size {self.leaf_size}, {self.dtype}>"
+        )
+
+    def potential(self, charges: Any = None, **others: Any) -> da.Array:
+        """As `taskfmm.Fmm.potential`, in the chunks of the points."""
+        return self.evaluate(charges, ("potential",), **others)["potential"]
+
+    def evaluate(
+        self, charges: Any = None, outputs: Sequence[str] | str | None = None, **others: Any
+    ) -> dict[str, da.Array]:
+        """As `taskfmm.Fmm.evaluate`, in the chunks of the points; if no outputs are named, the kernel's first.
+
+        Raises InputError for derivatives, unless the plan has an order: how charges cancel is not looked at.
+        """
+        wanted = choices.outputs(self.kernel.names[:1] if outputs is None else outputs, self.kernel.names)
+        given = self._given(charges, others)
+        accuracy = self.accuracy(given.kernel.last(wanted), given.kernel)
+        facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
+        token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
+        operators = Operators(self._asked.kernel, accuracy)
+        graph, found = build.build(
+            self.plan, self.plan.depot, operators, given, wanted, self._asked.dtype, token
+        )
+        return {output: self._in_order(graph, output, *found[output], token) for output in wanted}
+
+    def accuracy(self, output: str, kernel: Kernel | None = None) -> Accuracy:
+        """What reaches eps for an output, whatever the charges are; kernel : with the kinds that are given."""
+        kernel = kernel or self.kernel.of_first
+        if self.order is None and kernel.output(output).derivative:
+            raise InputError(
+                f"an eps of the {output} is not kept for points of a dask.array yet: give an order, or ask for "
+                f"{self.kernel.names[0]} alone"
+            )
+        return self._asked.accuracy(output, None, kernel=kernel)
+
+    def _given(self, charges: Any, others: dict[str, Any]) -> Given:
+        """What is given, as dask arrays: which charges a shard has is known to tasks alone."""
+        given = Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
+        if given.vectors is not None:
+            raise InputError(
+                "charges of points in a dask.array are one vector yet: evaluate one after the other"
+            )
+        arrays = (
+            each
+            if isinstance(each, da.Array)
+            else da.from_array(each.copy(), chunks=(self._chunks, *each.shape[1:]))
+            for each in given.arrays
+        )
+        return replace(given, arrays=tuple(arrays))
+
+    def _in_order(self, graph: Graph, output: str, name: str, sizes: tuple[int, ...], token: str) -> da.Array:
+        """The results of all regions as chunks in the order of the points."""
+        shape, references = self.kernel.output(output).shape, self.plan.depot.reference
+        axes, regions = (0,) * len(shape), range(len(sizes))
+        values = [TaskRef((name, region, *axes)) for region in regions]
+        rows, places = ([references(f"{what}/{region}") for region in regions] for what in ("rows", "places"))
+        own = f"{output}-{ASIDE}{token.removeprefix(MARK)}"
+        begins = accumulate(self._chunks, initial=0)
+        for number, (first, n) in enumerate(zip(begins, self._chunks, strict=False)):
+            args = first, n, rows, places, sequence(values)
+            add_aside(graph, (own, number, *axes), stages.rows_of, *args)
+        dtype = self.kernel.output(output).dtype(self._asked.dtype)
+        return lazy(graph, own, (self._chunks, *((n,) for n in shape)), dtype)
+
+
+def from_dask(
+    points: Any,
+    kernel: str | Kernel,
+    eps: float,
+    order: int | None,
+    leaf_size: int | None,
+    dtype: Any,
+    region: int | None,
+) -> Spread:
+    """Plan; parameters and errors are those of `taskfmm.Fmm.from_dask`."""
+    given = kernels.find(kernel)
+    asked = Asked(given, choices.dtype(dtype), choices.eps(eps), choices.order(order))
+    if given.degree is None or given.softening is not None:
+        raise InputError(
+            f"kernel {given.name!r} has a length of its own, and such kernels cannot have points of a dask.array "
+            "yet: give the points to taskfmm.Fmm as an array"
+        )
+    size, most = choices.leaf_size(leaf_size), choices.region(region) or REGION
+    array = foreign.dask_array("points", points)
+    if (
+        array is None
+        or array.ndim != 2
+        or array.shape[1] != 3
+        or np.isnan(array.shape[0])
+        or not array.shape[0]
+    ):
+        raise InputError(
+            f"points is {points!r}, expected a dask.array of one or more rows (n, 3), whose chunks have known lengths"
+        )
+    array = array.rechunk({1: -1})
+    chunks = tuple(map(int, array.chunks[0]))
+    stage = _Stages(Depot(), chunks)
+    accuracy = asked.accuracy(asked.first, None)
+    operators = Operators(asked.kernel, accuracy)
+    how = How(
+        cost.task(stage.n * SECONDS),
+        TOP_LEVEL,
+        asked.kernel.columns,
+        cost.first(asked.kernel),
+        asked.kernel.counts_itself,
+    )
+    size, domain = stage.look(array.to_delayed().ravel(), size, operators, how)
+    found = stage.regions(domain, size, max(size, most // UNITS, FULLEST * accuracy.order**2), most)
+    n_levels = stage.balance(found)
+    return Spread(asked, size, stage.works(domain, found, operators, how, n_levels), chunks)
+
+
+class _Stages:
+    """Runs the stages of a plan, each to its end before the next one begins."""
+
+    def __init__(self, depot: Depot, chunks: tuple[int, ...]) -> None:
+        self.depot, self.path = depot, depot.path
+        self.first, self.chunks, self.n = list(accumulate(chunks, initial=0)), range(len(chunks)), sum(chunks)
+
+    def look(
+        self, pieces: Iterable[Any], size: int | None, operators: Operators, how: How
+    ) -> tuple[int, Domain]:
+        """Check the points, and choose the leaf size and the cube around them."""
+        every = max(1, self.n // SAMPLE)
+        looked = _run(
+            stages.look,
+            [(piece, number, self.first[number], every, self.path) for number, piece in enumerate(pieces)],
+        )
+        low = np.min([found.low for found in looked], axis=0)
+        high = np.max([found.high for found in looked], axis=0)
+        domain = enclose(np.stack([low, high]), np.empty((0, 3)))
+        if size is not None:
+            return size, domain
+        cells = _some_cells(np.concatenate([found.sample for found in looked]), domain, every)
+        some = [delayed(stages.pick)(number, domain, cells, self.path) for number in self.chunks]
+        (chosen,) = _run(stages.choose, [(some, self.n, domain, operators, how)])
+        return chosen
+
+    def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
+        """Find the units, and bring the points of each region together."""
+        _run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
+
+        def held(cells: Cells) -> Held:
+            of_chunks = _run(stages.count, [(number, cells, self.path) for number in self.chunks])
+            return reduce(Held.with_others, of_chunks)
+
+        found = units.find(held, self.n, cap, most)
+        _run(
+            stages.gather,
+            [(region, found, len(self.chunks), size, self.path) for region in range(found.n_regions)],
+        )
+        self.depot.drop("chunk", self.chunks)
+        return found
+
+    def balance(self, found: Units) -> int:
+        """Split cells until nobody asks another region for more; returns the number of levels."""
+        demands = dict.fromkeys(range(found.n_regions), found.top[:0])
+        while demands:
+            calls = [(region, found, cells, self.path) for region, cells in demands.items()]
+            demands = stages.by_region(_run(stages.balance, calls), found)
+        return max(_run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
+
+    def works(
+        self, domain: Domain, found: Units, operators: Operators, how: How, n_levels: int
+    ) -> SpreadPlan:
+        """Cut all regions, and the boxes above units, into shards, and write down their works."""
+        everyone = [*range(found.n_regions), *([TOP] if len(found.top) else [])]
+        facts = domain, found, operators, how
+        cuts = _run(stages.survey, [(region, *facts, self.path) for region in everyone])
+        numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
+        sketches = _run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
+        return _joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
+
+
+def _run(stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
+    name = f"{stage.__name__}-{uuid.uuid4().hex}"
+    tasks = [delayed(stage)(*args, dask_key_name=(name, number)) for number, args in enumerate(calls)]
+    return list(dask.compute(*tasks))
+
+
+def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:
+    """Some cells, drawn at random, that hold about `CHOSEN` points; sample : one point in so many."""
+    hi, lo = morton.keys(sample, domain)
+    order = morton.sort(hi, lo)
+    hi, lo = hi[order], lo[order]
+    wanted = CHOSEN // every
+    if len(sample) <= 2 * wanted:
+        return Cells.root()
+    found = units.find(lambda cells: Held.of(cells, hi, lo), len(sample), wanted // UNITS, len(sample))
+    drawn = np.random.default_rng(len(sample)).permutation(len(found.cells))
+    n = np.searchsorted(np.cumsum(found.count[drawn]), wanted) + 1
+    return found.cells[np.sort(drawn[:n])]
+
+
+def _joined(
+    domain: Domain, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches], found: Units
+) -> SpreadPlan:
+    """The sketches of all regions as those of one plan."""
+    far: list[dict[int, Any]] = [{} for _ in range(numbers.n_levels)]
+    near: dict[int, Any] = {}
+    for region, sketch in sketches.items():
+        depot.keep("works", region, sketch.names)
+        near |= sketch.near
+        for (level, number), shard in sketch.far.items():
+            far[level][number] = shard
+    points = found.points.tolist()
+    chunks = tuple(
+        replace(sketches[region].chunk, begin=first, end=first + n)
+        for region, (first, n) in enumerate(zip(accumulate(points, initial=0), points, strict=False))
+    )
+    return SpreadPlan(
+        domain,
+        depot,
+        tuple(tuple(shards[number] for number in range(len(shards))) for shards in far),
+        tuple(near[number] for number in range(len(near))),
+        chunks,
+        (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
+        tuple(points),
+    )

@@ -1,0 +1,176 @@
+"""The tree that one region needs: its own boxes, those above units, and those of other regions that its lists meet.
+
+It is an ordinary tree. What is not the region's own has no targets, and so no lists. Its sources are the region's
+own, and after these the ones of other regions that are asked for, once lists are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from taskfmm.geometry.domain import Domain
+from taskfmm.tree.octree import Octree
+from taskfmm.tree.regional import Boxes
+from taskfmm.tree.units import Cells, Units, ancestors, around, distinct, index, joined
+
+TOP = -1
+"""Stands for the region of the boxes above units."""
+
+MANY = 2**31
+"""Stands for the number of sources of a box above units: more than any leaf or surface has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Essential:
+    """The tree of one region.
+
+    tree : the boxes; until `with_points`, runs of sources of other regions are beyond the end of its sources
+    owner, row : int64 [n_boxes], the region of each box, or `TOP`, and its row among the boxes there
+    begin : int64 [n_boxes], the first of its sources among that region's
+    own : bool [n_boxes]
+    """
+
+    tree: Octree
+    owner: np.ndarray
+    row: np.ndarray
+    begin: np.ndarray
+    own: np.ndarray
+
+
+def needed(units: Units, region: int, own: Cells) -> Cells:
+    """The cells whose children a region needs: those that touch its boxes or the boxes above them."""
+    if region == TOP:
+        return around(units.top)
+    return around(distinct(own, ancestors(units.of(region))))
+
+
+def meets(children_of: Cells, boxes: Boxes) -> np.ndarray:
+    """Which boxes of another region are children of some cells, bool [n]."""
+    found = np.zeros(len(boxes.cells), bool)
+    deep = boxes.cells.level > 0
+    found[deep] = index(children_of, boxes.cells[deep].above()) >= 0
+    return found
+
+
+def neighbours(units: Units, region: int, children_of: Cells) -> list[int]:
+    """The regions some of whose boxes may be children of cells; the region itself among them."""
+    near = index(children_of, units.cells) >= 0
+    deep = units.cells.level > 0
+    near[deep] |= index(children_of, units.cells[deep].above()) >= 0
+    found = set((np.searchsorted(units.first, np.flatnonzero(near), side="right") - 1).tolist())
+    return sorted(found if region == TOP else found | {region})
+
+
+def build(
+    domain: Domain,
+    units: Units,
+    region: int,
+    points: np.ndarray,
+    order: np.ndarray,
+    others: Mapping[int, Boxes],
+    children_of: Cells,
+) -> Essential:
+    """The tree of a region.
+
+    points, order : float64 [3, n] and int64 [n], of its sources, scaled, and their rows in the caller's order
+    others : the boxes of this region and of its `neighbours`; children_of : the cells that are `needed`
+    """
+    pieces, owners, rows, begins, counts = [units.top], [np.full(len(units.top), TOP)], [], [], []
+    rows.append(np.arange(len(units.top)))
+    begins.append(np.zeros(len(units.top), np.int64))
+    counts.append(np.full(len(units.top), MANY))
+    for number, boxes in others.items():
+        some = np.flatnonzero(
+            np.ones(len(boxes.cells), bool) if number == region else meets(children_of, boxes)
+        )
+        pieces.append(boxes.cells[some])
+        owners.append(np.full(some.size, number))
+        rows.append(some)
+        begins.append(boxes.begin[some])
+        counts.append((boxes.end - boxes.begin)[some])
+    cells = joined(*pieces)
+    order_of = cells.order
+    cells = cells[order_of]
+    owner, row, begin, count = (np.concatenate(each)[order_of] for each in (owners, rows, begins, counts))
+    mine = owner == region
+    source_ptr = np.stack([begin, begin + count], axis=1)
+    source_ptr[~mine | (region == TOP)] += order.size
+    target_ptr = np.where(mine[:, None], source_ptr, 0)
+    tree = _tree(domain, cells, source_ptr, target_ptr, points, order)
+    return Essential(tree, owner, row, begin, mine)
+
+
+def _tree(
+    domain: Domain,
+    cells: Cells,
+    source_ptr: np.ndarray,
+    target_ptr: np.ndarray,
+    points: np.ndarray,
+    order: np.ndarray,
+) -> Octree:
+    n_levels = int(cells.level.max(initial=0)) + 1
+    level_ptr = np.searchsorted(cells.level, np.arange(n_levels + 1))
+    parent = np.full(len(cells), -1, np.int32)
+    parent[1:] = index(cells, cells[1:].above())
+    n_children = np.bincount(parent[1:], minlength=len(cells))
+    child_ptr = np.cumsum(np.concatenate([[1], n_children]), dtype=np.int32)
+    return Octree(
+        domain, level_ptr, cells.level, cells.anchor, parent, child_ptr,
+        source_ptr, target_ptr, points, points, order, order,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Sources of other regions: runs among those of their regions, by region and ascending.
+
+    region, begin, end : int64 [n]
+    """
+
+    region: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        return self.end - self.begin
+
+
+def asked(found: Essential, boxes: np.ndarray) -> Runs:
+    """The sources of some boxes that are not the region's own, each once."""
+    boxes = np.unique(boxes[~found.own[boxes]])
+    ptr = found.tree.source_ptr[boxes]
+    begin, region = found.begin[boxes], found.owner[boxes]
+    end = begin + ptr[:, 1] - ptr[:, 0]
+    order = np.lexsort((-end, begin, region))
+    begin, end, region = begin[order], end[order], region[order]
+    fresh = np.ones(begin.size, bool)  # a box may lie in one before it
+    for number in np.unique(region):
+        some = np.flatnonzero(region == number)
+        fresh[some[1:]] = end[some][1:] > np.maximum.accumulate(end[some])[:-1]
+    return Runs(region[fresh], begin[fresh], end[fresh])
+
+
+def with_points(found: Essential, boxes: np.ndarray, runs: Runs, points: np.ndarray) -> Essential:
+    """With the sources of `asked`, float64 [3, n], after the region's own."""
+    tree, boxes = found.tree, np.unique(boxes[~found.own[boxes]])
+    first = tree.sources.shape[1] + np.concatenate([[0], np.cumsum(runs.size)])
+    at = np.lexsort((found.begin[boxes], found.owner[boxes]))
+    boxes = boxes[at]
+    # the last run of the same region that begins no later
+    key = np.lexsort(
+        (np.concatenate([runs.begin, found.begin[boxes]]), np.concatenate([runs.region, found.owner[boxes]]))
+    )
+    host = np.empty(boxes.size, np.int64)
+    is_run = key < runs.begin.size
+    before = np.cumsum(is_run) - 1
+    host[key[~is_run] - runs.begin.size] = before[~is_run]
+    source_ptr = tree.source_ptr.copy()
+    count = source_ptr[boxes, 1] - source_ptr[boxes, 0]
+    begin = first[host] + found.begin[boxes] - runs.begin[host]
+    source_ptr[boxes] = np.stack([begin, begin + count], axis=1)
+    sources = np.concatenate([tree.sources, points], axis=1)
+    return replace(found, tree=replace(tree, source_ptr=source_ptr, sources=sources, targets=sources))
