@@ -1369,6 +1369,22 @@ VECTORS = (
         ("columns",),
     ),
     Mutant(
+        "spots-taken-for-spread-charges",
+        "passes/share.py",
+        "far += self._at_spots(output, n_targets)",
+        "far += 0.0",
+        "Gaussians of equal charges in tight clusters err by more than eps",
+        ("functions",),
+    ),
+    Mutant(
+        "idle-parts-of-matrices-count",
+        "kernels/kernel.py",
+        "        if self.part:\n            given = 0.5",
+        "        if False:\n            given = 0.5",
+        "rotlets of parallel vectors, which do nothing, make the others seem to cancel",
+        ("stokes",),
+    ),
+    Mutant(
         "vectors-of-any-accuracy-together",
         "evaluation.py",
         "charges.in_groups(chosen, most)",

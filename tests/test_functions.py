@@ -255,3 +255,15 @@ def test_the_value_at_distance_zero_counts():
     ):
         assert taskfmm.direct(np.ones((1, 3)), [3.0], kernel=kernel) == pytest.approx([3.0 * here])
         assert kernel.counts_itself == bool(here)
+
+
+def test_eps_is_kept_of_clusters_in_corners_of_their_boxes():
+    """All of them err as one source, at targets that lie as they do."""
+    rng = np.random.default_rng(147)
+    n = int(rng.integers(2, 10))
+    weights, centers = rng.dirichlet(np.full(n, 0.5)), rng.random((n, 3))
+    points = centers[rng.choice(n, 8000, p=weights)] + 1e-3 * rng.normal(size=(8000, 3))
+    kernel, charges = examples.Gaussian(0.3), np.ones(8000)
+    exact = taskfmm.direct(points, charges, kernel=kernel)
+    found = taskfmm.Fmm(points, kernel=kernel, eps=1e-3).potential(charges)
+    assert l2_error(found.compute(), exact) <= 1e-3

@@ -302,6 +302,23 @@ def test_pressures_are_asked_for_where_rotlets_have_none(points, given, kinds):
                 assert l2_error(found[output].compute(), exact[output]) <= 2e-2
 
 
+def test_parts_of_rotlets_and_stresslets_that_do_nothing_are_not_looked_at(points):
+    """Of one source such a part is far larger than all else: its errors would seem to be, too."""
+    rng = np.random.default_rng(64)
+    rotlets, other = rng.uniform(-1, 1, (N, 3, 3)), 1e5 * np.diag([1.0, 2.0, 3.0])
+    fmm = taskfmm.Fmm(points, kernel=KERNEL, eps=2e-2, leaf_size=50)
+    expected = fmm.evaluate(rotlets=rotlets, outputs="velocity")["velocity"].compute()
+    rotlets[7] += other
+    found = fmm.evaluate(rotlets=rotlets, outputs="velocity")["velocity"].compute()
+    assert l2_error(found, expected) <= 1e-6
+    stresslets = rotlets + rotlets.transpose(0, 2, 1)
+    expected = fmm.evaluate(stresslets=stresslets, outputs="velocity")["velocity"].compute()
+    turned = stresslets.copy()
+    turned[7] += 1e5 * np.array([[0.0, 1.0, 2.0], [-1.0, 0.0, 3.0], [-2.0, -3.0, 0.0]])
+    found = fmm.evaluate(stresslets=turned, outputs="velocity")["velocity"].compute()
+    assert l2_error(found, expected) <= 1e-6
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     "kinds", [("forces",), ("stresslets",), ("rotlets",), ("forces", "stresslets", "rotlets")]

@@ -24,6 +24,7 @@ class Source:
     vector : whether its numbers are the components of a vector, which turn with space
     shape : of what users give for one source, where that is no single number or row of them: (3, 3) for the product
         of two vectors, for which a pair of vectors may be given as well
+    part : of a matrix, which part alone does anything: 1 the symmetric, -1 the antisymmetric one, 0 for both
     complex : whether users give complex numbers; formulas get the real part of each, then the imaginary part with
         the other sign. That makes exp(i k r) / r, as a matrix from (a, -b) to (re, im), symmetric
     """
@@ -36,6 +37,7 @@ class Source:
     vector: bool = False
     shape: tuple[int, ...] = ()
     complex: bool = False
+    part: int = 0
 
     @property
     def given_as(self) -> str:
@@ -49,8 +51,13 @@ class Source:
         return self.shape or ((n,) if n > 1 else ())
 
     def numbers(self, given: np.ndarray) -> np.ndarray:
-        """What formulas get of what users give, float64 [n, n_numbers]."""
+        """What formulas get of what users give, float64 [n, n_numbers].
+
+        Of matrices the part that does anything: the other one would seem to cancel.
+        """
         shape = len(given), self.n_numbers
+        if self.part:
+            given = 0.5 * (given + self.part * given.swapaxes(1, 2))
         if self.complex:
             given = np.ascontiguousarray(np.conj(given.astype(np.complex128))).view(np.float64)
         return np.asarray(given, np.float64).reshape(shape)

@@ -29,8 +29,8 @@ KERNEL = Kernel(
     parameters=(1.0,),
     sources=(
         Source("force", 3, vector=True),
-        Source("stresslet", 9, odd=True, derivative=1, shape=(3, 3)),
-        Source("rotlet", 9, odd=True, derivative=1, shape=(3, 3)),
+        Source("stresslet", 9, odd=True, derivative=1, shape=(3, 3), part=1),
+        Source("rotlet", 9, odd=True, derivative=1, shape=(3, 3), part=-1),
     ),
     outputs=(
         Output("velocity", (3,), divisor=0),

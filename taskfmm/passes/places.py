@@ -26,7 +26,8 @@ class Places:
         """See `sum_boxes`."""
         tree = self.tree
         center = box_centers(tree.domain, tree.level, tree.anchor)[0]
-        return sum_boxes(tree.child_ptr, ptr, points, charges, center, tree.domain.lower)
+        half_width = np.ldexp(tree.domain.half_width, -tree.level.astype(np.int32))
+        return sum_boxes(tree.child_ptr, ptr, points, charges, center, half_width, tree.domain.lower)
 
     @cached_property
     def targets(self) -> np.ndarray:

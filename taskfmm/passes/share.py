@@ -23,13 +23,18 @@ from taskfmm.operators.yardstick import decayed
 from taskfmm.passes.given import exponents, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets, sizes, with_images
-from taskfmm.passes.share_loops import PLUS, descend
+from taskfmm.passes.share_loops import PLUS, SPOT, WEIGHT, descend
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
 CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
+
+SPOT_TO_SPOT = 2.0
+"""What one source errs by at one target, over the margins that are taken anyway, where no equation tells the field in
+a box from that on its surface: between two clusters in corners of their boxes, Gaussians three times as wide as these
+are apart erred by 4.8 times what they do at targets that fill a box."""
 
 RANDOM = (0.5, 2.0)
 """Squared sums of charges of random sign over a leaf, over the sum of their squares; one in the mean."""
@@ -185,11 +190,22 @@ class _Outputs:
             of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
             field += found[2]
         far, even = np.sqrt(of_kind).sum(axis=0) ** 2
+        if not self.calibrated:
+            far += self._at_spots(output, n_targets)
         if (
             not self.kernel.elliptic
         ):  # that equal charges err less with each order was seen of potentials 1 / r
             far += EVEN**2 * even
         return float(far), float(even), field
+
+    def _at_spots(self, output: Output, n_targets: np.ndarray) -> float:
+        """As ``even`` of `_far`, of boxes whose charges lie together: they err as one source."""
+        found, worst = 0.0, 1.0 if self.kernel.elliptic else SPOT_TO_SPOT
+        for boxes, (_, size) in zip(self.boxes, sizes(self.plan, self.kernel, output), strict=True):
+            some = boxes.copy()
+            some[:, WEIGHT : WEIGHT + 2] *= boxes[:, SPOT, None]
+            found += np.sqrt(n_targets @ self._descended(some, size)[1])
+        return float((worst * found) ** 2)
 
     def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
         """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""

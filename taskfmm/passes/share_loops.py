@@ -22,21 +22,25 @@ CHANCE = 1.8
 SPREAD_OUT = 0.3
 """Charges that fill half of a box or more have octants whose sums, squared, are at most this part of their own."""
 
+NARROW = 0.5
+"""In half-widths of a box: charges that are nearer to their middle err together, also with those in boxes beside
+theirs. Those that fill a box are 0.87 or more away."""
+
 SUMMED, PLACED = 2e-7, 1e-7
 """Of the near field in float32: what rounding adds to a sum, as a part of that of magnitudes, and by how much of the
 half-width of their leaf sources seem to be moved."""
 
-PLUS, MINUS, WEIGHT, SCATTER, TOGETHER = 0, 3, 6, 8, 9
+PLUS, MINUS, WEIGHT, SCATTER, TOGETHER, SPOT = 0, 3, 6, 8, 9, 10
 """Columns of what is known of a box, see `sum_boxes`."""
 
 
 @jit
-def sum_boxes(child_ptr, ptr, points, charges, center, lower):
+def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower):
     """Sums over the points of every box, children before parents.
 
     Returns
     -------
-    float64 [n_boxes, 10], by column
+    float64 [n_boxes, 11], by column
 
     PLUS, MINUS : where the positive and the negative charges are in the mean, three columns each, measured from
         ``lower``, so that nothing is lost far from the origin; the centre of the box if there are none
@@ -46,9 +50,10 @@ def sum_boxes(child_ptr, ptr, points, charges, center, lower):
     TOGETHER : for a leaf, how far the sums in its eight octants are from equal, beyond what chance does; for an inner
         box the sum of its leaves. Equal charges on a line or a plane err together, in this proportion, and so do all
         boxes that they pass through.
+    SPOT : from 1 where all charges are at one place to 0 where they are `NARROW` half-widths away from their means
     """
     n = child_ptr.size - 1
-    boxes = np.zeros((n, 10))
+    boxes = np.zeros((n, 11))
     octants = np.zeros(8)
     for b in range(n - 1, -1, -1):
         octants[:] = 0.0
@@ -89,7 +94,29 @@ def sum_boxes(child_ptr, ptr, points, charges, center, lower):
                     box[3 * sign + axis] /= box[WEIGHT + sign]
                 else:
                     box[3 * sign + axis] = center[axis, b] - lower[axis]
+    for b in range(n):
+        first, last, apart = child_ptr[b], child_ptr[b + 1], 0.0
+        for c in range(first, last):
+            for sign in range(2):
+                apart += boxes[c, WEIGHT + sign] * _squared(boxes[b], boxes[c], 3 * sign)
+        width = NARROW * half_width[b]
+        if first == last:
+            for j in range(ptr[b, 0], ptr[b, 1]):
+                place = 3 * int(charges[j] < 0.0)
+                for axis in range(3):
+                    apart += abs(charges[j]) * (points[axis, j] - lower[axis] - boxes[b, place + axis]) ** 2
+        weight = (boxes[b, WEIGHT] + boxes[b, WEIGHT + 1]) * width * width
+        boxes[b, SPOT] = max(0.0, 1.0 - apart / weight) if weight > 0.0 else 0.0
     return boxes
+
+
+@jit
+def _squared(box, child, place):
+    """The squared distance between two means."""
+    found = 0.0
+    for axis in range(place, place + 3):
+        found += (child[axis] - box[axis]) ** 2
+    return found
 
 
 @jit
