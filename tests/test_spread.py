@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 
 import dask
 import dask.array as da
@@ -259,3 +261,29 @@ def test_files_are_removed_with_the_plan():
     del spread, found
     gc.collect()
     assert not path.exists()
+
+
+def test_a_dead_worker_changes_no_bit():
+    """What is planned lies in files, and not with workers."""
+    from distributed import Client, LocalCluster
+
+    x, q = cloud("plummer", 75), np.random.default_rng(76).uniform(-1, 1, N)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        spread = taskfmm.Fmm.from_dask(lazy(x, 1000), eps=1e-4, region=N // 4)
+        before = spread.potential(lazy(q, 1000)).compute()
+        pid = next(iter(client.run(os.getpid).values()))
+        os.kill(pid, signal.SIGKILL)
+        after = spread.potential(lazy(q, 800)).compute()
+    np.testing.assert_array_equal(before, after)
+
+
+def test_results_outlive_the_plan(client):
+    """A client holds the files for the futures that it waits for."""
+    x = cloud("uniform", 77)
+    kept = taskfmm.Fmm.from_dask(lazy(x, 2000), eps=1e-3, region=N // 3).potential(np.ones(N)).persist()
+    gc.collect()
+    expected = taskfmm.direct(x, np.ones(N))
+    assert l2_error(kept.compute(), expected) <= 1e-3
