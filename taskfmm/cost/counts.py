@@ -50,10 +50,11 @@ class Weights:
     to_surface: float = 1.0
     from_surface: float = 1.0
 
-    def mean(self, other: Weights) -> Weights:
-        """Of half the pairs like these and half like others, priced by the same rates."""
+    def mixed(self, other: Weights, part: float) -> Weights:
+        """Of pairs of which a part are like others, and priced by the same rates."""
         names = ("near_one", "near_two", "to_surface", "from_surface")
-        return replace(self, **{name: (getattr(self, name) + getattr(other, name)) / 2 for name in names})
+        of_both = {name: (1.0 - part) * getattr(self, name) + part * getattr(other, name) for name in names}
+        return replace(self, **of_both)
 
     def of(self, dtype: str) -> Weights:
         """The same of loops in a dtype; those in float32 serve one side."""
