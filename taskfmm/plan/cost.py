@@ -23,8 +23,8 @@ SHARDS = 48
 """Between the bounds, the whole evaluation is cut into about this many equal pieces."""
 
 DERIVED = 2.0 / 3.0
-"""How much leaves for many vectors are those for derivatives: by half, eight gradients of 1e6 points took 25 s at 1e-6
-instead of 18; wholly, eight potentials of 1e5 points took 0.77 s instead of 0.56."""
+"""How much leaves for many vectors are those for derivatives: by half, eight gradients of 1e6 points took 25 s at
+1e-6 instead of 18; wholly, eight potentials of 1e5 points took 0.77 s instead of 0.56."""
 
 TASKS = 4
 """Tasks of a level with expansions, one after the other: P2M or M2M, M2L, L2L, L2P."""
