@@ -16,6 +16,7 @@ from cases import each
 import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.geometry.domain import enclose
+from taskfmm.graph import stages
 from taskfmm.plan import regional
 from taskfmm.spread import SECONDS
 from taskfmm.testing import DISTRIBUTIONS
@@ -251,6 +252,19 @@ def test_what_is_not_there_yet_is_refused():
         spread.potential(q)
     with pytest.raises(InputError, match="charges has"):
         spread.potential(q[:-1, 0])
+
+
+def test_a_sample_does_not_hang_on_chunks(tmp_path):
+    x = cloud("uniform", 78)
+    samples = []
+    for size in (N, 700):
+        pieces = [
+            stages.look(x[first : first + size], number, first, 7, tmp_path).sample
+            for number, first in enumerate(range(0, N, size))
+        ]
+        samples.append(np.concatenate(pieces))
+    np.testing.assert_array_equal(*samples)
+    assert N / 8 < len(samples[0]) < N / 6
 
 
 def test_files_are_removed_with_the_plan():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskfmm.errors import InputError, StorageError
-from taskfmm.graph.reference import Published, Reference
+from taskfmm.graph.reference import Passing, Published, Reference
 from taskfmm.runtime import cluster
 from taskfmm.store import file
 
@@ -50,7 +50,7 @@ class Depot:
 
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
-        return Reference(name, None, self.places[name], self.published)
+        return Passing(name, self.places[name], self.published)
 
 
 def place(path: Path, stage: str, number: int) -> Path:

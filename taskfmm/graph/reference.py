@@ -137,19 +137,15 @@ class Shelf:
 class Reference:
     """One value of a shelf in this process, or of a file.
 
-    shelf : None where it has come from elsewhere, or was written elsewhere; then ``path`` is that of the file
-    holder : in the process that removes the file, what it lives as long as
+    shelf : None where it has come from elsewhere; then ``path`` is that of the file
     """
 
-    __slots__ = ("holder", "name", "path", "shelf")
+    __slots__ = ("name", "path", "shelf")
 
-    def __init__(
-        self, name: str, shelf: Shelf | None, path: Path | None = None, holder: Published | None = None
-    ) -> None:
+    def __init__(self, name: str, shelf: Shelf | None, path: Path | None = None) -> None:
         self.name = name
         self.shelf = shelf
         self.path = path
-        self.holder = holder
 
     @property
     def value(self) -> Any:
@@ -167,8 +163,6 @@ class Reference:
 
     def __reduce__(self) -> tuple:
         if self.shelf is None:
-            if self.holder is not None:
-                _keep(self.holder)
             return _arrived, (self.name, str(self.path))
         published = self.shelf.publish()
         if published is None:
@@ -177,6 +171,30 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"<Reference to {self.name}>"
+
+
+class Passing(Reference):
+    """One value of a file that other tasks have written. The file is opened anew each time: pages that a process has
+    looked at count as its memory, and all files together may be larger than that.
+
+    holder : in the process that removes the file, what it lives as long as
+    """
+
+    __slots__ = ("holder",)
+
+    def __init__(self, name: str, path: Path, holder: Published | None = None) -> None:
+        super().__init__(name, None, path)
+        self.holder = holder
+
+    @property
+    def value(self) -> Any:
+        assert self.path is not None
+        return file.PlanFile(self.path)[self.name]
+
+    def __reduce__(self) -> tuple:
+        if self.holder is not None:
+            _keep(self.holder)
+        return Passing, (self.name, self.path)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost
-from taskfmm.plan.plan import CHARGES_OF_A_SHARD, direct_where_cheaper, within_reach, without_coincident
+from taskfmm.plan.plan import direct_where_cheaper, within_reach, without_coincident
 from taskfmm.plan.runs import list_runs
 from taskfmm.plan.shards import Interactions, ShardBuilder, halo
 from taskfmm.plan.works import CHARGES, Chunk, FarShard, Halo, Part
@@ -105,9 +105,9 @@ def survey(found: Essential, how: How) -> Survey:
         leaves = here[evaluated[here]]
         if leaves.size:
             near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
-    n = tree.source_order.size
-    size = max(1, CHARGES_OF_A_SHARD)
-    charge_ptr = np.append(np.arange(0, n, size), n)
+    charge_ptr = np.unique(
+        [0, tree.source_order.size]
+    )  # each chunk is asked for the charges of each of these
     boxes = np.unique(np.concatenate([own_lists.u.idx, own_lists.x.idx]))
     cut = Cut(bounds, charge_ptr, len(near))
     return Survey(found, own_lists, cut, ranges, near, boxes, asked(found, boxes))
