@@ -23,6 +23,7 @@ from dask.task_spec import TaskRef
 
 from taskfmm import choices, foreign, kernels
 from taskfmm.errors import InputError
+from taskfmm.evaluation import chunked_as
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.graph import build, stages
@@ -31,7 +32,7 @@ from taskfmm.graph.spec import Graph, add_aside, lazy, sequence
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given
+from taskfmm.passes.given import Given, together, whole
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers, Sketches
@@ -114,14 +115,33 @@ class Spread:
         """
         wanted = choices.outputs(self.kernel.names[:1] if outputs is None else outputs, self.kernel.names)
         given = self._given(charges, others)
-        accuracy = self.accuracy(given.kernel.last(wanted), given.kernel)
+        parts = [self._of_vectors(part, wanted) for part in given.parts]
+        found = {output: whole([part[output] for part in parts]) for output in wanted}
+        return {output: chunked_as(given, each, False) for output, each in found.items()}
+
+    def _of_vectors(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
+        if given.vectors is None:
+            return self._arrays(given, wanted)
+        groups = {tuple(numbers): self._arrays(group, wanted) for numbers, group in given.in_groups()}
+        return {
+            output: together(
+                {numbers: group[output] for numbers, group in groups.items()},
+                self.kernel.output(output),
+                given.vectors,
+            )
+            for output in wanted
+        }
+
+    def _arrays(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
+        accuracy = self.accuracy(given.kernel.last(wanted), given.kernel.of_one)
         facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
         token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
         operators = Operators(self._asked.kernel, accuracy)
         graph, found = build.build(
             self.plan, self.plan.depot, operators, given, wanted, self._asked.dtype, token
         )
-        return {output: self._in_order(graph, output, *found[output], token) for output in wanted}
+        of_vectors = (given.kernel.vectors,) if given.kernel.vectors > 1 else ()
+        return {output: self._in_order(graph, output, *found[output], token, of_vectors) for output in wanted}
 
     def accuracy(self, output: str, kernel: Kernel | None = None) -> Accuracy:
         """What reaches eps for an output, whatever the charges are; kernel : with the kinds that are given."""
@@ -136,10 +156,6 @@ class Spread:
     def _given(self, charges: Any, others: dict[str, Any]) -> Given:
         """What is given, as dask arrays: which charges a shard has is known to tasks alone."""
         given = Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
-        if given.vectors is not None:
-            raise InputError(
-                "charges of points in a dask.array are one vector yet: evaluate one after the other"
-            )
         arrays = (
             each
             if isinstance(each, da.Array)
@@ -148,9 +164,18 @@ class Spread:
         )
         return replace(given, arrays=tuple(arrays))
 
-    def _in_order(self, graph: Graph, output: str, name: str, sizes: tuple[int, ...], token: str) -> da.Array:
-        """The results of all regions as chunks in the order of the points."""
-        shape, references = self.kernel.output(output).shape, self.plan.depot.reference
+    def _in_order(
+        self,
+        graph: Graph,
+        output: str,
+        name: str,
+        sizes: tuple[int, ...],
+        token: str,
+        of_vectors: tuple[int, ...],
+    ) -> da.Array:
+        """The results of all regions as chunks in the order of the points; of_vectors : the last axis, if any"""
+        shape = (*self.kernel.output(output).shape, *of_vectors)
+        references = self.plan.depot.reference
         axes, regions = (0,) * len(shape), range(len(sizes))
         values = [TaskRef((name, region, *axes)) for region in regions]
         rows, places = ([references(f"{what}/{region}") for region in regions] for what in ("rows", "places"))
