@@ -23,7 +23,7 @@ from taskfmm.report.described import Described
 from taskfmm.report.stored import Stored
 from taskfmm.runtime import memory
 from taskfmm.runtime.threads import one_blas_thread
-from taskfmm.spread import Spread, from_dask
+from taskfmm.spread import from_dask
 
 
 class Fmm(Described, Stored):
@@ -133,57 +133,7 @@ class Fmm(Described, Stored):
         )
         self._hold(planned, limit)
 
-    @staticmethod
-    def from_dask(
-        points: Any,
-        kernel: str | Kernel = "laplace",
-        eps: float = 1e-6,
-        order: int | None = None,
-        leaf_size: int | None = None,
-        dtype: Any = np.float64,
-        region: int | None = None,
-    ) -> Spread:
-        """Plan for points that no process holds all of.
-
-        Tasks on the scheduler in use sort the points, build the tree in parts, and write down the work of each part.
-        It lies in a directory that all workers see, and is removed with the plan. This process holds nothing that
-        grows with the number of points.
-
-        Parameters
-        ----------
-        points : dask.array, real, (n, 3)
-            Sources, which are the targets as well, in chunks of known lengths. Each chunk is computed once.
-        kernel : str or Kernel
-            One with a degree, and without softening.
-        eps, order, leaf_size, dtype
-            As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, whatever the charges are; others
-            take an order.
-        region : int, optional
-            Points that one task may hold, about; a million, if left out. A task takes 350 bytes for each.
-
-        Returns
-        -------
-        taskfmm.spread.Spread
-            With the methods ``potential`` and ``evaluate`` of `taskfmm.Fmm`. Results have the chunks of the points.
-
-        Raises
-        ------
-        InputError
-            What cannot be planned so, or a point that is not finite, with its row and its chunk.
-        AccuracyError
-            As `taskfmm.Fmm`.
-        StorageError
-            The directory cannot be written.
-
-        Examples
-        --------
-        >>> import dask.array as da, taskfmm
-        >>> rng = np.random.default_rng(1729)
-        >>> x, q = da.from_array(rng.random((4000, 3)), chunks=(1000, 3)), rng.uniform(-1, 1, 4000)
-        >>> taskfmm.Fmm.from_dask(x, eps=1e-3).potential(q)
-        dask.array<potential, shape=(4000,), dtype=float64, chunksize=(1000,), chunktype=numpy.ndarray>
-        """
-        return from_dask(points, kernel, eps, order, leaf_size, dtype, region)
+    from_dask = staticmethod(from_dask)
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked

@@ -40,7 +40,7 @@ from taskfmm.profiling.names import ASIDE, MARK
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.lists import TOP_LEVEL
-from taskfmm.tree.units import Cells, Held, Units
+from taskfmm.tree.units import Cells, Held, Units, distinct
 
 SAMPLE = 250_000
 """Points, taken evenly, from which cells are found whose points decide the leaves."""
@@ -190,14 +190,53 @@ class Spread:
 
 def from_dask(
     points: Any,
-    kernel: str | Kernel,
-    eps: float,
-    order: int | None,
-    leaf_size: int | None,
-    dtype: Any,
-    region: int | None,
+    kernel: str | Kernel = "laplace",
+    eps: float = 1e-6,
+    order: int | None = None,
+    leaf_size: int | None = None,
+    dtype: Any = np.float64,
+    region: int | None = None,
 ) -> Spread:
-    """Plan; parameters and errors are those of `taskfmm.Fmm.from_dask`."""
+    """Plan for points that no process holds all of.
+
+    Tasks on the scheduler in use sort the points, build the tree in parts, and write down the work of each part.
+    It lies in a directory that all workers see, and is removed with the plan. This process holds nothing that
+    grows with the number of points.
+
+    Parameters
+    ----------
+    points : dask.array, real, (n, 3)
+        Sources, which are the targets as well, in chunks of known lengths. Each chunk is computed once.
+    kernel : str or Kernel
+        One with a degree, and without softening.
+    eps, order, leaf_size, dtype
+        As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, whatever the charges are; others
+        take an order.
+    region : int, optional
+        Points that one task may hold, about; a million, if left out.
+
+    Returns
+    -------
+    taskfmm.spread.Spread
+        With the methods ``potential`` and ``evaluate`` of `taskfmm.Fmm`. Results have the chunks of the points.
+
+    Raises
+    ------
+    InputError
+        What cannot be planned so, or a point that is not finite, with its row and its chunk.
+    AccuracyError
+        As `taskfmm.Fmm`.
+    StorageError
+        The directory cannot be written.
+
+    Examples
+    --------
+    >>> import dask.array as da, taskfmm
+    >>> rng = np.random.default_rng(1729)
+    >>> x, q = da.from_array(rng.random((4000, 3)), chunks=(1000, 3)), rng.uniform(-1, 1, 4000)
+    >>> taskfmm.Fmm.from_dask(x, eps=1e-3).potential(q)
+    dask.array<potential, shape=(4000,), dtype=float64, chunksize=(1000,), chunktype=numpy.ndarray>
+    """
     given = kernels.find(kernel)
     asked = Asked(given, choices.dtype(dtype), choices.eps(eps), choices.order(order))
     if given.degree is None or given.softening is not None:
@@ -264,6 +303,7 @@ class _Stages:
     def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
         """Find the units, and bring the points of each region together."""
         _run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
+        self.depot.drop("raw", self.chunks)
 
         def held(cells: Cells) -> Held:
             of_chunks = _run(stages.count, [(number, cells, self.path) for number in self.chunks])
@@ -279,10 +319,12 @@ class _Stages:
 
     def balance(self, found: Units) -> int:
         """Split cells until nobody asks another region for more; returns the number of levels."""
-        demands = dict.fromkeys(range(found.n_regions), found.top[:0])
+        known = found.top[:0]
+        demands = dict.fromkeys(range(found.n_regions), known)
         while demands:
             calls = [(region, found, cells, self.path) for region, cells in demands.items()]
-            demands = stages.by_region(_run(stages.balance, calls), found)
+            demands = stages.by_region(_run(stages.balance, calls), known, found)
+            known = distinct(known, *demands.values())
         return max(_run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
 
     def works(

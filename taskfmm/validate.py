@@ -19,7 +19,7 @@ from taskfmm.errors import InputError
 REAL = np.dtype(np.float64)
 
 
-def points(name: str, array: Any) -> np.ndarray:
+def points(name: str, array: Any, first_row: int = 0, where: str = "") -> np.ndarray:
     """Check coordinates and bring them to float64.
 
     Parameters
@@ -28,6 +28,7 @@ def points(name: str, array: Any) -> np.ndarray:
         What the caller calls the argument, for the messages.
     array : array_like, real, (n, 3)
         Any memory order, byte order and width; a dask.array is gathered. An empty list is no points.
+    first_row, where : of a chunk, the points before it, and what messages say of where a row is
 
     Returns
     -------
@@ -46,7 +47,7 @@ def points(name: str, array: Any) -> np.ndarray:
         found = found.reshape(0, 3)
     of_numbers(name, found.dtype)
     point_shape(name, found.shape)
-    return _finite(name, found, np.dtype(np.float64))
+    return _finite(name, found, np.dtype(np.float64), None, first_row, where)
 
 
 def charges(
@@ -260,11 +261,18 @@ def _charges(
     return found
 
 
-def _finite(name: str, found: np.ndarray, dtype: np.dtype, vectors: int | None = None) -> np.ndarray:
+def _finite(
+    name: str,
+    found: np.ndarray,
+    dtype: np.dtype,
+    vectors: int | None = None,
+    first_row: int = 0,
+    where: str = "",
+) -> np.ndarray:
     """Convert and check; always read-only, so that compiled loops see one type whatever came in."""
     with np.errstate(over="ignore", invalid="ignore"):
         converted = np.require(found, dtype, ["C", "A"])
-    _refuse(name, converted, ~np.isfinite(converted), 0, "not finite", vectors=vectors)
+    _refuse(name, converted, ~np.isfinite(converted), first_row, "not finite", where, vectors)
     result = converted.view()
     result.flags.writeable = False
     return result

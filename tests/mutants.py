@@ -1393,6 +1393,14 @@ VECTORS = (
         ("spread",),
     ),
     Mutant(
+        "demands-are-told-once",
+        "graph/stages.py",
+        "    return asked\n",
+        "    return asked if len(closed) > len(wanted) else asked[:0]\n",
+        "a worker that dies after it has balanced a region, and before it has told, leaves neighbours too coarse",
+        ("spread",),
+    ),
+    Mutant(
         "boxes-beside-the-top-stay-whole",
         "tree/regional.py",
         "    return near[points_in(near, hi, lo) > 0]",

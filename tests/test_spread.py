@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from functools import reduce
 
 import dask
 import dask.array as da
@@ -216,10 +217,8 @@ def test_what_nobody_asked_for_is_not_read():
     """Where a region's lists name no source of another region, its coordinates are no numbers."""
     parts = Parts(cloud("two_clusters", 71)).balanced()
     found = parts.essential(0)
-    how = regional.How(
-        N * SECONDS, 2, operators=taskfmm.Fmm(cloud("uniform", 1), order=4).operators("potential").at(2)
-    )
-    survey = regional.survey(found, how)
+    operators = taskfmm.Fmm(cloud("uniform", 1), order=4).operators("potential").at(2)
+    survey = regional.survey(found, operators, regional.How(N * SECONDS, 2))
     taken = parts.tree.sources[:, :0]
     for region, begin, end in zip(survey.runs.region, survey.runs.begin, survey.runs.end, strict=True):
         first = parts.first[region]
@@ -256,8 +255,47 @@ def test_what_cannot_be_planned_is_refused(given, says):
 def test_a_point_that_is_not_finite_is_told_by_row_and_chunk():
     x = cloud("uniform", 72)
     x[1700, 1] = np.nan
-    with pytest.raises(InputError, match=r"points row 1,700 is not finite: .*nan.*, in chunk 3"):
+    with pytest.raises(InputError, match=r"points row 1700 is not finite: .*nan.*, in chunk 3"):
         taskfmm.Fmm.from_dask(lazy(x, 500))
+
+
+def test_masked_points_are_refused():
+    x = da.ma.masked_where(
+        da.from_array(cloud("uniform", 81), chunks=(1500, 3)) > 0.999, lazy(cloud("uniform", 81), 1500)
+    )
+    with pytest.raises(InputError, match="points has masked entries"):
+        taskfmm.Fmm.from_dask(x)
+
+
+def test_stages_that_run_twice_leave_and_return_the_same(tmp_path):
+    """As after the death of a worker that had finished, but not told."""
+    x = cloud("two_clusters", 82)
+    for number in range(4):
+        stages.look(x[number::4], number, number, 7, tmp_path)
+    domain = enclose(x, x[:0])
+    for number in (0, 1, 2, 3, 3, 0):
+        stages.sort(number, number, domain, tmp_path)
+
+    def held(cells):
+        return reduce(Held.with_others, [stages.count(number, cells, tmp_path) for number in range(4)])
+
+    found = units.find(held, N, N // 16, N // 6)
+    for region in (0, 1, 0):
+        stages.gather(region, found, 4, LEAF, tmp_path)
+    for region in range(found.n_regions):
+        stages.gather(region, found, 4, LEAF, tmp_path)
+    asked = [
+        [stages.balance(region, found, found.top[:0], tmp_path) for _ in range(2)]
+        for region in range(found.n_regions)
+    ]
+    assert sum(len(once) for once, _ in asked)
+    for once, again in asked:
+        np.testing.assert_array_equal(once.level, again.level)
+        np.testing.assert_array_equal(once.anchor, again.anchor)
+    (region, demands), *_ = stages.by_region([once for once, _ in asked], found.top[:0], found).items()
+    once, again = (stages.balance(region, found, demands, tmp_path) for _ in range(2))
+    np.testing.assert_array_equal(once.anchor, again.anchor)
+    assert len(once) >= len(asked[region][0])
 
 
 def test_what_is_not_there_yet_is_refused():

@@ -98,9 +98,8 @@ def same_cell(hi_a, lo_a, hi_b, lo_b, level):
 
 
 @jit
-def find(hi, lo, x, y, z, level):
-    """Index of the first sorted key in the cell of this anchor and level, or -1 if it holds none."""
-    key_hi, key_lo = first_key(x, y, z, level)
+def place(hi, lo, key_hi, key_lo):
+    """How many sorted keys are smaller than a key."""
     first, last = 0, hi.size
     while first < last:
         middle = (first + last) // 2
@@ -108,6 +107,14 @@ def find(hi, lo, x, y, z, level):
             first = middle + 1
         else:
             last = middle
+    return first
+
+
+@jit
+def find(hi, lo, x, y, z, level):
+    """Index of the first sorted key in the cell of this anchor and level, or -1 if it holds none."""
+    key_hi, key_lo = first_key(x, y, z, level)
+    first = place(hi, lo, key_hi, key_lo)
     if first < hi.size and same_cell(hi[first], lo[first], key_hi, key_lo, level):
         return first
     return -1

@@ -44,9 +44,10 @@ class Depot:
         self.places |= dict.fromkeys(names, place(self.path, stage, number))
 
     def drop(self, stage: str, numbers: Iterable[int]) -> None:
-        """Remove files that no later stage reads."""
+        """Remove files that no later stage reads; not before all tasks are done that do, as they may run twice."""
         for number in numbers:
-            drop(self.path, stage, number)
+            with contextlib.suppress(OSError):
+                place(self.path, stage, number).unlink()
 
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
@@ -66,9 +67,3 @@ def put(path: Path, stage: str, number: int, values: Mapping[str, Any]) -> None:
 def get(path: Path, stage: str, number: int) -> file.PlanFile:
     """The values of a file, mapped: what is not touched is not read."""
     return file.PlanFile(place(path, stage, number))
-
-
-def drop(path: Path, stage: str, number: int) -> None:
-    """Remove a file that no later stage reads, if it is still there."""
-    with contextlib.suppress(OSError):
-        place(path, stage, number).unlink()

@@ -6,13 +6,13 @@ Large arrays go from stage to stage through files of a `taskfmm.graph.depot`; wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from taskfmm.errors import InputError
+from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
 from taskfmm.graph import depot
@@ -23,7 +23,7 @@ from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.tree import essential
 from taskfmm.tree.essential import TOP, Essential
 from taskfmm.tree.regional import Boxes, beside_top, boxes, close, crowded
-from taskfmm.tree.units import Cells, Held, Units, distinct, points_in, runs_of
+from taskfmm.tree.units import Cells, Held, Units, distinct, index, points_in, runs_of
 
 MIX, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 """By which rows are taken into a sample: about every so many, whatever chunks they are in (Knuth, TAOCP 6.4)."""
@@ -43,17 +43,7 @@ def look(chunk: np.ndarray, number: int, first: int, every: int, path: Path) -> 
 
     first : the points before it; every : one point in about so many is in the sample
     """
-    points = np.asarray(chunk)
-    if points.dtype.kind not in "iuf" or points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(
-            f"chunk {number} of points came as {points.dtype} {points.shape}, expected real numbers (n, 3)"
-        )
-    points = np.ascontiguousarray(points, np.float64)
-    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-    if bad.size:
-        raise InputError(
-            f"points row {first + bad[0]:,} is not finite: {points[bad[0]].tolist()}, in chunk {number}"
-        )
+    points = validate.points("points", chunk, first, f", in chunk {number}")
     depot.put(path, "raw", number, {"points": points})
     rows = np.arange(first, first + len(points), dtype=np.uint64)
     sample = points[(rows * MIX >> SHIFT) % np.uint64(every) == 0]
@@ -99,7 +89,6 @@ def sort(number: int, first: int, domain: Domain, path: Path) -> None:
         "rows": first + order,
     }
     depot.put(path, "chunk", number, {name: np.ascontiguousarray(value) for name, value in values.items()})
-    depot.drop(path, "raw", number)
 
 
 def count(number: int, cells: Cells, path: Path) -> Held:
@@ -114,14 +103,7 @@ def gather(region: int, units: Units, n_chunks: int, leaf_size: int, path: Path)
     for number in range(n_chunks):
         found = depot.get(path, "chunk", number)
         begin, end = units.split(found["hi"], found["lo"])[region : region + 2].tolist()
-        pieces.append(
-            (
-                found["hi"][begin:end],
-                found["lo"][begin:end],
-                found["points"][:, begin:end],
-                found["rows"][begin:end],
-            )
-        )
+        pieces.append([found[name][..., begin:end] for name in ("hi", "lo", "points", "rows")])
     hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*pieces, strict=True))
     order = morton.sort(hi, lo)
     hi, lo, points, rows = hi[order], lo[order], np.ascontiguousarray(points[:, order]), rows[order]
@@ -131,12 +113,13 @@ def gather(region: int, units: Units, n_chunks: int, leaf_size: int, path: Path)
 
 
 def balance(region: int, units: Units, demands: Cells, path: Path) -> Cells:
-    """Split what others ask for and what follows from it; returns what is asked of others."""
-    found, split = depot.get(path, "points", region), _split(path, region)
+    """Split what others ask for and what follows from it; returns all that the region asks of others.
+
+    The same again if it runs twice: what is balanced already asks for the same.
+    """
+    found = depot.get(path, "points", region)
     mine = demands[points_in(demands, found["hi"], found["lo"]) > 0]
-    wanted = distinct(split, mine)
-    if len(wanted) == len(split) and len(demands):
-        return demands[:0]
+    wanted = distinct(_split(path, region), mine)
     closed, asked = close(wanted, units, region, found["hi"], found["lo"])
     _put_cells(path, "split", region, closed)
     return asked
@@ -146,18 +129,7 @@ def settle(region: int, units: Units, path: Path) -> int:
     """The boxes of a region, once the tree is balanced: file ``boxes``; returns the number of levels."""
     found = depot.get(path, "points", region)
     made = boxes(_split(path, region), units.of(region), found["hi"], found["lo"])
-    depot.put(
-        path,
-        "boxes",
-        region,
-        {
-            "level": made.cells.level,
-            "hi": made.cells.hi,
-            "lo": made.cells.lo,
-            "begin": made.begin,
-            "end": made.end,
-        },
-    )
+    _put_cells(path, "boxes", region, made.cells, begin=made.begin, end=made.end)
     return int(made.cells.level.max(initial=0)) + 1
 
 
@@ -178,7 +150,7 @@ def works(
             take_runs(depot.get(path, "points", owner)["points"], runs.begin[some], runs.end[some])[0]
         )
     full = essential.with_points(found.essential, found.boxes, runs, np.concatenate(pieces, axis=1))
-    made = regional.works(regional.replaced(found, full), region, numbers, _loaded(how, operators))
+    made = regional.works(replace(found, essential=full), region, numbers, operators.at(how.top), how)
     values = {
         f"far/{level}/{number}/{name.upper()}": getattr(shard, name)
         for (level, number), shard in made.far.items()
@@ -212,11 +184,7 @@ def rows_of(first: int, n: int, rows: Sequence, places: Sequence, values: Sequen
 
 
 def _survey(region: int, domain: Domain, units: Units, operators: Operators, how: How, path: Path) -> Survey:
-    return regional.survey(_essential(region, domain, units, path), _loaded(how, operators))
-
-
-def _loaded(how: How, operators: Operators) -> How:
-    return regional.with_operators(how, operators.at(how.top))
+    return regional.survey(_essential(region, domain, units, path), operators.at(how.top), how)
 
 
 def _essential(region: int, domain: Domain, units: Units, path: Path) -> Essential:
@@ -245,8 +213,9 @@ def _split(path: Path, region: int) -> Cells:
     return Cells(*(np.array(found[name]) for name in ("level", "hi", "lo")))
 
 
-def by_region(asked: Sequence[Cells], units: Units) -> dict[int, Cells]:
-    """What some regions ask for, by the region that has it."""
+def by_region(asked: Sequence[Cells], known: Cells, units: Units) -> dict[int, Cells]:
+    """What regions ask for that nobody has asked for before, by the region that has it."""
     every = distinct(*asked)
-    owner = units.owner(every)
-    return {int(region): every[owner == region] for region in np.unique(owner)}
+    fresh = every[index(known, every) < 0]
+    owner = units.owner(fresh)
+    return {int(region): fresh[owner == region] for region in np.unique(owner)}

@@ -42,6 +42,15 @@ def _tile(buffer, number, row, height, width):
 
 
 @part
+def _fill(x, y, z, begin, height, sx, sy, sz, q, first, last, buffer, at, parameters):
+    """The lines of some targets, with what sources ``first`` to ``last`` do there."""
+    wide_vectors()
+    for i in range(height):
+        j = begin + i
+        fill(x[j], y[j], z[j], sx, sy, sz, q, first, last, buffer[i], at + j, parameters)
+
+
+@part
 def _add_forward(buffer, height, q, first, last, out, at):
     """From sources ``first`` to ``last`` to as many targets as a buffer is high."""
     one = np.ones(1, REAL)
@@ -73,9 +82,7 @@ def gather_run(x, y, z, sx, sy, sz, q, out, at, parameters):
         n = min(HEIGHT, x.size - begin)
         for first in range(0, sx.size, WIDTH):
             last = min(first + WIDTH, sx.size)
-            for i in range(n):
-                j = begin + i
-                fill(x[j], y[j], z[j], sx, sy, sz, q, first, last, buffer[i], at + j, parameters)
+            _fill(x, y, z, begin, n, sx, sy, sz, q, first, last, buffer, at, parameters)
             _add_forward(buffer, n, q, first, last, out, at + begin)
 
 
@@ -105,9 +112,7 @@ def gather_run_mutual(x, y, z, own, sx, sy, sz, q, out, at, back, parameters):
         n = min(HEIGHT, x.size - begin)
         for first in range(0, sx.size, WIDTH):
             last = min(first + WIDTH, sx.size)
-            for i in range(n):
-                j = begin + i
-                fill(x[j], y[j], z[j], sx, sy, sz, q, first, last, buffer[i], at + j, parameters)
+            _fill(x, y, z, begin, n, sx, sy, sz, q, first, last, buffer, at, parameters)
             _add_forward(buffer, n, q, first, last, out, at + begin)
             _add_back(buffer, n, own, at + begin, back, first, last, SIGNS)
 

@@ -27,7 +27,6 @@ class How:
     task : seconds that a shard should take; top : the first level with expansions
     columns, weights : as of `taskfmm.plan.plan.build`
     counts_itself : of the kernel
-    operators : of the boxes of level ``top``, where they are in this process
     """
 
     task: float
@@ -35,11 +34,6 @@ class How:
     columns: int = 1
     weights: Weights = PLAIN
     counts_itself: bool = False
-    operators: BoxOperators | None = None
-
-
-def with_operators(how: How, operators: BoxOperators) -> How:
-    return replace(how, operators=operators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +68,17 @@ class Survey:
     runs: Runs
 
 
-def replaced(found: Survey, tree: Essential) -> Survey:
-    """The same with another tree."""
-    return replace(found, essential=tree)
+def survey(found: Essential, operators: BoxOperators, how: How) -> Survey:
+    """Make the lists of a region, and cut it into shards of about equal cost.
 
-
-def survey(found: Essential, how: How) -> Survey:
-    """Make the lists of a region, and cut it into shards of about equal cost."""
+    operators : of the boxes of level ``top``
+    """
     tree, own = found.tree, found.own
-    assert how.operators is not None
     every = within_reach(tree, lists.build(tree), how.top)
     if not how.counts_itself:
         every = without_coincident(tree, every)
-    own_lists = direct_where_cheaper(tree, every, how.operators.upward_equivalent.shape[1], how.top)
-    counted = cost.counted(
-        tree, own_lists, how.operators, top=how.top, columns=how.columns, weights=how.weights
-    )
+    own_lists = direct_where_cheaper(tree, every, operators.upward_equivalent.shape[1], how.top)
+    counted = cost.counted(tree, own_lists, operators, top=how.top, columns=how.columns, weights=how.weights)
     seconds = cost.seconds(counted)
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
@@ -99,29 +88,29 @@ def survey(found: Essential, how: How) -> Survey:
         first, last = tree.level_ptr[level : level + 2]
         here = first + np.flatnonzero(own[first:last])
         if here.size and level >= how.top:
-            ranges[level] = _ranges(found, here, far_cost, m2l, how)
+            ranges[level] = _ranges(found, here, far_cost, m2l, operators, how.task)
             rows = found.row[here]
             bounds[level] = np.append(found.row[ranges[level][:, 0]], rows[-1] + 1)
         leaves = here[evaluated[here]]
         if leaves.size:
             near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
-    charge_ptr = np.unique(
-        [0, tree.source_order.size]
-    )  # each chunk is asked for the charges of each of these
+    # one shard, as each chunk of charges is asked for those of each
+    charge_ptr = np.unique([0, tree.source_order.size])
     boxes = np.unique(np.concatenate([own_lists.u.idx, own_lists.x.idx]))
     cut = Cut(bounds, charge_ptr, len(near))
     return Survey(found, own_lists, cut, ranges, near, boxes, asked(found, boxes))
 
 
-def _ranges(found: Essential, here: np.ndarray, far: np.ndarray, m2l: np.ndarray, how: How) -> np.ndarray:
+def _ranges(
+    found: Essential, here: np.ndarray, far: np.ndarray, m2l: np.ndarray, operators: BoxOperators, task: float
+) -> np.ndarray:
     """Runs of a region's boxes of one level that follow each other in the tree, cut where siblings end."""
     tree, ranges = found.tree, []
-    assert how.operators is not None
     edges = np.flatnonzero(np.append(True, np.diff(here) != 1))
     for begin, end in pairwise([*edges.tolist(), here.size]):
         first, last = int(here[begin]), int(here[end - 1]) + 1
-        fewest = cost.fewest_boxes(far[first:last], m2l[first:last], how.operators)
-        inner = first + cost.cut(far[first:last], how.task, fewest)[1:-1]
+        fewest = cost.fewest_boxes(far[first:last], m2l[first:last], operators)
+        inner = first + cost.cut(far[first:last], task, fewest)[1:-1]
         inner = tree.child_ptr[tree.parent[inner]]
         bounds = np.unique(np.concatenate([[first], inner[inner > first], [last]]))
         ranges += list(pairwise(bounds.tolist()))
@@ -148,11 +137,12 @@ class Numbers:
     @classmethod
     def of(cls, cuts: Mapping[int, Cut], n_levels: int) -> Numbers:
         far: dict[int, dict[int, int]] = {}
+        n_far: dict[int, int] = {}
         charges, near, n_charges, n_near = {}, {}, 0, 0
         for region, cut in cuts.items():
-            for level in cut.bounds:
-                of_level = far.setdefault(level, {})
-                of_level[region] = sum(cuts[each].bounds[level].size - 1 for each in of_level)
+            for level, bounds in cut.bounds.items():
+                far.setdefault(level, {})[region] = n_far.setdefault(level, 0)
+                n_far[level] += bounds.size - 1
             charges[region], near[region] = n_charges, n_near
             n_charges += cut.charge_ptr.size - 1
             n_near += cut.n_near
@@ -207,12 +197,11 @@ class Works:
     chunk: Chunk
 
 
-def works(found: Survey, region: int, numbers: Numbers, how: How) -> Works:
+def works(found: Survey, region: int, numbers: Numbers, operators: BoxOperators, how: How) -> Works:
     """Write down the work of every operator on each shard of a region, whose tree has the points it asked for."""
     tree = found.essential.tree
-    assert how.operators is not None
     builder = ShardBuilder(tree, found.lists, Regional(found, region, numbers), how.top)
-    single = how.operators.accuracy.dtype == "float32"
+    single = operators.accuracy.dtype == "float32"
     far, near, parts = {}, {}, {}
     for level, ranges in found.ranges.items():
         number = numbers.far[level][region]

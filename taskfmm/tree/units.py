@@ -259,29 +259,16 @@ def _anchors(first, last, level, hi, lo, out):
         out[c, 0], out[c, 1], out[c, 2] = morton.anchor(hi[c], lo[c], np.int64(level[c]))
 
 
-@jit
-def _place(hi, lo, key_hi, key_lo):
-    """How many sorted keys are smaller than a key."""
-    first, last = 0, hi.size
-    while first < last:
-        middle = (first + last) // 2
-        if hi[middle] < key_hi or (hi[middle] == key_hi and lo[middle] < key_lo):
-            first = middle + 1
-        else:
-            last = middle
-    return first
-
-
 @loop
 def _places(first, last, hi, lo, key_hi, key_lo, out):
     for c in range(first, last):
-        out[c] = _place(hi, lo, key_hi[c], key_lo[c])
+        out[c] = morton.place(hi, lo, key_hi[c], key_lo[c])
 
 
 @loop
 def _ends(first, last, hi, lo, level, key_hi, key_lo, out):
     for c in range(first, last):
-        at, end = _place(hi, lo, key_hi[c], key_lo[c]), hi.size
+        at, end = morton.place(hi, lo, key_hi[c], key_lo[c]), hi.size
         while at < end:
             middle = (at + end) // 2
             if morton.same_cell(hi[middle], lo[middle], key_hi[c], key_lo[c], np.int64(level[c])):
@@ -294,7 +281,7 @@ def _ends(first, last, hi, lo, level, key_hi, key_lo, out):
 @loop
 def _indices(first, last, hi, lo, begin, end, key_hi, key_lo, out):
     for c in range(first, last):
-        at = begin[c] + _place(hi[begin[c] : end[c]], lo[begin[c] : end[c]], key_hi[c], key_lo[c])
+        at = begin[c] + morton.place(hi[begin[c] : end[c]], lo[begin[c] : end[c]], key_hi[c], key_lo[c])
         out[c] = at if at < end[c] and hi[at] == key_hi[c] and lo[at] == key_lo[c] else -1
 
 
@@ -303,7 +290,7 @@ def _unit(hi, lo, level, unit_hi, unit_lo, unit_level):
     """The unit that each cell lies in, or is; -1 where it lies in none."""
     out = np.empty(hi.size, np.int64)
     for c in range(hi.size):
-        at = _place(unit_hi, unit_lo, hi[c], lo[c])
+        at = morton.place(unit_hi, unit_lo, hi[c], lo[c])
         if at == unit_hi.size or unit_hi[at] != hi[c] or unit_lo[at] != lo[c]:
             at -= 1
         inside = at >= 0 and unit_level[at] <= level[c]
