@@ -26,7 +26,7 @@ from taskfmm.errors import InputError
 from taskfmm.evaluation import chunked_as
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
-from taskfmm.graph import build, stages
+from taskfmm.graph import build, reference, stages
 from taskfmm.graph.depot import Depot
 from taskfmm.graph.spec import Graph, add_aside, lazy, sequence
 from taskfmm.kernels import Kernel
@@ -133,6 +133,8 @@ class Spread:
         }
 
     def _arrays(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
+        reference.release()
+        given = self._as_dask(given)
         accuracy = self.accuracy(given.kernel.last(wanted), given.kernel.of_one)
         facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
         token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
@@ -154,8 +156,10 @@ class Spread:
         return self._asked.accuracy(output, None, kernel=kernel)
 
     def _given(self, charges: Any, others: dict[str, Any]) -> Given:
-        """What is given, as dask arrays: which charges a shard has is known to tasks alone."""
-        given = Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
+        return Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
+
+    def _as_dask(self, given: Given) -> Given:
+        """The same in chunks: which charges a shard has is known to tasks alone."""
         arrays = (
             each
             if isinstance(each, da.Array)
@@ -210,8 +214,8 @@ def from_dask(
     kernel : str or Kernel
         One with a degree, and without softening.
     eps, order, leaf_size, dtype
-        As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, whatever the charges are; others
-        take an order.
+        As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, but for charges that cancel
+        nearly everywhere, which are not looked at; other outputs take an order.
     region : int, optional
         Points that one task may hold, about; a million, if left out.
 
@@ -258,6 +262,7 @@ def from_dask(
         )
     array = array.rechunk({1: -1})
     chunks = tuple(map(int, array.chunks[0]))
+    reference.release()
     stage = _Stages(Depot(), chunks)
     accuracy = asked.accuracy(asked.first, None)
     operators = Operators(asked.kernel, accuracy)

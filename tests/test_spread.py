@@ -197,6 +197,7 @@ def test_many_vectors_and_complex_charges():
         values = found.compute()
         for number in range(10):
             assert l2_error(values[..., number], expected[..., number]) <= 1e-12
+    assert spread.potential(q[:, :0]).compute().shape == (N, 0)
     both = q[:, 0] + 1j * q[:, 9]
     assert l2_error(spread.potential(both).compute(), fmm.potential(both).compute()) <= 1e-12
 
