@@ -553,6 +553,14 @@ KERNELS_OF_USERS = (
         ("cancellation",),
     ),
     Mutant(
+        "random-at-leaves-alone",
+        "passes/share.py",
+        "told = of_level[count >= TELLING]",
+        "told = of_level[-1:]",
+        "a wave as long as a leaf is wide counts as random, and errs by up to 23 times eps",
+        ("share",),
+    ),
+    Mutant(
         "first-number-only",
         "passes/share.py",
         "of_kind[kind] += n_targets @ found[0]",

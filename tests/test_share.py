@@ -104,6 +104,18 @@ def test_errors_of_many_charges_stay_within_the_margin(name, order, cut, monkeyp
         assert l2_error(fmm.serial(q), taskfmm.direct(points, q)) <= row.reach("potential", Known(many=True))
 
 
+def test_waves_are_not_random():
+    """Sums of a wave over boxes of one size may be as those of random charges, whose potential does not cancel."""
+    n, k = 25, 5.0
+    points = (np.indices((n, n, n)).reshape(3, -1).T + 0.5) / n
+    wave = np.cos(2.0 * np.pi * k * points).prod(axis=1)
+    fmm = taskfmm.Fmm(points, eps=1e-3)
+    assert not fmm.plan.is_direct
+    assert l2_error(fmm.serial(wave), taskfmm.direct(points, wave)) <= 1e-3
+    random = np.random.default_rng(8).uniform(-1.0, 1.0, len(points))
+    assert look(fmm.plan, LAPLACE, [random], "potential").potential is None
+
+
 def test_places_serve_any_charges():
     points, targets, signed = CLOUDS["1.5 widths apart signed"]
     plan = taskfmm.Fmm(points, targets, order=ORDER, leaf_size=40).plan

@@ -37,7 +37,10 @@ a box from that on its surface: between two clusters in corners of their boxes, 
 are apart erred by 4.8 times what they do at targets that fill a box."""
 
 RANDOM = (0.5, 2.0)
-"""Squared sums of charges of random sign over a leaf, over the sum of their squares; one in the mean."""
+"""Squared sums of charges of random sign over boxes of one level, over the sum of their squares; one in the mean."""
+
+TELLING = 8
+"""Boxes of a level that are enough to tell."""
 
 
 def look(
@@ -105,10 +108,17 @@ def _of_any_kernel(found: _Outputs, alone: bool, many: bool) -> Known:
 
 
 def _are_random(plan: Plan, charges: np.ndarray) -> bool:
-    """Whether charges add up in leaves as those of random sign do, whose potential does not cancel where they are."""
-    first = plan.tree.source_ptr[plan.tree.is_leaf, 0]
-    sums = np.add.reduceat(charges, np.sort(first))
-    return bool(RANDOM[0] < (sums @ sums) / (charges @ charges) < RANDOM[1])
+    """Whether charges add up in boxes of every size as those of random sign do, whose potential does not cancel where
+    they are. Smooth waves may do so in boxes of one size, about as large as a wave is long.
+    """
+    tree = plan.tree
+    sums, squares = (
+        np.diff(np.append(0.0, each.cumsum())[tree.source_ptr])[:, 0] for each in (charges, charges**2)
+    )
+    first, count = tree.level_ptr[:-1], np.diff(tree.level_ptr)
+    of_level = np.add.reduceat(sums**2, first) / np.add.reduceat(squares, first)
+    told = of_level[count >= TELLING]
+    return bool(told.size and ((RANDOM[0] < told) & (told < RANDOM[1])).all())
 
 
 class _Outputs:
