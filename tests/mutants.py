@@ -1402,7 +1402,7 @@ VECTORS = (
     ),
     Mutant(
         "demands-are-told-once",
-        "graph/stages.py",
+        "spread/stages.py",
         "    return asked\n",
         "    return asked if len(closed) > len(wanted) else asked[:0]\n",
         "a worker that dies after it has balanced a region, and before it has told, leaves neighbours too coarse",
@@ -1442,7 +1442,7 @@ VECTORS = (
     ),
     Mutant(
         "chunks-decide-the-sample-of-rows",
-        "graph/stages.py",
+        "spread/stages.py",
         "rows = np.arange(first, first + len(points), dtype=np.uint64)",
         "rows = np.arange(len(points), dtype=np.uint64)",
         "leaves, and with them the last digits, hang on how points are chunked",

@@ -17,9 +17,9 @@ from cases import each
 import taskfmm
 from taskfmm.errors import InputError
 from taskfmm.geometry.domain import enclose
-from taskfmm.graph import stages
 from taskfmm.plan import regional
-from taskfmm.spread import SECONDS
+from taskfmm.spread import stages
+from taskfmm.spread.planning import SECONDS
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import essential, lists, octree, units
 from taskfmm.tree.essential import TOP

@@ -1,42 +1,36 @@
-"""Plans of points that never meet in one process, and their evaluations.
+"""Plans of points that never meet in one process.
 
-Planning is a sequence of stages, each a task for every chunk or every region (`taskfmm.graph.stages`). What a stage
+Planning is a sequence of stages, each a task for every chunk or every region (`taskfmm.spread.stages`). What a stage
 leaves lies in files that all workers see; this process holds the units, the numbers of shards, and which task reads
-which: nothing that grows with points or boxes. An evaluation is the graph of any plan, and one more task for each
-chunk of the result.
+which: nothing that grows with points or boxes.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from functools import reduce
 from itertools import accumulate
 from typing import Any
 
 import dask
-import dask.array as da
 import numpy as np
 from dask.delayed import delayed
-from dask.task_spec import TaskRef
 
 from taskfmm import choices, foreign, kernels
 from taskfmm.errors import InputError
-from taskfmm.evaluation import chunked_as
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
-from taskfmm.graph import build, reference, stages
-from taskfmm.graph.depot import Depot
-from taskfmm.graph.spec import Graph, add_aside, lazy, sequence
+from taskfmm.graph import reference
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given, together, whole
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
-from taskfmm.plan.regional import How, Numbers, Sketches
-from taskfmm.profiling.names import ASIDE, MARK
+from taskfmm.plan.regional import How, Numbers
+from taskfmm.spread import stages
+from taskfmm.spread.depot import Depot
+from taskfmm.spread.evaluation import Spread
+from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.lists import TOP_LEVEL
@@ -59,137 +53,6 @@ FULLEST = 6
 
 SECONDS = 1e-6
 """Of an evaluation for each point, about: shards are cut by it."""
-
-
-@dataclass(frozen=True)
-class SpreadPlan:
-    """What is known here of a plan: which tasks there are, and whose rows they read.
-
-    far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows
-    points : of each region; ``chunks`` are those of regions, in the order of the tree
-    """
-
-    domain: Domain
-    depot: Depot
-    far: tuple[tuple[Any, ...], ...]
-    near: tuple[Any, ...]
-    chunks: tuple[Any, ...]
-    charges: tuple[None, ...]
-    points: tuple[int, ...]
-    top: int = TOP_LEVEL
-    lengths: tuple[()] = ()
-    moments: tuple[()] = ()
-
-    @property
-    def scale(self) -> float:
-        """By which coordinates are multiplied."""
-        return self.domain.scale
-
-
-class Spread:
-    """A plan of points that no process holds all of, made by `taskfmm.Fmm.from_dask`."""
-
-    def __init__(self, asked: Asked, leaf_size: int, plan: SpreadPlan, chunks: tuple[int, ...]) -> None:
-        self.kernel, self.eps, self.order, self.dtype = asked.kernel, asked.eps, asked.order, asked.dtype
-        self.leaf_size, self.plan = leaf_size, plan
-        self.n_sources = self.n_targets = sum(chunks)
-        self._asked, self._chunks = asked, chunks
-        self._digest = uuid.uuid4().hex
-
-    def __repr__(self) -> str:
-        return (
-            f"<taskfmm.spread.Spread: {self.n_sources:,} points in {len(self.plan.points)} regions, kernel "
-            f"{self.kernel.name}, eps {self.eps:g}, leaf size {self.leaf_size}, {self.dtype}>"
-        )
-
-    def potential(self, charges: Any = None, **others: Any) -> da.Array:
-        """As `taskfmm.Fmm.potential`, in the chunks of the points."""
-        return self.evaluate(charges, ("potential",), **others)["potential"]
-
-    def evaluate(
-        self, charges: Any = None, outputs: Sequence[str] | str | None = None, **others: Any
-    ) -> dict[str, da.Array]:
-        """As `taskfmm.Fmm.evaluate`, in the chunks of the points; if no outputs are named, the kernel's first.
-
-        Raises InputError for derivatives, unless the plan has an order: how charges cancel is not looked at.
-        """
-        wanted = choices.outputs(self.kernel.names[:1] if outputs is None else outputs, self.kernel.names)
-        given = self._given(charges, others)
-        parts = [self._of_vectors(part, wanted) for part in given.parts]
-        found = {output: whole([part[output] for part in parts]) for output in wanted}
-        return {output: chunked_as(given, each, False) for output, each in found.items()}
-
-    def _of_vectors(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
-        if given.vectors is None:
-            return self._arrays(given, wanted)
-        groups = {tuple(numbers): self._arrays(group, wanted) for numbers, group in given.in_groups()}
-        return {
-            output: together(
-                {numbers: group[output] for numbers, group in groups.items()},
-                self.kernel.output(output),
-                given.vectors,
-            )
-            for output in wanted
-        }
-
-    def _arrays(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
-        reference.release()
-        given = self._as_dask(given)
-        accuracy = self.accuracy(given.kernel.last(wanted), given.kernel.of_one)
-        facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
-        token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
-        operators = Operators(self._asked.kernel, accuracy)
-        graph, found = build.build(
-            self.plan, self.plan.depot, operators, given, wanted, self._asked.dtype, token
-        )
-        of_vectors = (given.kernel.vectors,) if given.kernel.vectors > 1 else ()
-        return {output: self._in_order(graph, output, *found[output], token, of_vectors) for output in wanted}
-
-    def accuracy(self, output: str, kernel: Kernel | None = None) -> Accuracy:
-        """What reaches eps for an output, whatever the charges are; kernel : with the kinds that are given."""
-        kernel = kernel or self.kernel.of_first
-        if self.order is None and kernel.output(output).derivative:
-            raise InputError(
-                f"an eps of the {output} is not kept for points of a dask.array yet: give an order, or ask for "
-                f"{self.kernel.names[0]} alone"
-            )
-        return self._asked.accuracy(output, None, kernel=kernel)
-
-    def _given(self, charges: Any, others: dict[str, Any]) -> Given:
-        return Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
-
-    def _as_dask(self, given: Given) -> Given:
-        """The same in chunks: which charges a shard has is known to tasks alone."""
-        arrays = (
-            each
-            if isinstance(each, da.Array)
-            else da.from_array(each.copy(), chunks=(self._chunks, *each.shape[1:]))
-            for each in given.arrays
-        )
-        return replace(given, arrays=tuple(arrays))
-
-    def _in_order(
-        self,
-        graph: Graph,
-        output: str,
-        name: str,
-        sizes: tuple[int, ...],
-        token: str,
-        of_vectors: tuple[int, ...],
-    ) -> da.Array:
-        """The results of all regions as chunks in the order of the points; of_vectors : the last axis, if any"""
-        shape = (*self.kernel.output(output).shape, *of_vectors)
-        references = self.plan.depot.reference
-        axes, regions = (0,) * len(shape), range(len(sizes))
-        values = [TaskRef((name, region, *axes)) for region in regions]
-        rows, places = ([references(f"{what}/{region}") for region in regions] for what in ("rows", "places"))
-        own = f"{output}-{ASIDE}{token.removeprefix(MARK)}"
-        begins = accumulate(self._chunks, initial=0)
-        for number, (first, n) in enumerate(zip(begins, self._chunks, strict=False)):
-            args = first, n, rows, places, sequence(values)
-            add_aside(graph, (own, number, *axes), stages.rows_of, *args)
-        dtype = self.kernel.output(output).dtype(self._asked.dtype)
-        return lazy(graph, own, (self._chunks, *((n,) for n in shape)), dtype)
 
 
 def from_dask(
@@ -341,7 +204,7 @@ class _Stages:
         cuts = _run(stages.survey, [(region, *facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
         sketches = _run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
-        return _joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
+        return joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
 
 
 def _run(stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -363,30 +226,3 @@ def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:
     drawn = np.random.default_rng(len(sample)).permutation(len(found.cells))
     n = np.searchsorted(np.cumsum(found.count[drawn]), wanted) + 1
     return found.cells[np.sort(drawn[:n])]
-
-
-def _joined(
-    domain: Domain, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches], found: Units
-) -> SpreadPlan:
-    """The sketches of all regions as those of one plan."""
-    far: list[dict[int, Any]] = [{} for _ in range(numbers.n_levels)]
-    near: dict[int, Any] = {}
-    for region, sketch in sketches.items():
-        depot.keep("works", region, sketch.names)
-        near |= sketch.near
-        for (level, number), shard in sketch.far.items():
-            far[level][number] = shard
-    points = found.points.tolist()
-    chunks = tuple(
-        replace(sketches[region].chunk, begin=first, end=first + n)
-        for region, (first, n) in enumerate(zip(accumulate(points, initial=0), points, strict=False))
-    )
-    return SpreadPlan(
-        domain,
-        depot,
-        tuple(tuple(shards[number] for number in range(len(shards))) for shards in far),
-        tuple(near[number] for number in range(len(near))),
-        chunks,
-        (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
-        tuple(points),
-    )

@@ -1,6 +1,6 @@
 """The stages of a plan whose points never meet: functions of one chunk or one region each, run as tasks.
 
-Large arrays go from stage to stage through files of a `taskfmm.graph.depot`; what a stage returns is small.
+Large arrays go from stage to stage through files of a `taskfmm.spread.depot`; what a stage returns is small.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
-from taskfmm.graph import depot
 from taskfmm.operators.levels import Operators
 from taskfmm.plan import regional, tune
 from taskfmm.plan.regional import Cut, How, Numbers, Sketches, Survey
 from taskfmm.plan.runs import list_runs, take_runs
+from taskfmm.spread import depot
 from taskfmm.tree import essential
 from taskfmm.tree.essential import TOP, Essential
 from taskfmm.tree.regional import Boxes, beside_top, boxes, close, crowded

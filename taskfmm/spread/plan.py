@@ -1,0 +1,65 @@
+"""What this process knows of a plan of points that never meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+from taskfmm.geometry.domain import Domain
+from taskfmm.plan.regional import Numbers, Sketches
+from taskfmm.spread.depot import Depot
+from taskfmm.tree.lists import TOP_LEVEL
+from taskfmm.tree.units import Units
+
+
+@dataclass(frozen=True)
+class SpreadPlan:
+    """What is known here of a plan: which tasks there are, and whose rows they read.
+
+    far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows
+    points : of each region; ``chunks`` are those of regions, in the order of the tree
+    """
+
+    domain: Domain
+    depot: Depot
+    far: tuple[tuple[Any, ...], ...]
+    near: tuple[Any, ...]
+    chunks: tuple[Any, ...]
+    charges: tuple[None, ...]
+    points: tuple[int, ...]
+    top: int = TOP_LEVEL
+    lengths: tuple[()] = ()
+    moments: tuple[()] = ()
+
+    @property
+    def scale(self) -> float:
+        """By which coordinates are multiplied."""
+        return self.domain.scale
+
+
+def joined(
+    domain: Domain, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches], found: Units
+) -> SpreadPlan:
+    """The sketches of all regions as those of one plan."""
+    far: list[dict[int, Any]] = [{} for _ in range(numbers.n_levels)]
+    near: dict[int, Any] = {}
+    for region, sketch in sketches.items():
+        depot.keep("works", region, sketch.names)
+        near |= sketch.near
+        for (level, number), shard in sketch.far.items():
+            far[level][number] = shard
+    points = found.points.tolist()
+    chunks = tuple(
+        replace(sketches[region].chunk, begin=first, end=first + n)
+        for region, (first, n) in enumerate(zip(accumulate(points, initial=0), points, strict=False))
+    )
+    return SpreadPlan(
+        domain,
+        depot,
+        tuple(tuple(shards[number] for number in range(len(shards))) for shards in far),
+        tuple(near[number] for number in range(len(near))),
+        chunks,
+        (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
+        tuple(points),
+    )
