@@ -15,7 +15,7 @@ from boxes import l2_error
 from cases import each
 
 import taskfmm
-from taskfmm.errors import InputError
+from taskfmm.errors import AccuracyError, InputError
 from taskfmm.geometry.domain import enclose
 from taskfmm.plan import regional
 from taskfmm.spread import stages
@@ -172,6 +172,32 @@ def test_bits_do_not_hang_on_chunks_schedulers_or_workers(client):
     np.testing.assert_array_equal(results[0], results[2])
 
 
+@each("name", [name for name in CLOUDS if name != "identical"])
+def test_what_is_known_of_gradients_is_what_one_process_knows(name):
+    """So their accuracy is the same; regions sum a sample over all pairs, one process over boxes."""
+    x, q = cloud(name, 83), np.ones(N)
+    spread = taskfmm.Fmm.from_dask(lazy(x, 1100), eps=1e-3, leaf_size=LEAF, region=N // 5)
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF)
+    alone, equal = spread._gradients
+    places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient").gradient
+    np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
+    # that process halves all charges
+    for part in ("far", "even", "smooth"):
+        np.testing.assert_allclose(getattr(equal.gradient, part), 2.0 * getattr(usual, part), rtol=1e-6)
+    np.testing.assert_allclose(equal.gradient.total, 2.0 * usual.total, rtol=0.02)
+    try:
+        expected = fmm.accuracy("gradient", lazy(q, N))
+    except AccuracyError:
+        with pytest.raises(AccuracyError, match="for a gradient of any charges"):
+            spread.evaluate(lazy(q, N), "gradient")
+        return
+    assert spread.accuracy("gradient") == expected
+    found = spread.evaluate(lazy(q, 900), ("potential", "gradient"))
+    exact = taskfmm.direct(x, q, outputs=("potential", "gradient"))
+    for output, values in found.items():
+        assert l2_error(values.compute(), exact[output]) <= 1e-3
+
+
 def test_derivatives_and_vector_kernels_by_order():
     x, rng = cloud("uniform", 68), np.random.default_rng(69)
     q, f = rng.uniform(-1, 1, N), rng.uniform(-1, 1, (N, 3))
@@ -299,13 +325,10 @@ def test_stages_that_run_twice_leave_and_return_the_same(tmp_path):
     assert len(once) >= len(asked[region][0])
 
 
-def test_what_is_not_there_yet_is_refused():
-    x, q = cloud("uniform", 73), np.ones((N, 2))
-    spread = taskfmm.Fmm.from_dask(lazy(x, 2000), eps=1e-3)
-    with pytest.raises(InputError, match="give an order"):
-        spread.evaluate(q[:, 0], "gradient")
+def test_charges_of_another_number_are_refused():
+    spread = taskfmm.Fmm.from_dask(lazy(cloud("uniform", 73), 2000), eps=1e-3)
     with pytest.raises(InputError, match="charges has"):
-        spread.potential(q[:-1, 0])
+        spread.potential(np.ones(N - 1))
 
 
 def test_a_sample_does_not_hang_on_chunks(tmp_path):

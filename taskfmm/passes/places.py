@@ -8,26 +8,58 @@ import numpy as np
 
 from taskfmm.geometry.domain import box_centers
 from taskfmm.operators.accuracy import Share
-from taskfmm.passes.share_loops import PLUS, close_pairs, sum_boxes
+from taskfmm.operators.radial import Radial
+from taskfmm.passes.share_loops import PLUS, SUMS, close_pairs, descend, sum_boxes
+from taskfmm.plan.shards import Interactions
 from taskfmm.tree.octree import Octree
 
 
 class Places:
     """What the points of a tree tell without charges; found when first asked for, and then kept for the next charges.
 
+    own : bool [n_boxes], those whose points are known, where some are elsewhere
     leaves : int64 [n_leaves], boxes
     """
 
-    def __init__(self, tree: Octree) -> None:
+    def __init__(self, tree: Octree, own: np.ndarray | None = None) -> None:
         self.tree = tree
-        self.leaves = np.flatnonzero(tree.is_leaf)
+        self.leaves = np.flatnonzero(tree.is_leaf if own is None else tree.is_leaf & own)
 
-    def sums(self, ptr: np.ndarray, points: np.ndarray, charges: np.ndarray) -> np.ndarray:
-        """See `sum_boxes`."""
+    def sums(
+        self,
+        ptr: np.ndarray,
+        points: np.ndarray,
+        charges: np.ndarray,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """See `sum_boxes`; known : which boxes, and their sums"""
         tree = self.tree
         center = box_centers(tree.domain, tree.level, tree.anchor)[0]
         half_width = np.ldexp(tree.domain.half_width, -tree.level.astype(np.int32))
-        return sum_boxes(tree.child_ptr, ptr, points, charges, center, half_width, tree.domain.lower)
+        where = center, half_width, tree.domain.lower
+        nothing = np.zeros(tree.n_boxes, bool), np.zeros((tree.n_boxes, SUMS))
+        return sum_boxes(tree.child_ptr, ptr, points, charges, *where, *(nothing if known is None else known))
+
+    def reached(
+        self,
+        lists: Interactions,
+        level: np.ndarray,
+        boxes: np.ndarray,
+        size: Radial,
+        least: np.ndarray,
+        degree: int,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """See `descend`.
+
+        level, boxes : of the boxes and of their images; known : of which boxes it is known, and what reaches these
+        """
+        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
+        how = self.targets, boxes, *size.numbers, least, degree
+        n = self.tree.n_boxes
+        return descend(
+            self.tree.parent, level, *csrs, *how, *(known or (np.zeros(n, bool), np.zeros((n, 4))))
+        )
 
     @cached_property
     def targets(self) -> np.ndarray:

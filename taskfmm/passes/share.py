@@ -23,7 +23,7 @@ from taskfmm.operators.yardstick import decayed
 from taskfmm.passes.given import exponents, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets, sizes, with_images
-from taskfmm.passes.share_loops import PLUS, SPOT, WEIGHT, descend
+from taskfmm.passes.share_loops import EACH, FAR, FIELD, LINE, PLUS, SPOT, WEIGHT
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
@@ -224,13 +224,10 @@ class _Outputs:
 
     def _descended(self, boxes: np.ndarray, size: Radial) -> list[np.ndarray]:
         """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
-        tree, lists = self.plan.tree, self.plan.lists
-        csrs = [array for csr in (lists.v, lists.x, lists.w) for array in (csr.ptr, csr.idx)]
-        how = (self.places.targets, with_images(self.plan, boxes), *size.numbers)
-        of_kernel = (self._least(size), self.kernel.degree or 0)
-        level = lists.images.with_own(tree.level)
-        found = descend(tree.parent, level, *csrs, *how, *of_kernel)
-        return [by_box[self.places.leaves] for by_box in found]
+        lists, level = self.plan.lists, self.plan.lists.images.with_own(self.plan.tree.level)
+        how = level, with_images(self.plan, boxes), size, self._least(size), self.kernel.degree or 0
+        found = self.places.reached(lists, *how)[self.places.leaves]
+        return [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FIELD]]
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""

@@ -30,17 +30,25 @@ SUMMED, PLACED = 2e-7, 1e-7
 """Of the near field in float32: what rounding adds to a sum, as a part of that of magnitudes, and by how much of the
 half-width of their leaf sources seem to be moved."""
 
-PLUS, MINUS, WEIGHT, SCATTER, TOGETHER, SPOT = 0, 3, 6, 8, 9, 10
+PLUS, MINUS, WEIGHT, SCATTER, TOGETHER, SPOT, SQUARES = 0, 3, 6, 8, 9, 10, 11
 """Columns of what is known of a box, see `sum_boxes`."""
+
+SUMS = 12
+"""How many there are."""
+
+FAR, LINE, EACH, FIELD = 0, 1, 2, 3
+"""Columns of what reaches a box, see `descend`."""
 
 
 @jit
-def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower):
+def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known, boxes):
     """Sums over the points of every box, children before parents.
+
+    known : bool [n_boxes], boxes whose sums are there already
 
     Returns
     -------
-    float64 [n_boxes, 11], by column
+    boxes : float64 [n_boxes, 12], zeros where they are not known, by column
 
     PLUS, MINUS : where the positive and the negative charges are in the mean, three columns each, measured from
         ``lower``, so that nothing is lost far from the origin; the centre of the box if there are none
@@ -50,21 +58,27 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower):
     TOGETHER : for a leaf, how far the sums in its eight octants are from equal, beyond what chance does; for an inner
         box the sum of its leaves. Equal charges on a line or a plane err together, in this proportion, and so do all
         boxes that they pass through.
+    SQUARES : sum of the squares of the charges
     SPOT : from 1 where all charges are at one place to 0 where they are `NARROW` half-widths away from their means
     """
     n = child_ptr.size - 1
-    boxes = np.zeros((n, 11))
     octants = np.zeros(8)
     for b in range(n - 1, -1, -1):
+        if known[b]:
+            continue
         octants[:] = 0.0
         squares = 0.0
         box = boxes[b]
         first, last = child_ptr[b], child_ptr[b + 1]
         for c in range(first, last):
             octants[c - first] = boxes[c, WEIGHT] - boxes[c, WEIGHT + 1]
-            squares += boxes[c, SCATTER]
-            for i in range(8):
-                box[i] += boxes[c, i]
+            squares += boxes[c, SQUARES]
+            for sign in range(2):
+                # means are known, where others are sums still
+                times = boxes[c, WEIGHT + sign] if known[c] else 1.0
+                for axis in range(3 * sign, 3 * sign + 3):
+                    box[axis] += times * boxes[c, axis]
+                box[WEIGHT + sign] += boxes[c, WEIGHT + sign]
             box[TOGETHER] += boxes[c, TOGETHER]
         if first == last:
             for j in range(ptr[b, 0], ptr[b, 1]):
@@ -76,10 +90,12 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower):
                 squares += size * size
                 box[WEIGHT + sign] += size
         uneven = (octants**2).sum() - CHANCE * squares
-        box[SCATTER] = squares
+        box[SCATTER] = box[SQUARES] = squares
         if first == last:
             box[TOGETHER] = np.sqrt(max(0.0, uneven - octants.sum() ** 2 / 8.0))
     for b in range(n):
+        if known[b]:
+            continue
         box = boxes[b]
         if child_ptr[b] < child_ptr[b + 1]:
             total = box[WEIGHT] - box[WEIGHT + 1]
@@ -95,6 +111,8 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower):
                 else:
                     box[3 * sign + axis] = center[axis, b] - lower[axis]
     for b in range(n):
+        if known[b]:
+            continue
         first, last, apart = child_ptr[b], child_ptr[b + 1], 0.0
         for c in range(first, last):
             for sign in range(2):
@@ -163,6 +181,8 @@ def descend(
     logs,
     least,
     degree,
+    known,
+    found,
 ):
     """What reaches a box through its lists and those of its ancestors.
 
@@ -170,21 +190,23 @@ def descend(
     factor, power, first, per_step, logs : of the output, see `taskfmm.operators.radial.Radial`
     least : float64 [n_levels], what errors of the operators of a level are relative to, at least
     degree : power of the distance that the potential is
+    known : bool [n], boxes of which it is known what reaches them
 
     Returns
     -------
-    far : square of what charges do; those that err together add up first
-    even : the same if the charges of a box all were at one place
-    field : their potential
+    found : float64 [n, 4], zeros where it is not known, by column
+
+    FAR : squares of what charges do
+    LINE : what those do that err together, see TOGETHER
+    EACH : what charges do if those of a box all were at one place
+    FIELD : their potential
     """
-    n = parent.size
-    far, line, even, field = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    for b in range(n):
+    for b in range(parent.size):
+        if known[b]:
+            continue
+        own = found[b]
         if parent[b] >= 0:
-            far[b] = far[parent[b]]
-            line[b] = line[parent[b]]
-            even[b] = even[parent[b]]
-            field[b] = field[parent[b]]
+            own[:] = found[parent[b]]
         if targets[b, WEIGHT] == 0.0:
             continue
         x, y, z = targets[b, 0], targets[b, 1], targets[b, 2]
@@ -195,20 +217,20 @@ def descend(
                 r = 0.0
                 if plus > 0.0:
                     r = _distance(x, y, z, box, PLUS)
-                    field[b] += plus * _power(r, degree)
+                    own[FIELD] += plus * _power(r, degree)
                 if minus > 0.0:
                     other = _distance(x, y, z, box, MINUS)
-                    field[b] -= minus * _power(other, degree)
+                    own[FIELD] -= minus * _power(other, degree)
                     r = other if minus > plus else r
                 if r == 0.0:
                     continue
                 # operators are those of the smaller box
                 size = _size(r, factor, power, first, per_step, logs)
                 size = max(size, least[max(level[b], level[idx[e]])])
-                far[b] += box[SCATTER] * size**2
-                line[b] += box[TOGETHER] * size
-                even[b] += abs(plus - minus) * size
-    return far + line**2, even**2, field
+                own[FAR] += box[SCATTER] * size**2
+                own[LINE] += box[TOGETHER] * size
+                own[EACH] += abs(plus - minus) * size
+    return found
 
 
 @jit

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from taskfmm.geometry.domain import Domain
 from taskfmm.plan.regional import Numbers, Sketches
 from taskfmm.spread.depot import Depot
+from taskfmm.spread.stages import Facts
 from taskfmm.tree.lists import TOP_LEVEL
-from taskfmm.tree.units import Units
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class SpreadPlan:
     points : of each region; ``chunks`` are those of regions, in the order of the tree
     """
 
-    domain: Domain
+    facts: Facts
     depot: Depot
     far: tuple[tuple[Any, ...], ...]
     near: tuple[Any, ...]
@@ -33,14 +32,17 @@ class SpreadPlan:
     moments: tuple[()] = ()
 
     @property
+    def is_direct(self) -> bool:
+        """Whether all pairs are summed."""
+        return not any(self.far)
+
+    @property
     def scale(self) -> float:
         """By which coordinates are multiplied."""
-        return self.domain.scale
+        return self.facts.domain.scale
 
 
-def joined(
-    domain: Domain, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches], found: Units
-) -> SpreadPlan:
+def joined(facts: Facts, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches]) -> SpreadPlan:
     """The sketches of all regions as those of one plan."""
     far: list[dict[int, Any]] = [{} for _ in range(numbers.n_levels)]
     near: dict[int, Any] = {}
@@ -49,13 +51,13 @@ def joined(
         near |= sketch.near
         for (level, number), shard in sketch.far.items():
             far[level][number] = shard
-    points = found.points.tolist()
+    points = facts.units.points.tolist()
     chunks = tuple(
         replace(sketches[region].chunk, begin=first, end=first + n)
         for region, (first, n) in enumerate(zip(accumulate(points, initial=0), points, strict=False))
     )
     return SpreadPlan(
-        domain,
+        facts,
         depot,
         tuple(tuple(shards[number] for number in range(len(shards))) for shards in far),
         tuple(near[number] for number in range(len(near))),

@@ -7,13 +7,11 @@ which: nothing that grows with points or boxes.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import reduce
 from itertools import accumulate
 from typing import Any
 
-import dask
 import numpy as np
 from dask.delayed import delayed
 
@@ -31,6 +29,8 @@ from taskfmm.spread import stages
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
+from taskfmm.spread.run import run
+from taskfmm.spread.stages import Facts
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.lists import TOP_LEVEL
@@ -77,8 +77,8 @@ def from_dask(
     kernel : str or Kernel
         One with a degree, and without softening.
     eps, order, leaf_size, dtype
-        As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, but for charges that cancel
-        nearly everywhere, which are not looked at; other outputs take an order.
+        As of `taskfmm.Fmm`. All charges count as lazy ones do there: an eps is kept for any of them, but for
+        charges that cancel nearly everywhere. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
         Points that one task may hold, about; a million, if left out.
 
@@ -127,7 +127,7 @@ def from_dask(
     chunks = tuple(map(int, array.chunks[0]))
     reference.release()
     stage = _Stages(Depot(), chunks)
-    accuracy = asked.accuracy(asked.first, None)
+    accuracy = asked.any_accuracy()
     operators = Operators(asked.kernel, accuracy)
     how = How(
         cost.task(stage.n * SECONDS),
@@ -154,7 +154,7 @@ class _Stages:
     ) -> tuple[int, Domain]:
         """Check the points, and choose the leaf size and the cube around them."""
         every = max(1, self.n // SAMPLE)
-        looked = _run(
+        looked = run(
             stages.look,
             [(piece, number, self.first[number], every, self.path) for number, piece in enumerate(pieces)],
         )
@@ -165,20 +165,20 @@ class _Stages:
             return size, domain
         cells = _some_cells(np.concatenate([found.sample for found in looked]), domain, every)
         some = [delayed(stages.pick)(number, domain, cells, self.path) for number in self.chunks]
-        (chosen,) = _run(stages.choose, [(some, self.n, domain, operators, how)])
+        (chosen,) = run(stages.choose, [(some, self.n, domain, operators, how)])
         return chosen
 
     def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
         """Find the units, and bring the points of each region together."""
-        _run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
+        run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
 
         def held(cells: Cells) -> Held:
-            of_chunks = _run(stages.count, [(number, cells, self.path) for number in self.chunks])
+            of_chunks = run(stages.count, [(number, cells, self.path) for number in self.chunks])
             return reduce(Held.with_others, of_chunks)
 
         found = units.find(held, self.n, cap, most)
-        _run(
+        run(
             stages.gather,
             [(region, found, len(self.chunks), size, self.path) for region in range(found.n_regions)],
         )
@@ -191,27 +191,20 @@ class _Stages:
         demands = dict.fromkeys(range(found.n_regions), known)
         while demands:
             calls = [(region, found, cells, self.path) for region, cells in demands.items()]
-            demands = stages.by_region(_run(stages.balance, calls), known, found)
+            demands = stages.by_region(run(stages.balance, calls), known, found)
             known = distinct(known, *demands.values())
-        return max(_run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
+        return max(run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
 
     def works(
         self, domain: Domain, found: Units, operators: Operators, how: How, n_levels: int
     ) -> SpreadPlan:
         """Cut all regions, and the boxes above units, into shards, and write down their works."""
         everyone = [*range(found.n_regions), *([TOP] if len(found.top) else [])]
-        facts = domain, found, operators, how
-        cuts = _run(stages.survey, [(region, *facts, self.path) for region in everyone])
+        facts = Facts(domain, found, operators, how)
+        cuts = run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
-        sketches = _run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
-        return joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
-
-
-def _run(stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
-    name = f"{stage.__name__}-{uuid.uuid4().hex}"
-    tasks = [delayed(stage)(*args, dask_key_name=(name, number)) for number, args in enumerate(calls)]
-    return list(dask.compute(*tasks))
+        sketches = run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
+        return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)))
 
 
 def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:

@@ -30,6 +30,16 @@ MIX, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What all regions are planned by."""
+
+    domain: Domain
+    units: Units
+    operators: Operators
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """What there is to know of a chunk of points: the smallest and largest coordinates, and a sample, [n, 3]."""
 
@@ -133,16 +143,14 @@ def settle(region: int, units: Units, path: Path) -> int:
     return int(made.cells.level.max(initial=0)) + 1
 
 
-def survey(region: int, domain: Domain, units: Units, operators: Operators, how: How, path: Path) -> Cut:
+def survey(region: int, facts: Facts, path: Path) -> Cut:
     """How a region is cut into shards."""
-    return _survey(region, domain, units, operators, how, path).cut
+    return survey_of(region, facts, path).cut
 
 
-def works(
-    region: int, domain: Domain, units: Units, operators: Operators, how: How, numbers: Numbers, path: Path
-) -> Sketches:
+def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     """The works of a region: file ``works``; returns what the graph has to know of them."""
-    found = _survey(region, domain, units, operators, how, path)
+    found, how = survey_of(region, facts, path), facts.how
     runs, pieces = found.runs, [np.empty((3, 0))]
     for owner in np.unique(runs.region).tolist():
         some = runs.region == owner
@@ -150,7 +158,7 @@ def works(
             take_runs(depot.get(path, "points", owner)["points"], runs.begin[some], runs.end[some])[0]
         )
     full = essential.with_points(found.essential, found.boxes, runs, np.concatenate(pieces, axis=1))
-    made = regional.works(replace(found, essential=full), region, numbers, operators.at(how.top), how)
+    made = regional.works(replace(found, essential=full), region, numbers, facts.operators.at(how.top), how)
     values = {
         f"far/{level}/{number}/{name.upper()}": getattr(shard, name)
         for (level, number), shard in made.far.items()
@@ -183,11 +191,14 @@ def rows_of(first: int, n: int, rows: Sequence, places: Sequence, values: Sequen
     return out
 
 
-def _survey(region: int, domain: Domain, units: Units, operators: Operators, how: How, path: Path) -> Survey:
-    return regional.survey(_essential(region, domain, units, path), operators.at(how.top), how)
+def survey_of(region: int, facts: Facts, path: Path) -> Survey:
+    """A region's tree with its lists, and how it is cut into shards."""
+    return regional.survey(essential_tree(region, facts, path), facts.operators.at(facts.how.top), facts.how)
 
 
-def _essential(region: int, domain: Domain, units: Units, path: Path) -> Essential:
+def essential_tree(region: int, facts: Facts, path: Path) -> Essential:
+    """The tree that a region needs, without the points of others."""
+    units = facts.units
     own = units.top if region == TOP else _boxes(path, region).cells
     children_of = essential.needed(units, region, own)
     others = {number: _boxes(path, number) for number in essential.neighbours(units, region, children_of)}
@@ -195,7 +206,7 @@ def _essential(region: int, domain: Domain, units: Units, path: Path) -> Essenti
     if region != TOP:
         found = depot.get(path, "points", region)
         points, rows = np.array(found["points"]), np.array(found["rows"])
-    return essential.build(domain, units, region, points, rows, others, children_of)
+    return essential.build(facts.domain, units, region, points, rows, others, children_of)
 
 
 def _boxes(path: Path, region: int) -> Boxes:
