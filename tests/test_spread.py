@@ -90,12 +90,12 @@ class Parts:
         children_of = essential.needed(self.units, region, own)
         near = essential.neighbours(self.units, region, children_of)
         begin, end = (0, 0) if region == TOP else self.first[region : region + 2]
+        rows = 2 * (self.tree.source_order[begin:end],)
         return essential.build(
             self.tree.domain,
             self.units,
             region,
-            self.tree.sources[:, begin:end],
-            self.tree.source_order[begin:end],
+            essential.Points(self.tree.sources[:, begin:end], self.tree.targets[:, begin:end], *rows),
             {number: self.boxes[number] for number in near},
             children_of,
         )
@@ -152,7 +152,7 @@ def test_values_are_those_of_one_process(name, eps, same):
     """M2L runs in float32 at the larger eps, and rounds by the shape of its batches."""
     x, q = cloud(name, 64), np.random.default_rng(65).uniform(-1, 1, N)
     spread = taskfmm.Fmm.from_dask(lazy(x, 1100), eps=eps, leaf_size=LEAF, region=N // 5)
-    assert len(spread.plan.points) >= 3
+    assert spread.plan.facts.units.n_regions >= 3
     charges = lazy(q, 900)
     found = spread.potential(charges)
     assert found.chunks == ((1100, 1100, 1100, 700),)
@@ -265,9 +265,9 @@ def test_what_nobody_asked_for_is_not_read():
 @each(
     "given, says",
     [
-        (dict(points=np.zeros((3, 3))), "expected a dask.array"),
-        (dict(points=da.zeros((3, 2))), "expected a dask.array"),
-        (dict(points=da.zeros((0, 3))), "expected a dask.array"),
+        (dict(sources=np.zeros((3, 2))), "expected a dask.array"),
+        (dict(sources=da.zeros((3, 2))), "expected a dask.array"),
+        (dict(sources=da.zeros((0, 3))), "expected a dask.array"),
         (dict(region=0), "region is 0"),
         (dict(kernel="yukawa"), "lam"),
         (dict(kernel=taskfmm.kernels.Yukawa(2.0)), "has a length of its own"),
@@ -276,13 +276,13 @@ def test_what_nobody_asked_for_is_not_read():
 )
 def test_what_cannot_be_planned_is_refused(given, says):
     with pytest.raises(InputError, match=says):
-        taskfmm.Fmm.from_dask(**{"points": da.zeros((30, 3), chunks=(10, 3))} | given)
+        taskfmm.Fmm.from_dask(**{"sources": da.zeros((30, 3), chunks=(10, 3))} | given)
 
 
 def test_a_point_that_is_not_finite_is_told_by_row_and_chunk():
     x = cloud("uniform", 72)
     x[1700, 1] = np.nan
-    with pytest.raises(InputError, match=r"points row 1700 is not finite: .*nan.*, in chunk 3"):
+    with pytest.raises(InputError, match=r"sources row 1700 is not finite: .*nan.*, in chunk 3"):
         taskfmm.Fmm.from_dask(lazy(x, 500))
 
 
@@ -290,27 +290,28 @@ def test_masked_points_are_refused():
     x = da.ma.masked_where(
         da.from_array(cloud("uniform", 81), chunks=(1500, 3)) > 0.999, lazy(cloud("uniform", 81), 1500)
     )
-    with pytest.raises(InputError, match="points has masked entries"):
+    with pytest.raises(InputError, match="sources has masked entries"):
         taskfmm.Fmm.from_dask(x)
 
 
 def test_stages_that_run_twice_leave_and_return_the_same(tmp_path):
     """As after the death of a worker that had finished, but not told."""
     x = cloud("two_clusters", 82)
-    for number in range(4):
-        stages.look(x[number::4], number, number, 7, tmp_path)
+    pieces = stages.Piece.of({"sources": 4 * [N // 4]})
+    for piece in pieces:
+        stages.look(x[piece.number :: 4], piece, 7, tmp_path)
     domain = enclose(x, x[:0])
     for number in (0, 1, 2, 3, 3, 0):
-        stages.sort(number, number, domain, tmp_path)
+        stages.sort(number, domain, tmp_path)
 
     def held(cells):
         return reduce(Held.with_others, [stages.count(number, cells, tmp_path) for number in range(4)])
 
     found = units.find(held, N, N // 16, N // 6)
-    for region in (0, 1, 0):
-        stages.gather(region, found, 4, LEAF, tmp_path)
-    for region in range(found.n_regions):
-        stages.gather(region, found, 4, LEAF, tmp_path)
+    for number in (0, 1, 2, 3, 3, 0):
+        stages.deal(number, found, tmp_path)
+    for region in (0, 1, *range(found.n_regions)):
+        stages.gather(region, found, pieces, LEAF, tmp_path)
     asked = [
         [stages.balance(region, found, found.top[:0], tmp_path) for _ in range(2)]
         for region in range(found.n_regions)
@@ -336,8 +337,8 @@ def test_a_sample_does_not_hang_on_chunks(tmp_path):
     samples = []
     for size in (N, 700):
         pieces = [
-            stages.look(x[first : first + size], number, first, 7, tmp_path).sample
-            for number, first in enumerate(range(0, N, size))
+            stages.look(x[piece.first : piece.first + piece.n], piece, 7, tmp_path).sample
+            for piece in stages.Piece.of({"sources": lazy(x, size).chunks[0]})
         ]
         samples.append(np.concatenate(pieces))
     np.testing.assert_array_equal(*samples)
@@ -347,7 +348,14 @@ def test_a_sample_does_not_hang_on_chunks(tmp_path):
 def test_files_are_removed_with_the_plan():
     spread = taskfmm.Fmm.from_dask(lazy(cloud("uniform", 74), 2000), eps=1e-3)
     path, found = spread.plan.depot.path, spread.potential(np.ones(N))
-    assert {each.name.split("-")[0] for each in path.iterdir()} == {"points", "split", "boxes", "works"}
+    assert {each.name.split("-")[0] for each in path.iterdir()} == {
+        "points",
+        "blocks",
+        "order",
+        "split",
+        "boxes",
+        "works",
+    }
     found.compute()
     del spread, found
     gc.collect()

@@ -111,14 +111,16 @@ class GraphBuilder:
 
     def evaluate(self, charges: Given) -> None:
         """Tasks from the charges to the values of each shard."""
+        entered, self.exponents = self.enter(charges)
+        # the order of insertion is the order of the passes
+        self.values = drive.drive(self.plan, entered, self._call)
+
+    def enter(self, charges: Given) -> tuple[list[TaskRef], Any]:
+        """Tasks that give each shard its charges; these, and the exponents of the charges."""
         rows = self.plan.charges
         references = [self.shelf.reference(f"sources/{number}") for number in range(len(rows))]
         lengths = [self.shelf.reference(f"lengths/{number}") for number in range(len(self.plan.lengths))]
-        entered, self.exponents = enter(
-            self.graph, charges, rows, references, self.scale, self.token, lengths
-        )
-        # the order of insertion is the order of the passes
-        self.values = drive.drive(self.plan, entered, self._call)
+        return enter(self.graph, charges, rows, references, self.scale, self.token, lengths)
 
     def _call(self, name: str, at: Place, work: Any, *inputs: Any) -> TaskRef:
         """A task for an operator; its work is on the shelf."""
@@ -136,10 +138,13 @@ class GraphBuilder:
         for i, chunk in enumerate(self.plan.chunks):
             axes = len(self.kernel.output(output).shape) + (self.kernel.vectors > 1)
             key = (name, i, *(0,) * axes)
-            own = self.shelf.reference(f"chunk/{i}")
-            how = (self.kernel, output, self.scale, self.exponents, self.dtype)
-            add(self.graph, key, tasks.collect, own, sequence(self.values.of(chunk)), *how)
+            self.collected(key, i, output, sequence(self.values.of(chunk)))
         return name, tuple(chunk.end - chunk.begin for chunk in self.plan.chunks)
+
+    def collected(self, key: tuple, number: int, output: str, values: Any) -> TaskRef:
+        """A task that puts the values of one chunk into the caller's order."""
+        how = (self.kernel, output, self.scale, self.exponents, self.dtype)
+        return add(self.graph, key, tasks.collect, self.shelf.reference(f"chunk/{number}"), values, *how)
 
 
 def build(

@@ -48,7 +48,7 @@ def add_aside(graph: Graph, key: tuple, function: Callable[..., Any], *args: Any
     return TaskRef(key)
 
 
-def sequence(references: Iterable[TaskRef]) -> List:
+def sequence(references: Iterable[Any]) -> List:
     """Many references as one argument; Dask would not see them inside a plain list."""
     return List(*references)
 

@@ -214,8 +214,7 @@ def works(found: Survey, region: int, numbers: Numbers, operators: BoxOperators,
     for number, (level, leaves) in enumerate(found.near, numbers.near[region]):
         near[number] = builder.near(level, leaves, single)
         near_parts[number] = _part(tree.target_ptr, leaves)
-    n = int(found.cut.charge_ptr[-1])
-    return Works(far, near, Chunk(0, n, parts, near_parts))
+    return Works(far, near, Chunk(0, tree.target_order.size, parts, near_parts))
 
 
 def _part(target_ptr: np.ndarray, leaves: np.ndarray) -> Part:

@@ -49,9 +49,28 @@ class Depot:
             with contextlib.suppress(OSError):
                 place(self.path, stage, number).unlink()
 
+    def directory(self, name: str) -> Directory:
+        """For the files of an evaluation; made by the first task that writes one."""
+        return Directory("", self.path / name, Published(self.path / name))
+
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
         return Passing(name, self.places[name], self.published)
+
+
+class Directory(Passing):
+    """Of one evaluation, within that of a plan; removed when no graph and no client needs it any more."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> Path:
+        assert self.path is not None
+        return self.path
+
+    def __reduce__(self) -> tuple:
+        _, (_, path) = super().__reduce__()
+        return Directory, ("", path)
 
 
 def place(path: Path, stage: str, number: int) -> Path:

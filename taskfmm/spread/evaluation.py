@@ -6,25 +6,23 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
-from dask.task_spec import TaskRef
 
 from taskfmm import choices
 from taskfmm.evaluation import chunked_as
-from taskfmm.graph import build, reference
-from taskfmm.graph.spec import Graph, add_aside, lazy, sequence
+from taskfmm.graph import reference
+from taskfmm.graph.spec import lazy
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.given import Given, together, whole
 from taskfmm.plan.planned import Asked
-from taskfmm.profiling.names import ASIDE, MARK
-from taskfmm.spread import stages
+from taskfmm.profiling.names import MARK
+from taskfmm.spread.build import build_arrays
 from taskfmm.spread.looking import look
 from taskfmm.spread.plan import SpreadPlan
 
@@ -32,16 +30,21 @@ from taskfmm.spread.plan import SpreadPlan
 class Spread:
     """A plan of points that no process holds all of, made by `taskfmm.Fmm.from_dask`."""
 
-    def __init__(self, asked: Asked, leaf_size: int, plan: SpreadPlan, chunks: tuple[int, ...]) -> None:
+    def __init__(self, asked: Asked, leaf_size: int, plan: SpreadPlan) -> None:
         self.kernel, self.eps, self.order, self.dtype = asked.kernel, asked.eps, asked.order, asked.dtype
         self.leaf_size, self.plan = leaf_size, plan
-        self.n_sources = self.n_targets = sum(chunks)
-        self._asked, self._chunks = asked, chunks
+        units = plan.facts.units
+        self.n_sources, self.n_targets = int(units.n_sources.sum()), int(units.n_targets.sum())
+        self.separate = units.sources is not None
+        self._asked = asked
         self._digest = uuid.uuid4().hex
 
     def __repr__(self) -> str:
+        points = f"{self.n_sources:,} points"
+        if self.separate:
+            points = f"{self.n_sources:,} sources and {self.n_targets:,} targets"
         return (
-            f"<taskfmm.spread.Spread: {self.n_sources:,} points in {len(self.plan.points)} regions, kernel "
+            f"<taskfmm.spread.Spread: {points} in {self.plan.facts.units.n_regions} regions, kernel "
             f"{self.kernel.name}, eps {self.eps:g}, leaf size {self.leaf_size}, {self.dtype}>"
         )
 
@@ -78,12 +81,15 @@ class Spread:
         accuracy = self.accuracy(given.kernel.last(wanted), given.kernel.of_one)
         facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
         token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
-        operators = Operators(self._asked.kernel, accuracy)
-        graph, found = build.build(
-            self.plan, self.plan.depot, operators, given, wanted, self._asked.dtype, token
-        )
-        of_vectors = (given.kernel.vectors,) if given.kernel.vectors > 1 else ()
-        return {output: self._in_order(graph, output, *found[output], token, of_vectors) for output in wanted}
+        operators, dtype = Operators(self._asked.kernel, accuracy), self._asked.dtype
+        graph, names = build_arrays(self.plan, operators, given, wanted, dtype, token)
+        sizes = tuple(piece.n for piece in self.plan.of_targets)
+        found = {}
+        for name in wanted:
+            output = given.kernel.output(name)
+            shape = (*output.shape, *((given.kernel.vectors,) if given.kernel.vectors > 1 else ()))
+            found[name] = lazy(graph, names[name], (sizes, *((n,) for n in shape)), output.dtype(dtype))
+        return found
 
     def accuracy(self, output: str, kernel: Kernel | None = None) -> Accuracy:
         """What reaches eps for an output, as `taskfmm.Fmm` has it for lazy charges: these are not looked at.
@@ -109,34 +115,13 @@ class Spread:
         return Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
 
     def _as_dask(self, given: Given) -> Given:
-        """The same in chunks: which charges a shard has is known to tasks alone."""
-        arrays = (
-            each
-            if isinstance(each, da.Array)
-            else da.from_array(each.copy(), chunks=(self._chunks, *each.shape[1:]))
-            for each in given.arrays
-        )
-        return replace(given, arrays=tuple(arrays))
+        """The same in the chunks of the sources: which charges a region has is known to tasks alone."""
+        sizes = tuple(piece.n for piece in self.plan.of_sources)
 
-    def _in_order(
-        self,
-        graph: Graph,
-        output: str,
-        name: str,
-        sizes: tuple[int, ...],
-        token: str,
-        of_vectors: tuple[int, ...],
-    ) -> da.Array:
-        """The results of all regions as chunks in the order of the points; of_vectors : the last axis, if any"""
-        shape = (*self.kernel.output(output).shape, *of_vectors)
-        references = self.plan.depot.reference
-        axes, regions = (0,) * len(shape), range(len(sizes))
-        values = [TaskRef((name, region, *axes)) for region in regions]
-        rows, places = ([references(f"{what}/{region}") for region in regions] for what in ("rows", "places"))
-        own = f"{output}-{ASIDE}{token.removeprefix(MARK)}"
-        begins = accumulate(self._chunks, initial=0)
-        for number, (first, n) in enumerate(zip(begins, self._chunks, strict=False)):
-            args = first, n, rows, places, sequence(values)
-            add_aside(graph, (own, number, *axes), stages.rows_of, *args)
-        dtype = self.kernel.output(output).dtype(self._asked.dtype)
-        return lazy(graph, own, (self._chunks, *((n,) for n in shape)), dtype)
+        def in_chunks(array: Any) -> da.Array:
+            chunks = (sizes, *((n,) for n in array.shape[1:]))
+            return (
+                array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array.copy(), chunks)
+            )
+
+        return replace(given, arrays=tuple(map(in_chunks, given.arrays)))

@@ -34,7 +34,7 @@ def look(facts: Facts, kernel: Kernel, path: Path) -> tuple[Known, Known]:
 
 def _drawn(facts: Facts) -> list[np.ndarray]:
     """A sample of the targets, as that of `taskfmm.passes.sampled`: rows of each region."""
-    points = facts.units.points
+    points = facts.units.n_targets
     n = int(points.sum())
     size = min(n, int(np.clip(n // ONE_IN, *SAMPLE)))
     rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
@@ -76,7 +76,7 @@ def at_points(
     region: int, points: np.ndarray, kernel: Kernel, center: np.ndarray, path: Path
 ) -> tuple[np.ndarray, float]:
     """What the sources of a region do at some points, and how far the farthest is from a center."""
-    sources = np.array(depot.get(path, "points", region)["points"])
+    sources = np.array(depot.get(path, "points", region)["sources"])
     return regional.at_points(points, sources, kernel, center)
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from taskfmm.plan.regional import Numbers, Sketches
 from taskfmm.spread.depot import Depot
-from taskfmm.spread.stages import Facts
+from taskfmm.spread.stages import Facts, Piece
 from taskfmm.tree.lists import TOP_LEVEL
 
 
@@ -16,8 +18,9 @@ from taskfmm.tree.lists import TOP_LEVEL
 class SpreadPlan:
     """What is known here of a plan: which tasks there are, and whose rows they read.
 
-    far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows
-    points : of each region; ``chunks`` are those of regions, in the order of the tree
+    far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows. There is a
+        chunk for each region
+    pieces : the chunks of sources, and those of targets where these are others
     """
 
     facts: Facts
@@ -26,7 +29,7 @@ class SpreadPlan:
     near: tuple[Any, ...]
     chunks: tuple[Any, ...]
     charges: tuple[None, ...]
-    points: tuple[int, ...]
+    pieces: tuple[Piece, ...]
     top: int = TOP_LEVEL
     lengths: tuple[()] = ()
     moments: tuple[()] = ()
@@ -37,12 +40,33 @@ class SpreadPlan:
         return not any(self.far)
 
     @property
+    def of_sources(self) -> list[Piece]:
+        """The chunks of sources."""
+        return [piece for piece in self.pieces if piece.name == "sources"]
+
+    @property
+    def of_targets(self) -> list[Piece]:
+        """The chunks of targets, which may be those of the sources."""
+        return [piece for piece in self.pieces if piece.name == "targets"] or self.of_sources
+
+    @property
+    def with_sources(self) -> list[int]:
+        """The regions that have sources: each is a shard of charges."""
+        return np.flatnonzero(self.facts.units.n_sources).tolist()
+
+    @property
     def scale(self) -> float:
         """By which coordinates are multiplied."""
         return self.facts.domain.scale
 
 
-def joined(facts: Facts, depot: Depot, numbers: Numbers, sketches: dict[int, Sketches]) -> SpreadPlan:
+def joined(
+    facts: Facts,
+    depot: Depot,
+    numbers: Numbers,
+    sketches: dict[int, Sketches],
+    pieces: tuple[Piece, ...],
+) -> SpreadPlan:
     """The sketches of all regions as those of one plan."""
     far: list[dict[int, Any]] = [{} for _ in range(numbers.n_levels)]
     near: dict[int, Any] = {}
@@ -51,10 +75,10 @@ def joined(facts: Facts, depot: Depot, numbers: Numbers, sketches: dict[int, Ske
         near |= sketch.near
         for (level, number), shard in sketch.far.items():
             far[level][number] = shard
-    points = facts.units.points.tolist()
+    sizes = facts.units.n_targets.tolist()
     chunks = tuple(
         replace(sketches[region].chunk, begin=first, end=first + n)
-        for region, (first, n) in enumerate(zip(accumulate(points, initial=0), points, strict=False))
+        for region, (first, n) in enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False))
     )
     return SpreadPlan(
         facts,
@@ -63,5 +87,5 @@ def joined(facts: Facts, depot: Depot, numbers: Numbers, sketches: dict[int, Ske
         tuple(near[number] for number in range(len(near))),
         chunks,
         (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
-        tuple(points),
+        pieces,
     )

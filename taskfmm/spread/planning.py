@@ -8,10 +8,11 @@ which: nothing that grows with points or boxes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import reduce
-from itertools import accumulate
 from typing import Any
 
+import dask.array as da
 import numpy as np
 from dask.delayed import delayed
 
@@ -30,7 +31,7 @@ from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.spread.run import run
-from taskfmm.spread.stages import Facts
+from taskfmm.spread.stages import Facts, Piece
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.lists import TOP_LEVEL
@@ -51,12 +52,16 @@ UNITS = 4
 FULLEST = 6
 """Units may have so many times the square of the order in points: then boxes above them have more than a surface."""
 
+CHUNK = 2**20
+"""Rows of a chunk of points that come as an array."""
+
 SECONDS = 1e-6
 """Of an evaluation for each point, about: shards are cut by it."""
 
 
 def from_dask(
-    points: Any,
+    sources: Any,
+    targets: Any = None,
     kernel: str | Kernel = "laplace",
     eps: float = 1e-6,
     order: int | None = None,
@@ -72,8 +77,9 @@ def from_dask(
 
     Parameters
     ----------
-    points : dask.array, real, (n, 3)
-        Sources, which are the targets as well, in chunks of known lengths. Each chunk is computed once.
+    sources, targets : dask.array, real, (n, 3)
+        In chunks of known lengths. Each chunk is computed once. No targets where these are the sources; NumPy arrays
+        do for one of them.
     kernel : str or Kernel
         One with a degree, and without softening.
     eps, order, leaf_size, dtype
@@ -112,7 +118,36 @@ def from_dask(
             "yet: give the points to taskfmm.Fmm as an array"
         )
     size, most = choices.leaf_size(leaf_size), choices.region(region) or REGION
-    array = foreign.dask_array("points", points)
+    arrays = {"sources": _checked("sources", sources)}
+    if targets is not None:
+        arrays["targets"] = _checked("targets", targets)
+        foreign.same_unit(sources, targets)
+    reference.release()
+    accuracy = asked.any_accuracy()
+    if targets is not None and asked.calibrated(asked.first):
+        accuracy = asked.accuracy(asked.first, None)
+    operators = Operators(asked.kernel, accuracy)
+    stage = _Stages(
+        Depot(), Piece.of({name: tuple(map(int, array.chunks[0])) for name, array in arrays.items()})
+    )
+    how = How(
+        cost.task(stage.n * SECONDS),
+        TOP_LEVEL,
+        asked.kernel.columns,
+        cost.first(asked.kernel),
+        asked.kernel.counts_itself,
+    )
+    chunks = [chunk for array in arrays.values() for chunk in array.to_delayed().ravel()]
+    size, domain = stage.look(chunks, size, operators, how)
+    found = stage.regions(domain, size, max(2 * size, most // UNITS, FULLEST * accuracy.order**2), most)
+    n_levels = stage.balance(found)
+    return Spread(asked, size, stage.works(domain, found, operators, how, n_levels))
+
+
+def _checked(name: str, points: Any) -> da.Array:
+    array = foreign.dask_array(name, points)
+    if array is None and isinstance(points, np.ndarray) and points.ndim == 2:
+        array = da.from_array(points.copy(), chunks=(CHUNK, -1))
     if (
         array is None
         or array.ndim != 2
@@ -121,42 +156,29 @@ def from_dask(
         or not array.shape[0]
     ):
         raise InputError(
-            f"points is {points!r}, expected a dask.array of one or more rows (n, 3), whose chunks have known lengths"
+            f"{name} is {points!r}, expected a dask.array of one or more rows (n, 3), whose chunks have known lengths"
         )
-    array = array.rechunk({1: -1})
-    chunks = tuple(map(int, array.chunks[0]))
-    reference.release()
-    stage = _Stages(Depot(), chunks)
-    accuracy = asked.any_accuracy()
-    operators = Operators(asked.kernel, accuracy)
-    how = How(
-        cost.task(stage.n * SECONDS),
-        TOP_LEVEL,
-        asked.kernel.columns,
-        cost.first(asked.kernel),
-        asked.kernel.counts_itself,
-    )
-    size, domain = stage.look(array.to_delayed().ravel(), size, operators, how)
-    found = stage.regions(domain, size, max(size, most // UNITS, FULLEST * accuracy.order**2), most)
-    n_levels = stage.balance(found)
-    return Spread(asked, size, stage.works(domain, found, operators, how, n_levels), chunks)
+    return array.rechunk({1: -1})
 
 
 class _Stages:
-    """Runs the stages of a plan, each to its end before the next one begins."""
+    """Runs the stages of a plan, each to its end before the next one begins.
 
-    def __init__(self, depot: Depot, chunks: tuple[int, ...]) -> None:
-        self.depot, self.path = depot, depot.path
-        self.first, self.chunks, self.n = list(accumulate(chunks, initial=0)), range(len(chunks)), sum(chunks)
+    pieces : the chunks of sources, and those of targets where these are others
+    """
+
+    def __init__(self, depot: Depot, pieces: tuple[Piece, ...]) -> None:
+        self.depot, self.path, self.pieces = depot, depot.path, pieces
+        self.chunks, self.n = range(len(pieces)), sum(piece.n for piece in pieces)
 
     def look(
-        self, pieces: Iterable[Any], size: int | None, operators: Operators, how: How
+        self, chunks: Iterable[Any], size: int | None, operators: Operators, how: How
     ) -> tuple[int, Domain]:
         """Check the points, and choose the leaf size and the cube around them."""
         every = max(1, self.n // SAMPLE)
         looked = run(
             stages.look,
-            [(piece, number, self.first[number], every, self.path) for number, piece in enumerate(pieces)],
+            [(chunk, piece, every, self.path) for chunk, piece in zip(chunks, self.pieces, strict=True)],
         )
         low = np.min([found.low for found in looked], axis=0)
         high = np.max([found.high for found in looked], axis=0)
@@ -164,23 +186,29 @@ class _Stages:
         if size is not None:
             return size, domain
         cells = _some_cells(np.concatenate([found.sample for found in looked]), domain, every)
-        some = [delayed(stages.pick)(number, domain, cells, self.path) for number in self.chunks]
-        (chosen,) = run(stages.choose, [(some, self.n, domain, operators, how)])
+        some: dict[str, list[Any]] = {"sources": [], "targets": []}
+        for piece in self.pieces:
+            some[piece.name].append(delayed(stages.pick)(piece.number, domain, cells, self.path))
+        (chosen,) = run(stages.choose, [(*some.values(), self.n, domain, operators, how)])
         return chosen
 
     def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
         """Find the units, and bring the points of each region together."""
-        run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
+        run(stages.sort, [(number, domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
 
-        def held(cells: Cells) -> Held:
-            of_chunks = run(stages.count, [(number, cells, self.path) for number in self.chunks])
+        def held(cells: Cells, pieces: Iterable[Piece] = self.pieces) -> Held:
+            of_chunks = run(stages.count, [(piece.number, cells, self.path) for piece in pieces])
             return reduce(Held.with_others, of_chunks)
 
         found = units.find(held, self.n, cap, most)
+        of_sources = [piece for piece in self.pieces if piece.name == "sources"]
+        if len(of_sources) < len(self.pieces):
+            found = replace(found, sources=held(found.cells, of_sources).count)
+        run(stages.deal, [(number, found, self.path) for number in self.chunks])
         run(
             stages.gather,
-            [(region, found, len(self.chunks), size, self.path) for region in range(found.n_regions)],
+            [(region, found, self.pieces, size, self.path) for region in range(found.n_regions)],
         )
         self.depot.drop("chunk", self.chunks)
         return found
@@ -204,7 +232,7 @@ class _Stages:
         cuts = run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
         sketches = run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
-        return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)))
+        return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), self.pieces)
 
 
 def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:

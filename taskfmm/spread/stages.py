@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from taskfmm.plan.regional import Cut, How, Numbers, Sketches, Survey
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.spread import depot
 from taskfmm.tree import essential
-from taskfmm.tree.essential import TOP, Essential
+from taskfmm.tree.essential import TOP, Essential, Points
 from taskfmm.tree.regional import Boxes, beside_top, boxes, close, crowded
 from taskfmm.tree.units import Cells, Held, Units, distinct, index, points_in, runs_of
 
@@ -48,14 +48,42 @@ class Looked:
     sample: np.ndarray
 
 
-def look(chunk: np.ndarray, number: int, first: int, every: int, path: Path) -> Looked:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk of points.
+
+    number : among all chunks; those of targets come after those of sources
+    name : "sources", or "targets" where these are others
+    within : its number among those of this name; first : points of this name before it; n : its own
+    """
+
+    number: int
+    name: str
+    within: int
+    first: int
+    n: int
+
+    @classmethod
+    def of(cls, chunks: dict[str, Sequence[int]]) -> tuple[Piece, ...]:
+        """From the lengths of chunks by name."""
+        found: list[Piece] = []
+        for name, sizes in chunks.items():
+            begins = accumulate(sizes, initial=0)
+            found += [
+                cls(len(found) + within, name, within, first, n)
+                for within, (first, n) in enumerate(zip(begins, sizes, strict=False))
+            ]
+        return tuple(found)
+
+
+def look(chunk: np.ndarray, piece: Piece, every: int, path: Path) -> Looked:
     """Check a chunk, and keep it in file ``raw``, so that all stages see the same points.
 
-    first : the points before it; every : one point in about so many is in the sample
+    every : one point in about so many is in the sample
     """
-    points = validate.points("points", chunk, first, f", in chunk {number}")
-    depot.put(path, "raw", number, {"points": points})
-    rows = np.arange(first, first + len(points), dtype=np.uint64)
+    points = validate.points(piece.name, chunk, piece.first, f", in chunk {piece.within}")
+    depot.put(path, "raw", piece.number, {"points": points})
+    rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)
     sample = points[(rows * MIX >> SHIFT) % np.uint64(every) == 0]
     return Looked(points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf), sample)
 
@@ -70,34 +98,39 @@ def pick(number: int, domain: Domain, cells: Cells, path: Path) -> np.ndarray:
 
 
 def choose(
-    picked: Sequence[np.ndarray], n: int, domain: Domain, operators: Operators, how: How
+    sources: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    n: int,
+    domain: Domain,
+    operators: Operators,
+    how: How,
 ) -> tuple[int, Domain]:
-    """The leaf size and the cube for n points, from some of them that fill cells."""
-    points = np.concatenate(picked)
+    """The leaf size and the cube for n points, from some of them that fill cells.
+
+    sources, targets : pieces of them; no targets where these are the sources
+    """
+    some, others = np.concatenate(sources), np.concatenate(targets) if targets else None
+    n_some = len(some) + (0 if others is None else len(others))
     size, found = tune.choose(
-        points,
-        None,
+        some,
+        others,
         operators.at(how.top),
         domain,
         top=how.top,
         columns=how.columns,
         weights=how.weights,
-        times=n / len(points),
+        times=n / n_some,
     )
     return size or tune.LARGEST, found
 
 
-def sort(number: int, first: int, domain: Domain, path: Path) -> None:
-    """The points of a chunk in Morton order, scaled, with their keys and rows: file ``chunk``."""
+def sort(number: int, domain: Domain, path: Path) -> None:
+    """The points of a chunk in Morton order, scaled, with their keys and rows in the chunk: file ``chunk``."""
     points = np.asarray(depot.get(path, "raw", number)["points"])
     hi, lo = morton.keys(points, domain)
     order = morton.sort(hi, lo)
-    values = {
-        "hi": hi[order],
-        "lo": lo[order],
-        "points": points[order].T * domain.scale,
-        "rows": first + order,
-    }
+    values = {"hi": hi[order], "lo": lo[order], "points": points[order].T * domain.scale}
+    values["rows"] = order.astype(np.int32)
     depot.put(path, "chunk", number, {name: np.ascontiguousarray(value) for name, value in values.items()})
 
 
@@ -107,19 +140,45 @@ def count(number: int, cells: Cells, path: Path) -> Held:
     return Held.of(cells, found["hi"], found["lo"])
 
 
-def gather(region: int, units: Units, n_chunks: int, leaf_size: int, path: Path) -> None:
-    """The points of a region from all chunks: file ``points``; its cells that are surely split: file ``split``."""
-    pieces = []
-    for number in range(n_chunks):
-        found = depot.get(path, "chunk", number)
-        begin, end = units.split(found["hi"], found["lo"])[region : region + 2].tolist()
-        pieces.append([found[name][..., begin:end] for name in ("hi", "lo", "points", "rows")])
-    hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*pieces, strict=True))
+def deal(number: int, units: Units, path: Path) -> None:
+    """In which order the rows of a chunk go to the regions, and where each region begins: file ``order``."""
+    found = depot.get(path, "chunk", number)
+    values = {"rows": np.asarray(found["rows"]), "ptr": units.split(found["hi"], found["lo"])}
+    depot.put(path, "order", number, values)
+
+
+def gather(region: int, units: Units, pieces: Sequence[Piece], leaf_size: int, path: Path) -> None:
+    """The points of a region from all chunks: files ``points`` and ``blocks``; its cells surely split: ``split``.
+
+    In ``blocks`` are the places of its sources and of its targets, in the order of the tree, among those that come
+    from one chunk after the other, and where those of each chunk begin.
+    """
+    found: list[list[np.ndarray]] = []
+    for piece in pieces:
+        chunk = depot.get(path, "chunk", piece.number)
+        begin, end = depot.get(path, "order", piece.number)["ptr"][region : region + 2].tolist()
+        found.append([chunk[name][..., begin:end] for name in ("hi", "lo", "points", "rows")])
+        found[-1][-1] = found[-1][-1] + np.int64(piece.first)
+    hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
     order = morton.sort(hi, lo)
     hi, lo, points, rows = hi[order], lo[order], np.ascontiguousarray(points[:, order]), rows[order]
-    depot.put(path, "points", region, {"hi": hi, "lo": lo, "points": points, "rows": rows})
-    split = distinct(crowded(units.of(region), hi, lo, leaf_size), beside_top(units, region, hi, lo))
-    _put_cells(path, "split", region, split)
+    sizes = np.array([each[0].size for each in found])
+    of_sources = np.array([piece.name == "sources" for piece in pieces])
+    values = {"hi": hi, "lo": lo, "sources": points, "source_rows": rows}
+    blocks = {"sources": order, "targets": order, "ptr": np.concatenate([[0], np.cumsum(sizes)])}
+    before = None
+    if not of_sources.all():
+        n_sources = sizes[of_sources].sum()
+        is_source = order < n_sources
+        before = np.concatenate([[0], np.cumsum(is_source)])
+        values |= {"before": before, "sources": points[:, is_source], "targets": points[:, ~is_source]}
+        values |= {"source_rows": rows[is_source], "target_rows": rows[~is_source]}
+        blocks = {"sources": order[is_source], "targets": order[~is_source] - n_sources}
+        blocks["ptr"] = np.concatenate([[0], np.cumsum(sizes[~of_sources])])
+    depot.put(path, "points", region, values)
+    depot.put(path, "blocks", region, {name: each.astype(np.int32) for name, each in blocks.items()})
+    surely = crowded(units.of(region), hi, lo, leaf_size, before)
+    _put_cells(path, "split", region, distinct(surely, beside_top(units, region, hi, lo)))
 
 
 def balance(region: int, units: Units, demands: Cells, path: Path) -> Cells:
@@ -138,8 +197,9 @@ def balance(region: int, units: Units, demands: Cells, path: Path) -> Cells:
 def settle(region: int, units: Units, path: Path) -> int:
     """The boxes of a region, once the tree is balanced: file ``boxes``; returns the number of levels."""
     found = depot.get(path, "points", region)
-    made = boxes(_split(path, region), units.of(region), found["hi"], found["lo"])
-    _put_cells(path, "boxes", region, made.cells, begin=made.begin, end=made.end)
+    before = np.asarray(found["before"]) if "before" in found.names() else None
+    made = boxes(_split(path, region), units.of(region), found["hi"], found["lo"], before)
+    _put_cells(path, "boxes", region, made.cells, sources=made.sources, targets=made.targets)
     return int(made.cells.level.max(initial=0)) + 1
 
 
@@ -155,7 +215,7 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     for owner in np.unique(runs.region).tolist():
         some = runs.region == owner
         pieces.append(
-            take_runs(depot.get(path, "points", owner)["points"], runs.begin[some], runs.end[some])[0]
+            take_runs(depot.get(path, "points", owner)["sources"], runs.begin[some], runs.end[some])[0]
         )
     full = essential.with_points(found.essential, found.boxes, runs, np.concatenate(pieces, axis=1))
     made = regional.works(replace(found, essential=full), region, numbers, facts.operators.at(how.top), how)
@@ -166,29 +226,10 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     }
     values |= {f"near/{number}": work for number, work in made.near.items()}
     if region != TOP:
-        rows = np.asarray(depot.get(path, "points", region)["rows"])
-        for number, (begin, end) in enumerate(
-            pairwise(found.cut.charge_ptr.tolist()), numbers.charges[region]
-        ):
-            values[f"sources/{number}"] = rows[begin:end]
-        by_row = np.argsort(rows)
-        values |= {f"chunk/{region}": made.chunk, f"places/{region}": by_row, f"rows/{region}": rows[by_row]}
+        values[f"chunk/{region}"] = made.chunk
     values = {name: value for name, value in values.items() if value is not None}
     depot.put(path, "works", region, values)
     return regional.sketched(made, tuple(values))
-
-
-def rows_of(first: int, n: int, rows: Sequence, places: Sequence, values: Sequence[np.ndarray]) -> np.ndarray:
-    """Results at the points of a chunk, from those of all regions.
-
-    rows, places : of each region, its rows in the caller's order, ascending, and where among its results they are
-    """
-    out = np.empty((n, *values[0].shape[1:]), values[0].dtype)
-    for own, at, found in zip(rows, places, values, strict=True):
-        own, at = own.value, at.value
-        begin, end = np.searchsorted(own, [first, first + n])
-        out[own[begin:end] - first] = found[at[begin:end]]
-    return out
 
 
 def survey_of(region: int, facts: Facts, path: Path) -> Survey:
@@ -202,17 +243,23 @@ def essential_tree(region: int, facts: Facts, path: Path) -> Essential:
     own = units.top if region == TOP else _boxes(path, region).cells
     children_of = essential.needed(units, region, own)
     others = {number: _boxes(path, number) for number in essential.neighbours(units, region, children_of)}
-    points, rows = np.empty((3, 0)), np.empty(0, np.int64)
-    if region != TOP:
-        found = depot.get(path, "points", region)
-        points, rows = np.array(found["points"]), np.array(found["rows"])
-    return essential.build(facts.domain, units, region, points, rows, others, children_of)
+    points = Points.none() if region == TOP else points_of(region, path)
+    return essential.build(facts.domain, units, region, points, others, children_of)
+
+
+def points_of(region: int, path: Path) -> Points:
+    """The sources and targets of a region."""
+    found = depot.get(path, "points", region)
+    sources, rows = np.array(found["sources"]), np.array(found["source_rows"])
+    if "targets" not in found.names():
+        return Points(sources, sources, rows, rows)
+    return Points(sources, np.array(found["targets"]), rows, np.array(found["target_rows"]))
 
 
 def _boxes(path: Path, region: int) -> Boxes:
     found = depot.get(path, "boxes", region)
     cells = Cells(*(np.asarray(found[name]) for name in ("level", "hi", "lo")))
-    return Boxes(cells, np.asarray(found["begin"]), np.asarray(found["end"]))
+    return Boxes(cells, np.asarray(found["sources"]), np.asarray(found["targets"]))
 
 
 def _put_cells(path: Path, stage: str, region: int, cells: Cells, **more: np.ndarray) -> None:

@@ -20,7 +20,7 @@ TOP = -1
 """Stands for the region of the boxes above units."""
 
 MANY = 2**31
-"""Stands for the number of sources of a box above units: more than any leaf or surface has."""
+"""Stands for the sources of a box above units that has some: they are in many places, and never read one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,52 +64,64 @@ def neighbours(units: Units, region: int, children_of: Cells) -> list[int]:
     return sorted(found if region == TOP else found | {region})
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The sources and the targets of a region in the order of the tree, one array where they are the same.
+
+    sources, targets : float64 [3, n], scaled
+    source_rows, target_rows : int64 [n], in the caller's order
+    """
+
+    sources: np.ndarray
+    targets: np.ndarray
+    source_rows: np.ndarray
+    target_rows: np.ndarray
+
+    @classmethod
+    def none(cls) -> Points:
+        nowhere, nothing = np.empty((3, 0)), np.empty(0, np.int64)
+        return cls(nowhere, nowhere, nothing, nothing)
+
+
 def build(
     domain: Domain,
     units: Units,
     region: int,
-    points: np.ndarray,
-    order: np.ndarray,
+    points: Points,
     others: Mapping[int, Boxes],
     children_of: Cells,
 ) -> Essential:
     """The tree of a region.
 
-    points, order : float64 [3, n] and int64 [n], of its sources, scaled, and their rows in the caller's order
+    points : of the region
     others : the boxes of this region and of its `neighbours`; children_of : the cells that are `needed`
     """
-    pieces, owners, rows, begins, counts = [units.top], [np.full(len(units.top), TOP)], [], [], []
-    rows.append(np.arange(len(units.top)))
-    begins.append(np.zeros(len(units.top), np.int64))
-    counts.append(np.full(len(units.top), MANY))
+    n_sources, n_targets = units.in_top()
+    in_top = np.where(n_sources > 0, MANY, 0), n_targets
+    pieces, owners, rows = [units.top], [np.full(len(units.top), TOP)], [np.arange(len(units.top))]
+    sources, targets = ([np.stack([np.zeros_like(each), each], axis=1)] for each in in_top)
     for number, boxes in others.items():
-        some = np.flatnonzero(
-            np.ones(len(boxes.cells), bool) if number == region else meets(children_of, boxes)
-        )
+        every = number == region
+        some = np.arange(len(boxes.cells)) if every else np.flatnonzero(meets(children_of, boxes))
         pieces.append(boxes.cells[some])
         owners.append(np.full(some.size, number))
         rows.append(some)
-        begins.append(boxes.begin[some])
-        counts.append((boxes.end - boxes.begin)[some])
+        sources.append(boxes.sources[some])
+        targets.append(boxes.targets[some])
     cells = joined(*pieces)
     order_of = cells.order
     cells = cells[order_of]
-    owner, row, begin, count = (np.concatenate(each)[order_of] for each in (owners, rows, begins, counts))
-    mine = owner == region
-    source_ptr = np.stack([begin, begin + count], axis=1)
-    source_ptr[~mine | (region == TOP)] += order.size
-    target_ptr = np.where(mine[:, None], source_ptr, 0)
-    tree = _tree(domain, cells, source_ptr, target_ptr, points, order)
+    owner, row, source_ptr, target_ptr = (
+        np.concatenate(each)[order_of] for each in (owners, rows, sources, targets)
+    )
+    mine, begin = owner == region, source_ptr[:, 0].copy()
+    source_ptr[~mine | (region == TOP)] += points.source_rows.size
+    tree = _tree(domain, cells, source_ptr, np.where(mine[:, None], target_ptr, 0), points)
     return Essential(tree, owner, row, begin, mine)
 
 
 def _tree(
-    domain: Domain,
-    cells: Cells,
-    source_ptr: np.ndarray,
-    target_ptr: np.ndarray,
-    points: np.ndarray,
-    order: np.ndarray,
+    domain: Domain, cells: Cells, source_ptr: np.ndarray, target_ptr: np.ndarray, points: Points
 ) -> Octree:
     n_levels = int(cells.level.max(initial=0)) + 1
     level_ptr = np.searchsorted(cells.level, np.arange(n_levels + 1))
@@ -119,7 +131,7 @@ def _tree(
     child_ptr = np.cumsum(np.concatenate([[1], n_children]), dtype=np.int32)
     return Octree(
         domain, level_ptr, cells.level, cells.anchor, parent, child_ptr,
-        source_ptr, target_ptr, points, points, order, order,
+        source_ptr, target_ptr, points.sources, points.targets, points.source_rows, points.target_rows,
     )  # fmt: skip
 
 
@@ -173,4 +185,5 @@ def with_points(found: Essential, boxes: np.ndarray, runs: Runs, points: np.ndar
     begin = first[host] + found.begin[boxes] - runs.begin[host]
     source_ptr[boxes] = np.stack([begin, begin + count], axis=1)
     sources = np.concatenate([tree.sources, points], axis=1)
-    return replace(found, tree=replace(tree, source_ptr=source_ptr, sources=sources, targets=sources))
+    targets = sources if tree.targets is tree.sources else tree.targets
+    return replace(found, tree=replace(tree, source_ptr=source_ptr, sources=sources, targets=targets))

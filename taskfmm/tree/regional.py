@@ -19,12 +19,12 @@ from taskfmm.tree.units import Cells, Units, distinct, points_in, runs_of
 class Boxes:
     """Boxes of a region, level by level, in Morton order within a level.
 
-    begin, end : int64 [n], the runs of their points among those of the region
+    sources, targets : int64 [n, 2], the runs of their points among those of the region
     """
 
     cells: Cells
-    begin: np.ndarray
-    end: np.ndarray
+    sources: np.ndarray
+    targets: np.ndarray
 
     def at_level(self, level: int) -> slice:
         """Those of one level."""
@@ -32,10 +32,13 @@ class Boxes:
         return slice(int(first), int(last))
 
 
-def crowded(units: Cells, hi: np.ndarray, lo: np.ndarray, leaf_size: int) -> Cells:
-    """The cells in some units that hold too many points which can be told apart.
+def crowded(
+    units: Cells, hi: np.ndarray, lo: np.ndarray, leaf_size: int, before: np.ndarray | None = None
+) -> Cells:
+    """The cells in some units that hold too many sources, or too many targets, which can be told apart.
 
     hi, lo : uint64 [n], the sorted keys of these units' points
+    before : int64 [n + 1], how many sources come before each of them; None where each is a target as well
     """
     found, level = [units[:0]], int(units.level.min(initial=morton.MAX_LEVEL))
     cells = units[units.level == level]
@@ -44,7 +47,11 @@ def crowded(units: Cells, hi: np.ndarray, lo: np.ndarray, leaf_size: int) -> Cel
         some = end > begin
         cells, begin, end = cells[some], begin[some], end[some]
         apart = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
-        cells = cells[(end - begin > leaf_size) & apart]
+        most = end - begin
+        if before is not None:
+            n_sources = before[end] - before[begin]
+            most = np.maximum(n_sources, most - n_sources)
+        cells = cells[(most > leaf_size) & apart]
         found.append(cells)
         level += 1
         cells = distinct(cells.refined(1), units[units.level == level])
@@ -85,9 +92,12 @@ def beside_top(units: Units, region: int, hi: np.ndarray, lo: np.ndarray) -> Cel
     return near[points_in(near, hi, lo) > 0]
 
 
-def boxes(split: Cells, units: Cells, hi: np.ndarray, lo: np.ndarray) -> Boxes:
-    """The boxes of a region: its units, and the cells with points in those that are split."""
+def boxes(
+    split: Cells, units: Cells, hi: np.ndarray, lo: np.ndarray, before: np.ndarray | None = None
+) -> Boxes:
+    """The boxes of a region: its units, and the cells with points in those that are split; before : see `crowded`"""
     cells = distinct(units, split.refined(1)) if len(split) else distinct(units)
-    begin, end = runs_of(cells, hi, lo)
-    some = end > begin
-    return Boxes(cells[some], begin[some], end[some])
+    runs = np.stack(runs_of(cells, hi, lo), axis=1)
+    some = runs[:, 1] > runs[:, 0]
+    cells, runs = cells[some], runs[some]
+    return Boxes(cells, runs, runs) if before is None else Boxes(cells, before[runs], runs - before[runs])

@@ -96,6 +96,7 @@ class Units:
     """The units in Morton order, and the top.
 
     cells : the units; count : int64 [n], points of each
+    sources : int64 [n], how many of these are sources, where targets are others; None where each is both
     top : the cells above units, in Morton order within each level
     first : int64 [n_regions + 1], the units at which regions begin
     """
@@ -104,15 +105,33 @@ class Units:
     count: np.ndarray
     top: Cells
     first: np.ndarray
+    sources: np.ndarray | None = None
 
     @property
     def n_regions(self) -> int:
         return self.first.size - 1
 
     @property
-    def points(self) -> np.ndarray:
+    def of_both(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sources and targets of each unit, int64 [n] twice."""
+        return (self.count, self.count) if self.sources is None else (self.sources, self.count - self.sources)
+
+    @property
+    def n_sources(self) -> np.ndarray:
         """Of each region, int64 [n_regions]."""
-        return np.add.reduceat(self.count, self.first[:-1])
+        return np.add.reduceat(self.of_both[0], self.first[:-1])
+
+    @property
+    def n_targets(self) -> np.ndarray:
+        """Of each region, int64 [n_regions]."""
+        return np.add.reduceat(self.of_both[1], self.first[:-1])
+
+    def in_top(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sources and targets of the cells above units, int64 [n] twice."""
+        begin, end = runs_of(self.top, self.cells.hi, self.cells.lo)
+        sums = (np.concatenate([[0], np.cumsum(each)]) for each in self.of_both)
+        n_sources, n_targets = (each[end] - each[begin] for each in sums)
+        return n_sources, n_targets
 
     def of(self, region: int) -> Cells:
         """The units of a region."""

@@ -1,0 +1,117 @@
+"""How charges come to regions, and results go back to chunks: by files, of which each task writes one.
+
+A task of a chunk writes its charges in the order of the regions, and each region reads its own run from each file.
+With results it is the other way round. So there is a task for each chunk and for each region, and none for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskfmm import validate
+from taskfmm.errors import StorageError
+from taskfmm.graph import tasks
+from taskfmm.kernels import Kernel, Source
+from taskfmm.passes import given
+from taskfmm.plan.works import Chunk
+from taskfmm.spread import depot
+from taskfmm.spread.depot import Directory
+
+
+def deal(
+    chunk: Any,
+    declared: tuple[Any, ...],
+    kind: Source,
+    scale: float,
+    name: str,
+    number: int,
+    path: Path,
+    at: Directory,
+) -> int | None:
+    """Write the charges of a chunk; returns their `taskfmm.passes.given.power`.
+
+    declared : what is known of the chunk, see `taskfmm.validate.chunks`
+    name : of the kind and its vector, in names of files
+    path, at : directories of the plan and of the evaluation
+    """
+    charges = validate.chunks([chunk], *declared)
+    order = depot.get(path, "order", number)
+    _put(at.value, name, number, charges[np.asarray(order["rows"])], order["ptr"])
+    return given.power(charges, kind, scale)
+
+
+def charges(
+    region: int,
+    names: Sequence[str],
+    n_chunks: int,
+    kernel: Kernel,
+    scale: float,
+    exponents: Sequence[int],
+    path: Path,
+    at: Directory,
+) -> np.ndarray:
+    """The charges of a region in the units of the passes, see `taskfmm.graph.tasks.charges`."""
+    order = np.asarray(depot.get(path, "blocks", region)["sources"])
+    kinds = [_runs(at.value, name, range(n_chunks), region)[order] for name in names]
+    return tasks.charges(kinds, kernel, scale, exponents)
+
+
+def collect(
+    chunk: Chunk,
+    values: Sequence[np.ndarray],
+    how: Sequence[Any],
+    name: str,
+    region: int,
+    path: Path,
+    at: Directory,
+) -> None:
+    """Write the results of a region, by the chunks to which they go; how : as `taskfmm.graph.tasks.collect` has it"""
+    found = tasks.collect(chunk, values, *how)
+    blocks = depot.get(path, "blocks", region)
+    dealt = np.empty_like(found)
+    dealt[np.asarray(blocks["targets"])] = found
+    _put(at.value, name, region, dealt, blocks["ptr"])
+
+
+def in_order(
+    name: str, number: int, file: int, n_regions: int, path: Path, at: Directory, *_: None
+) -> np.ndarray:
+    """The results of a chunk in its own order.
+
+    number : of the chunk among those of the targets; file : of its order
+    """
+    found = _runs(at.value, name, range(n_regions), number)
+    out = np.empty_like(found)
+    out[np.asarray(depot.get(path, "order", file)["rows"])] = found
+    return out
+
+
+def _put(at: Path, name: str, number: int, values: np.ndarray, ptr: np.ndarray) -> None:
+    try:
+        at.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{at}: cannot be made: {error.strerror}") from error
+    facts = {"ptr": np.asarray(ptr, np.int64), "complex": int(values.dtype.kind == "c")}
+    depot.put(at, name, number, {"values": _real(values), **facts})
+
+
+def _real(values: np.ndarray) -> np.ndarray:
+    """Complex numbers as pairs: files have none."""
+    if values.dtype.kind != "c":
+        return np.ascontiguousarray(values)
+    return np.ascontiguousarray(values)[..., None].view(values.real.dtype)
+
+
+def _runs(at: Path, name: str, numbers: Sequence[int], which: int) -> np.ndarray:
+    """Of some files the run that goes to one region, or one chunk, one after the other."""
+    pieces = []
+    for number in numbers:
+        found = depot.get(at, name, number)
+        begin, end = found["ptr"][which : which + 2].tolist()
+        pieces.append(found["values"][begin:end])
+    values = np.concatenate(pieces)
+    return values.view(f"c{2 * values.itemsize}")[..., 0] if found["complex"] else values
