@@ -571,8 +571,8 @@ KERNELS_OF_USERS = (
     Mutant(
         "random-at-leaves-alone",
         "passes/share.py",
-        "told = of_level[count >= TELLING]",
-        "told = of_level[-1:]",
+        "told = count >= TELLING",
+        "told = count == count.max()",
         "a wave as long as a leaf is wide counts as random, and errs by up to 23 times eps",
         ("share",),
     ),

@@ -36,8 +36,12 @@ SPOT_TO_SPOT = 2.0
 a box from that on its surface: between two clusters in corners of their boxes, Gaussians three times as wide as these
 are apart erred by 4.8 times what they do at targets that fill a box."""
 
-RANDOM = (0.5, 2.0)
-"""Squared sums of charges of random sign over boxes of one level, over the sum of their squares; one in the mean."""
+RANDOM = 4.2
+"""Squared sums of charges of random sign over n boxes of one level are the sum of their squares, within a factor of
+exp(4.2 sqrt(2 / n)): 0.12 to 8 for the eight boxes of level 1, where two of a thousand are outside."""
+
+ALIKE = 0.7
+"""The same for any number of boxes: from a half to two."""
 
 TELLING = 8
 """Boxes of a level that are enough to tell."""
@@ -116,9 +120,10 @@ def _are_random(plan: Plan, charges: np.ndarray) -> bool:
         np.diff(np.append(0.0, each.cumsum())[tree.source_ptr])[:, 0] for each in (charges, charges**2)
     )
     first, count = tree.level_ptr[:-1], np.diff(tree.level_ptr)
-    of_level = np.add.reduceat(sums**2, first) / np.add.reduceat(squares, first)
-    told = of_level[count >= TELLING]
-    return bool(told.size and ((RANDOM[0] < told) & (told < RANDOM[1])).all())
+    told = count >= TELLING
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.log(np.add.reduceat(sums**2, first) / np.add.reduceat(squares, first))[told]
+    return bool(told.any() and (np.abs(apart) < np.maximum(ALIKE, RANDOM * np.sqrt(2.0 / count[told]))).all())
 
 
 class _Outputs:
