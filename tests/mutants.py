@@ -553,6 +553,14 @@ KERNELS_OF_USERS = (
         ("cancellation",),
     ),
     Mutant(
+        "sources-and-targets-counted-together",
+        "tree/regional.py",
+        "most = np.maximum(n_sources, most - n_sources)",
+        "most = np.maximum(most, n_sources)",
+        "leaves of regions are smaller than those of one process",
+        ("spread",),
+    ),
+    Mutant(
         "means-added-as-sums",
         "passes/share_loops.py",
         "times = boxes[c, WEIGHT + sign] if known[c] else 1.0",

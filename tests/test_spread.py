@@ -18,7 +18,7 @@ import taskfmm
 from taskfmm.errors import AccuracyError, InputError
 from taskfmm.geometry.domain import enclose
 from taskfmm.plan import regional
-from taskfmm.spread import stages
+from taskfmm.spread import depot, stages
 from taskfmm.spread.planning import SECONDS
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import essential, lists, octree, units
@@ -386,3 +386,50 @@ def test_results_outlive_the_plan(client):
     gc.collect()
     expected = taskfmm.direct(x, np.ones(N))
     assert l2_error(kept.compute(), expected) <= 1e-3
+
+
+def separate(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sources, and targets in a part of the same cloud, around it, or elsewhere."""
+    rng = np.random.default_rng(seed)
+    x = cloud("two_clusters" if name == "apart" else name, seed)
+    targets = {
+        "plummer": 3.0 * rng.normal(size=(N // 2, 3)),
+        "apart": rng.random((2 * N, 3)) + np.array([2.0, 0.0, 0.0]),
+    }.get(name, x[rng.permutation(N)[: N // 3]] + 0.01 * rng.normal(size=(N // 3, 3)))
+    return x, targets
+
+
+@each("name", ["uniform", "plummer", "apart", "half_duplicates"])
+@each("eps, same", [(1e-9, 1e-13), (1e-5, 5e-7)])
+def test_separate_targets(name, eps, same):
+    x, targets = separate(name, 84)
+    q = np.random.default_rng(85).uniform(-1, 1, N)
+    spread = taskfmm.Fmm.from_dask(lazy(x, 1100), lazy(targets, 700), eps=eps, leaf_size=LEAF, region=N // 4)
+    assert (spread.n_sources, spread.n_targets) == (N, len(targets))
+    fmm, charges = taskfmm.Fmm(x, targets, eps=eps, leaf_size=LEAF), lazy(q, 900)
+    path, by_region = spread.plan.depot.path, range(spread.plan.facts.units.n_regions)
+    n_boxes = sum(len(depot.get(path, "boxes", region)["level"]) for region in by_region)
+    assert n_boxes + len(spread.plan.facts.units.top) == fmm.plan.tree.n_boxes
+    found = spread.potential(charges)
+    assert found.chunks == lazy(targets, 700).chunks[:1]
+    assert l2_error(found.compute(), fmm.potential(charges).compute()) <= same
+    assert l2_error(found.compute(), taskfmm.direct(x, q, targets)) <= eps
+
+
+@each("name", ["uniform", "plummer", "apart"])
+def test_gradients_at_separate_targets(name):
+    x, targets = separate(name, 86)
+    fmm = taskfmm.Fmm(x, targets, eps=1e-3, leaf_size=LEAF)
+    spread = taskfmm.Fmm.from_dask(lazy(x, 1100), lazy(targets, 700), eps=1e-3, leaf_size=LEAF, region=N // 4)
+    alone, equal = spread._gradients
+    places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient")
+    assert equal.many == usual.many
+    np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
+    for part in ("far", "even", "smooth"):
+        ours, theirs = (getattr(each, part) for each in (equal.gradient, usual.gradient))
+        np.testing.assert_allclose(ours, 2.0 * theirs, rtol=1e-6)
+    q = np.random.default_rng(87).uniform(-1, 1, N)
+    found = spread.evaluate(q, ("potential", "gradient"))
+    exact = taskfmm.direct(x, q, targets, outputs=("potential", "gradient"))
+    for output, values in found.items():
+        assert l2_error(values.compute(), exact[output]) <= 1e-3

@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators.accuracy import MANY, Known, Share
+from taskfmm.operators.accuracy import Known, Share
 from taskfmm.operators.radial import radial
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, RARE
@@ -22,25 +22,27 @@ from taskfmm.tree.essential import Essential
 GRADIENT = "gradient"
 
 
-def sums(found: Essential, known: np.ndarray) -> np.ndarray:
-    """The sums over the points of a region's own boxes, float64 [n_own, SUMS], see `sum_boxes`.
+def sums(found: Essential, known: np.ndarray, of_targets: bool = False) -> np.ndarray:
+    """The sums over the sources, or the targets, of a region's own boxes, float64 [n_own, SUMS], see `sum_boxes`.
 
     known : of the boxes of its tree, zeros where they are not known
     """
     tree, own = found.tree, found.own
-    places = Places(tree, own)
-    return places.sums(tree.source_ptr, tree.sources, np.ones(tree.sources.shape[1]), (~own, known))[own]
+    ptr, points = (tree.target_ptr, tree.targets) if of_targets else (tree.source_ptr, tree.sources)
+    return Places(tree, own).sums(ptr, points, np.ones(points.shape[1]), (~own, known))[own]
 
 
-def reached(survey: Survey, kernel: Kernel, boxes: np.ndarray, above: np.ndarray) -> np.ndarray:
+def reached(
+    survey: Survey, kernel: Kernel, boxes: np.ndarray, targets: np.ndarray, above: np.ndarray
+) -> np.ndarray:
     """What reaches the boxes of a region, float64 [n_boxes, 4], see `descend`.
 
-    boxes : the sums over the points of all boxes of its tree
+    boxes, targets : the sums over the sources of all boxes of its tree, and over the targets of its own
     above : what reaches those above units, zeros elsewhere
     """
     tree, own = survey.essential.tree, survey.essential.own
     places = Places(tree, own)
-    places.__dict__["targets"] = boxes  # targets are the sources, and charges are one
+    places.__dict__["targets"] = targets
     size = radial(kernel, kernel.sources[0], kernel.output(GRADIENT), tree.domain.half_width)
     how = boxes, size, np.zeros(tree.n_levels), kernel.degree or 0
     return places.reached(survey.lists, tree.level, *how, (~own, above))
@@ -144,10 +146,11 @@ def at_points(
     return values[kernel.rows(GRADIENT)], float(np.sqrt((offset**2).sum(axis=0).max(initial=0.0)))
 
 
-def known(found: Part, values: np.ndarray, farthest: float) -> tuple[Known, Known]:
+def known(found: Part, values: np.ndarray, farthest: float, many: bool) -> tuple[Known, Known]:
     """Of a single charge and of equal ones.
 
     values : gradients at the `Part.points`; farthest : distance of a source from the center
+    many : whether errors of equal charges average
     """
     squares = (values**2).sum(axis=0)
     n = found.drawn.shape[1]
@@ -161,7 +164,7 @@ def known(found: Part, values: np.ndarray, farthest: float) -> tuple[Known, Know
     spread = found.second / found.weight - found.center @ found.center
     distance = farthest + np.sqrt(max(0.0, spread))
     alone = Share(total=1.0, far=0.0, smooth=float(distance * np.sqrt(found.weight / found.n)))
-    return Known(many=False, gradient=alone), Known(many=found.n >= MANY, gradient=share)
+    return Known(many=False, gradient=alone), Known(many=many, gradient=share)
 
 
 def added(parts: list[Part]) -> Part:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Known
+from taskfmm.operators.accuracy import MANY, Known
 from taskfmm.passes import regional
 from taskfmm.passes.regional import Part
 from taskfmm.passes.sampled import ONE_IN, SAMPLE
@@ -29,7 +29,8 @@ def look(facts: Facts, kernel: Kernel, path: Path) -> tuple[Known, Known]:
     center = found.center + facts.domain.lower
     values = run(at_points, [(region, found.points, kernel, center, path) for region in everyone])
     total = sum((value for value, _ in values), np.zeros_like(values[0][0]))
-    return regional.known(found, total, max(distance for _, distance in values))
+    many = facts.units.sources is None and found.n >= MANY
+    return regional.known(found, total, max(distance for _, distance in values), many)
 
 
 def _drawn(facts: Facts) -> list[np.ndarray]:
@@ -46,30 +47,41 @@ def _drawn(facts: Facts) -> list[np.ndarray]:
 def sums(region: int, facts: Facts, path: Path) -> None:
     """The sums over the points of a region's boxes: file ``sums``."""
     found = stages.essential_tree(region, facts, path)
-    known = np.zeros((found.tree.n_boxes, SUMS))
-    depot.put(path, "sums", region, {"sums": regional.sums(found, known)})
+    nothing = np.zeros((found.tree.n_boxes, SUMS))
+    values = {"sources": regional.sums(found, nothing.copy())}
+    if facts.units.sources is not None:
+        values["targets"] = regional.sums(found, nothing, of_targets=True)
+    depot.put(path, "sums", region, values)
 
 
 def top(facts: Facts, kernel: Kernel, path: Path) -> None:
     """The same of the boxes above units, and what reaches these: file ``sums`` of the `TOP`."""
     survey = stages.survey_of(TOP, facts, path)
     found = survey.essential
-    boxes = _table(found, path)
-    boxes[found.own] = regional.sums(found, boxes)
-    above = regional.reached(survey, kernel, boxes, np.zeros((len(boxes), 4)))
-    depot.put(path, "sums", TOP, {"sums": boxes[found.own], "reached": above[found.own]})
+    tables = {"sources": _table(found, "sources", path)}
+    if facts.units.sources is not None:
+        tables["targets"] = _table(found, "targets", path)
+    for name, table in tables.items():
+        table[found.own] = regional.sums(found, table.copy(), name == "targets")
+    boxes, targets = tables["sources"], tables.get("targets", tables["sources"])
+    above = regional.reached(survey, kernel, boxes, targets, np.zeros((len(boxes), 4)))
+    depot.put(path, "sums", TOP, {"sources": boxes[found.own], "reached": above[found.own]})
 
 
 def part(region: int, facts: Facts, kernel: Kernel, drawn: np.ndarray, path: Path) -> Part:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, facts, path)
     found = survey.essential
-    boxes, above = _table(found, path), np.zeros((found.tree.n_boxes, 4))
+    boxes, above = _table(found, "sources", path), np.zeros((found.tree.n_boxes, 4))
     of_top = found.owner == TOP
     if of_top.any():
         known = depot.get(path, "sums", TOP)
-        boxes[of_top], above[of_top] = (known[name][found.row[of_top]] for name in ("sums", "reached"))
-    return regional.part(survey, kernel, regional.reached(survey, kernel, boxes, above), drawn)
+        boxes[of_top], above[of_top] = (known[name][found.row[of_top]] for name in ("sources", "reached"))
+    targets = boxes
+    if facts.units.sources is not None:
+        targets = np.zeros_like(boxes)
+        targets[found.own] = depot.get(path, "sums", region)["targets"]
+    return regional.part(survey, kernel, regional.reached(survey, kernel, boxes, targets, above), drawn)
 
 
 def at_points(
@@ -80,10 +92,10 @@ def at_points(
     return regional.at_points(points, sources, kernel, center)
 
 
-def _table(found: Essential, path: Path) -> np.ndarray:
-    """The sums of all boxes of a region's tree that are not above units."""
+def _table(found: Essential, name: str, path: Path) -> np.ndarray:
+    """The sums of all boxes of a region's tree that are not above units; name : of sources or targets"""
     boxes = np.zeros((found.tree.n_boxes, SUMS))
     for owner in np.unique(found.owner[found.owner != TOP]).tolist():
         some = found.owner == owner
-        boxes[some] = depot.get(path, "sums", owner)["sums"][found.row[some]]
+        boxes[some] = depot.get(path, "sums", owner)[name][found.row[some]]
     return boxes
