@@ -178,7 +178,7 @@ def test_what_is_known_of_gradients_is_what_one_process_knows(name):
     x, q = cloud(name, 83), np.ones(N)
     spread = taskfmm.Fmm.from_dask(lazy(x, 1100), eps=1e-3, leaf_size=LEAF, region=N // 5)
     fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF)
-    alone, equal = spread._gradients
+    alone, equal = spread._chooser._of_any
     places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient").gradient
     np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
     # that process halves all charges
@@ -191,7 +191,7 @@ def test_what_is_known_of_gradients_is_what_one_process_knows(name):
         with pytest.raises(AccuracyError, match="for a gradient of any charges"):
             spread.evaluate(lazy(q, N), "gradient")
         return
-    assert spread.accuracy("gradient") == expected
+    assert spread.accuracy("gradient") == spread.accuracy("gradient", lazy(q, N)) == expected
     found = spread.evaluate(lazy(q, 900), ("potential", "gradient"))
     exact = taskfmm.direct(x, q, outputs=("potential", "gradient"))
     for output, values in found.items():
@@ -421,7 +421,7 @@ def test_gradients_at_separate_targets(name):
     x, targets = separate(name, 86)
     fmm = taskfmm.Fmm(x, targets, eps=1e-3, leaf_size=LEAF)
     spread = taskfmm.Fmm.from_dask(lazy(x, 1100), lazy(targets, 700), eps=1e-3, leaf_size=LEAF, region=N // 4)
-    alone, equal = spread._gradients
+    alone, equal = spread._chooser._of_any
     places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient")
     assert equal.many == usual.many
     np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
@@ -433,3 +433,23 @@ def test_gradients_at_separate_targets(name):
     exact = taskfmm.direct(x, q, targets, outputs=("potential", "gradient"))
     for output, values in found.items():
         assert l2_error(values.compute(), exact[output]) <= 1e-3
+
+
+def wave(n: int, k: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a grid, and charges that cancel on all of it."""
+    x = (np.indices((n, n, n)).reshape(3, -1).T + 0.5) / n
+    return x, np.cos(2.0 * np.pi * k * x).prod(axis=1)
+
+
+def test_charges_that_cancel_are_looked_at():
+    """Those of an array, and lazy ones by others that they are like."""
+    x, q = wave(20, 5.0)
+    how = dict(eps=1e-3, leaf_size=60, region=2000)
+    plain, like = (taskfmm.Fmm.from_dask(lazy(x, 3000), **how, like=each) for each in (None, lazy(q, 1000)))
+    assert like.accuracy("potential") == plain.accuracy("potential", q)
+    assert plain.accuracy("potential", q).order > plain.accuracy("potential").order
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=60)
+    assert plain.accuracy("potential", q) == fmm.accuracy("potential", q)
+    assert plain.accuracy("gradient", q) == fmm.accuracy("gradient", q)
+    for found in (plain.potential(q), like.potential(lazy(q, 900))):
+        assert l2_error(found.compute(), taskfmm.direct(x, q)) <= 1e-3

@@ -20,6 +20,12 @@ from taskfmm.passes import given
 from taskfmm.plan.works import Chunk
 from taskfmm.spread import depot
 from taskfmm.spread.depot import Directory
+from taskfmm.spread.stages import Piece
+
+
+def declared(array: Any, piece: Piece, kind: Source) -> tuple[Any, ...]:
+    """What is known of a chunk of charges, see `taskfmm.validate.chunks`; array : a dask.array of all"""
+    return (piece.n,), array.shape[1:], str(array.dtype), piece.within, piece.first, kind.given_as
 
 
 def deal(

@@ -36,17 +36,17 @@ class SpreadBuilder(build.GraphBuilder):
             self.graph.update(array.__dask_graph__())
             name = f"charges_{number}"
             names.append(name)
-            for chunk, n, piece in zip(flatten(array.__dask_keys__()), array.chunks[0], pieces, strict=True):
-                declared = (n,), array.shape[1:], str(array.dtype), piece.within, piece.first, kind.given_as
+            for chunk, piece in zip(flatten(array.__dask_keys__()), pieces, strict=True):
                 key = f"given-{self.aside}", number, piece.number
                 facts = kind, self.scale, name, piece.number, *self.where
-                powers.append(add_aside(self.graph, key, blocks.deal, TaskRef(chunk), declared, *facts))
+                args = TaskRef(chunk), blocks.declared(array, piece, kind), *facts
+                powers.append(add_aside(self.graph, key, blocks.deal, *args))
         # whoever has the exponents knows that all files are there
         exponents = add_aside(self.graph, (f"exponent-{self.aside}", 0, 0), largest, sequence(powers), kernel)
         entered = []
         for shard, region in enumerate(self.spread.with_sources):
-            args = region, tuple(names), len(pieces), kernel, self.scale, exponents, *self.where
-            entered.append(add(self.graph, (f"charges-{self.token}", shard, 0), blocks.charges, *args))
+            key, how = (f"charges-{self.token}", shard, 0), (kernel, self.scale, exponents, *self.where)
+            entered.append(add(self.graph, key, blocks.charges, region, tuple(names), len(pieces), *how))
         return entered, exponents
 
     def collected(self, key: tuple, number: int, output: str, values: Any) -> TaskRef:

@@ -16,17 +16,19 @@ import dask.array as da
 import numpy as np
 from dask.delayed import delayed
 
-from taskfmm import choices, foreign, kernels
+from taskfmm import choices, foreign, kernels, validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.graph import reference
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
+from taskfmm.passes.given import Given, of_kind
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
 from taskfmm.spread import stages
+from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
@@ -68,6 +70,7 @@ def from_dask(
     leaf_size: int | None = None,
     dtype: Any = np.float64,
     region: int | None = None,
+    like: Any = None,
 ) -> Spread:
     """Plan for points that no process holds all of.
 
@@ -83,10 +86,11 @@ def from_dask(
     kernel : str or Kernel
         One with a degree, and without softening.
     eps, order, leaf_size, dtype
-        As of `taskfmm.Fmm`. All charges count as lazy ones do there: an eps is kept for any of them, but for
-        charges that cancel nearly everywhere. The first gradient of Laplace's kernel looks at all points once.
+        As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
         Points that one task may hold, about; a million, if left out.
+    like : dask.array or array_like, (n,), optional
+        As of `taskfmm.Fmm`, for kernels with a table of errors.
 
     Returns
     -------
@@ -122,6 +126,7 @@ def from_dask(
     if targets is not None:
         arrays["targets"] = _checked("targets", targets)
         foreign.same_unit(sources, targets)
+    shown = None if like is None else _like(asked, like, arrays["sources"].shape[0])
     reference.release()
     accuracy = asked.any_accuracy()
     if targets is not None and asked.calibrated(asked.first):
@@ -141,7 +146,21 @@ def from_dask(
     size, domain = stage.look(chunks, size, operators, how)
     found = stage.regions(domain, size, max(2 * size, most // UNITS, FULLEST * accuracy.order**2), most)
     n_levels = stage.balance(found)
-    return Spread(asked, size, stage.works(domain, found, operators, how, n_levels))
+    plan = stage.works(domain, found, operators, how, n_levels)
+    known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
+    return Spread(asked, size, plan, known)
+
+
+def _like(asked: Asked, like: Any, n_sources: int) -> Any:
+    """Charges that others will resemble, checked."""
+    kind = asked.kernel.sources[0]
+    if not asked.calibrated(asked.first):
+        raise InputError(
+            f"like is given, but charges of kernel {asked.kernel.name} are not looked at where points are dask.arrays"
+        )
+    shown = of_kind(kind, like, n_sources, "like", lazy=True)
+    validate.of_numbers("like", shown.dtype, np.dtype(float))
+    return shown
 
 
 def _checked(name: str, points: Any) -> da.Array:

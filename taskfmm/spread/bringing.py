@@ -1,0 +1,64 @@
+"""Charges that come to their regions at once, for what has to be known before an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from taskfmm.kernels import Kernel
+from taskfmm.passes.given import Given, largest
+from taskfmm.spread import blocks
+from taskfmm.spread.depot import Directory
+from taskfmm.spread.plan import SpreadPlan
+from taskfmm.spread.run import run
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Charges in files.
+
+    names : of the files, one for each kind and vector; n_chunks : of the sources
+    exponents : of the vectors, see `taskfmm.passes.given.exponents`
+    at : their directory
+    """
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    n_chunks: int
+    scale: float
+    exponents: tuple[int, ...]
+    at: Directory
+
+    def of(self, region: int, path: Path) -> np.ndarray:
+        """Those of a region in the units of the passes, float64 [n_numbers, n]; path : of the plan"""
+        how = self.kernel, self.scale, self.exponents, path, self.at
+        return blocks.charges(region, self.names, self.n_chunks, *how)
+
+
+def in_chunks(plan: SpreadPlan, given: Given) -> Given:
+    """Charges as dask.arrays in the chunks of the sources: which ones a region has is known to tasks alone."""
+    sizes = tuple(piece.n for piece in plan.of_sources)
+
+    def chunked(array: Any) -> da.Array:
+        chunks = (sizes, *((n,) for n in array.shape[1:]))
+        # a copy, as the caller may fill his array anew before a lazy result is computed
+        return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array.copy(), chunks)
+
+    return replace(given, arrays=tuple(map(chunked, given.arrays)))
+
+
+def bring(plan: SpreadPlan, given: Given, name: str) -> Brought:
+    """Bring charges to all regions, now; name : of their directory"""
+    given = in_chunks(plan, given)
+    path, at, calls, names = plan.depot.path, plan.depot.directory(name), [], []
+    for number, (kind, array) in enumerate(zip(given.kernel.kinds, given.arrays, strict=True)):
+        names.append(f"charges_{number}")
+        for chunk, piece in zip(array.to_delayed().ravel(), plan.of_sources, strict=True):
+            declared = blocks.declared(array, piece, kind)
+            calls.append((chunk, declared, kind, plan.scale, names[-1], piece.number, path, at))
+    exponents = largest(run(blocks.deal, calls), given.kernel)
+    return Brought(given.kernel, tuple(names), len(plan.of_sources), plan.scale, exponents, at)

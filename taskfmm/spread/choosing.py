@@ -1,0 +1,57 @@
+"""Which accuracy reaches eps for given charges, where points never meet."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.passes.given import Given
+from taskfmm.plan.planned import Asked
+from taskfmm.spread import looking
+from taskfmm.spread.bringing import bring
+from taskfmm.spread.plan import SpreadPlan
+
+
+@dataclass(eq=False)
+class Chooser:
+    """As `taskfmm.evaluation.Evaluator.accuracy`: charges of an array are looked at, lazy ones are not.
+
+    like : what is known of charges that lazy ones will resemble, or None
+    """
+
+    asked: Asked
+    plan: SpreadPlan
+    like: Known | None = None
+
+    def accuracy(self, output: str, given: Given | None = None) -> Accuracy:
+        """For an output of these charges, of one vector; of lazy ones, if left out. Raises AccuracyError."""
+        asked, kernel = self.asked, self.asked.kernel.of_first if given is None else given.kernel.of_one
+        if asked.chosen or self.plan.is_direct:
+            return asked.any_accuracy()
+        if not asked.calibrated(output, kernel):
+            return asked.accuracy(output, None, kernel=kernel)
+        derivative = kernel.output(output).derivative
+        if given is not None and not given.are_lazy:
+            cases: tuple[Known | None, ...] = (self.look(given, bool(derivative)),)
+        elif self.like is not None:
+            cases = (self.like,)
+        else:
+            cases = (None, *self._of_any) if derivative else (None,)
+        # how near pairs in float32 round is not looked at
+        looked_at = any(known and (known.potential or known.gradient) for known in cases)
+        asked = replace(asked, dtype=np.dtype(np.float64)) if looked_at else asked
+        return asked.accuracy(output, *cases, kernel=kernel)
+
+    def look(self, given: Given, derivative: bool = True) -> Known:
+        """What is known of charges; derivative : also of their gradient"""
+        charges = bring(self.plan, given, f"looked-at-{uuid.uuid4().hex}")
+        return looking.of_charges(self.plan.facts, given.kernel, charges, derivative, self.plan.depot.path)
+
+    @cached_property
+    def _of_any(self) -> tuple[Known, Known]:
+        """Of gradients of a single charge, and of equal ones."""
+        return looking.of_equal_charges(self.plan.facts, self.asked.kernel.of_first, self.plan.depot.path)
