@@ -207,11 +207,11 @@ def sampled_error(
     exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box, targets)[output]
     found = found[rows]
     if given.vectors is None:
-        return _relative_error(found, exact)
-    return max((_relative_error(found[..., v], exact[..., v]) for v in range(given.vectors)), default=0.0)
+        return relative_error(found, exact)
+    return max((relative_error(found[..., v], exact[..., v]) for v in range(given.vectors)), default=0.0)
 
 
-def _relative_error(found: np.ndarray, exact: np.ndarray) -> float:
+def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
     # squares of numbers of any size: both are divided by the largest first
     largest = np.abs(exact).max(initial=0.0) or np.abs(found).max(initial=0.0) or 1.0
     wrong, size = np.linalg.norm(found / largest - exact / largest), np.linalg.norm(exact / largest)

@@ -9,7 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from taskfmm import choices, validate
+from taskfmm import choices, foreign, spread, validate
 from taskfmm.direct_sum import sampled_error
 from taskfmm.evaluation import Evaluator, chunked_as
 from taskfmm.geometry.periodic import checked
@@ -23,7 +23,6 @@ from taskfmm.report.described import Described
 from taskfmm.report.stored import Stored
 from taskfmm.runtime import memory
 from taskfmm.runtime.threads import one_blas_thread
-from taskfmm.spread import from_dask
 
 
 class Fmm(Described, Stored):
@@ -34,8 +33,10 @@ class Fmm(Described, Stored):
 
     Parameters
     ----------
-    sources : array_like, real, (n, 3)
-        Positions, in the caller's unit of length. They may change afterwards: the plan has its own.
+    sources : array_like or dask.array, real, (n, 3)
+        Positions, in the caller's unit of length. They may change afterwards: the plan has its own. Points of a
+        dask.array, also if only the targets are one, are never gathered: `from_dask` plans them, in tasks, and what
+        is returned is its `taskfmm.spread.Spread`. If they fit into memory, `x.compute()` is planned sooner.
     targets : array_like, real, (m, 3), optional
         Where to evaluate; the sources, if left out. A pair at zero distance adds nothing. Of arrays that carry a
         unit, as those of astropy, unyt, pint and xarray may, sources and targets must carry the same one.
@@ -109,6 +110,12 @@ class Fmm(Described, Stored):
     True
     """
 
+    def __new__(cls, sources: Any = None, targets: Any = None, *args: Any, **options: Any) -> Any:
+        """A `taskfmm.spread.Spread` where points are a dask.array."""
+        if foreign.dask_array("sources", sources) is None and foreign.dask_array("targets", targets) is None:
+            return super().__new__(cls)
+        return spread.of_any(sources, targets, *args, **options)
+
     def __init__(
         self,
         sources: Any,
@@ -133,7 +140,7 @@ class Fmm(Described, Stored):
         )
         self._hold(planned, limit)
 
-    from_dask = staticmethod(from_dask)
+    from_dask = staticmethod(spread.from_dask)
 
     def _hold(self, planned: Planned, memory_limit: int | None) -> None:
         asked = planned.asked

@@ -1518,8 +1518,8 @@ SOURCES_AND_OUTPUTS = (
     Mutant(
         "estimate-of-the-best-vector",
         "direct_sum.py",
-        "return max((_relative_error",
-        "return min((_relative_error",
+        "return max((relative_error",
+        "return min((relative_error",
         "a vector that is wrong is not noticed beside one that is right",
         ("columns",),
     ),

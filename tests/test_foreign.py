@@ -80,8 +80,10 @@ def test_labels_are_looked_through(fmm):
         np.testing.assert_array_equal(phi.compute(), expected)
         np.testing.assert_array_equal(fmm.serial(charges), expected)
         np.testing.assert_array_equal(taskfmm.direct(X, charges), taskfmm.direct(X, Q))
-    for points in (Labelled(X), Labelled(da.from_array(X, chunks=15)), Measured(X, "m")):
+    for points in (Labelled(X), Measured(X, "m")):
         np.testing.assert_array_equal(taskfmm.Fmm(points, order=3, leaf_size=10).serial(Q), expected)
+    spread = taskfmm.Fmm(Labelled(da.from_array(X, chunks=15)), order=3, leaf_size=10)
+    np.testing.assert_allclose(spread.potential(Q).compute(), expected, rtol=1e-12)
 
 
 def test_labels_stay_lazy(fmm):
@@ -223,11 +225,10 @@ def test_points_larger_than_memory_are_refused_before_they_are_gathered():
         raise AssertionError("computed")
 
     endless = da.zeros((10**13, 3), chunks=(10**12, 3)).map_blocks(never, dtype=float, meta=np.empty((0, 3)))
-    for call in (taskfmm.Fmm, lambda x: taskfmm.Fmm(X, x), lambda x: taskfmm.direct(x, Q)):
-        with pytest.raises(
-            MemoryLimitError, match=r"10,000,000,000,000 rows, which take 480,000\.0 GB to gather"
-        ):
-            call(endless)
+    with pytest.raises(
+        MemoryLimitError, match=r"10,000,000,000,000 rows, which take 480,000\.0 GB to gather"
+    ):
+        taskfmm.direct(endless, Q)
 
 
 def test_chunks_and_the_whole_must_fit(monkeypatch):
@@ -236,10 +237,10 @@ def test_chunks_and_the_whole_must_fit(monkeypatch):
     for total, fits in ((2 * X.nbytes, True), (2 * X.nbytes - 1, False)):
         monkeypatch.setattr(psutil, "virtual_memory", lambda total=total: machine._replace(total=total))
         if fits:
-            taskfmm.Fmm(lazy)
+            taskfmm.direct(lazy, Q)
         else:
             with pytest.raises(MemoryLimitError):
-                taskfmm.Fmm(lazy)
+                taskfmm.direct(lazy, Q)
 
 
 def test_memory_that_runs_out_while_gathering():
@@ -248,7 +249,7 @@ def test_memory_that_runs_out_while_gathering():
 
     lazy = da.from_array(X, chunks=20).map_blocks(fail, dtype=float, meta=np.empty((0, 3)))
     with pytest.raises(MemoryLimitError, match="sources has 40 rows"):
-        taskfmm.Fmm(lazy)
+        taskfmm.direct(lazy, Q)
 
 
 def test_a_lazy_number_is_no_points():
@@ -260,4 +261,34 @@ def test_lazy_points_of_unknown_length():
     lazy = da.from_array(X, chunks=(15, 3))
     unknown = lazy[lazy[:, 0] >= 0]
     assert np.isnan(unknown.shape[0])
-    np.testing.assert_array_equal(taskfmm.Fmm(unknown, memory_limit="8GiB").sources, X)
+    with pytest.raises(taskfmm.InputError, match=r"sources\.compute_chunk_sizes\(\) finds them"):
+        taskfmm.Fmm(unknown)
+    assert taskfmm.Fmm(unknown.compute_chunk_sizes()).n_sources == len(X)
+    np.testing.assert_array_equal(taskfmm.direct(unknown, Q), taskfmm.direct(X, Q))
+
+
+def test_lazy_points_are_planned_where_they_are():
+    lazy = da.from_array(X, chunks=(15, 3))
+    for sources, targets in ((lazy, None), (X, lazy), (lazy, X)):
+        found = taskfmm.Fmm(sources, targets, order=3, leaf_size=10)
+        assert isinstance(found, taskfmm.spread.Spread)
+        expected = taskfmm.direct(X, Q, None if targets is None else X)
+        np.testing.assert_allclose(found.potential(Q).compute(), expected, rtol=1e-2)
+    for name, value in (("memory_limit", "8GiB"), ("box", 2.0)):
+        with pytest.raises(
+            taskfmm.InputError, match=f"{name} is .*give the points to taskfmm.Fmm as an array"
+        ):
+            taskfmm.Fmm(lazy, **{name: value})
+    assert isinstance(taskfmm.Fmm(X), taskfmm.Fmm)
+
+
+def test_no_lazy_points():
+    nothing, lazy = da.zeros((0, 3)), da.from_array(X, chunks=(15, 3))
+    for sources, targets, n in ((nothing, None, 0), (nothing, lazy, 40), (lazy, nothing, 0)):
+        found = taskfmm.Fmm(sources, targets)
+        q = np.zeros(found.n_sources)
+        assert found.potential(q).compute().shape == (n,)
+        gradient = found.evaluate(q, "gradient")["gradient"].compute()
+        assert gradient.shape == (n, 3)
+        assert not gradient.any()
+        assert found.error_estimate(q, np.zeros(n)) == 0.0

@@ -20,17 +20,18 @@ from taskfmm.spread.plan import SpreadPlan
 class Chooser:
     """As `taskfmm.evaluation.Evaluator.accuracy`: charges of an array are looked at, lazy ones are not.
 
+    plan : None where there are no points
     like : what is known of charges that lazy ones will resemble, or None
     """
 
     asked: Asked
-    plan: SpreadPlan
+    plan: SpreadPlan | None
     like: Known | None = None
 
     def accuracy(self, output: str, given: Given | None = None) -> Accuracy:
         """For an output of these charges, of one vector; of lazy ones, if left out. Raises AccuracyError."""
         asked, kernel = self.asked, self.asked.kernel.of_first if given is None else given.kernel.of_one
-        if asked.chosen or self.plan.is_direct:
+        if asked.chosen or self.plan is None or self.plan.is_direct:
             return asked.any_accuracy()
         if not asked.calibrated(output, kernel):
             return asked.accuracy(output, None, kernel=kernel)
@@ -48,10 +49,12 @@ class Chooser:
 
     def look(self, given: Given, derivative: bool = True) -> Known:
         """What is known of charges; derivative : also of their gradient"""
+        assert self.plan is not None
         charges = bring(self.plan, given, f"looked-at-{uuid.uuid4().hex}")
         return looking.of_charges(self.plan.facts, given.kernel, charges, derivative, self.plan.depot.path)
 
     @cached_property
     def _of_any(self) -> tuple[Known, Known]:
         """Of gradients of a single charge, and of equal ones."""
+        assert self.plan is not None
         return looking.of_equal_charges(self.plan.facts, self.asked.kernel.of_first, self.plan.depot.path)

@@ -8,8 +8,9 @@ from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
 
-from taskfmm import choices
+from taskfmm import choices, foreign, validate
 from taskfmm.evaluation import chunked_as
 from taskfmm.graph import reference
 from taskfmm.graph.spec import lazy
@@ -21,18 +22,28 @@ from taskfmm.profiling.names import MARK
 from taskfmm.spread.bringing import in_chunks
 from taskfmm.spread.build import build_arrays
 from taskfmm.spread.choosing import Chooser
+from taskfmm.spread.estimate import sampled_error
 from taskfmm.spread.plan import SpreadPlan
+from taskfmm.spread.stages import Piece
 
 
 class Spread:
     """A plan of points that no process holds all of, made by `taskfmm.Fmm.from_dask`."""
 
-    def __init__(self, asked: Asked, leaf_size: int, plan: SpreadPlan, like: Known | None = None) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        leaf_size: int | None,
+        plan: SpreadPlan | None,
+        pieces: Sequence[Piece],
+        like: Known | None = None,
+    ) -> None:
         self.kernel, self.eps, self.order, self.dtype = asked.kernel, asked.eps, asked.order, asked.dtype
         self.leaf_size, self.plan = leaf_size, plan
-        units = plan.facts.units
-        self.n_sources, self.n_targets = int(units.n_sources.sum()), int(units.n_targets.sum())
-        self.separate = units.sources is not None
+        self.separate = any(piece.name == "targets" for piece in pieces)
+        self.n_sources = sum(piece.n for piece in pieces if piece.name == "sources")
+        self.n_targets = sum(piece.n for piece in pieces if piece.name == "targets" or not self.separate)
+        self._chunks = tuple(piece.n for piece in pieces if piece.name == "targets" or not self.separate)
         self._asked, self._chooser = asked, Chooser(asked, plan, like)
         self._digest = uuid.uuid4().hex
 
@@ -40,20 +51,21 @@ class Spread:
         points = f"{self.n_sources:,} points"
         if self.separate:
             points = f"{self.n_sources:,} sources and {self.n_targets:,} targets"
+        n_regions = 0 if self.plan is None else self.plan.facts.units.n_regions
         return (
-            f"<taskfmm.spread.Spread: {points} in {self.plan.facts.units.n_regions} regions, kernel "
+            f"<taskfmm.spread.Spread: {points} in {n_regions} regions, kernel "
             f"{self.kernel.name}, eps {self.eps:g}, leaf size {self.leaf_size}, {self.dtype}>"
         )
 
     def potential(self, charges: Any = None, **others: Any) -> da.Array:
-        """As `taskfmm.Fmm.potential`, in the chunks of the points."""
+        """As `taskfmm.Fmm.potential`, in the chunks of the targets."""
         return self.evaluate(charges, ("potential",), **others)["potential"]
 
     def evaluate(
         self, charges: Any = None, outputs: Sequence[str] | str | None = None, **others: Any
     ) -> dict[str, da.Array]:
-        """As `taskfmm.Fmm.evaluate`, in the chunks of the points; if no outputs are named, the kernel's first."""
-        wanted = choices.outputs(self.kernel.names[:1] if outputs is None else outputs, self.kernel.names)
+        """As `taskfmm.Fmm.evaluate`, in the chunks of the targets."""
+        wanted = choices.outputs(self.kernel.usual if outputs is None else outputs, self.kernel.names)
         given = self._given(charges, others)
         parts = [self._of_vectors(part, wanted) for part in given.parts]
         found = {output: whole([part[output] for part in parts]) for output in wanted}
@@ -79,19 +91,22 @@ class Spread:
         }
 
     def _arrays(self, given: Given, wanted: tuple[str, ...], accuracy: Accuracy) -> dict[str, da.Array]:
+        shapes, dtype = {}, self._asked.dtype
+        for name in wanted:
+            of_vectors = (given.kernel.vectors,) if given.kernel.vectors > 1 else ()
+            shapes[name] = (*given.kernel.output(name).shape, *of_vectors)
+        chunks = {name: (self._chunks, *((n,) for n in shape)) for name, shape in shapes.items()}
+        dtypes = {name: given.kernel.output(name).dtype(dtype) for name in wanted}
+        if self.plan is None:
+            sizes = {name: (self.n_targets, *shape) for name, shape in shapes.items()}
+            return {name: da.zeros(sizes[name], dtypes[name], chunks=chunks[name]) for name in wanted}
         reference.release()
         given = in_chunks(self.plan, given)
         facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
         token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
-        operators, dtype = Operators(self._asked.kernel, accuracy), self._asked.dtype
+        operators = Operators(self._asked.kernel, accuracy)
         graph, names = build_arrays(self.plan, operators, given, wanted, dtype, token)
-        sizes = tuple(piece.n for piece in self.plan.of_targets)
-        found = {}
-        for name in wanted:
-            output = given.kernel.output(name)
-            shape = (*output.shape, *((given.kernel.vectors,) if given.kernel.vectors > 1 else ()))
-            found[name] = lazy(graph, names[name], (sizes, *((n,) for n in shape)), output.dtype(dtype))
-        return found
+        return {name: lazy(graph, names[name], chunks[name], dtypes[name]) for name in wanted}
 
     def accuracy(self, output: str, charges: Any = None, **others: Any) -> Accuracy:
         """As `taskfmm.Fmm.accuracy`; charges that are left out count as lazy ones.
@@ -103,6 +118,29 @@ class Spread:
         if charges is not None or others:
             given = self._given(charges, others).parts[0].columns[0]
         return self._chooser.accuracy(wanted, given)
+
+    def error_estimate(
+        self,
+        charges: Any,
+        values: Any,
+        n_samples: int = 1000,
+        seed: int | None = None,
+        output: str | None = None,
+        **others: Any,
+    ) -> float:
+        """As `taskfmm.Fmm.error_estimate`; what is lazy is computed, and the sources are summed in their regions."""
+        of = self.kernel.names[0] if output is None else choices.output(output, self.kernel.names)
+        n, most, rng = self.n_targets, choices.n_samples(n_samples), choices.generator(seed)
+        given, out = self._given(charges, others), self.kernel.output(of)
+        rows = np.sort(rng.choice(n, min(most, n), replace=False))
+        lazily = foreign.dask_array("values", values)
+        if lazily is not None and lazily.shape[:1] == (n,):
+            values, n = lazily[rows].compute(), rows.size
+        dtype = np.dtype(np.complex128 if out.complex or len(given.parts) > 1 else np.float64)
+        found = validate.values(values, n, of, out.shape, dtype, given.vectors)
+        if self.plan is None:
+            return 0.0
+        return sampled_error(self.plan, given, found if n == rows.size else found[rows], of, rows)
 
     def _given(self, charges: Any, others: dict[str, Any]) -> Given:
         return Given.checked(self._asked.kernel, charges, others, self.n_sources, True)

@@ -23,7 +23,7 @@ from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.graph import reference
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given, of_kind
+from taskfmm.passes.given import AT_ONCE, Given, of_kind
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
@@ -71,6 +71,7 @@ def from_dask(
     dtype: Any = np.float64,
     region: int | None = None,
     like: Any = None,
+    columns: int = 1,
 ) -> Spread:
     """Plan for points that no process holds all of.
 
@@ -85,7 +86,7 @@ def from_dask(
         do for one of them.
     kernel : str or Kernel
         One with a degree, and without softening.
-    eps, order, leaf_size, dtype
+    eps, order, leaf_size, dtype, columns
         As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
         Points that one task may hold, about; a million, if left out.
@@ -127,28 +128,38 @@ def from_dask(
         arrays["targets"] = _checked("targets", targets)
         foreign.same_unit(sources, targets)
     shown = None if like is None else _like(asked, like, arrays["sources"].shape[0])
+    pieces = Piece.of({name: tuple(map(int, array.chunks[0])) for name, array in arrays.items()})
+    if not all(array.shape[0] for array in arrays.values()):
+        return Spread(asked, size, None, pieces)
     reference.release()
     accuracy = asked.any_accuracy()
     if targets is not None and asked.calibrated(asked.first):
         accuracy = asked.accuracy(asked.first, None)
     operators = Operators(asked.kernel, accuracy)
-    stage = _Stages(
-        Depot(), Piece.of({name: tuple(map(int, array.chunks[0])) for name, array in arrays.items()})
-    )
-    how = How(
-        cost.task(stage.n * SECONDS),
-        TOP_LEVEL,
-        asked.kernel.columns,
-        cost.first(asked.kernel),
-        asked.kernel.counts_itself,
-    )
+    stage = _Stages(Depot(), pieces)
+    priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
+    task, counts_itself = cost.task(stage.n * SECONDS), asked.kernel.counts_itself
+    how = How(task, TOP_LEVEL, priced.columns, cost.first(priced), counts_itself)
     chunks = [chunk for array in arrays.values() for chunk in array.to_delayed().ravel()]
     size, domain = stage.look(chunks, size, operators, how)
     found = stage.regions(domain, size, max(2 * size, most // UNITS, FULLEST * accuracy.order**2), most)
     n_levels = stage.balance(found)
     plan = stage.works(domain, found, operators, how, n_levels)
     known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
-    return Spread(asked, size, plan, known)
+    return Spread(asked, size, plan, pieces, known)
+
+
+def of_any(
+    sources: Any, targets: Any = None, *args: Any, memory_limit: Any = None, box: Any = None, **options: Any
+) -> Spread:
+    """As `taskfmm.Fmm` is called, where sources or targets are a dask.array."""
+    for name, value in (("memory_limit", memory_limit), ("box", box)):
+        if value is not None:
+            raise InputError(
+                f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points to "
+                "taskfmm.Fmm as an array, as x.compute() is"
+            )
+    return from_dask(sources, targets, *args, **options)
 
 
 def _like(asked: Asked, like: Any, n_sources: int) -> Any:
@@ -164,18 +175,17 @@ def _like(asked: Asked, like: Any, n_sources: int) -> Any:
 
 
 def _checked(name: str, points: Any) -> da.Array:
+    """Points of a dask.array, or of any other array, in chunks of known lengths."""
     array = foreign.dask_array(name, points)
-    if array is None and isinstance(points, np.ndarray) and points.ndim == 2:
-        array = da.from_array(points.copy(), chunks=(CHUNK, -1))
-    if (
-        array is None
-        or array.ndim != 2
-        or array.shape[1] != 3
-        or np.isnan(array.shape[0])
-        or not array.shape[0]
-    ):
+    if array is None:
+        found = validate.points(name, points)
+        # a copy, as the caller may fill his array anew before the plan is made
+        return da.from_array(found.copy(), chunks=(CHUNK, 3))
+    validate.point_shape(name, array.shape)
+    if np.isnan(array.shape[0]):
         raise InputError(
-            f"{name} is {points!r}, expected a dask.array of one or more rows (n, 3), whose chunks have known lengths"
+            f"{name} has chunks of unknown lengths: {name}.compute_chunk_sizes() finds them, and {name}.compute() is "
+            "an array"
         )
     return array.rechunk({1: -1})
 

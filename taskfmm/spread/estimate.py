@@ -1,0 +1,67 @@
+"""The error of results at a sample of targets, by the direct sum over the sources of all regions."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskfmm.direct_sum import relative_error
+from taskfmm.kernels import Kernel
+from taskfmm.passes import regional
+from taskfmm.passes.given import Given
+from taskfmm.passes.result import in_units_of_vectors
+from taskfmm.spread import stages
+from taskfmm.spread.bringing import Brought, bring
+from taskfmm.spread.plan import SpreadPlan
+from taskfmm.spread.run import run
+
+
+def sampled_error(plan: SpreadPlan, given: Given, values: Any, output: str, rows: np.ndarray) -> float:
+    """As `taskfmm.direct_sum.sampled_error`; values : at the rows, an array; rows : ascending"""
+    parts = [_exact(plan, part, output, rows) for part in given.parts]
+    exact = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
+    if given.vectors is None:
+        return relative_error(values, exact)
+    return max((relative_error(values[..., v], exact[..., v]) for v in range(given.vectors)), default=0.0)
+
+
+def _exact(plan: SpreadPlan, given: Given, output: str, rows: np.ndarray) -> np.ndarray:
+    """An output at some targets, [n, *shape of the output], with an axis for vectors if there is one."""
+    path, kernel = plan.depot.path, given.kernel.computing((output,))
+    everyone = range(plan.facts.units.n_regions)
+    points = np.sum(run(targets, [(region, rows, path) for region in everyone]), axis=0)
+    found = []
+    for _, group in given.in_groups() if given.vectors is not None else [([0], given)]:
+        charges, of_group = (
+            bring(plan, group, f"sampled-{uuid.uuid4().hex}"),
+            group.kernel.computing((output,)),
+        )
+        args = points, charges, of_group, output, path
+        sums = np.sum(run(at_points, [(region, *args) for region in plan.with_sources]), axis=0)
+        of_vector = sums.reshape(of_group.vectors, -1, rows.size)[:, of_group.rows(output)]
+        values = in_units_of_vectors(of_vector, of_group, output, plan.scale, charges.exponents)
+        found.append(values if of_group.vectors > 1 or given.vectors is None else values[..., None])
+    if not found:
+        return np.zeros((rows.size, *kernel.output(output).shape, 0))
+    return found[0] if given.vectors is None else np.concatenate(found, axis=-1)
+
+
+def targets(region: int, rows: np.ndarray, path: Path) -> np.ndarray:
+    """The targets of a region that are among some rows, float64 [3, n], zeros for those of other regions."""
+    points = stages.points_of(region, path)
+    found = np.zeros((3, rows.size))
+    at = np.searchsorted(rows, points.target_rows)
+    mine = rows[np.minimum(at, rows.size - 1)] == points.target_rows
+    found[:, at[mine]] = points.targets[:, mine]
+    return found
+
+
+def at_points(
+    region: int, points: np.ndarray, charges: Brought, kernel: Kernel, output: str, path: Path
+) -> np.ndarray:
+    """What the sources of a region do at some points."""
+    sources = stages.points_of(region, path).sources
+    return regional.at_points(points, sources, charges.of(region, path), kernel, output)
