@@ -27,10 +27,11 @@ from taskfmm.operators.levels import Operators
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
-from taskfmm.spread import stages
+from taskfmm.spread import faults, room, stages
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
+from taskfmm.spread.room import Room
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.lists import TOP_LEVEL
@@ -38,12 +39,6 @@ from taskfmm.tree.units import Cells, Held, Units, distinct
 
 SAMPLE = 250_000
 """Points, taken evenly, from which cells are found whose points decide the leaves."""
-
-CHOSEN = 1_500_000
-"""Points that decide the leaves: all of some cells, since a thinner cloud would have other leaves."""
-
-REGION = 2**20
-"""Points of a region, about."""
 
 UNITS = 4
 """Units of a region, about: where few are cut off from their neighbours, little is read from other regions."""
@@ -80,7 +75,8 @@ def from_dask(
         As of `taskfmm.Fmm`. An eps is kept for outputs without a derivative, but for charges that cancel
         nearly everywhere, which are not looked at; other outputs take an order.
     region : int, optional
-        Points that one task may hold, about; a million, if left out.
+        Points that one task may hold, about. If left out, a million, or a half, a quarter, an eighth or a sixteenth
+        of it, as the memory of the smallest worker allows for each of its threads. Last digits hang on it.
 
     Returns
     -------
@@ -93,8 +89,12 @@ def from_dask(
         What cannot be planned so, or a point that is not finite, with its row and its chunk.
     AccuracyError
         As `taskfmm.Fmm`.
+    MemoryLimitError
+        The smallest worker has no memory for a small region, for the one asked for, or for a chunk.
     StorageError
-        The directory cannot be written.
+        The directory cannot be written, or has no room, or a file in it was damaged.
+    LostWorkersError
+        Workers died again and again with one task, as when there is not enough memory.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def from_dask(
             f"kernel {given.name!r} has a length of its own, and such kernels cannot have points of a dask.array "
             "yet: give the points to taskfmm.Fmm as an array"
         )
-    size, most = choices.leaf_size(leaf_size), choices.region(region) or REGION
+    size, wanted = choices.leaf_size(leaf_size), choices.region(region)
     array = foreign.dask_array("points", points)
     if (
         array is None
@@ -126,9 +126,10 @@ def from_dask(
     array = array.rechunk({1: -1})
     chunks = tuple(map(int, array.chunks[0]))
     reference.release()
-    stage = _Stages(Depot(), chunks)
     accuracy = asked.accuracy(asked.first, None)
     operators = Operators(asked.kernel, accuracy)
+    space = room.of_workers(sum(chunks), max(chunks), wanted, operators)
+    stage = _Stages(Depot(), chunks, space)
     how = How(
         cost.task(stage.n * SECONDS),
         TOP_LEVEL,
@@ -136,25 +137,51 @@ def from_dask(
         cost.first(asked.kernel),
         asked.kernel.counts_itself,
     )
-    size, domain = stage.look(array.to_delayed().ravel(), size, operators, how)
-    found = stage.regions(domain, size, max(size, most // UNITS, FULLEST * accuracy.order**2), most)
-    n_levels = stage.balance(found)
-    return Spread(asked, size, stage.works(domain, found, operators, how, n_levels), chunks)
+    try:
+        size, domain = stage.look(array.to_delayed().ravel(), size, operators, how)
+        found = stage.regions(domain, size, max(size, space.region // UNITS, FULLEST * accuracy.order**2))
+        n_levels = stage.balance(found)
+        return Spread(asked, size, stage.works(domain, found, operators, how, n_levels), chunks)
+    except BaseException:
+        stage.depot.published.remove()
+        raise
 
 
 class _Stages:
     """Runs the stages of a plan, each to its end before the next one begins."""
 
-    def __init__(self, depot: Depot, chunks: tuple[int, ...]) -> None:
-        self.depot, self.path = depot, depot.path
+    def __init__(self, depot: Depot, chunks: tuple[int, ...], space: Room) -> None:
+        self.depot, self.path, self.space = depot, depot.path, space
         self.first, self.chunks, self.n = list(accumulate(chunks, initial=0)), range(len(chunks)), sum(chunks)
+        self.points: list[int] = []
+
+    def run(self, stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
+        name, calls = stage.__name__, list(calls)
+        room.refuse_full(self.path, name, self.n)
+        keys = f"{name}-{uuid.uuid4().hex}"
+        tasks = [delayed(stage)(*args, dask_key_name=(keys, number)) for number, args in enumerate(calls)]
+        with faults.told(name, keys, lambda number: self._place(stage, number, calls[number]), self.path):
+            return list(dask.compute(*tasks))
+
+    def _place(self, stage: Callable[..., Any], number: int, args: tuple[Any, ...]) -> str:
+        """What a call of a stage works on."""
+        if stage is stages.choose:
+            return "the points that decide the leaves"
+        if stage in (stages.look, stages.sort, stages.count):
+            return f"chunk {number} of {self.first[number + 1] - self.first[number]:,} points"
+        return (
+            "the boxes above regions"
+            if args[0] == TOP
+            else f"region {args[0]} of {self.points[args[0]]:,} points"
+        )
 
     def look(
         self, pieces: Iterable[Any], size: int | None, operators: Operators, how: How
     ) -> tuple[int, Domain]:
         """Check the points, and choose the leaf size and the cube around them."""
         every = max(1, self.n // SAMPLE)
-        looked = _run(
+        looked = self.run(
             stages.look,
             [(piece, number, self.first[number], every, self.path) for number, piece in enumerate(pieces)],
         )
@@ -163,22 +190,26 @@ class _Stages:
         domain = enclose(np.stack([low, high]), np.empty((0, 3)))
         if size is not None:
             return size, domain
-        cells = _some_cells(np.concatenate([found.sample for found in looked]), domain, every)
+        cells = _some_cells(
+            np.concatenate([found.sample for found in looked]), domain, self.space.chosen // every
+        )
         some = [delayed(stages.pick)(number, domain, cells, self.path) for number in self.chunks]
-        (chosen,) = _run(stages.choose, [(some, self.n, domain, operators, how)])
+        (chosen,) = self.run(stages.choose, [(some, self.n, domain, operators, how)])
         return chosen
 
-    def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
+    def regions(self, domain: Domain, size: int, cap: int) -> Units:
         """Find the units, and bring the points of each region together."""
-        _run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
+        self.run(stages.sort, [(number, self.first[number], domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
 
         def held(cells: Cells) -> Held:
-            of_chunks = _run(stages.count, [(number, cells, self.path) for number in self.chunks])
+            of_chunks = self.run(stages.count, [(number, cells, self.path) for number in self.chunks])
             return reduce(Held.with_others, of_chunks)
 
-        found = units.find(held, self.n, cap, most)
-        _run(
+        found = units.find(held, self.n, cap, self.space.region)
+        self.points = found.points.tolist()
+        self.space.refuse_crowded(max(self.points))
+        self.run(
             stages.gather,
             [(region, found, len(self.chunks), size, self.path) for region in range(found.n_regions)],
         )
@@ -191,9 +222,9 @@ class _Stages:
         demands = dict.fromkeys(range(found.n_regions), known)
         while demands:
             calls = [(region, found, cells, self.path) for region, cells in demands.items()]
-            demands = stages.by_region(_run(stages.balance, calls), known, found)
+            demands = stages.by_region(self.run(stages.balance, calls), known, found)
             known = distinct(known, *demands.values())
-        return max(_run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
+        return max(self.run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
 
     def works(
         self, domain: Domain, found: Units, operators: Operators, how: How, n_levels: int
@@ -201,25 +232,17 @@ class _Stages:
         """Cut all regions, and the boxes above units, into shards, and write down their works."""
         everyone = [*range(found.n_regions), *([TOP] if len(found.top) else [])]
         facts = domain, found, operators, how
-        cuts = _run(stages.survey, [(region, *facts, self.path) for region in everyone])
+        cuts = self.run(stages.survey, [(region, *facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
-        sketches = _run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
+        sketches = self.run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
         return joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
 
 
-def _run(stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
-    name = f"{stage.__name__}-{uuid.uuid4().hex}"
-    tasks = [delayed(stage)(*args, dask_key_name=(name, number)) for number, args in enumerate(calls)]
-    return list(dask.compute(*tasks))
-
-
-def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:
-    """Some cells, drawn at random, that hold about `CHOSEN` points; sample : one point in so many."""
+def _some_cells(sample: np.ndarray, domain: Domain, wanted: int) -> Cells:
+    """Some cells, drawn at random, that hold about so many points of a sample."""
     hi, lo = morton.keys(sample, domain)
     order = morton.sort(hi, lo)
     hi, lo = hi[order], lo[order]
-    wanted = CHOSEN // every
     if len(sample) <= 2 * wanted:
         return Cells.root()
     found = units.find(lambda cells: Held.of(cells, hi, lo), len(sample), wanted // UNITS, len(sample))

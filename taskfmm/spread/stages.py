@@ -103,7 +103,8 @@ def gather(region: int, units: Units, n_chunks: int, leaf_size: int, path: Path)
     for number in range(n_chunks):
         found = depot.get(path, "chunk", number)
         begin, end = units.split(found["hi"], found["lo"])[region : region + 2].tolist()
-        pieces.append([found[name][..., begin:end] for name in ("hi", "lo", "points", "rows")])
+        # copies, as pages of a file that stays mapped count as memory of this process
+        pieces.append([np.array(found[name][..., begin:end]) for name in ("hi", "lo", "points", "rows")])
     hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*pieces, strict=True))
     order = morton.sort(hi, lo)
     hi, lo, points, rows = hi[order], lo[order], np.ascontiguousarray(points[:, order]), rows[order]

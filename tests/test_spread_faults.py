@@ -1,0 +1,156 @@
+"""Faults of plans of points that never meet: too little room, dead workers and clients, damaged files."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import shutil
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from cases import each
+
+import taskfmm
+from taskfmm.errors import MemoryLimitError, StorageError
+from taskfmm.files import disk
+from taskfmm.graph.reference import remove_directory
+from taskfmm.runtime.layout import Layout
+from taskfmm.runtime.memory import WORKER
+from taskfmm.spread import depot, room
+from taskfmm.testing import DISTRIBUTIONS
+
+N = 4000
+MIB = 2**20
+
+
+def cloud(seed: int, n: int = N) -> np.ndarray:
+    return np.ascontiguousarray(DISTRIBUTIONS["plummer"](n, np.random.default_rng(seed)))
+
+
+def lazy(array: np.ndarray, size: int) -> da.Array:
+    return da.from_array(array, chunks=(size, *array.shape[1:]))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Where files go in this test."""
+    with dask.config.set({"temporary-directory": str(tmp_path)}):
+        yield tmp_path
+
+
+def left(directory: Path) -> list[Path]:
+    """What is there once nothing in this process holds a plan."""
+    gc.collect()
+    return list(directory.iterdir())
+
+
+def workers_with(monkeypatch, memory: int, threads: int = 1) -> None:
+    """Workers of that many bytes, as far as planning sees."""
+    monkeypatch.setattr(
+        room.layout, "current", lambda: Layout("distributed", 2, threads, memory_limit=memory)
+    )
+
+
+def leaving(per_thread: int, threads: int = 1) -> int:
+    """The limit of a worker with so many bytes for each thread."""
+    operators = room.least_bytes(*_operators())
+    return int((per_thread * threads + WORKER + operators + MIB) / room.USED)
+
+
+def _operators():
+    fmm = taskfmm.Fmm.from_dask(lazy(cloud(1, 50), 50), eps=1e-3)
+    return fmm.kernel.of_first.expands, fmm.accuracy("potential")
+
+
+@each("points, threads", [(2**20, 1), (2**19, 1), (2**19 + 1000, 2), (2**16, 4)])
+def test_regions_follow_from_the_memory_of_each_thread(monkeypatch, points, threads):
+    at = leaving(int(room.LARGER * points * room.REGION_POINT), threads)
+    operators = taskfmm.operators.levels.Operators(*_operators())
+    workers_with(monkeypatch, at, threads)
+    found = room.of_workers(10**8, 1000, None, operators)
+    assert found.region == 2 ** int(np.log2(points))
+    assert found.chosen <= room.CHOSEN
+    assert room.of_workers(10**8, 1000, 1000, operators).region == 1000
+
+
+@each(
+    "free, given, says",
+    [
+        (
+            20,
+            {},
+            r"a region of 65,536 points takes about 43.75 MiB .* leaves 2\d.* MiB .* more memory or fewer",
+        ),
+        (20, dict(region=70_000), "a region of 65,536 points .* more memory or fewer threads"),
+        (60, dict(region=10**5), r"a region of 100,000 points takes .*: give a region of at most 9\d,\d\d\d"),
+        (
+            60,
+            dict(rows=6 * 10**5),
+            r"a chunk of 600,000 points takes .* rechunk points to at most 3\d\d,\d\d\d rows",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(directory, monkeypatch, free, given, says):
+    workers_with(monkeypatch, leaving(free * MIB))
+    ran = []
+    x = da.zeros((10**6, 3), chunks=(given.pop("rows", 10_000), 3))
+    x = x.map_blocks(lambda block: ran.append(1) or block, dtype=float, meta=np.empty((0, 3)))
+    with pytest.raises(MemoryLimitError, match=says):
+        taskfmm.Fmm.from_dask(x, eps=1e-3, **given)
+    assert not ran
+    assert left(directory) == []
+
+
+def test_points_in_one_place_that_no_task_can_hold_are_refused(directory, monkeypatch):
+    """Counted before they are brought together; nothing is left behind."""
+    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(1000, 4000, 1500))
+    with pytest.raises(MemoryLimitError, match=r"one task has to hold 4,000 points.* memory for 1,500"):
+        taskfmm.Fmm.from_dask(lazy(np.concatenate([cloud(2, 2000), np.ones((2000, 3))]), 1000), eps=1e-3)
+    assert left(directory) == []
+
+
+def test_a_directory_without_room_is_refused_before_the_start(directory, monkeypatch):
+    usage = shutil.disk_usage(directory)._replace(free=room.DISK["look"] * N - 1)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(
+        StorageError, match=rf"4,000 points needs about 0.92 MiB .* are free in {directory}: make"
+    ):
+        taskfmm.Fmm.from_dask(lazy(cloud(3), 1000), eps=1e-3)
+    assert left(directory) == []
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=usage.free + 1))
+    taskfmm.Fmm.from_dask(lazy(cloud(3), 1000), eps=1e-3)
+
+
+@each("stage", ["raw", "chunk", "points", "split", "boxes", "works"])
+def test_a_directory_that_fills_up_is_told_and_emptied(directory, monkeypatch, stage):
+    """In threads of this process, where a disk that is full can be had."""
+    write_all = disk.write_all
+    writers = {"raw": "look", "chunk": "sort", "points": "gather", "split": "gather", "boxes": "settle"}
+
+    def full(descriptor, content, place=0):
+        if f".{stage}-1." in os.readlink(f"/proc/self/fd/{descriptor}") and place:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_all(descriptor, content, place)
+
+    writer = writers.get(stage, stage)
+    says = rf"in its stage '{writer}', and leaves nothing in {directory}: .*{stage}-1.h5: .* No space left .* room"
+    with monkeypatch.context() as patch, dask.config.set(scheduler="threads"):
+        patch.setattr(disk, "write_all", full)
+        with pytest.raises(StorageError, match=says):
+            taskfmm.Fmm.from_dask(lazy(cloud(4), 1000), eps=1e-3, leaf_size=20, region=N // 4)
+    assert left(directory) == []
+
+
+def test_nothing_is_written_into_a_directory_that_is_being_removed(tmp_path):
+    """A task that still runs when planning has failed finds no directory, and none is left with its file."""
+    path = tmp_path / "taskfmm-1"
+    path.mkdir()
+    depot.put(path, "raw", 0, {"a": np.arange(3)})
+    remove_directory(path)
+    with pytest.raises(StorageError):
+        depot.put(path, "raw", 1, {"a": np.arange(3)})
+    assert left(tmp_path) == []
