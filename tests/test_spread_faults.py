@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
+import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import dask
@@ -20,7 +25,7 @@ from taskfmm.files import disk
 from taskfmm.graph.reference import remove_directory
 from taskfmm.runtime.layout import Layout
 from taskfmm.runtime.memory import WORKER
-from taskfmm.spread import depot, room
+from taskfmm.spread import depot, lease, room
 from taskfmm.testing import DISTRIBUTIONS
 
 N = 4000
@@ -154,3 +159,101 @@ def test_nothing_is_written_into_a_directory_that_is_being_removed(tmp_path):
     with pytest.raises(StorageError):
         depot.put(path, "raw", 1, {"a": np.arange(3)})
     assert left(tmp_path) == []
+
+
+CLIENT = """
+import os, sys
+import dask, dask.array as da, numpy as np
+import taskfmm
+
+dask.config.set({"temporary-directory": sys.argv[1], "scheduler": "synchronous"})
+x = da.from_array(np.random.default_rng(5).random((2000, 3)), chunks=(1000, 3))
+plan = taskfmm.Fmm.from_dask(x, eps=1e-3)
+print(plan.plan.depot.path, flush=True)
+sys.stdin.readline()
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def stranger(directory):
+    """A process with a plan that is killed when it is told a line, and the directory of its plan."""
+    command = [sys.executable, "-c", CLIENT, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as found:
+        yield found, Path(found.stdout.readline().strip())
+        found.kill()
+
+
+def plan_beside() -> None:
+    with dask.config.set(scheduler="synchronous"):
+        taskfmm.Fmm.from_dask(lazy(cloud(6, 500), 500), eps=1e-3)
+    gc.collect()
+
+
+def test_directories_of_killed_clients_are_removed(directory, stranger, says):
+    """Not before they are dead; what others have put there is not touched."""
+    process, path = stranger
+    mine, alike = directory / "taskfmm-1-notes", directory / f"taskfmm-7-{'a' * 32}"
+    mine.mkdir()
+    alike.write_text("a file")
+    plan_beside()
+    assert path.is_dir()
+    assert not says()
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 9
+    assert path.is_dir()
+    plan_beside()
+    assert set(left(directory)) == {mine, alike}
+    (said,) = says()
+    assert re.match(
+        rf"removed 1 directories of plans in {directory}, with \d\.\d MB: their processes have", said
+    )
+
+
+@each(
+    "change, age, removed",
+    [
+        (dict(), 10 * lease.LONGEST, False),
+        (dict(started=17.0), 0, True),
+        (dict(host=["elsewhere"]), 0.9 * lease.LONGEST, False),
+        (dict(host=["elsewhere"]), 1.1 * lease.LONGEST, True),
+        (None, 0.9 * lease.LONGEST, False),
+        (None, 1.1 * lease.LONGEST, True),
+    ],
+)
+def test_who_is_gone(tmp_path, change, age, removed):
+    """A process of this host by its number and start, one of another host by its last sign of life.
+
+    change : of what a lease says; None for one that cannot be read
+    """
+    other, mine = lease.Lease(tmp_path), lease.Lease(tmp_path)
+    about = json.loads((other.path / lease.NAME).read_text())
+    (other.path / lease.NAME).write_text("{" if change is None else json.dumps(about | change))
+    for each_path in (other.path / lease.NAME, other.path):
+        os.utime(each_path, times=(time.time() - age,) * 2)
+    lease.sweep(mine.path)
+    assert other.path.exists() != removed
+    assert mine.path.exists()
+    shutil.rmtree(tmp_path / mine.path)
+    shutil.rmtree(other.path, ignore_errors=True)
+
+
+def test_a_lease_is_touched_while_its_process_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "TOUCHED", 0.01)
+    monkeypatch.setattr(lease, "_alive", [])
+    held = lease.Lease(tmp_path)
+    os.utime(held.path / lease.NAME, times=(0, 0))
+    until = time.monotonic() + 20
+    while (held.path / lease.NAME).stat().st_mtime == 0 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert (held.path / lease.NAME).stat().st_mtime > 0
+    monkeypatch.setattr(lease, "TOUCHED", 300.0)
+
+
+def test_the_rest_of_a_removed_directory_is_removed(tmp_path):
+    """Its process was killed while it removed it."""
+    gone = tmp_path / f"taskfmm-7-{'b' * 32}.gone"
+    gone.mkdir()
+    (gone / "works-1.h5").write_text("some")
+    lease.sweep(lease.Lease(tmp_path).path)
+    assert not gone.exists()

@@ -6,8 +6,6 @@ Names of files are plain values, so that a task that runs again, on any worker, 
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from taskfmm.errors import InputError, StorageError
 from taskfmm.graph.reference import Passing, Published, Reference
 from taskfmm.runtime import cluster
+from taskfmm.spread.lease import Lease, sweep
 from taskfmm.store import file
 
 
@@ -31,12 +30,14 @@ class Depot:
                 "the workers are not all on this machine: name a directory that all of them see as "
                 f"{cluster.SHARED_DIRECTORY} in Dask's configuration"
             )
-        self.path = directory / f"taskfmm-{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            self.path.mkdir(parents=True)
+            self.lease = Lease(directory)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be made: {error.strerror}") from error
+            raise StorageError(f"{directory}: no directory can be made there: {error.strerror}") from error
+        self.path = self.lease.path
         self.published = Published(self.path)
+        with contextlib.suppress(OSError):  # a directory that cannot be listed
+            sweep(self.path)
         self.places: dict[str, Path] = {}
 
     def keep(self, stage: str, number: int, names: Sequence[str]) -> None:
