@@ -325,7 +325,7 @@ def test_files_are_removed_with_the_plan():
     spread = taskfmm.Fmm.from_dask(lazy(cloud("uniform", 74), 2000), eps=1e-3)
     path, found = spread.plan.depot.path, spread.potential(np.ones(N))
     left = {each.name.split("-")[0] for each in path.iterdir()}
-    assert left == {"lease", "points", "split", "boxes", "works"}
+    assert left == {"lease", "facts", "points", "split", "boxes", "works"}
     found.compute()
     del spread, found
     gc.collect()

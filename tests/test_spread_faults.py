@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import math
 import os
 import re
 import shutil
@@ -23,9 +24,11 @@ import taskfmm
 from taskfmm.errors import MemoryLimitError, StorageError
 from taskfmm.files import disk
 from taskfmm.graph.reference import remove_directory
+from taskfmm.runtime import once
 from taskfmm.runtime.layout import Layout
 from taskfmm.runtime.memory import WORKER
-from taskfmm.spread import depot, lease, room
+from taskfmm.spread import depot, lease, planning, room
+from taskfmm.store import file, outline
 from taskfmm.testing import DISTRIBUTIONS
 
 N = 4000
@@ -257,3 +260,120 @@ def test_the_rest_of_a_removed_directory_is_removed(tmp_path):
     (gone / "works-1.h5").write_text("some")
     lease.sweep(lease.Lease(tmp_path).path)
     assert not gone.exists()
+
+
+@pytest.fixture
+def planned(directory):
+    """Of several regions with boxes above them, its potentials, and the directory."""
+    x, q = cloud(7), np.random.default_rng(8).uniform(-1, 1, N)
+    with dask.config.set(scheduler="synchronous"):
+        plan = taskfmm.Fmm.from_dask(lazy(x, 1000), eps=1e-4, leaf_size=20, region=N // 5)
+        assert len(plan.plan.points) >= 3
+        phi = plan.potential(q)
+        yield phi, phi.compute(), plan.plan.depot.path
+
+
+def flip(path: Path, place: int) -> None:
+    """A bit of a file, in place."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 16]))
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_in_a_work(path: Path) -> None:
+    """In the middle of the largest array."""
+    found = file.PlanFile(path)
+    outline = found._outline(found._facts())
+    kind, begin, size, _ = max(outline["datasets"].values(), key=lambda row: row[2])
+    flip(path, begin + size * np.dtype(kind).itemsize // 2)
+
+
+def flip_in_the_outline(path: Path) -> None:
+    found = file.PlanFile(path)
+    flip(path, found._facts()["outline"][0] + 100)
+
+
+HARM = {"lost": lose, "cut": cut, "one bit": flip_in_a_work, "its outline": flip_in_the_outline}
+
+
+@each("harm", HARM)
+@each("region", [1, -1])
+def test_works_that_are_damaged_or_lost_are_written_again(planned, says, monkeypatch, harm, region):
+    phi, expected, path = planned
+    monkeypatch.setattr(depot, "_seen", {})
+    monkeypatch.setattr(once, "_said", set())
+    before, n_said = (path / f"works-{region}.h5").read_bytes(), len(says())
+    HARM[harm](path / f"works-{region}.h5")
+    np.testing.assert_array_equal(phi.compute(), expected)
+    assert (path / f"works-{region}.h5").read_bytes() == before
+    assert len(says()) == n_said + 1
+    assert "is written again from the points" in says()[-1]
+
+
+def test_every_value_of_every_work_is_compared(planned, monkeypatch):
+    """Whichever byte of an array is wrong, the value that it is part of is refused."""
+    *_, path = planned
+    monkeypatch.setattr(depot, "_seen", {})
+    for works in path.glob("works-*.h5"):
+        found = file.PlanFile(works)
+        for name in found.names():
+            for kind, first, shape in outline._arrays(found._values[name]):
+                if not math.prod(shape):
+                    continue
+                found._maker.array(kind, first, shape).reshape(-1).view(np.uint8)[0] ^= 1  # a private copy
+                with pytest.raises(StorageError, match="the checksum of"):
+                    found.checked(name)
+                found._maker.array(kind, first, shape).reshape(-1).view(np.uint8)[0] ^= 1
+                found.checked(name)
+
+
+@each("stage, writer", [("points", "gather"), ("boxes", "settle"), ("facts", "works")])
+@each("harm", ["lost", "one bit"])
+def test_what_cannot_be_written_again_is_named(planned, monkeypatch, stage, writer, harm):
+    """Never a wrong number: works are not made from damaged points."""
+    phi, expected, path = planned
+    monkeypatch.setattr(depot, "_seen", {})
+    kept = path / f"{stage}-0.h5"
+    whole = kept.read_bytes()
+    lose(path / "works-0.h5")
+    HARM[harm](kept)
+    with pytest.raises(
+        StorageError, match=rf"{kept}: .* The stage '{writer}' of planning wrote it, .* plan again"
+    ):
+        phi.compute()
+    kept.write_bytes(whole)
+    np.testing.assert_array_equal(phi.compute(), expected)
+
+
+@each(
+    "stage, writer, at",
+    [("raw", "look", "sort"), ("chunk", "sort", "gather"), ("points", "gather", "survey")],
+)
+@each("harm", ["lost", "one bit"])
+def test_a_file_damaged_while_planning_is_named(directory, monkeypatch, stage, writer, at, harm):
+    """Just before a stage that reads it."""
+    x, run = lazy(cloud(9), 1000), planning._Stages.run
+
+    def harmed(self, reading, calls):
+        if reading.__name__ == at:
+            HARM[harm](self.path / f"{stage}-0.h5")
+            depot._seen.clear()
+        return run(self, reading, calls)
+
+    with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
+        patch.setattr(planning._Stages, "run", harmed)
+        with pytest.raises(
+            StorageError, match=rf"its stage '{at}'.*{stage}-0.h5: .* stage '{writer}' .* wrote it"
+        ):
+            taskfmm.Fmm.from_dask(x, eps=1e-3, leaf_size=20, region=N // 4)
+    assert left(directory) == []

@@ -205,7 +205,7 @@ class Passing(Reference):
     def __reduce__(self) -> tuple:
         if self.holder is not None:
             _keep(self.holder)
-        return Passing, (self.name, self.path)
+        return type(self), (self.name, self.path)
 
 
 def _as_it_is(value: Any) -> Any:

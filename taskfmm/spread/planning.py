@@ -28,7 +28,7 @@ from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
 from taskfmm.spread import faults, room, stages
-from taskfmm.spread.depot import Depot
+from taskfmm.spread.depot import Depot, put
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.spread.room import Room
@@ -234,6 +234,7 @@ class _Stages:
         facts = domain, found, operators, how
         cuts = self.run(stages.survey, [(region, *facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
+        put(self.path, "facts", 0, dict(zip(stages.FACTS, (*facts, numbers), strict=True)))
         sketches = self.run(stages.works, [(region, *facts, numbers, self.path) for region in everyone])
         return joined(domain, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), found)
 

@@ -29,6 +29,10 @@ MIX, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 """By which rows are taken into a sample: about every so many, whatever chunks they are in (Knuth, TAOCP 6.4)."""
 
 
+FACTS = ("domain", "units", "operators", "how", "numbers")
+"""What `works` takes beside the region and the directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What there is to know of a chunk of points: the smallest and largest coordinates, and a sample, [n, 3]."""
@@ -167,8 +171,21 @@ def works(
         by_row = np.argsort(rows)
         values |= {f"chunk/{region}": made.chunk, f"places/{region}": by_row, f"rows/{region}": rows[by_row]}
     values = {name: value for name, value in values.items() if value is not None}
-    depot.put(path, "works", region, values)
+    depot.put(path, "works", region, values, apart=True)
     return regional.sketched(made, tuple(values))
+
+
+def mend(path: Path, region: int) -> None:
+    """Write the works of a region again, by what the client has left in file ``facts``.
+
+    Raises
+    ------
+    StorageError
+        A file that it needs is damaged or gone as well.
+    """
+    facts = depot.get(path, "facts", 0)
+    domain, units, operators, how, numbers = (facts[name] for name in FACTS)
+    works(region, domain, units, operators, how, numbers, path)
 
 
 def rows_of(first: int, n: int, rows: Sequence, places: Sequence, values: Sequence[np.ndarray]) -> np.ndarray:
