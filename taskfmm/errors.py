@@ -19,3 +19,7 @@ class StorageError(TaskfmmError, OSError):
 
 class MemoryLimitError(TaskfmmError, MemoryError):
     """More memory would be needed than is allowed; nothing was computed."""
+
+
+class LostWorkersError(TaskfmmError, RuntimeError):
+    """A task of planning was given up after several workers had died with it; the message says which."""

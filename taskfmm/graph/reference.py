@@ -34,6 +34,10 @@ SMALL = 4_000_000
 warns of, and a file would not be quicker."""
 
 
+GONE = ".gone"
+"""At the end of the name of a directory that is being removed."""
+
+
 class Published:
     """A file of this process, or a directory, removed when nothing holds this object any more."""
 
@@ -47,7 +51,14 @@ def _remove(path: Path, owner: int) -> None:
     """Also run at the end of a process; one that was forked off has inherited the call, not the file."""
     if os.getpid() == owner:
         with contextlib.suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_directory(path) if path.is_dir() else path.unlink()
+
+
+def remove_directory(path: Path) -> None:
+    """At once under its name, so that nobody who still writes there puts a file in meanwhile."""
+    gone = path.with_name(path.name + GONE)
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 _published: weakref.WeakSet[Published] = weakref.WeakSet()
@@ -194,7 +205,7 @@ class Passing(Reference):
     def __reduce__(self) -> tuple:
         if self.holder is not None:
             _keep(self.holder)
-        return Passing, (self.name, self.path)
+        return type(self), (self.name, self.path)
 
 
 def _as_it_is(value: Any) -> Any:

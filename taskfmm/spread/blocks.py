@@ -7,6 +7,7 @@ With results it is the other way round. So there is a task for each chunk and fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,27 +98,23 @@ def in_order(
 
 
 def _put(at: Path, name: str, number: int, values: np.ndarray, ptr: np.ndarray) -> None:
+    """Write runs of values, each by its number, so that a reader looks at no others."""
     try:
         at.mkdir(exist_ok=True)
     except OSError as error:
         raise StorageError(f"{at}: cannot be made: {error.strerror}") from error
-    facts = {"ptr": np.asarray(ptr, np.int64), "complex": int(values.dtype.kind == "c")}
-    depot.put(at, name, number, {"values": _real(values), **facts})
+    runs = {str(run): _real(values[begin:end]) for run, (begin, end) in enumerate(pairwise(ptr.tolist()))}
+    depot.put(at, name, number, {**runs, "complex": int(values.dtype.kind == "c")}, apart=True)
 
 
 def _real(values: np.ndarray) -> np.ndarray:
     """Complex numbers as pairs: files have none."""
-    if values.dtype.kind != "c":
-        return np.ascontiguousarray(values)
-    return np.ascontiguousarray(values)[..., None].view(values.real.dtype)
+    values = np.ascontiguousarray(values)
+    return values[..., None].view(values.real.dtype) if values.dtype.kind == "c" else values
 
 
 def _runs(at: Path, name: str, numbers: Sequence[int], which: int) -> np.ndarray:
     """Of some files the run that goes to one region, or one chunk, one after the other."""
-    pieces = []
-    for number in numbers:
-        found = depot.get(at, name, number)
-        begin, end = found["ptr"][which : which + 2].tolist()
-        pieces.append(found["values"][begin:end])
-    values = np.concatenate(pieces)
-    return values.view(f"c{2 * values.itemsize}")[..., 0] if found["complex"] else values
+    found = [depot.get_apart(at, name, number, (str(which), "complex")) for number in numbers]
+    values = np.concatenate([run for run, _ in found])
+    return values.view(f"c{2 * values.itemsize}")[..., 0] if found[0][1] else values

@@ -6,8 +6,7 @@ Names of files are plain values, so that a task that runs again, on any worker, 
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 from taskfmm.errors import InputError, StorageError
 from taskfmm.graph.reference import Passing, Published, Reference
 from taskfmm.runtime import cluster
+from taskfmm.runtime.once import say_once
+from taskfmm.spread.lease import Lease, sweep
 from taskfmm.store import file
 
 
@@ -31,12 +32,14 @@ class Depot:
                 "the workers are not all on this machine: name a directory that all of them see as "
                 f"{cluster.SHARED_DIRECTORY} in Dask's configuration"
             )
-        self.path = directory / f"taskfmm-{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            self.path.mkdir(parents=True)
+            self.lease = Lease(directory)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be made: {error.strerror}") from error
+            raise StorageError(f"{directory}: no directory can be made there: {error.strerror}") from error
+        self.path = self.lease.path
         self.published = Published(self.path)
+        with contextlib.suppress(OSError):  # a directory that cannot be listed
+            sweep(self.path)
         self.places: dict[str, Path] = {}
 
     def keep(self, stage: str, number: int, names: Sequence[str]) -> None:
@@ -55,7 +58,78 @@ class Depot:
 
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
-        return Passing(name, self.places[name], self.published)
+        return Kept(name, self.places[name], self.published)
+
+
+class Kept(Passing):
+    """A value of a file of works. One that is gone or damaged is written again, from the points and boxes.
+
+    Its bytes are compared with their checksum when a process reads it for the first time.
+    """
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> Any:
+        assert self.path is not None
+        try:
+            return _checked(self.path, self.name)
+        except (StorageError, KeyError):
+            with _mending:
+                return self._mended(self.path)
+
+    def _mended(self, path: Path) -> Any:
+        from taskfmm.spread import stages
+
+        try:
+            return _checked(path, self.name)  # by another thread meanwhile
+        except (StorageError, KeyError) as error:
+            say_once("a file of a plan is damaged or gone, and is written again from the points: %s", error)
+            stages.mend(path.parent, int(path.stem.removeprefix("works-")))
+        return _checked(path, self.name)
+
+
+_mending = threading.Lock()
+_seen: dict[tuple[Any, ...], None] = {}
+"""What this process has compared with its checksum: the identity of a file, and the name of a value, or None."""
+
+MOST_SEEN = 100_000
+
+WRITERS = {
+    "raw": "look",
+    "chunk": "sort",
+    "order": "deal",
+    "blocks": "gather",
+    "points": "gather",
+    "split": "balance",
+    "boxes": "settle",
+    "facts": "works",
+}
+"""The stages of planning that write files, where those have another name."""
+
+
+def _identity(path: Path) -> tuple[Any, ...] | None:
+    """What tells a file from one that has taken its place, None if there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return str(path), about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def _note(what: tuple[Any, ...]) -> None:
+    while len(_seen) >= MOST_SEEN:
+        _seen.pop(next(iter(_seen)), None)
+    _seen[what] = None
+
+
+def _checked(path: Path, name: str) -> Any:
+    what, found = (_identity(path), name), file.PlanFile(path)
+    if what in _seen:
+        return found[name]
+    value = found.checked(name)
+    _note(what)
+    return value
 
 
 class Directory(Passing):
@@ -68,21 +142,39 @@ class Directory(Passing):
         assert self.path is not None
         return self.path
 
-    def __reduce__(self) -> tuple:
-        _, (_, path) = super().__reduce__()
-        return Directory, ("", path)
-
 
 def place(path: Path, stage: str, number: int) -> Path:
     """The file of a stage for a chunk or a region."""
     return path / f"{stage}-{number}.h5"
 
 
-def put(path: Path, stage: str, number: int, values: Mapping[str, Any]) -> None:
-    """Write a file; the same again, if a task runs twice."""
-    file.write(place(path, stage, number), values, lasting=False)
+def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> None:
+    """Write a file; the same again, if a task runs twice. apart : as of `file.write`"""
+    file.write(place(path, stage, number), values, lasting=False, apart=apart)
+
+
+def get_apart(path: Path, stage: str, number: int, names: Sequence[str]) -> list[Any]:
+    """Some values of a file that has a checksum of each, compared; raises StorageError."""
+    found = file.PlanFile(place(path, stage, number))
+    return [found.checked(name) for name in names]
 
 
 def get(path: Path, stage: str, number: int) -> file.PlanFile:
-    """The values of a file, mapped: what is not touched is not read."""
-    return file.PlanFile(place(path, stage, number))
+    """The values of a file, mapped, all of them compared with their checksums by the first call in a process.
+
+    Raises
+    ------
+    StorageError
+        It is damaged or gone; the message tells the stage that wrote it.
+    """
+    at = place(path, stage, number)
+    what = (_identity(at), None)
+    try:
+        found = file.PlanFile(at, verify=what not in _seen)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}. The stage {WRITERS.get(stage, stage)!r} of planning wrote it, and nothing else can make it: "
+            "plan again"
+        ) from error
+    _note(what)
+    return found

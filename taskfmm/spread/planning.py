@@ -7,11 +7,13 @@ which: nothing that grows with points or boxes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
@@ -27,12 +29,12 @@ from taskfmm.passes.given import AT_ONCE, Given, of_kind
 from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
-from taskfmm.spread import stages
+from taskfmm.spread import faults, room, stages
 from taskfmm.spread.choosing import Chooser
-from taskfmm.spread.depot import Depot
+from taskfmm.spread.depot import Depot, put
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
-from taskfmm.spread.run import run
+from taskfmm.spread.room import Room
 from taskfmm.spread.stages import Facts, Piece
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
@@ -41,12 +43,6 @@ from taskfmm.tree.units import Cells, Held, Units, distinct
 
 SAMPLE = 250_000
 """Points, taken evenly, from which cells are found whose points decide the leaves."""
-
-CHOSEN = 1_500_000
-"""Points that decide the leaves: all of some cells, since a thinner cloud would have other leaves."""
-
-REGION = 2**20
-"""Points of a region, about."""
 
 UNITS = 4
 """Units of a region, about: where few are cut off from their neighbours, little is read from other regions."""
@@ -89,7 +85,8 @@ def from_dask(
     eps, order, leaf_size, dtype, columns
         As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
-        Points that one task may hold, about; a million, if left out.
+        Points that one task may hold, about. If left out, a million, or a half, a quarter, an eighth or a sixteenth
+        of it, as the memory of the smallest worker allows for each of its threads. Last digits hang on it.
     like : dask.array or array_like, (n,), optional
         As of `taskfmm.Fmm`, for kernels with a table of errors.
 
@@ -104,8 +101,12 @@ def from_dask(
         What cannot be planned so, or a point that is not finite, with its row and its chunk.
     AccuracyError
         As `taskfmm.Fmm`.
+    MemoryLimitError
+        The smallest worker has no memory for a small region, for the one asked for, or for a chunk.
     StorageError
-        The directory cannot be written.
+        The directory cannot be written, or has no room, or a file in it was damaged.
+    LostWorkersError
+        Workers died again and again with one task, as when there is not enough memory.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def from_dask(
             f"kernel {given.name!r} has a length of its own, and such kernels cannot have points of a dask.array "
             "yet: give the points to taskfmm.Fmm as an array"
         )
-    size, most = choices.leaf_size(leaf_size), choices.region(region) or REGION
+    size, wanted = choices.leaf_size(leaf_size), choices.region(region)
     arrays = {"sources": _checked("sources", sources)}
     if targets is not None:
         arrays["targets"] = _checked("targets", targets)
@@ -136,16 +137,24 @@ def from_dask(
     if targets is not None and asked.calibrated(asked.first):
         accuracy = asked.accuracy(asked.first, None)
     operators = Operators(asked.kernel, accuracy)
-    stage = _Stages(Depot(), pieces)
+    space = room.of_workers(
+        sum(piece.n for piece in pieces), max(piece.n for piece in pieces), wanted, operators
+    )
+    stage = _Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
     task, counts_itself = cost.task(stage.n * SECONDS), asked.kernel.counts_itself
     how = How(task, TOP_LEVEL, priced.columns, cost.first(priced), counts_itself)
     chunks = [chunk for array in arrays.values() for chunk in array.to_delayed().ravel()]
-    size, domain = stage.look(chunks, size, operators, how)
-    found = stage.regions(domain, size, max(2 * size, most // UNITS, FULLEST * accuracy.order**2), most)
-    n_levels = stage.balance(found)
-    plan = stage.works(domain, found, operators, how, n_levels)
-    known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
+    try:
+        size, domain = stage.look(chunks, size, operators, how)
+        cap = max(2 * size, space.region // UNITS, FULLEST * accuracy.order**2)
+        found = stage.regions(domain, size, cap)
+        n_levels = stage.balance(found)
+        plan = stage.works(domain, found, operators, how, n_levels)
+        known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
+    except BaseException:
+        stage.depot.published.remove()
+        raise
     return Spread(asked, size, plan, pieces, known)
 
 
@@ -196,16 +205,37 @@ class _Stages:
     pieces : the chunks of sources, and those of targets where these are others
     """
 
-    def __init__(self, depot: Depot, pieces: tuple[Piece, ...]) -> None:
-        self.depot, self.path, self.pieces = depot, depot.path, pieces
+    def __init__(self, depot: Depot, pieces: tuple[Piece, ...], space: Room) -> None:
+        self.depot, self.path, self.pieces, self.space = depot, depot.path, pieces, space
         self.chunks, self.n = range(len(pieces)), sum(piece.n for piece in pieces)
+        self.points: list[int] = []
+
+    def run(self, stage: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
+        name, calls = stage.__name__, list(calls)
+        room.refuse_full(self.path, name, self.n)
+        keys = f"{name}-{uuid.uuid4().hex}"
+        tasks = [delayed(stage)(*args, dask_key_name=(keys, number)) for number, args in enumerate(calls)]
+        with faults.told(name, keys, lambda number: self._place(stage, number, calls[number]), self.path):
+            return list(dask.compute(*tasks))
+
+    def _place(self, stage: Callable[..., Any], number: int, args: tuple[Any, ...]) -> str:
+        """What a call of a stage works on."""
+        if stage is stages.choose:
+            return "the points that decide the leaves"
+        if stage in (stages.look, stages.sort, stages.count, stages.deal):
+            piece = self.pieces[number]
+            return f"chunk {piece.within} of {piece.name}, {piece.n:,} points"
+        if args[0] == TOP:
+            return "the boxes above regions"
+        return f"region {args[0]} of {self.points[args[0]]:,} points"
 
     def look(
         self, chunks: Iterable[Any], size: int | None, operators: Operators, how: How
     ) -> tuple[int, Domain]:
         """Check the points, and choose the leaf size and the cube around them."""
         every = max(1, self.n // SAMPLE)
-        looked = run(
+        looked = self.run(
             stages.look,
             [(chunk, piece, every, self.path) for chunk, piece in zip(chunks, self.pieces, strict=True)],
         )
@@ -214,28 +244,31 @@ class _Stages:
         domain = enclose(np.stack([low, high]), np.empty((0, 3)))
         if size is not None:
             return size, domain
-        cells = _some_cells(np.concatenate([found.sample for found in looked]), domain, every)
+        sample = np.concatenate([found.sample for found in looked])
+        cells = _some_cells(sample, domain, self.space.chosen // every)
         some: dict[str, list[Any]] = {"sources": [], "targets": []}
         for piece in self.pieces:
             some[piece.name].append(delayed(stages.pick)(piece.number, domain, cells, self.path))
-        (chosen,) = run(stages.choose, [(*some.values(), self.n, domain, operators, how)])
+        (chosen,) = self.run(stages.choose, [(*some.values(), self.n, domain, operators, how)])
         return chosen
 
-    def regions(self, domain: Domain, size: int, cap: int, most: int) -> Units:
+    def regions(self, domain: Domain, size: int, cap: int) -> Units:
         """Find the units, and bring the points of each region together."""
-        run(stages.sort, [(number, domain, self.path) for number in self.chunks])
+        self.run(stages.sort, [(number, domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
 
         def held(cells: Cells, pieces: Iterable[Piece] = self.pieces) -> Held:
-            of_chunks = run(stages.count, [(piece.number, cells, self.path) for piece in pieces])
+            of_chunks = self.run(stages.count, [(piece.number, cells, self.path) for piece in pieces])
             return reduce(Held.with_others, of_chunks)
 
-        found = units.find(held, self.n, cap, most)
+        found = units.find(held, self.n, cap, self.space.region)
+        self.points = np.add.reduceat(found.count, found.first[:-1]).tolist()
+        self.space.refuse_crowded(max(self.points))
         of_sources = [piece for piece in self.pieces if piece.name == "sources"]
         if len(of_sources) < len(self.pieces):
             found = replace(found, sources=held(found.cells, of_sources).count)
-        run(stages.deal, [(number, found, self.path) for number in self.chunks])
-        run(
+        self.run(stages.deal, [(number, found, self.path) for number in self.chunks])
+        self.run(
             stages.gather,
             [(region, found, self.pieces, size, self.path) for region in range(found.n_regions)],
         )
@@ -248,9 +281,9 @@ class _Stages:
         demands = dict.fromkeys(range(found.n_regions), known)
         while demands:
             calls = [(region, found, cells, self.path) for region, cells in demands.items()]
-            demands = stages.by_region(run(stages.balance, calls), known, found)
+            demands = stages.by_region(self.run(stages.balance, calls), known, found)
             known = distinct(known, *demands.values())
-        return max(run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
+        return max(self.run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
 
     def works(
         self, domain: Domain, found: Units, operators: Operators, how: How, n_levels: int
@@ -258,18 +291,18 @@ class _Stages:
         """Cut all regions, and the boxes above units, into shards, and write down their works."""
         everyone = [*range(found.n_regions), *([TOP] if len(found.top) else [])]
         facts = Facts(domain, found, operators, how)
-        cuts = run(stages.survey, [(region, facts, self.path) for region in everyone])
+        cuts = self.run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
-        sketches = run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
+        put(self.path, "facts", 0, {**facts.by_name, "numbers": numbers})
+        sketches = self.run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
         return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), self.pieces)
 
 
-def _some_cells(sample: np.ndarray, domain: Domain, every: int) -> Cells:
-    """Some cells, drawn at random, that hold about `CHOSEN` points; sample : one point in so many."""
+def _some_cells(sample: np.ndarray, domain: Domain, wanted: int) -> Cells:
+    """Some cells, drawn at random, that hold about so many points of a sample."""
     hi, lo = morton.keys(sample, domain)
     order = morton.sort(hi, lo)
     hi, lo = hi[order], lo[order]
-    wanted = CHOSEN // every
     if len(sample) <= 2 * wanted:
         return Cells.root()
     found = units.find(lambda cells: Held.of(cells, hi, lo), len(sample), wanted // UNITS, len(sample))

@@ -6,9 +6,10 @@ Large arrays go from stage to stage through files of a `taskfmm.spread.depot`; w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class Facts:
     units: Units
     operators: Operators
     how: How
+
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """As they are written into a file."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,8 @@ def gather(region: int, units: Units, pieces: Sequence[Piece], leaf_size: int, p
     for piece in pieces:
         chunk = depot.get(path, "chunk", piece.number)
         begin, end = depot.get(path, "order", piece.number)["ptr"][region : region + 2].tolist()
-        found.append([chunk[name][..., begin:end] for name in ("hi", "lo", "points", "rows")])
+        # copies, as pages of a file that stays mapped count as memory of this process
+        found.append([np.array(chunk[name][..., begin:end]) for name in ("hi", "lo", "points", "rows")])
         found[-1][-1] = found[-1][-1] + np.int64(piece.first)
     hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
     order = morton.sort(hi, lo)
@@ -228,13 +235,25 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     if region != TOP:
         values[f"chunk/{region}"] = made.chunk
     values = {name: value for name, value in values.items() if value is not None}
-    depot.put(path, "works", region, values)
+    depot.put(path, "works", region, values, apart=True)
     return regional.sketched(made, tuple(values))
 
 
 def survey_of(region: int, facts: Facts, path: Path) -> Survey:
     """A region's tree with its lists, and how it is cut into shards."""
     return regional.survey(essential_tree(region, facts, path), facts.operators.at(facts.how.top), facts.how)
+
+
+def mend(path: Path, region: int) -> None:
+    """Write the works of a region again, by what the client has left in file ``facts``.
+
+    Raises
+    ------
+    StorageError
+        A file that it needs is damaged or gone as well.
+    """
+    found = depot.get(path, "facts", 0)
+    works(region, Facts(*(found[field.name] for field in fields(Facts))), found["numbers"], path)
 
 
 def essential_tree(region: int, facts: Facts, path: Path) -> Essential:

@@ -26,7 +26,7 @@ import numpy as np
 from taskfmm.errors import StorageError
 from taskfmm.files import disk
 from taskfmm.store import hdf5
-from taskfmm.store.outline import Maker, Outline, fits
+from taskfmm.store.outline import Maker, Outline, checksum, fits
 from taskfmm.version import __version__
 
 FORMAT = 6
@@ -52,6 +52,7 @@ def write(
     named: Collection[str] = (),
     attributes: Mapping[str, Any] | None = None,
     lasting: bool = False,
+    apart: bool = False,
 ) -> None:
     """Write named values, all or nothing.
 
@@ -67,6 +68,8 @@ def write(
         Of the HDF5 file, for other programs.
     lasting : bool
         A user's file, whose bytes are on the disk before it appears; else one of ours, for this user alone.
+    apart : bool
+        Each value gets a checksum of its own, for `PlanFile.checked`.
 
     Raises
     ------
@@ -88,17 +91,18 @@ def write(
     try:
         disk.refuse_odd(path)
         with disk.replacing(path, lasting) as descriptor:
-            _write(descriptor, outline, attributes or {})
+            _write(descriptor, outline, attributes or {}, apart)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"{path}: cannot be written, nothing was changed: {reason}") from error
 
 
-def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any]) -> None:
+def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any], apart: bool) -> None:
     about = {"kind": KIND, "format": FORMAT, "version": __version__, **attributes}
 
     def told(table: hdf5.Table) -> bytes:
-        return json.dumps({"datasets": table, "values": outline.values}).encode()
+        found = {"datasets": table, "values": outline.values}
+        return json.dumps(found | ({"checksums": outline.checksums()} if apart else {})).encode()
 
     place, text = hdf5.write(descriptor, outline.arrays, about, FRONT, told)
     facts = {
@@ -150,6 +154,7 @@ class PlanFile:
         try:
             outline = self._outline(self._facts())
             tables, self._values = outline["datasets"], dict(outline["values"])
+            self._checksums = dict(outline.get("checksums", {}))
             arrays = {name: self._array(*row[:3]) for name, row in tables.items()}
             self._refuse_overlaps(tables)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -238,6 +243,16 @@ class PlanFile:
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise self._damaged(f"{name}: {error}") from error
         return self._found[name]
+
+    def checked(self, name: str) -> Any:
+        """A value of a file that has a checksum of each; raises StorageError if its bytes have changed."""
+        try:
+            same = checksum(self._values[name], self._maker.array) == self._checksums[name]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(f"{name}: {error}") from error
+        if not same:
+            raise self._damaged(f"the checksum of {name} is wrong")
+        return self[name]
 
     def read(self, name: str, hint: Any) -> Any:
         """A value that must be there and be of a type; raises StorageError."""

@@ -7,7 +7,8 @@ whether the numbers inside arrays make sense is the business of `taskfmm.store.c
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -15,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from taskfmm.cost.counts import Weights
 from taskfmm.csr import Csr
 from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import Domain
@@ -22,18 +24,21 @@ from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.kernels.softening import Softening
 from taskfmm.operators.accuracy import Accuracy, Known, Share
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.levels import Matrices
+from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import works
+from taskfmm.plan.regional import Cut, How, Numbers
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.images import Images
 from taskfmm.tree.octree import Octree
+from taskfmm.tree.units import Cells, Units
 
 CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Box, Cell, Csr, Domain, Images, Interactions, Octree),
         *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, Output, Share, Softening, Source),
+        *(Cells, Cut, How, Numbers, Operators, Units, Weights),
         *(found for found in vars(works).values() if isinstance(found, type) and is_dataclass(found)),
     )
 }
@@ -65,6 +70,7 @@ class Outline:
         self.arrays: dict[str, list[np.ndarray]] = {}
         self._size: dict[str, int] = {}
         self._places: dict[int, list[Any]] = {}
+        self._placed: dict[tuple, np.ndarray] = {}
         self.values = {
             name: self._describe(value, name if name in named else None) for name, value in values.items()
         }
@@ -73,6 +79,13 @@ class Outline:
     def n_bytes(self) -> int:
         """Bytes of all arrays."""
         return sum(array.nbytes for arrays in self.arrays.values() for array in arrays)
+
+    def checksums(self) -> dict[str, int]:
+        """Of the arrays of each value, see `checksum`."""
+        return {name: checksum(described, self._at) for name, described in self.values.items()}
+
+    def _at(self, name: str, first: int, shape: list[int]) -> np.ndarray:
+        return self._placed[name, first, *shape]
 
     def _describe(self, value: Any, path: str | None) -> Any:
         """path : the dataset of the value if it is an array, None if that is packed"""
@@ -102,6 +115,7 @@ class Outline:
             name = path or f"{PACKED}/{array.dtype.name}"
             first = self._size.get(name, 0)
             self._places[id(array)] = [name, first, list(array.shape)]
+            self._placed[name, first, *array.shape] = array
             self._size[name] = first + array.size
             self.arrays.setdefault(name, []).append(array)
         return self._places[id(array)]
@@ -132,7 +146,7 @@ class Maker:
         if not isinstance(described, dict):
             return described
         if "array" in described:
-            return self._array(*described["array"])
+            return self.array(*described["array"])
         if "pairs" in described:
             return {
                 self.make(key, depth + 1): self.make(value, depth + 1) for key, value in described["pairs"]
@@ -147,7 +161,8 @@ class Maker:
                 raise ValueError(f"{kind.__name__}.{name} is of another type")
         return kind(**members)
 
-    def _array(self, name: str, first: int, shape: list[int]) -> np.ndarray:
+    def array(self, name: str, first: int, shape: list[int]) -> np.ndarray:
+        """One array, by its place."""
         place = (name, first, *shape)
         if place not in self._made:
             if not (len(shape) <= 4 and all(type(n) is int and n >= 0 for n in place[1:])):
@@ -157,6 +172,26 @@ class Maker:
                 raise ValueError(f"an array beyond the end of {name}")
             self._made[place] = whole[first : first + size].reshape(shape)
         return self._made[place]
+
+
+def checksum(described: Any, at: Callable[[str, int, list[int]], np.ndarray]) -> int:
+    """The CRC-32 of all arrays of a value, one after the other; at : gives the array of a place."""
+    crc = 0
+    for place in _arrays(described):
+        crc = zlib.crc32(np.ascontiguousarray(at(*place)).reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def _arrays(described: Any) -> Iterator[list[Any]]:
+    """The places of the arrays of a value."""
+    if isinstance(described, dict):
+        if "array" in described:
+            yield described["array"]
+            return
+        described = list(described.values())
+    if isinstance(described, list):
+        for part in described:
+            yield from _arrays(part)
 
 
 @cache

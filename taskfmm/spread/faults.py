@@ -1,0 +1,43 @@
+"""What goes wrong while points that never meet are planned, in the words of the stages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from taskfmm.errors import LostWorkersError, StorageError
+from taskfmm.runtime import cluster
+
+
+@contextmanager
+def told(stage: str, keys: str, place: Callable[[int], str], path: Path) -> Iterator[None]:
+    """Errors of a stage tell its name, and what it was working on.
+
+    keys : the first part of its tasks' keys; place : says in words what a task has, by number
+    """
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(
+            f"planning ended in its stage {stage!r}, and leaves nothing in {path.parent}: {error}. See that the "
+            f"directory has room and is left alone, or name another as {cluster.SHARED_DIRECTORY} in Dask's "
+            "configuration, and plan again"
+        ) from error
+    except Exception as error:
+        distributed = sys.modules.get("distributed")
+        if distributed is None or not isinstance(error, distributed.scheduler.KilledWorker):
+            raise
+        raise LostWorkersError(
+            f"planning ended in its stage {stage!r}, as {error.allowed_failures + 1} workers died with "
+            f"{_working_on(error.task, keys, place)}: give workers more memory, fewer threads or smaller chunks, or "
+            "give a smaller region, if their logs say nothing else"
+        ) from error
+
+
+def _working_on(key: Any, keys: str, place: Callable[[int], str]) -> str:
+    if isinstance(key, tuple) and key[0] == keys:
+        return place(key[1])
+    return f"the task {key!r}, which it needs"

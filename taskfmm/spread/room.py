@@ -1,0 +1,113 @@
+"""What planning of points that never meet takes, of memory and of disk, and saying no before it is too late.
+
+Bytes a point were measured with stages that run alone, on clouds of all shapes, at eps 1e-3 to 1e-9.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from dask.utils import format_bytes
+
+from taskfmm.errors import MemoryLimitError, StorageError
+from taskfmm.operators.levels import Operators
+from taskfmm.operators.size import least_bytes
+from taskfmm.runtime import cluster, layout
+from taskfmm.runtime.memory import WORKER
+
+LADDER = tuple(2**power for power in range(20, 15, -1))
+"""Points of a region, about: the largest that fits. Last digits hang on it, so that a worker with a little more
+memory than another should not get another number."""
+
+CHOSEN = 1_500_000
+"""Points that decide the leaves: all of some cells, since a thinner cloud would have other leaves."""
+
+REGION_POINT = 560
+"""Bytes that the hungriest stage, `taskfmm.spread.stages.works`, takes for a point of a region: 300 to 390 in a
+million points, and up to 560 in the smallest regions and in leaves of 20 points."""
+
+LARGER = 1.25
+"""Times as many points as it should have, a region may have: where it ends is a matter of whole units."""
+
+CHUNK_POINT = 180
+"""Bytes that `taskfmm.spread.stages.sort` takes for a point of a chunk: 155, and the chunk comes from somewhere."""
+
+USED = 0.7
+"""Of a worker's memory that stages may fill: above it Dask writes results to the disk, and soon pauses the worker."""
+
+DISK = {"look": 240, "sort": 215, "gather": 190, "works": 190}
+"""Bytes a point by which the directory grows at most, from a stage to the end. Files have 24 bytes a point after
+``look``, 48 after ``sort``, for which the first are then removed, and so on; works are 180 to 190, and up to 280 at
+eps 1e-9 or of vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the memory of the smallest worker allows.
+
+    region : points of a region, about; chosen : points that decide the leaves, in one task
+    most : points of a region that nobody can divide, None for no limit
+    """
+
+    region: int
+    chosen: int = CHOSEN
+    most: int | None = None
+
+    def refuse_crowded(self, points: int) -> None:
+        """Raise MemoryLimitError for a region with more points than fit, as those in one place cannot be divided."""
+        if self.most is not None and points > self.most:
+            raise MemoryLimitError(
+                f"one task has to hold {points:,} points, as most of them lie very close together, and each thread "
+                f"of the smallest worker has memory for {self.most:,}: give workers more memory or fewer threads"
+            )
+
+
+def of_workers(n: int, longest: int, region: int | None, operators: Operators) -> Room:
+    """What fits the workers that there are now, one region or chunk in each of their threads.
+
+    n : points; longest : of a chunk; region : what the caller asks for
+
+    Raises
+    ------
+    MemoryLimitError
+        Not even a small region fits, or not the one that was asked for, or no chunk.
+    """
+    at = layout.current()
+    if not at.memory_limit:
+        return Room(region or LADDER[0])
+    used = WORKER + least_bytes(operators.kernel, operators.accuracy)
+    free = max(0, int(USED * at.memory_limit) - used) // at.threads
+    whose = (
+        f"the smallest worker has {format_bytes(at.memory_limit)}, which leaves {format_bytes(free)} for each of its "
+        f"threads (there are {at.threads} at most)"
+    )
+    most = int(free / REGION_POINT / LARGER)
+    fitting = [size for size in LADDER if min(n, size) <= most]
+    if not fitting or min(n, region or 0) > most:
+        wanted = min(n, region if fitting and region else LADDER[-1])
+        advice = (
+            f"give a region of at most {most:,}" if fitting else "give workers more memory or fewer threads"
+        )
+        raise MemoryLimitError(
+            f"a region of {wanted:,} points takes about {format_bytes(int(LARGER * wanted * REGION_POINT))} while it "
+            f"is planned, and {whose}: {advice}"
+        )
+    if longest * CHUNK_POINT > free:
+        raise MemoryLimitError(
+            f"a chunk of {longest:,} points takes about {format_bytes(longest * CHUNK_POINT)} while it is sorted, "
+            f"and {whose}: rechunk points to at most {free // CHUNK_POINT:,} rows, or give workers more memory"
+        )
+    return Room(region or fitting[0], min(CHOSEN, 2 * fitting[0]), int(LARGER * most))
+
+
+def refuse_full(path: Path, stage: str, n: int) -> None:
+    """Raise StorageError where a directory has no room for what this stage and those after it write of n points."""
+    needed, free = n * DISK.get(stage, 0), shutil.disk_usage(path).free
+    if needed > free:
+        raise StorageError(
+            f"planning {n:,} points needs about {format_bytes(needed)} on the disk, {format_bytes(free)} are free in "
+            f"{path.parent}: make room there, or name another directory as {cluster.SHARED_DIRECTORY} in Dask's "
+            "configuration"
+        )
