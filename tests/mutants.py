@@ -1304,8 +1304,8 @@ COMMAND_LINE = (
     Mutant(
         "all-vectors-in-one-chunk",
         "cli/batch.py",
-        "OutputFile(output, whole, rows=1)",
-        "OutputFile(output, whole)",
+        "result(output, whole, rows=1)",
+        "result(output, whole)",
         "the chunks of a batch are too large for HDF5 where there are many points",
         ("cli_kernels",),
     ),
