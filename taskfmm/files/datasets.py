@@ -5,7 +5,7 @@ HDF5 files are read by `taskfmm.files.reader`, directories of Zarr by `taskfmm.f
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import math
 import os
@@ -210,6 +210,10 @@ def is_zarr(path: str | os.PathLike[str]) -> bool:
 
 
 def need_zarr(path: str | os.PathLike[str]) -> None:
-    """Raise InputError where the package that reads and writes Zarr is missing."""
-    if importlib.util.find_spec("zarr") is None:
-        raise InputError(f"{path}: Zarr needs the package zarr: pip install 'taskfmm[zarr]'")
+    """Raise InputError where the package that reads and writes Zarr is missing, or too old."""
+    try:
+        found = importlib.metadata.version("zarr")
+    except importlib.metadata.PackageNotFoundError:
+        found = "0"
+    if int(found.split(".")[0]) < 3:
+        raise InputError(f"{path}: Zarr needs the package zarr, 3.0 or newer: pip install 'taskfmm[zarr]'")
