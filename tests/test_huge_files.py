@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import dask.array as da
@@ -220,6 +221,7 @@ def test_what_is_wrong_is_told_and_nothing_is_written(arrays, says):
     [
         (["--memory-limit", "1GiB"], "--memory-limit cannot be given"),
         (["--box", 2], "--box cannot be given"),
+        (["--check"], "--check cannot be given"),
         (["--plan", "plan.h5"], "--spread cannot be given with --plan"),
         (["--charges-batch"], "--spread cannot be given with --charges-batch"),
     ],
@@ -251,6 +253,27 @@ def test_what_from_dask_takes_and_refuses_passes_through(monkeypatch):
     assert os.listdir() == ["in.h5"]
 
 
+@needs_zarr
+def test_no_two_tasks_write_one_chunk(monkeypatch):
+    """However a plan cuts its results."""
+
+    class Odd:
+        n_targets, plan = N, SimpleNamespace(points=(N,))
+
+        def evaluate(self, outputs, charges):
+            return {"potential": da.from_array(Q, chunks=37)}
+
+    written, usual = [], in_tasks.write_block
+    monkeypatch.setattr(in_tasks, "write_block", lambda *args: (written.append(args[2:]), usual(*args)))
+    monkeypatch.setattr(taskfmm.Fmm, "from_dask", staticmethod(lambda points, kernel, eps: Odd()))
+    write("in.h5", sources=X, charges=Q)
+    call("run", "in.h5", "-o", "out.zarr", "--spread")
+    assert [(first, len(block)) for first, block in sorted(written, key=lambda each: each[0])] == [
+        (0, ROWS), (ROWS, ROWS), (2 * ROWS, ROWS), (3 * ROWS, N - 3 * ROWS),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(read("out.zarr")[0]["potential"], Q)
+
+
 def test_slices_are_read_as_they_are_asked_for():
     write("in.h5", sources=X, **{"run/charges": Q})
     found = taskfmm.dataset("in.h5", "/run/charges")
@@ -266,8 +289,8 @@ def test_slices_are_read_as_they_are_asked_for():
         np.s_[10:10],
         np.s_[::900, 0],
     ):
-        np.testing.assert_array_equal(points[index].compute(), X[index])
         np.testing.assert_array_equal(Slices.at("in.h5", "sources")[index], X[index])
+    np.testing.assert_array_equal(points[1500:100:-7, 1:].compute(), X[1500:100:-7, 1:])
     assert files.rows_of_chunks([10**9]) == 100
 
 

@@ -24,7 +24,7 @@ from taskfmm.passes.given import Given
 from taskfmm.profiling.progress import progress
 from taskfmm.runtime import cluster
 from taskfmm.runtime.blocks import each_block, each_block_in_tasks
-from taskfmm.spread import Spread, files
+from taskfmm.spread import files
 
 SHARE = 10
 """Points and sources of more than this part of the machine's memory stay in their file: a plan in one process takes
@@ -44,9 +44,11 @@ def refuse_options(context: click.Context) -> None:
     taken = inspect.signature(taskfmm.Fmm.from_dask).parameters
     has = {"kernel_param": "kernel"}
     names = [name for name in (*DECIDE, "memory_limit") if has.get(name, name) not in taken]
-    if not hasattr(Spread, "error_estimate"):
-        names.append("check")
-    given = [name for name in names if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    given = [
+        name
+        for name in (*names, "check")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
     if given:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{told} cannot be given where points stay in their file, yet; {ONE_PROCESS}")
@@ -107,6 +109,8 @@ def _row_bytes(planner: Planner, found: dict[str, Slices], names: Sequence[str])
 
 def _write(output: str, arrays: dict[str, Any], rows: int, settings: dict[str, Any]) -> None:
     """Compute arrays, and write each block as soon as it is there: by the tasks themselves, if that can be."""
+    # what two tasks write must never be one chunk of the file
+    arrays = {name: array.rechunk((rows, *(-1,) * (array.ndim - 1))) for name, array in arrays.items()}
     shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     with result(output, shapes, chunk_rows=rows) as file, progress():
         if isinstance(file, ZarrOutput):
