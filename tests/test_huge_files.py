@@ -202,6 +202,7 @@ def test_large_files_stay_where_they_are(monkeypatch):
         (dict(sources=X, charges=np.where(np.arange(N) == 1700, np.inf, Q)),
          "in.h5: charges row 1700 is not finite: inf, in chunk 2"),
         (dict(sources=X, charges=Q[:-1]), "in.h5: charges has 2999 rows, sources has 3000"),
+        (dict(sources=X, charges=1.0), "in.h5: /charges is a single number"),
         (dict(sources=X), "in.h5: no source of kernel laplace is there; found /sources"),
         (dict(charges=Q), "in.h5: /sources is missing; found /charges"),
         (dict(sources=X.T, charges=Q), "did you mean sources.T?"),

@@ -31,8 +31,11 @@ class Slices:
 
     @classmethod
     def of(cls, file: Datasets, name: str) -> Slices:
-        """Of a file that is open; raises InputError where nothing of this name is there."""
-        return cls(Path(file.path).absolute(), name, file.shape(name), file.dtype(name), file.stamp)
+        """Of a file that is open; raises InputError where nothing of this name is there, or nothing with rows."""
+        shape = file.shape(name)
+        if not shape:
+            raise InputError(f"{file.path}: /{name} is a single number, expected an array with rows")
+        return cls(Path(file.path).absolute(), name, shape, file.dtype(name), file.stamp)
 
     @classmethod
     def at(cls, path: str | os.PathLike[str], name: str) -> Slices:

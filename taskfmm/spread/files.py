@@ -52,8 +52,6 @@ def dataset(path: str | os.PathLike[str], name: str, rows: int | None = None) ->
     >>> taskfmm.Fmm.from_dask(x).potential(q).to_zarr("phi.zarr")  # doctest: +SKIP
     """
     found = Slices.at(path, name)
-    if not found.shape:
-        raise InputError(f"{path}: /{name} is a single number, expected an array with rows")
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):
         raise InputError(f"rows is {rows!r}, expected a whole number of 1 or more, or None")
     return lazy(found, rows or rows_of_chunks([math.prod(found.shape[1:]) * found.dtype.itemsize]))
