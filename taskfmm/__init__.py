@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskfmm.profiling.profile import profile
     from taskfmm.profiling.progress import progress
     from taskfmm.sessions.schedulers import use
+    from taskfmm.spread.files import dataset
 
 __all__ = [
     "AccuracyError",
@@ -27,6 +28,7 @@ __all__ = [
     "InputError",
     "TaskfmmError",
     "__version__",
+    "dataset",
     "direct",
     "kernels",
     "profile",
@@ -36,6 +38,7 @@ __all__ = [
 
 _HOME = {
     "Fmm": "taskfmm.fmm",
+    "dataset": "taskfmm.spread.files",
     "direct": "taskfmm.direct_sum",
     "profile": "taskfmm.profiling.profile",
     "progress": "taskfmm.profiling.progress",

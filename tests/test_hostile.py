@@ -22,6 +22,7 @@ import taskfmm
 from benchmarks.batches import matrix
 from taskfmm.errors import InputError
 from taskfmm.files import charges as io
+from taskfmm.files import datasets
 from taskfmm.files import input as reading
 from taskfmm.kernels import KERNELS
 from taskfmm.sessions import configurations
@@ -389,8 +390,8 @@ def test_a_file_that_changes_while_it_is_read(path, monkeypatch):
 def test_a_library_that_crashes_or_hangs_takes_only_its_own_process(path, monkeypatch, tmp_path):
     with h5py.File(path, "a") as file:
         file["sources"] = SOURCES
-    reader = (Path(reading.__file__).parent / "reader.py").read_text()
-    monkeypatch.setattr(reading, "__file__", str(tmp_path / "input.py"))
+    reader = (Path(datasets.__file__).parent / "reader.py").read_text()
+    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "datasets.py"))
     for what, part in [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the HDF5 library ended (-11)"),
         ("SECONDS = 0.5\nold = contents\ndef contents(file):\n    while True: pass", "takes too long"),

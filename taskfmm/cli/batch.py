@@ -16,7 +16,7 @@ import taskfmm
 from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.charges import Batch
 from taskfmm.files.journal import Journal
-from taskfmm.files.output import OutputFile
+from taskfmm.files.results import result
 from taskfmm.passes.given import AT_ONCE
 from taskfmm.profiling.progress import progress
 from taskfmm.runtime.blocks import each_block
@@ -75,7 +75,7 @@ def evaluate(
                 given = {first_kind.given_as: data.vector(0)}
                 report |= error_estimates(fmm, given, first, n_check)
             whole = {name: ((data.n_vectors, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-            with OutputFile(output, whole, rows=1) as file:
+            with result(output, whole, rows=1) as file:
                 for vector, name, row, block in journal.blocks():
                     file.write(name, (vector, row), block)
                 file.attributes(settings)

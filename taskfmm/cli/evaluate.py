@@ -19,13 +19,19 @@ N_CHECK = 1000
 @main.command()
 @input_file
 @with_plan_options
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUTPUT.h5")
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="OUTPUT.h5|OUTPUT.zarr")
 @with_outputs
 @click.option(
     "--check/--no-check", default=False, help="Compare each output with the direct sum at random targets."
 )
 @click.option("--charges-batch", is_flag=True, help="/charges is (k, n): evaluate every row of it.")
 @click.option("--plan", "plan_path", type=click.Path(), metavar="PLAN.h5", help="What `taskfmm plan` wrote.")
+@click.option(
+    "--spread/--one-process",
+    default=None,
+    help="Leave points in their file, for tasks to read, or read them all here. Left out, they stay there if points "
+    "and sources take more than a tenth of this machine's memory.",
+)
 @with_scheduler
 @click.pass_context
 def run(
@@ -38,9 +44,10 @@ def run(
     check: bool,
     charges_batch: bool,
     plan_path: str | None,
+    spread: bool | None,
     as_json: bool,
 ) -> None:
-    """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5.
+    """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5, HDF5 or Zarr.
 
     Reads /sources (n, 3), optionally /targets (m, 3), and those sources of the kernel that are there, as /charges
     (n,) or /dipoles (n, 3). Writes the kernel's first output, as /potential (m,), or those of --outputs, in the order
@@ -50,10 +57,16 @@ def run(
     vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
 
     With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs the sources of its kernel only.
+
+    With --spread, no process holds all points: tasks on the scheduler of --config read them from INPUT.h5, and
+    results go to the output chunk by chunk.
     """
-    from taskfmm.files.output import check_output
+    from taskfmm.files.results import check_output
 
     check_output(output, input_path)
+    if spread and (plan_path is not None or charges_batch):
+        other = "--charges-batch" if charges_batch else "--plan"
+        raise click.UsageError(f"--spread cannot be given with {other}, whose points are all in one process")
     if plan_path is None:
         planner = from_options(**options)
     else:
@@ -66,12 +79,31 @@ def run(
 
         report = batch.evaluate(input_path, output, planner, names, N_CHECK if check else 0)
     else:
-        report = _evaluate(input_path, output, planner, names, check)
+        data = None if spread else _read(input_path, planner, spread is None)
+        if data is not None:
+            report = _evaluate(data, output, planner, names, check)
+        else:
+            from taskfmm.cli import spread as in_tasks
+
+            in_tasks.refuse_options(context)
+            report = in_tasks.evaluate(input_path, output, planner, names, options)
     _report({**report, "output": output}, as_json, planner.kernel.names[0])
 
 
+def _read(input_path: str, planner: Planner, may_stay: bool) -> Any:
+    """What the file holds; None where it may stay there, and is so much that it does."""
+    from taskfmm.cli.spread import too_large
+    from taskfmm.files import charges
+    from taskfmm.files.input import InputFile
+
+    with InputFile(input_path, planner.kernel, planner.points) as file:
+        if may_stay and planner.points is None and too_large(file):
+            return None
+        return charges.read_open(file, planner.kernel)
+
+
 def _evaluate(
-    input_path: str,
+    data: Any,
     output: str,
     planner: Planner,
     names: tuple[str, ...],
@@ -80,17 +112,15 @@ def _evaluate(
     """Plan, evaluate and write one vector, block by block; returns what there is to report."""
     import numpy as np
 
-    from taskfmm.files import charges
-    from taskfmm.files.output import OutputFile
+    from taskfmm.files.results import result
     from taskfmm.profiling.progress import progress
     from taskfmm.runtime.blocks import each_block
 
-    data = charges.read(input_path, planner.kernel, planner.points)
     fmm = planner.make(data)
     started = time.perf_counter()
     arrays = fmm.evaluate(outputs=names, **data.given)
     checked = {name: np.empty(array.shape, array.dtype) for name, array in arrays.items() if check}
-    with OutputFile(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
+    with result(output, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as file:
 
         def write(name: str, first: int, block: np.ndarray) -> None:
             file.write(name, first, block)
@@ -162,6 +192,8 @@ def _report(report: dict[str, Any], as_json: bool, first: str = "") -> None:
     click.echo(f"targets      {report['n_targets']}")
     if "n_vectors" in report:
         click.echo(f"vectors      {report['n_vectors']}, {report['n_found']} of them finished before")
+    if "n_regions" in report:
+        click.echo(f"regions      {report['n_regions']}, whose points stayed in files")
     numbers = ", ".join(f"{value:g}" for value in report.get("parameters", ()))
     click.echo(f"kernel       {report['kernel']}{f' ({numbers})' if numbers else ''}")
     click.echo(f"eps          {report['eps']:g}")

@@ -62,7 +62,7 @@ def axes(
     return tuple(axis in given for axis in "xyz")
 
 
-input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path(dir_okay=False))
+input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path())
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
     click.option("--order", type=int, help="Order p; overrides the choice made from eps."),

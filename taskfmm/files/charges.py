@@ -1,4 +1,4 @@
-"""Points and sources of a kernel from HDF5 files.
+"""Points and sources of a kernel from files of HDF5 or Zarr.
 
 Input: ``/sources`` (n, 3), optionally ``/targets`` (m, 3), and a dataset for each kind of source that is given, with
 the name of its argument, as ``/charges`` (n,) and ``/dipoles`` (n, 3); plain numeric datasets that live in the file
@@ -44,7 +44,7 @@ class Points:
 
 
 def read(path: str | os.PathLike[str], kernel: Kernel, planned: PlannedPoints | None = None) -> Input:
-    """Read and check an input file; the errors name the file, the dataset and what was found.
+    """Read and check an input file, HDF5 or Zarr; the errors name the file, the dataset and what was found.
 
     kernel : whose sources are read, all kinds that are there and at least one
     planned : points that the file need not hold; those that it holds must be the same
@@ -52,29 +52,35 @@ def read(path: str | os.PathLike[str], kernel: Kernel, planned: PlannedPoints | 
     Raises
     ------
     InputError
-        Not an HDF5 file, a missing dataset, a wrong shape or dtype, a value that is not finite, data that
+        Neither HDF5 nor Zarr, a missing dataset, a wrong shape or dtype, a value that is not finite, data that
         lives outside the file or that is declared but not there, more than this machine's memory, a file that
         crashes the HDF5 library, or one that changes while it is read.
 
     Notes
     -----
-    The HDF5 library runs in a process of its own (`taskfmm.files.reader`), with bounds on its memory and time.
+    The file is read in a process of its own (`taskfmm.files.datasets`), with bounds on its memory and time.
     """
     with InputFile(path, kernel, planned) as file:
-        kinds, n_sources = file.given(), file.n_sources
-        for kind in kinds:
-            name, shape = kind.given_as, file.shape(kind.given_as)
-            many = kind is kernel.sources[0] and not kind.of_one and len(shape) == 2
-            if many and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
-                raise InputError(
-                    f"{path}: {name} has shape {shape}, expected ({n_sources},): "
-                    "many vectors, one a row, take --charges-batch"
-                )
-            with file.naming():
-                validate.charge_shape(shape, n_sources, of_one=kind.of_one, name=name)
+        return read_open(file, kernel)
+
+
+def read_open(file: InputFile, kernel: Kernel) -> Input:
+    """As `read`, of a file that is open already, for this kernel."""
+    file.refuse_large()
+    kinds, n_sources = file.given(), file.n_sources
+    for kind in kinds:
+        name, shape = kind.given_as, file.shape(kind.given_as)
+        many = kind is kernel.sources[0] and not kind.of_one and len(shape) == 2
+        if many and shape[1] == n_sources and shape[0] != 1 and n_sources != 1:
+            raise InputError(
+                f"{file.path}: {name} has shape {shape}, expected ({n_sources},): "
+                "many vectors, one a row, take --charges-batch"
+            )
         with file.naming():
-            given = {kind.given_as: numbers(kind, file.rows(kind.given_as), n_sources) for kind in kinds}
-        return Input(file.sources(), given, file.targets())
+            validate.charge_shape(shape, n_sources, of_one=kind.of_one, name=name)
+    with file.naming():
+        given = {kind.given_as: numbers(kind, file.rows(kind.given_as), n_sources) for kind in kinds}
+    return Input(file.sources(), given, file.targets())
 
 
 def numbers(kind: Kind, rows: np.ndarray, n_sources: int) -> np.ndarray:
@@ -86,6 +92,7 @@ def numbers(kind: Kind, rows: np.ndarray, n_sources: int) -> np.ndarray:
 def read_points(path: str | os.PathLike[str]) -> Points:
     """Read and check the points of an input file, whatever else it holds; as `read`."""
     with InputFile(path) as file:
+        file.refuse_large()
         return Points(file.sources(), file.targets())
 
 
@@ -114,6 +121,7 @@ class Batch:
 
     def __enter__(self) -> Batch:
         try:
+            self._file.refuse_large()
             with self._file.naming():
                 name = self._kind.given_as
                 others = [kind.given_as for kind in self._file.given() if kind is not self._kind]

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def open_regular(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a file that has a size and an end; never waits.
+def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
+    """A descriptor of a file that has a size and an end, or of a directory if that is wanted; never waits.
 
     Raises
     ------
@@ -21,7 +21,8 @@ def open_regular(path: str | os.PathLike[str]) -> int:
     """
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    is_wanted = stat.S_ISDIR if directory else stat.S_ISREG
+    if not is_wanted(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file but a directory, pipe or device", str(path))
     return descriptor

@@ -1,29 +1,18 @@
-"""HDF5 files of a user, read by a process of its own (`taskfmm.files.reader`), with bounds on its memory and time."""
+"""Files of points and of the sources of a kernel: what is in them, and what is missing."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
-from taskfmm.files import disk
-
-SLAB = 2**26
-"""Bytes that travel at once from the process that reads."""
-
-DAMAGED = "cannot be read as HDF5, the file is damaged or of another kind"
+from taskfmm.files.datasets import COMPLEX, Datasets
 
 READ = {
     ".npy": ("", "numpy.load({path!r})"),
@@ -58,11 +47,12 @@ PlannedPoints = tuple[np.ndarray, np.ndarray | None]
 """Sources and targets of a plan that is there already; targets None where they are the sources."""
 
 
-class InputFile:
-    """Speaks with the process that reads one file; ends it when closed.
+class InputFile(Datasets):
+    """A file of points and sources.
 
     kernel : whose sources are looked for; None for points alone
     planned : points that the file need not hold; those that it holds must be the same
+    complex_too : whether sources may be complex where those of the kernel are not
     """
 
     def __init__(
@@ -70,60 +60,13 @@ class InputFile:
         path: str | os.PathLike[str],
         kernel: Kernel | None = None,
         planned: PlannedPoints | None = None,
+        complex_too: bool = False,
     ) -> None:
-        self.path = path
         self._kernel = kernel
         self._kinds = () if kernel is None else tuple(kernel.sources)
         self._planned = planned
-        try:
-            self._descriptor = disk.open_regular(path)
-        except (OSError, ValueError) as error:
-            missing = isinstance(error, FileNotFoundError)
-            what = "no such file" if missing else getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{path}: {what}: give an HDF5 file") from error
-        self._stamp = self._look()
-        try:
-            self._process = self._start()
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-        try:
-            self._learn()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> InputFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
-        os.close(self._descriptor)
-
-    @contextmanager
-    def naming(self, where: str = "") -> Iterator[None]:
-        """A block whose InputErrors name the file."""
-        try:
-            yield
-        except InputError as error:
-            if str(error).startswith(str(self.path)):
-                raise
-            raise InputError(f"{self.path}{where}: {error}") from error
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a dataset that must be there."""
-        if name not in self._found:
-            raise InputError(
-                f"{self.path}: /{name} is missing; found {self._names}; expected {self._expected}"
-            )
-        return tuple(self._found[name][0])
+        kinds = [f"{COMPLEX if complex_too or kind.complex else ''}{kind.given_as}" for kind in self._kinds]
+        super().__init__(path, ["sources", *kinds, "targets"])
 
     def given(self) -> tuple[Kind, ...]:
         """The kinds of sources that are there, at least one."""
@@ -146,10 +89,6 @@ class InputFile:
             f"{'at least one of ' if len(names) > 1 else ''}{', '.join(names)} for kernel {self._kernel.name}"
         )
         return f"{points} and {some}" if points else some
-
-    def holds(self, name: str) -> bool:
-        """Whether there is a dataset of this name."""
-        return name in self._found
 
     @property
     def n_sources(self) -> int:
@@ -182,93 +121,26 @@ class InputFile:
         with self.naming():
             return validate.points(name, self.rows(name))
 
-    def rows(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Rows of a dataset as they are in the file, slab by slab."""
-        shape, dtype = self._found[name]
-        last = shape[0] if last is None else last
-        result = np.empty((last - first, *shape[1:]), np.dtype(dtype))
-        step = max(1, SLAB // max(1, math.prod(shape[1:]) * result.itemsize))
-        for begin in range(0, len(result), step):
-            part = result[begin : begin + step]
-            self._fill(part, f"{name} {first + begin} {first + begin + len(part)}\n")
-        if self._look() != self._stamp:
-            raise InputError(f"{self.path}: changed while it was read: give a file that nothing writes to")
-        return result
-
-    def _look(self) -> tuple[int, ...]:
-        facts = os.fstat(self._descriptor)
-        return facts.st_size, facts.st_mtime_ns, facts.st_ino
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        program = Path(__file__).with_name("reader.py")
-        kinds = [f"{'complex:' if kind.complex else ''}{kind.given_as}" for kind in self._kinds]
-        names = ["sources", *kinds, "targets"]
-        plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
-        environment = {key: value for key, value in os.environ.items() if key not in plugins}
-        # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
-        # that this was started in; one thread.
-        environment |= {
-            "HDF5_PLUGIN_PRELOAD": "::",
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        return subprocess.Popen(
-            [sys.executable, "-P", str(program), str(self._descriptor), *names],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[self._descriptor],
-            env=environment,
-            start_new_session=True,
-        )
-
     def _learn(self) -> None:
-        answer = self._answer()
-        self._found: dict[str, tuple[list[int], str]] = answer["found"]
-        self._names: str = answer["names"]
+        super()._learn()
         with self.naming():
             for name in ("sources", "targets"):
-                if (name == "sources" and self._planned is None) or name in self._found:
+                if (name == "sources" and self._planned is None) or self.holds(name):
                     validate.point_shape(name, self.shape(name))
-            wide = {kind.given_as for kind in self._kinds if kind.complex}
-            needed = sum(
-                (16 if name in wide else 8) * math.prod(shape) for name, (shape, _) in self._found.items()
-            )
-            if needed > memory():
-                raise InputError(
-                    f"declares {needed:.1e} bytes of points and sources, this machine has {memory():.1e}: "
-                    "give fewer points"
-                )
 
-    def _fill(self, part: np.ndarray, request: str) -> None:
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(request.encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._ended()
-        if self._answer()["bytes"] != part.nbytes:
-            raise InputError(f"{self.path}: {DAMAGED}: it does not hold what it declares")
-        into = part.reshape(-1).view(np.uint8).data
-        while into:
-            got = self._process.stdout.readinto(into)  # type: ignore[attr-defined]
-            if not got:
-                self._ended()
-            into = into[got:]
+    @property
+    def n_bytes(self) -> int:
+        """Of the points and sources, once they are read."""
+        wide = {kind.given_as for kind in self._kinds if kind.complex}
+        return sum((16 if name in wide else 8) * math.prod(shape) for name, (shape, _) in self._found.items())
 
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            self._ended()
-        answer = json.loads(line)
-        if "refused" in answer:
-            raise InputError(f"{self.path}: {answer['refused']}")
-        if "damaged" in answer:
+    def refuse_large(self) -> None:
+        """Raise InputError where this machine has not the memory to read all of it."""
+        if self.n_bytes > memory():
             raise InputError(
-                f"{self.path}: {self._how_to_convert() or DAMAGED + ': ' + answer['damaged'][:200]}"
+                f"{self.path}: declares {self.n_bytes:.1e} bytes of points and sources, this machine has "
+                f"{memory():.1e}: give fewer points"
             )
-        return answer
 
     def _how_to_convert(self) -> str | None:
         """What to do with a file of another kind, as Python that can be run; None where it is none that is known."""
@@ -289,11 +161,6 @@ class InputFile:
             f"f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
             f"f['sources'] = a[:, :3];{write} f.close()"
         )
-
-    def _ended(self) -> None:
-        code = self._process.wait()
-        why = "reading it takes too long" if code == -signal.SIGXCPU else f"the HDF5 library ended ({code})"
-        raise InputError(f"{self.path}: {DAMAGED}: {why}")
 
 
 def _shape(of_one: tuple[int, ...]) -> str:

@@ -95,7 +95,7 @@ class OutputFile:
         self._file = h5py.File(self._sink, "w")
         for name, (shape, dtype) in self._shapes.items():
             # An empty dataset holds nothing to protect, and cannot have chunks.
-            checked = dict(chunks=_chunks(shape, self._rows), fletcher32=True) if math.prod(shape) else {}
+            checked = dict(chunks=chunks_of(shape, self._rows), fletcher32=True) if math.prod(shape) else {}
             self._file.create_dataset(name, shape, dtype, **checked)
         return self
 
@@ -202,11 +202,10 @@ def unwritable(target: Path, error: Exception) -> InputError:
     return InputError(f"{target}: cannot be written, nothing was changed; {target.parent}: {reason}")
 
 
-def _chunks(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+def chunks_of(shape: tuple[int, ...], axis: int, rows: int = CHUNK_ROWS) -> tuple[int, ...]:
     """Rows of points along the axis of the rows, whole in those after it; one vector at a time."""
     return tuple(
-        min(extent, CHUNK_ROWS) if i == axis else (1 if i < axis else extent)
-        for i, extent in enumerate(shape)
+        min(extent, rows) if i == axis else (1 if i < axis else extent) for i, extent in enumerate(shape)
     )
 
 
@@ -214,6 +213,6 @@ def _room(shape: tuple[int, ...], dtype: np.dtype, axis: int) -> int:
     """Bytes that a dataset may take with its chunks padded, their checksums and their index."""
     if not math.prod(shape):
         return 2**13
-    chunks = _chunks(shape, axis)
+    chunks = chunks_of(shape, axis)
     n_chunks = math.prod(-(-extent // chunk) for extent, chunk in zip(shape, chunks, strict=True))
     return n_chunks * (math.prod(chunks) * dtype.itemsize + 256) + 2**16

@@ -1,4 +1,4 @@
-"""A process of its own that reads one HDF5 file of a user; `files/input.py` runs it, writes to it and reads back.
+"""A process of its own that reads one HDF5 file of a user; `files/datasets.py` runs it, writes to it and reads back.
 
 The HDF5 library trusts what it reads. A damaged or hostile file can crash it, send it round in circles or have it
 inflate a megabyte to gigabytes. All of that happens to this process alone, which has little memory and time, loads
@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 MOST_INFLATED = 1032
@@ -48,31 +49,45 @@ class Refused(Exception):
 
 
 def main(descriptor: int, names: list[str]) -> None:
-    """Describe the datasets, then send what is asked for until the input ends."""
-    answers = sys.stdout.buffer
-    try:
+    """Read the file of a descriptor."""
+
+    def find() -> tuple[dict[str, Any], str, int]:
         import h5py
 
         limit_time(SECONDS)
         limit_memory(ROOM)
         file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
         size = os.fstat(descriptor).st_size
-        found = {
-            name.removeprefix(COMPLEX): dataset(
-                file, name.removeprefix(COMPLEX), size, name.startswith(COMPLEX)
-            )
-            for name in names
-        }
-        there = {name: data for name, data in found.items() if data is not None}
+        there = of_names(names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex))
+        return there, contents(file), max(map(chunk_bytes, there.values()), default=0)
+
+    serve(find)
+
+
+def of_names(names: list[str], look: Callable[[str, bool], Any]) -> dict[str, Any]:
+    """The datasets of some names that are there; look : gives one, by name and whether it may be complex, or None."""
+    plain = [name.removeprefix(COMPLEX) for name in names]
+    found = {name: look(name, name != given) for name, given in zip(plain, names, strict=True)}
+    return {name: data for name, data in found.items() if data is not None}
+
+
+def serve(find: Callable[[], tuple[dict[str, Any], str, int]]) -> None:
+    """Describe the datasets, then send what is asked for until the input ends.
+
+    find : gives those that are there, what else there is, as text, and the bytes of the largest chunk
+    """
+    answers = sys.stdout.buffer
+    try:
+        there, names, largest = find()
         limit_time(SECONDS + sum(data.nbytes for data in there.values()) / SLOWEST)
-        limit_memory(ROOM + 3 * max((chunk_bytes(data) for data in there.values()), default=0))
+        limit_memory(ROOM + 3 * largest)
         facts = {name: (data.shape, data.dtype.str) for name, data in there.items()}
-        say(answers, found=facts, names=contents(file))
+        say(answers, found=facts, names=names)
         for line in sys.stdin:
-            name, first, last = line.split()
+            name, first, last = line.rsplit(maxsplit=2)
             rows = there[name][int(first) : int(last)]
             say(answers, bytes=rows.nbytes)
-            answers.write(rows.data)
+            answers.write(rows.data if rows.flags.c_contiguous else rows.tobytes())
             answers.flush()
     except Refused as error:
         say(answers, refused=str(error))
@@ -113,11 +128,13 @@ def dataset(file: Any, name: str, file_size: int, may_be_complex: bool) -> Any:
     """A dataset of numbers stored whole in this very file; None if there is nothing of that name."""
     import h5py
 
-    link = file.get(name, getlink=True)
-    if link is None:
-        return None
-    if not isinstance(link, h5py.HardLink):
-        raise Refused(f"/{name} is a link to data elsewhere, which is not followed: copy the data in")
+    parts = name.split("/")
+    for path in ("/".join(parts[: i + 1]) for i in range(len(parts))):
+        link = file.get(path, getlink=True)
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise Refused(f"/{path} is a link to data elsewhere, which is not followed: copy the data in")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise Refused(f"/{name} is not a dataset but a group or a type, expected a dataset")
@@ -201,8 +218,13 @@ def chunk_bytes(found: Any) -> int:
     return math.prod(found.chunks) * found.dtype.itemsize if found.chunks else 0
 
 
-if __name__ == "__main__":
+def confine() -> None:
+    """Before anything is read: this process writes nothing, and ends when its time is over."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(nothing, (0, 0))
+
+
+if __name__ == "__main__":
+    confine()
     main(int(sys.argv[1]), sys.argv[2:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 import dask
@@ -34,14 +35,7 @@ def each_block(arrays: Mapping[str, da.Array], write: Write) -> None:
     >>> each_block({"ones": da.ones(4, chunks=4)}, lambda name, first, block: print(name, first, block))
     ones 0 [1. 1. 1. 1.]
     """
-    blocks, places = [], []
-    for name, array in arrays.items():
-        first = 0
-        for n_rows in array.chunks[0]:
-            blocks.append(array[first : first + n_rows])
-            places.append((name, first))
-            first += n_rows
-
+    blocks, places = _blocks(arrays)
     get = get_scheduler(collections=list(arrays.values()))
     client: Any = getattr(get, "__self__", None)
     if get is None or get in (dask.threaded.get, dask.local.get_sync):
@@ -59,11 +53,31 @@ def each_block(arrays: Mapping[str, da.Array], write: Write) -> None:
 
         futures = client.compute(blocks)
         place_of = {future.key: place for future, place in zip(futures, places, strict=True)}
-        # as_completed then holds the only reference to a future, and drops it with its block.
-        ready = as_completed(futures, with_results=True)
+        # as_completed then holds the only reference to a future. Its block stays with the workers until it is asked
+        # for here, or all that are ready would wait in this process.
+        ready = as_completed(futures)
         del futures
-        for future, block in ready:
-            write(*place_of[future.key], block)
+        for future in ready:
+            write(*place_of[future.key], future.result())
     else:
         for place, block in zip(places, dask.compute(*blocks), strict=True):
             write(*place, block)
+
+
+def each_block_in_tasks(arrays: Mapping[str, da.Array], write: Write) -> None:
+    """As `each_block`, but ``write`` is called by a task for each block, wherever that runs, and by several at once.
+
+    No block comes to this process. A task may run twice, and then writes the same again.
+    """
+    store = dask.delayed(write, pure=False)
+    dask.compute(*(store(*place, block) for block, place in zip(*_blocks(arrays), strict=True)))
+
+
+def _blocks(arrays: Mapping[str, da.Array]) -> tuple[list[da.Array], list[tuple[str, int]]]:
+    """The blocks of rows of all arrays, and of each the name of its array and its first row."""
+    blocks, places = [], []
+    for name, array in arrays.items():
+        for n_rows, first in zip(array.chunks[0], accumulate(array.chunks[0], initial=0), strict=False):
+            blocks.append(array[first : first + n_rows])
+            places.append((name, first))
+    return blocks, places
