@@ -89,7 +89,7 @@ def evaluate(
     return {
         "n_sources": n_sources,
         "n_targets": fmm.n_targets,
-        "n_regions": len(fmm.plan.points),
+        "n_regions": fmm.n_regions,
         **planner.settings,
         "plan_seconds": planned - started,
         "evaluation_seconds": time.perf_counter() - planned,

@@ -65,17 +65,12 @@ def make(
     if lengths is not None:
         smallest = with_room(smallest, float(lengths.max()))
     reach = asked.reach(lengths)
-    if not (scaled or WIDTHS[0] <= smallest.half_width <= WIDTHS[1]):
-        raise InputError(
-            f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
-            f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
-            f"{WIDTHS[1]:.0e} wide"
-        )
+    refuse_width(asked, smallest)
     if leaf_size is None and cost.is_surely_direct(
         len(sources), len(at), targets is None, priced, accuracy.order
     ):
         return _summed_directly(asked, sources, targets, smallest, lengths)
-    top = _top_level(asked, sources, at, smallest.half_width)
+    top = top_level(asked, sources, at, smallest.half_width, len(sources))
     if not (asked.chosen or asked.calibrated(asked.first)):
         accuracy = asked.accuracy(asked.first, None, half_width=smallest.half_width, top=top)
     operators = Operators(asked.kernel, accuracy, smallest.half_width).at(top)
@@ -132,8 +127,20 @@ def _in_box(
     return Planned(asked, size, build(tree, found, operators, top, columns, weights))
 
 
-def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float) -> int:
-    """The first level with expansions."""
+def refuse_width(asked: Asked, smallest: Domain) -> None:
+    """Raise InputError for a cloud that is too wide, or too narrow, to be summed in the caller's unit."""
+    if asked.kernel.degree is None and not WIDTHS[0] <= smallest.half_width <= WIDTHS[1]:
+        raise InputError(
+            f"the points are {2 * smallest.half_width:.1e} wide, and lengths in kernel {asked.kernel.name!r} cannot "
+            f"be rescaled: give points and parameters in another unit, in which they are {WIDTHS[0]:.0e} to "
+            f"{WIDTHS[1]:.0e} wide"
+        )
+
+
+def top_level(
+    asked: Asked, sources: np.ndarray, targets: np.ndarray, half_width: float, n_sources: int
+) -> int:
+    """The first level with expansions; n_sources : of all, where some are given that fill some cells"""
     if asked.kernel.degree is not None:
         return TOP_LEVEL
     from scipy.spatial import cKDTree  # here, as kernels with a degree have no need of it
@@ -145,7 +152,7 @@ def _top_level(asked: Asked, sources: np.ndarray, targets: np.ndarray, half_widt
     points = cKDTree(sources, compact_nodes=False, balanced_tree=False)
     distance = points.query(targets[rows], 2)[0]  # to the source at the target as well, if there is one
     close = float(np.median(np.where(distance > 0.0, distance, np.inf).min(axis=1)))
-    return first_level(asked.kernel, eps, half_width, len(sources), close, TOP_LEVEL)
+    return first_level(asked.kernel, eps, half_width, n_sources, close, TOP_LEVEL)
 
 
 def _summed_directly(

@@ -51,11 +51,15 @@ class Spread:
         points = f"{self.n_sources:,} points"
         if self.separate:
             points = f"{self.n_sources:,} sources and {self.n_targets:,} targets"
-        n_regions = 0 if self.plan is None else self.plan.facts.units.n_regions
         return (
-            f"<taskfmm.spread.Spread: {points} in {n_regions} regions, kernel "
+            f"<taskfmm.spread.Spread: {points} in {self.n_regions} regions, kernel "
             f"{self.kernel.name}, eps {self.eps:g}, leaf size {self.leaf_size}, {self.dtype}>"
         )
+
+    @property
+    def n_regions(self) -> int:
+        """Parts of the points that one task holds."""
+        return 0 if self.plan is None else self.plan.facts.units.n_regions
 
     def potential(self, charges: Any = None, **others: Any) -> da.Array:
         """As `taskfmm.Fmm.potential`, in the chunks of the targets."""
@@ -104,7 +108,7 @@ class Spread:
         given = in_chunks(self.plan, given)
         facts = given.kernel, wanted, accuracy, [array.name for array in given.arrays]
         token = MARK + dask.base.tokenize(self._digest, *map(str, facts))[:20]
-        operators = Operators(self._asked.kernel, accuracy)
+        operators = Operators(self._asked.kernel, accuracy, self.plan.half_width)
         graph, names = build_arrays(self.plan, operators, given, wanted, dtype, token)
         return {name: lazy(graph, names[name], chunks[name], dtypes[name]) for name in wanted}
 

@@ -11,7 +11,6 @@ import numpy as np
 from taskfmm.plan.regional import Numbers, Sketches
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.stages import Facts, Piece
-from taskfmm.tree.lists import TOP_LEVEL
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class SpreadPlan:
     chunks: tuple[Any, ...]
     charges: tuple[None, ...]
     pieces: tuple[Piece, ...]
-    top: int = TOP_LEVEL
     lengths: tuple[()] = ()
     moments: tuple[()] = ()
 
@@ -53,6 +51,16 @@ class SpreadPlan:
     def with_sources(self) -> list[int]:
         """The regions that have sources: each is a shard of charges."""
         return np.flatnonzero(self.facts.units.n_sources).tolist()
+
+    @property
+    def top(self) -> int:
+        """The first level with expansions."""
+        return self.facts.how.top
+
+    @property
+    def half_width(self) -> float:
+        """As operators have it: of the root box, where the kernel has no degree."""
+        return self.facts.operators.half_width
 
     @property
     def scale(self) -> float:

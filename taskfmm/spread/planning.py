@@ -24,9 +24,10 @@ from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
 from taskfmm.graph import reference
 from taskfmm.kernels import Kernel
-from taskfmm.operators.levels import Operators
+from taskfmm.operators.levels import UNIT, Operators
 from taskfmm.passes.given import AT_ONCE, Given, of_kind
 from taskfmm.plan import cost
+from taskfmm.plan.make import refuse_width
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
 from taskfmm.spread import faults, room, stages
@@ -81,7 +82,7 @@ def from_dask(
         In chunks of known lengths. Each chunk is computed once. No targets where these are the sources; NumPy arrays
         do for one of them.
     kernel : str or Kernel
-        One with a degree, and without softening.
+        One without softening.
     eps, order, leaf_size, dtype, columns
         As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
@@ -118,10 +119,10 @@ def from_dask(
     """
     given = kernels.find(kernel)
     asked = Asked(given, choices.dtype(dtype), choices.eps(eps), choices.order(order))
-    if given.degree is None or given.softening is not None:
+    if given.softening is not None:
         raise InputError(
-            f"kernel {given.name!r} has a length of its own, and such kernels cannot have points of a dask.array "
-            "yet: give the points to taskfmm.Fmm as an array"
+            f"kernel {given.name!r} is softened, which is not there yet for points of a dask.array: give the points "
+            "to taskfmm.Fmm as an array, as x.compute() is"
         )
     size, wanted = choices.leaf_size(leaf_size), choices.region(region)
     arrays = {"sources": _checked("sources", sources)}
@@ -136,20 +137,25 @@ def from_dask(
     accuracy = asked.any_accuracy()
     if targets is not None and asked.calibrated(asked.first):
         accuracy = asked.accuracy(asked.first, None)
-    operators = Operators(asked.kernel, accuracy)
-    space = room.of_workers(
-        sum(piece.n for piece in pieces), max(piece.n for piece in pieces), wanted, operators
-    )
+    sizes, operators = [piece.n for piece in pieces], Operators(asked.kernel, accuracy)
+    space = room.of_workers(sum(sizes), max(sizes), wanted, operators)
     stage = _Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
     task, counts_itself = cost.task(stage.n * SECONDS), asked.kernel.counts_itself
-    how = How(task, TOP_LEVEL, priced.columns, cost.first(priced), counts_itself)
     chunks = [chunk for array in arrays.values() for chunk in array.to_delayed().ravel()]
     try:
-        size, domain = stage.look(chunks, size, operators, how)
+        domain, cells = stage.look(chunks, asked)
+        top = TOP_LEVEL if given.degree is not None else stage.top_level(asked, domain, cells)
+        if not (asked.chosen or asked.calibrated(asked.first)):
+            accuracy = asked.accuracy(asked.first, None, half_width=domain.half_width, top=top)
+        operators = Operators(asked.kernel, accuracy, UNIT if given.degree is not None else domain.half_width)
+        how = How(task, top, priced.columns, cost.first(priced), counts_itself)
+        if size is None:
+            size, domain = stage.choose(domain, cells, operators, how)
         cap = max(2 * size, space.region // UNITS, FULLEST * accuracy.order**2)
         found = stage.regions(domain, size, cap)
         n_levels = stage.balance(found)
+        how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
         plan = stage.works(domain, found, operators, how, n_levels)
         known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
     except BaseException:
@@ -165,7 +171,7 @@ def of_any(
     for name, value in (("memory_limit", memory_limit), ("box", box)):
         if value is not None:
             raise InputError(
-                f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points to "
+                f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points "
                 "taskfmm.Fmm as an array, as x.compute() is"
             )
     return from_dask(sources, targets, *args, **options)
@@ -221,7 +227,7 @@ class _Stages:
 
     def _place(self, stage: Callable[..., Any], number: int, args: tuple[Any, ...]) -> str:
         """What a call of a stage works on."""
-        if stage is stages.choose:
+        if stage in (stages.choose, stages.top_level):
             return "the points that decide the leaves"
         if stage in (stages.look, stages.sort, stages.count, stages.deal):
             piece = self.pieces[number]
@@ -230,10 +236,8 @@ class _Stages:
             return "the boxes above regions"
         return f"region {args[0]} of {self.points[args[0]]:,} points"
 
-    def look(
-        self, chunks: Iterable[Any], size: int | None, operators: Operators, how: How
-    ) -> tuple[int, Domain]:
-        """Check the points, and choose the leaf size and the cube around them."""
+    def look(self, chunks: Iterable[Any], asked: Asked) -> tuple[Domain, Cells]:
+        """Check the points; returns the cube around them, and cells whose points stand for all of them."""
         every = max(1, self.n // SAMPLE)
         looked = self.run(
             stages.look,
@@ -241,15 +245,27 @@ class _Stages:
         )
         low = np.min([found.low for found in looked], axis=0)
         high = np.max([found.high for found in looked], axis=0)
-        domain = enclose(np.stack([low, high]), np.empty((0, 3)))
-        if size is not None:
-            return size, domain
+        domain = enclose(np.stack([low, high]), np.empty((0, 3)), asked.kernel.degree is not None)
+        refuse_width(asked, domain)
         sample = np.concatenate([found.sample for found in looked])
-        cells = _some_cells(sample, domain, self.space.chosen // every)
+        return domain, _some_cells(sample, domain, self.space.chosen // every)
+
+    def _picked(self, domain: Domain, cells: Cells) -> tuple[list[Any], list[Any]]:
+        """The sources and the targets in some cells, not computed yet; no targets where these are the sources."""
         some: dict[str, list[Any]] = {"sources": [], "targets": []}
         for piece in self.pieces:
             some[piece.name].append(delayed(stages.pick)(piece.number, domain, cells, self.path))
-        (chosen,) = self.run(stages.choose, [(*some.values(), self.n, domain, operators, how)])
+        return some["sources"], some["targets"]
+
+    def top_level(self, asked: Asked, domain: Domain, cells: Cells) -> int:
+        """The first level with expansions, of a kernel without a degree."""
+        n_sources = sum(piece.n for piece in self.pieces if piece.name == "sources")
+        (found,) = self.run(stages.top_level, [(*self._picked(domain, cells), n_sources, asked, domain)])
+        return int(found)
+
+    def choose(self, domain: Domain, cells: Cells, operators: Operators, how: How) -> tuple[int, Domain]:
+        """The leaf size and the cube around the points."""
+        (chosen,) = self.run(stages.choose, [(*self._picked(domain, cells), self.n, domain, operators, how)])
         return chosen
 
     def regions(self, domain: Domain, size: int, cap: int) -> Units:

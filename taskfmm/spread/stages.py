@@ -17,7 +17,8 @@ from taskfmm import validate
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
 from taskfmm.operators.levels import Operators
-from taskfmm.plan import regional, tune
+from taskfmm.plan import make, regional, tune
+from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import Cut, How, Numbers, Sketches, Survey
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.spread import depot
@@ -103,6 +104,16 @@ def pick(number: int, domain: Domain, cells: Cells, path: Path) -> np.ndarray:
     return points[order[list_runs(begin, end)]]
 
 
+def top_level(
+    sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], n_sources: int, asked: Asked, domain: Domain
+) -> int:
+    """The first level with expansions, from points that fill cells; n_sources : of all"""
+    some = np.concatenate(sources)
+    return make.top_level(
+        asked, some, np.concatenate(targets) if targets else some, domain.half_width, n_sources
+    )
+
+
 def choose(
     sources: Sequence[np.ndarray],
     targets: Sequence[np.ndarray],
@@ -122,6 +133,7 @@ def choose(
         others,
         operators.at(how.top),
         domain,
+        operators.kernel.degree is not None,
         top=how.top,
         columns=how.columns,
         weights=how.weights,
