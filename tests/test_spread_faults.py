@@ -18,6 +18,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from boxes import l2_error
 from cases import each
 
 import taskfmm
@@ -81,8 +82,17 @@ def test_regions_follow_from_the_memory_of_each_thread(monkeypatch, points, thre
     workers_with(monkeypatch, at, threads)
     found = room.of_workers(10**8, 1000, None, operators)
     assert found.region == 2 ** int(np.log2(points))
-    assert found.chosen <= room.CHOSEN
-    assert room.of_workers(10**8, 1000, 1000, operators).region == 1000
+    assert found.chosen == min(room.CHOSEN, 2 * found.region)
+
+
+def test_with_a_region_given_nothing_hangs_on_memory(monkeypatch):
+    """Neither the region nor the points that decide the leaves, wherever it is planned."""
+    operators, found = taskfmm.operators.levels.Operators(*_operators()), []
+    for limit in (0, leaving(50 * MIB), 2**35):
+        workers_with(monkeypatch, limit)
+        of_workers = room.of_workers(10**8, 1000, 60_000, operators)
+        found.append((of_workers.region, of_workers.chosen))
+    assert found == 3 * [(60_000, 2 * room.LADDER[-1])]
 
 
 @each(
@@ -115,7 +125,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(directory, monkeypatc
 
 def test_points_in_one_place_that_no_task_can_hold_are_refused(directory, monkeypatch):
     """Counted before they are brought together; nothing is left behind."""
-    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(1000, 4000, 1500))
+    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(1000, 1500))
     with pytest.raises(MemoryLimitError, match=r"one task has to hold 4,000 points.* memory for 1,500"):
         taskfmm.Fmm.from_dask(lazy(np.concatenate([cloud(2, 2000), np.ones((2000, 3))]), 1000), eps=1e-3)
     assert left(directory) == []
@@ -148,9 +158,10 @@ def test_a_directory_that_fills_up_is_told_and_emptied(directory, monkeypatch, s
     says = rf"in its stage '{writer}', and leaves nothing in {directory}: .*{stage}-1.h5: .* No space left .* room"
     with monkeypatch.context() as patch, dask.config.set(scheduler="threads"):
         patch.setattr(disk, "write_all", full)
-        with pytest.raises(StorageError, match=says):
+        with pytest.raises(StorageError, match=says) as held:
             taskfmm.Fmm.from_dask(lazy(cloud(4), 1000), eps=1e-3, leaf_size=20, region=N // 4)
-    assert left(directory) == []
+    assert left(directory) == []  # although the error, and all that its frames refer to, is still there
+    del held
 
 
 def test_nothing_is_written_into_a_directory_that_is_being_removed(tmp_path):
@@ -377,3 +388,25 @@ def test_a_file_damaged_while_planning_is_named(directory, monkeypatch, stage, w
         ):
             taskfmm.Fmm.from_dask(x, eps=1e-3, leaf_size=20, region=N // 4)
     assert left(directory) == []
+
+
+def test_points_that_differ_whenever_they_are_computed(directory):
+    """Each chunk is computed once, and all stages see what that gave."""
+    computed = []
+
+    def some(block):
+        computed.append(1)
+        return np.random.default_rng().random(block.shape)
+
+    x = da.zeros((N, 3), chunks=(1000, 3)).map_blocks(some, dtype=float, meta=np.empty((0, 3)))
+    q = np.random.default_rng(10).uniform(-1, 1, N)
+    with dask.config.set(scheduler="threads"):
+        plan = taskfmm.Fmm.from_dask(x, eps=1e-5, leaf_size=20, region=N // 4)
+        assert len(computed) == 4
+        found = plan.potential(q).compute()
+    assert len(computed) == 4
+    seen = np.empty((N, 3))
+    for region, _ in enumerate(plan.plan.points):
+        kept = depot.get(plan.plan.depot.path, "points", region)
+        seen[kept["rows"]] = kept["points"].T / plan.plan.scale
+    assert l2_error(found, taskfmm.direct(seen, q)) <= 1e-5

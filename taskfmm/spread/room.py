@@ -47,13 +47,17 @@ eps 1e-9 or of vectors."""
 class Room:
     """What the memory of the smallest worker allows.
 
-    region : points of a region, about; chosen : points that decide the leaves, in one task
+    region : points of a region, about
     most : points of a region that nobody can divide, None for no limit
     """
 
     region: int
-    chosen: int = CHOSEN
     most: int | None = None
+
+    @property
+    def chosen(self) -> int:
+        """Points that decide the leaves, in one task: as regions of one size have the same leaves anywhere."""
+        return min(CHOSEN, 2 * max(self.region, LADDER[-1]))
 
     def refuse_crowded(self, points: int) -> None:
         """Raise MemoryLimitError for a region with more points than fit, as those in one place cannot be divided."""
@@ -99,7 +103,7 @@ def of_workers(n: int, longest: int, region: int | None, operators: Operators) -
             f"a chunk of {longest:,} points takes about {format_bytes(longest * CHUNK_POINT)} while it is sorted, "
             f"and {whose}: rechunk points to at most {free // CHUNK_POINT:,} rows, or give workers more memory"
         )
-    return Room(region or fitting[0], min(CHOSEN, 2 * fitting[0]), int(LARGER * most))
+    return Room(region or fitting[0], int(LARGER * most))
 
 
 def refuse_full(path: Path, stage: str, n: int) -> None:
