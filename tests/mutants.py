@@ -1499,7 +1499,7 @@ VECTORS = (
     Mutant(
         "chunks-decide-the-sample-of-rows",
         "spread/stages.py",
-        "rows = np.arange(first, first + len(points), dtype=np.uint64)",
+        "rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)",
         "rows = np.arange(len(points), dtype=np.uint64)",
         "leaves, and with them the last digits, hang on how points are chunked",
         ("spread",),

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import dask
 import dask.array as da
@@ -27,7 +26,7 @@ from taskfmm.errors import InputError
 from taskfmm.files import datasets, zarr_output
 from taskfmm.files.output import OutputFile
 from taskfmm.files.slices import Slices
-from taskfmm.spread import files, planning
+from taskfmm.spread import files, room
 
 N, ROWS = 3000, 800
 RNG = np.random.default_rng(550117)
@@ -41,7 +40,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "BLOCK", 100)
     monkeypatch.setattr(files, "MOST_ROWS", ROWS)
-    monkeypatch.setattr(planning, "REGION", N // 3)
+    monkeypatch.setattr(room, "LADDER", (N // 3,))
 
 
 def write(path: str, **arrays: np.ndarray) -> str:
@@ -198,7 +197,7 @@ def test_large_files_stay_where_they_are(monkeypatch):
     "arrays, says",
     [
         (dict(sources=np.where(np.arange(3 * N).reshape(N, 3) == 5101, np.nan, X), charges=Q),
-         "in.h5: points row 1700 is not finite: [0."),
+         "in.h5: sources row 1700 is not finite: [0."),
         (dict(sources=X, charges=np.where(np.arange(N) == 1700, np.inf, Q)),
          "in.h5: charges row 1700 is not finite: inf, in chunk 2"),
         (dict(sources=X, charges=Q[:-1]), "in.h5: charges has 2999 rows, sources has 3000"),
@@ -259,7 +258,7 @@ def test_no_two_tasks_write_one_chunk(monkeypatch):
     """However a plan cuts its results."""
 
     class Odd:
-        n_targets, plan = N, SimpleNamespace(points=(N,))
+        n_targets, n_regions = N, 1
 
         def evaluate(self, outputs, charges):
             return {"potential": da.from_array(Q, chunks=37)}

@@ -41,6 +41,14 @@ def profile(fmm, q):
     assert names >= {"charges", "potential"} | OPERATORS, names
     assert "CPU/wall" in str(found)
 
+def spread(x, q):
+    lazy = da.from_array(x, chunks=(700, 3))
+    fmm = taskfmm.Fmm(lazy, eps=1e-2, leaf_size=20, region=len(x) // 4)
+    exact = taskfmm.direct(x, q)
+    for charges in (q, da.from_array(q, chunks=300)):
+        found = fmm.potential(charges).compute(scheduler="synchronous")
+        assert np.linalg.norm(found - exact) < 1e-2 * np.linalg.norm(exact)
+
 def forecast(x):
     fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=100, memory_limit="64GiB")
     fmm.evaluate(np.ones(len(x)))
@@ -62,7 +70,7 @@ if __name__ == "__main__":
     rng = np.random.default_rng(7719023)
     x, q = rng.random((900, 3)), rng.uniform(-1, 1, 900)
     fmm = taskfmm.Fmm(x, order=3, leaf_size=20)
-    graph(fmm, q), profile(fmm, q)
+    graph(fmm, q), profile(fmm, q), spread(x, q)
     with dask.config.set({"optimization.fuse.active": False}):  # as in the shipped configurations
         forecast(rng.random((3000, 3))), cluster(fmm, q)
 """

@@ -406,7 +406,7 @@ def test_points_that_differ_whenever_they_are_computed(directory):
         found = plan.potential(q).compute()
     assert len(computed) == 4
     seen = np.empty((N, 3))
-    for region, _ in enumerate(plan.plan.points):
+    for region in range(plan.n_regions):
         kept = depot.get(plan.plan.depot.path, "points", region)
-        seen[kept["rows"]] = kept["points"].T / plan.plan.scale
+        seen[kept["source_rows"]] = kept["sources"].T / plan.plan.scale
     assert l2_error(found, taskfmm.direct(seen, q)) <= 1e-5

@@ -57,7 +57,8 @@ def bring(plan: SpreadPlan, given: Given, name: str) -> Brought:
     path, at, calls, names = plan.depot.path, plan.depot.directory(name), [], []
     for number, (kind, array) in enumerate(zip(given.kernel.kinds, given.arrays, strict=True)):
         names.append(f"charges_{number}")
-        for chunk, piece in zip(array.to_delayed().ravel(), plan.of_sources, strict=True):
+        for piece in plan.of_sources:
+            chunk = array[piece.first : piece.first + piece.n]
             declared = blocks.declared(array, piece, kind)
             calls.append((chunk, declared, kind, plan.scale, names[-1], piece.number, path, at))
     exponents = largest(run(blocks.deal, calls), given.kernel)

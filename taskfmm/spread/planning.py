@@ -142,7 +142,7 @@ def from_dask(
     stage = _Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
     task, counts_itself = cost.task(stage.n * SECONDS), asked.kernel.counts_itself
-    chunks = [chunk for array in arrays.values() for chunk in array.to_delayed().ravel()]
+    chunks = [arrays[piece.name][piece.first : piece.first + piece.n] for piece in pieces]
     try:
         domain, cells = stage.look(chunks, asked)
         top = TOP_LEVEL if given.degree is not None else stage.top_level(asked, domain, cells)
