@@ -31,9 +31,9 @@ def told(stage: str, keys: str, place: Callable[[int], str], path: Path) -> Iter
         if distributed is None or not isinstance(error, distributed.scheduler.KilledWorker):
             raise
         raise LostWorkersError(
-            f"planning ended in its stage {stage!r}, as {error.allowed_failures + 1} workers died with "
-            f"{_working_on(error.task, keys, place)}: give workers more memory, fewer threads or smaller chunks, or "
-            "give a smaller region, if their logs say nothing else"
+            f"planning ended in its stage {stage!r}, as {error.allowed_failures + 1} workers died that had, "
+            f"among others, {_working_on(error.task, keys, place)}: give workers more memory, "
+            "fewer threads or smaller chunks, or give a smaller region, if their logs say nothing else"
         ) from error
 
 

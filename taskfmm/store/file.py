@@ -69,7 +69,7 @@ def write(
     lasting : bool
         A user's file, whose bytes are on the disk before it appears; else one of ours, for this user alone.
     apart : bool
-        Each value gets a checksum of its own, for `PlanFile.checked`.
+        Each value gets a checksum of its own, for `PlanFile.checked`, instead of each dataset.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any], apa
         found = {"datasets": table, "values": outline.values}
         return json.dumps(found | ({"checksums": outline.checksums()} if apart else {})).encode()
 
-    place, text = hdf5.write(descriptor, outline.arrays, about, FRONT, told)
+    place, text = hdf5.write(descriptor, outline.arrays, about, FRONT, told, not apart)
     facts = {
         "kind": KIND,
         "format": FORMAT,
@@ -159,9 +159,12 @@ class PlanFile:
             self._refuse_overlaps(tables)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._damaged(f"{error}") from error
-        if verify:
-            self._compare(arrays, {name: row[3] for name, row in tables.items()})
         self._maker = Maker(arrays)
+        if verify and not self._checksums:
+            self._compare(arrays, {name: row[3] for name, row in tables.items()})
+        elif verify:
+            for name in self._values:
+                self.checked(name)
 
     def _damaged(self, why: str) -> StorageError:
         return StorageError(f"{self.path}: is damaged, make it again from the points: {why[:200]}")

@@ -60,11 +60,13 @@ def write(
     attributes: Mapping[str, Any],
     front: int,
     outline: Callable[[Table], bytes],
+    sums: bool = True,
 ) -> tuple[int, bytes]:
     """Write an HDF5 file behind ``front`` bytes that are left free.
 
     arrays : of each dataset, one after the other
     outline : the text of the last dataset, once it is known where the others are
+    sums : whether datasets get checksums
 
     Returns
     -------
@@ -75,8 +77,10 @@ def write(
         try:
             with h5py.File(raw, "w", libver="latest", **layout) as file:
                 file.attrs.update(attributes)
-                text = outline({name: _put(descriptor, file, name, found) for name, found in arrays.items()})
-                place = _put(descriptor, file, "outline", [np.frombuffer(text, np.uint8)])[1]
+                text = outline(
+                    {name: _put(descriptor, file, name, found, sums) for name, found in arrays.items()}
+                )
+                place = _put(descriptor, file, "outline", [np.frombuffer(text, np.uint8)], False)[1]
         except RuntimeError as error:
             raise raw.failed or OSError(str(error)) from error
         if raw.failed is not None:
@@ -84,8 +88,8 @@ def write(
     return place, text
 
 
-def _put(descriptor: int, file: Any, name: str, arrays: list[np.ndarray]) -> list[Any]:
-    """Make a dataset and write it; returns its dtype, place, number of elements and checksum."""
+def _put(descriptor: int, file: Any, name: str, arrays: list[np.ndarray], sums: bool) -> list[Any]:
+    """Make a dataset and write it; returns its dtype, place, number of elements and checksum, or None for that."""
     shape = arrays[0].shape if len(arrays) == 1 else (sum(array.size for array in arrays),)
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -101,6 +105,6 @@ def _put(descriptor: int, file: Any, name: str, arrays: list[np.ndarray]) -> lis
         if block.size:
             block = np.ascontiguousarray(block)
             disk.write_all(descriptor, block.data, at)
-            crc = zlib.crc32(block.data, crc)
+            crc = zlib.crc32(block.data, crc) if sums else 0
             at += block.nbytes
-    return [arrays[0].dtype.name, place, (at - place) // arrays[0].itemsize, crc]
+    return [arrays[0].dtype.name, place, (at - place) // arrays[0].itemsize, crc if sums else None]
