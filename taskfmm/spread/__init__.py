@@ -1,6 +1,7 @@
 """Points that never meet in one process: their plans and evaluations."""
 
+from taskfmm.spread.ahead import Ahead, forecast
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.planning import from_dask
 
-__all__ = ["Spread", "from_dask"]
+__all__ = ["Ahead", "Spread", "forecast", "from_dask"]
