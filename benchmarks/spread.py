@@ -54,6 +54,7 @@ def squares(found: da.Array) -> float:
 
 
 def peak() -> float:
+    """GiB that this process has held, or the one that started it before it did."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

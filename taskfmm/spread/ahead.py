@@ -27,14 +27,17 @@ from taskfmm.runtime import memory
 from taskfmm.spread.planning import FULLEST, REGION, SECONDS, UNITS
 from taskfmm.tree.lists import TOP_LEVEL
 
-DRAWN = 400_000
+DRAWN = 300_000
 """Points, at most, that stand for all."""
 
 SMALL = 4
 """Regions of the small cloud, at most."""
 
-LEAVES = 12_000
-"""Full leaves of the small cloud, at most: its lists take some hundred megabytes otherwise."""
+LEAVES = 6_000
+"""Full leaves of the small cloud, at most."""
+
+BOXES = 40_000
+"""Boxes of all points, at most, that are cut as they are: lists take memory."""
 
 TUNED = 1_000_000
 """Points of the cloud for which leaves are chosen, at most."""
@@ -352,7 +355,7 @@ def forecast(
     )
     cores = choices.number("cores", workers * threads if cores is None else cores)
     chunks = choices.number("chunks", -(-n_points // CHUNK) if chunks is None else chunks)
-    like = validate.points("like", like)
+    like = np.array(validate.points("like", like)[:DRAWN])  # loops compile again for read-only arrays
     if not len(like):
         raise InputError("like has no points: give some hundred thousand of the distribution")
     given, limit = kernels.find(kernel), memory.parse_limit(memory_limit) or 2**63
@@ -366,7 +369,7 @@ def forecast(
     operators = size.outline(given, accuracy)
     most = choices.region(region) or REGION
     how = How(cost.task(n_points * SECONDS), TOP_LEVEL, given.columns, cost.first(given), given.counts_itself)
-    leaf, found = _regions(n_points, like[:DRAWN], choices.leaf_size(leaf_size), operators, how, most)
+    leaf, found = _regions(n_points, like, choices.leaf_size(leaf_size), operators, how, most)
     kernel_one = given.of_first
     numbers, rows = kernel_one.n_numbers, given.output(asked.first).n_rows
     return Ahead(
@@ -389,7 +392,9 @@ def _regions(
         times=n / some.n_points, every=some.every,
     )  # fmt: skip
     leaf = chosen or tune.LARGEST
-    small = alike(like, n, min(SMALL * most, LEAVES * leaf), filled)
+    small = alike(like, n, n, filled)
+    if small.levels or small.tree(leaf, domain).n_boxes > BOXES:
+        small = alike(like, n, min(SMALL * most, LEAVES * leaf), filled)
     smaller = alike(like, small.n_points / 2.0**filled, small.n_points, filled)
     cap = max(leaf, most // UNITS, FULLEST * operators.accuracy.order**2)
     return leaf, regions(small, smaller, n, leaf, domain, operators, how, cap, most)
