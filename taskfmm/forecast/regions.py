@@ -37,22 +37,14 @@ class Works:
     reads: dict[str, float] = field(default_factory=dict)
     both: float = 0.0
 
-    def plus(self, other: Works, times: float, neighbours: float = 1.0) -> Works:
-        """With others, that are so many times as many, and whose neighbours are so many times as many."""
+    def plus(self, other: Works, times: float) -> Works:
+        """With others, that are so many times as many."""
         names = self.works.keys() | other.works.keys()
         return Works(
             {name: self.works.get(name, 0.0) + times * other.works.get(name, 0.0) for name in names},
-            {
-                name: self.reads.get(name, 0.0)
-                + times * (neighbours if name in ACROSS else 1.0) * other.reads.get(name, 0.0)
-                for name in names
-            },
+            {name: self.reads.get(name, 0.0) + times * other.reads.get(name, 0.0) for name in names},
             self.both + times * other.both,
         )
-
-
-ACROSS = ("M2L", "M2P", "P2L", "P2P")
-"""Operators that read from neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +71,14 @@ class Regions:
     met: float
 
 
-def touching(n: float, dimension: float) -> float:
-    """Of n pieces of a filled space, with which one shares a border, and itself, on average.
+def touching(n: float, dimension: float, parts: float = 1.0) -> float:
+    """Of n pieces of a filled space, which a part of one touches, itself among them, on average.
 
-    In a grid with m along each axis it is (3 - 2 / m)^d.
+    parts : of a piece. In a grid with m pieces along each axis it is (3 - 2 / m)^d for a whole one; with p parts
+    along an axis of each piece, two of which touch the next piece, it is (1 + 2 (1 - 1 / m) / p)^d.
     """
-    return float((3.0 - 2.0 / max(1.0, n) ** (1.0 / dimension)) ** dimension)
+    inside, part = 1.0 - 1.0 / max(1.0, n) ** (1.0 / dimension), max(1.0, parts) ** (1.0 / dimension)
+    return float((1.0 + 2.0 * inside / part) ** dimension)
 
 
 class _Small:
@@ -96,6 +90,8 @@ class _Small:
     def __init__(
         self, found: Alike, leaf_size: int, domain: Domain, operators: BoxOperators, how: How
     ) -> None:
+        # the root of a small cloud stands for boxes of a deeper level
+        how = replace(how, top=max(0, how.top - found.levels))
         self.alike, self.operators, self.how = found, operators, how
         self.tree = found.tree(leaf_size, domain)
         every = lists.build(self.tree)
@@ -145,14 +141,13 @@ def regions(
     n_top = int((owner == own.n_regions).sum())
     plan = _Plan(small, owner, own.n_regions, growth)
     times = n_regions / own.n_regions
-    near = touching(n_regions, found.dimension) / touching(own.n_regions, found.dimension)
-    works = Works().plus(plan.works(range(own.n_regions)), times, near)
+    works = Works().plus(plan.works(range(own.n_regions), times), times)
     if n_top:
         of_top = plan.works([own.n_regions])
         # shards grow before their number does
         full = n_top / (cost.FEWEST_BOXES * max(1.0, of_top.works["L2L"]))
         works = works.plus(of_top, 1.0 + (found.times - 1.0) * min(1.0, full))
-    met, work_bytes = plan.bytes(near)
+    met, work_bytes = plan.bytes()
     tree = small.tree
     return Regions(
         n_regions,
@@ -198,7 +193,7 @@ class _Plan:
         n_blocks = 0
         for region in range(int(owner.max()) + 1):
             ranges, leaves = shards(
-                tree, owner == region, evaluated, (near_cost, far_cost, m2l), small.operators, how
+                tree, owner == region, evaluated, (near_cost, far_cost, m2l), small.operators, how, growth
             )
             for level, found in ranges.items():
                 for first, last in found.tolist():
@@ -212,6 +207,9 @@ class _Plan:
                 near.append(region)
         self.far, self.of_near = np.array(far).reshape(-1, 2), np.array(near, np.int64)
         self.read = {name: self._pairs(*found) for name, found in self._entries().items()}
+        if small.alike.levels:
+            # in the whole, boxes of the first two levels have others around them
+            self.read["M2L"] = np.where(self.far[:, 1] <= 1, 1, self.read["M2L"])
 
     def _entries(self) -> dict[str, tuple[np.ndarray, np.ndarray, int, int]]:
         """For each operator what reads and what is read, by number, with how many there are of both."""
@@ -263,8 +261,8 @@ class _Plan:
         found[reader[some], read[some]] = True
         return np.count_nonzero(found, axis=1)
 
-    def works(self, of: range | list[int]) -> Works:
-        """Of some regions."""
+    def works(self, of: range | list[int], times: float = 1.0) -> Works:
+        """Of some regions, which have the neighbours of so many times as many regions."""
         mine = np.isin(self.far[:, 0], of) if len(self.far) else np.zeros(0, bool)
         leaves = self.shard[self.tree.is_leaf]
         has_leaf = np.zeros(len(self.far), bool)
@@ -272,14 +270,36 @@ class _Plan:
         near = np.isin(self.of_near, of)
         read = {name: each[near if name == "P2P" else mine] for name, each in self.read.items()}
         works = {name: float(np.count_nonzero(each)) for name, each in read.items()}
-        reads = {name: float(each.sum()) for name, each in read.items()}
+        levels = self.far[mine, 1]
+        reads = {
+            name: float((each * self._more(name, levels, len(of), times)).sum())
+            for name, each in read.items()
+        }
         n_leaf = float(np.count_nonzero(has_leaf & mine))
         works |= {"P2M": n_leaf, "L2P": n_leaf, "L2L": float(np.count_nonzero(mine))}
         reads |= {"P2M": n_leaf, "L2P": 0.0}
         both = has_leaf & mine & (self.read["M2M"] > 0)
         return Works(works, reads, float(np.count_nonzero(both)))
 
-    def bytes(self, neighbours: float) -> tuple[float, float]:
+    def _more(self, name: str, levels: np.ndarray, n_regions: int, times: float) -> np.ndarray | float:
+        """As many neighbours as works read in the small cloud they have in one of so many times as many regions.
+
+        levels : of the shards that read
+        """
+        filled = self.small.alike.dimension
+        if times == 1.0 or name in ("M2M", "L2L"):
+            return 1.0
+        if name == "P2P":  # from regions, by works that are parts of one
+            parts = len(self.of_near) / n_regions
+            return touching(times * n_regions, filled, parts) / touching(n_regions, filled, parts)
+        found = []
+        for k in np.bincount(levels).tolist():
+            # from regions, or from shards of the same size
+            pieces, parts = (n_regions, k / n_regions) if name == "P2L" else (k, 1.0)
+            found.append(touching(times * pieces, filled, parts) / touching(pieces, filled, parts))
+        return np.array(found)[levels]
+
+    def bytes(self) -> tuple[float, float]:
         """Sources of other works of the near field, and bytes of all works, for each point; see `plan.works`."""
         tree, u = self.tree, self.lists.u
         n_points, n = self.small.alike.n_points, np.diff(tree.source_ptr, axis=1)[:, 0]

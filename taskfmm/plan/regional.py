@@ -100,11 +100,13 @@ def shards(
     cost_of: tuple[np.ndarray, np.ndarray, np.ndarray],
     operators: BoxOperators,
     how: How,
+    each: float = 1.0,
 ) -> tuple[dict[int, np.ndarray], list[tuple[int, np.ndarray]]]:
     """Where the shards of a region are cut, and the works of its near field; see `Survey`.
 
     own, evaluated : bool [n_boxes], the boxes of the region, and those with U lists
     cost_of : seconds of the near field, of the far field, and of M2L as a part of it, float64 [n_boxes] each
+    each : boxes that each stands for
     """
     near_cost, far_cost, m2l = cost_of
     ranges, near = {}, []
@@ -112,7 +114,7 @@ def shards(
         first, last = tree.level_ptr[level : level + 2]
         here = first + np.flatnonzero(own[first:last])
         if here.size and level >= how.top:
-            ranges[level] = _ranges(tree, here, far_cost, m2l, operators, how.task)
+            ranges[level] = _ranges(tree, here, far_cost, m2l, operators, how.task, each)
         leaves = here[evaluated[here]]
         if leaves.size:
             near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
@@ -125,14 +127,20 @@ def _bounds(row: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 
 
 def _ranges(
-    tree: Octree, here: np.ndarray, far: np.ndarray, m2l: np.ndarray, operators: BoxOperators, task: float
+    tree: Octree,
+    here: np.ndarray,
+    far: np.ndarray,
+    m2l: np.ndarray,
+    operators: BoxOperators,
+    task: float,
+    each: float,
 ) -> np.ndarray:
     """Runs of a region's boxes of one level that follow each other in the tree, cut where siblings end."""
     ranges: list[tuple[int, int]] = []
     edges = np.flatnonzero(np.append(True, np.diff(here) != 1))
     for begin, end in pairwise([*edges.tolist(), here.size]):
         first, last = int(here[begin]), int(here[end - 1]) + 1
-        fewest = cost.fewest_boxes(far[first:last], m2l[first:last], operators)
+        fewest = max(1, int(cost.fewest_boxes(far[first:last], m2l[first:last], operators) / each))
         inner = first + cost.cut(far[first:last], task, fewest)[1:-1]
         inner = tree.child_ptr[tree.parent[inner]]
         bounds = np.unique(np.concatenate([[first], inner[inner > first], [last]]))
