@@ -21,14 +21,19 @@ import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError
 from taskfmm.forecast.alike import alike, dimension
-from taskfmm.forecast.regions import Works, touching
+from taskfmm.forecast.regions import Works, regions, touching
 from taskfmm.generate import SHAPES
+from taskfmm.geometry.domain import enclose
 from taskfmm.operators import size
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.drive import drive
+from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
+from taskfmm.plan.regional import How
 from taskfmm.report.ahead import text
 from taskfmm.spread import ahead, forecast
+from taskfmm.spread.planning import SECONDS
+from taskfmm.tree.lists import TOP_LEVEL
 
 N, LEAF = 30_000, 60
 
@@ -117,6 +122,24 @@ def test_regions_are_those_of_a_plan(shape):
     assert found.graph["edges"] == pytest.approx(edges, rel=0.15)
     files = [path.stat().st_size for path in Path(spread.plan.depot.path).iterdir()]
     assert found.disk_bytes == pytest.approx(sum(files), rel=0.25)
+
+
+@each("shape", ["cube", "sphere", "clusters"])
+def test_a_small_cloud_stands_for_many_regions(shape):
+    n, like = 200_000, cloud(shape, 200_000)
+    asked = Asked(taskfmm.kernels.Laplace(), np.dtype(float), 1e-3, 4)
+    operators = size.outline(asked.kernel, asked.accuracy("potential", None))
+    how, filled = How(cost.task(n * SECONDS), TOP_LEVEL), dimension(like)
+    graphs = []
+    for most in (n, n // 8):
+        small = alike(like, n, most, filled)
+        smaller = alike(like, small.n_points / 2.0**filled, small.n_points, filled)
+        domain = enclose(small.points, small.points[:0])
+        found = regions(small, smaller, n, 25, domain, operators, how, 2000, 8000)
+        assert found.regions == 25
+        graphs.append(ahead.graph(found.works, found.regions, 4))
+    for whole, some in zip(*graphs, strict=True):
+        assert whole / 1.5 <= some <= 1.5 * whole
 
 
 @each("shape, filled", [("cube", 3.0), ("sphere", 2.0), ("clusters", 3.0), ("line", 1.0)])

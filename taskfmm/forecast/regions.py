@@ -81,6 +81,11 @@ def touching(n: float, dimension: float, parts: float = 1.0) -> float:
     return float((1.0 + 2.0 * inside / part) ** dimension)
 
 
+ASKEW = 0.5
+"""Surfaces and lines run through cubes askew, so that a piece touches more than in a grid of their dimension: on a
+sphere 8, 64 and 512 pieces touched 7, 11.5 and 16, as they would in 2.5 dimensions; in a cube 8, 15.4 and 20.7."""
+
+
 class _Small:
     """The small cloud: its tree, its lists, its units, and what its boxes cost.
 
@@ -286,7 +291,7 @@ class _Plan:
 
         levels : of the shards that read
         """
-        filled = self.small.alike.dimension
+        filled = min(3.0, self.small.alike.dimension + ASKEW)
         if times == 1.0 or name in ("M2M", "L2L"):
             return 1.0
         if name == "P2P":  # from regions, by works that are parts of one
