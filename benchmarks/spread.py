@@ -23,7 +23,7 @@ from benchmarks import fresh
 from taskfmm.generate import SHAPES
 from taskfmm.runtime.threads import n_cores
 from taskfmm.spread import Ahead, Spread, forecast
-from taskfmm.spread.ahead import DRAWN
+from taskfmm.spread.foretold import DRAWN
 
 TIMES = 2
 """Evaluations, of which the quickest counts."""

@@ -2188,7 +2188,7 @@ PERIODIC = (
 AHEAD = (
     Mutant(
         "pieces-read-once",
-        "spread/ahead.py",
+        "spread/graphs.py",
         "pieces * (1 + (groups > 1))",
         "pieces",
         "explain --points counts fewer edges than an evaluation has",
@@ -2196,7 +2196,7 @@ AHEAD = (
     ),
     Mutant(
         "results-read-by-one-chunk",
-        "spread/ahead.py",
+        "spread/graphs.py",
         "n_regions + n_chunks * n_regions)",
         "n_regions + n_chunks)",
         "explain --points counts fewer edges than an evaluation has",
@@ -2204,9 +2204,9 @@ AHEAD = (
     ),
     Mutant(
         "regions-have-few-neighbours",
-        "forecast/regions.py",
-        "(3.0 - 2.0 / max",
-        "(2.0 - 1.0 / max",
+        "forecast/small.py",
+        "(1.0 + 2.0 * inside / part)",
+        "(1.0 + inside / part)",
         "explain --points says that many regions read less from each other than they do",
         ("spread_forecast",),
     ),

@@ -21,7 +21,8 @@ import taskfmm
 from taskfmm.cli import main
 from taskfmm.errors import InputError
 from taskfmm.forecast.alike import alike, dimension
-from taskfmm.forecast.regions import Works, regions, touching
+from taskfmm.forecast.regions import regions
+from taskfmm.forecast.small import Works, touching
 from taskfmm.generate import SHAPES
 from taskfmm.geometry.domain import enclose
 from taskfmm.operators import size
@@ -31,7 +32,7 @@ from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
 from taskfmm.report.ahead import text
-from taskfmm.spread import ahead, forecast
+from taskfmm.spread import forecast, graphs
 from taskfmm.spread.planning import SECONDS
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -83,9 +84,9 @@ def test_the_formula_has_the_tasks_and_edges_of_a_real_graph(shape, n_chunks, re
     works, n_regions = works_of(spread.plan), len(spread.plan.points)
     assert n_regions == -(-N // region)
     charges = lazy(N, n_chunks)
-    assert size_of([spread.potential(charges)], charges) == ahead.graph(works, n_regions, n_chunks)
+    assert size_of([spread.potential(charges)], charges) == graphs.graph(works, n_regions, n_chunks)
     both = list(spread.evaluate(charges, ("potential", "gradient")).values())
-    assert size_of(both, charges) == ahead.graph(works, n_regions, n_chunks, n_outputs=2)
+    assert size_of(both, charges) == graphs.graph(works, n_regions, n_chunks, n_outputs=2)
 
 
 def test_the_formula_has_the_tasks_of_all_kinds_of_sources():
@@ -93,7 +94,7 @@ def test_the_formula_has_the_tasks_of_all_kinds_of_sources():
     charges, dipoles = lazy(N, 3), da.zeros((N, 3), chunks=(N // 3, 3))
     found = spread.potential(charges, dipoles=dipoles)
     tasks, edges = size_of([found], da.concatenate([charges[:, None], dipoles], axis=1))
-    expected = ahead.graph(works_of(spread.plan), 4, 3, n_kinds=2)
+    expected = graphs.graph(works_of(spread.plan), 4, 3, n_kinds=2)
     assert (tasks, edges) == expected
 
 
@@ -106,7 +107,7 @@ def test_the_stages_of_a_plan_have_the_tasks_foretold():
     own = sum(stages[name] for name in names if name != "pick" and name != "choose")
     # leaves are not chosen where they are given
     expected = found.planning["tasks"] - 5 - 1
-    assert own - stages["balance"] == expected - ahead.ROUNDS * 4
+    assert own - stages["balance"] == expected - graphs.ROUNDS * 4
     assert 4 <= stages["balance"] <= 3 * 4
 
 
@@ -137,7 +138,7 @@ def test_a_small_cloud_stands_for_many_regions(shape):
         domain = enclose(small.points, small.points[:0])
         found = regions(small, smaller, n, 25, domain, operators, how, 2000, 8000)
         assert found.regions == 25
-        graphs.append(ahead.graph(found.works, found.regions, 4))
+        graphs.append(graphs.graph(found.works, found.regions, 4))
     for whole, some in zip(*graphs, strict=True):
         assert whole / 1.5 <= some <= 1.5 * whole
 

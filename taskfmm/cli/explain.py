@@ -80,7 +80,7 @@ def _ahead(
     from taskfmm.generate import cloud
     from taskfmm.report.ahead import text
     from taskfmm.spread import forecast
-    from taskfmm.spread.ahead import DRAWN
+    from taskfmm.spread.foretold import DRAWN
 
     kernel = from_options(**options).kernel
     like, _ = cloud(shape, min(points, DRAWN), signed=True, seed=0)
