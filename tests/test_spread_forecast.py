@@ -131,15 +131,15 @@ def test_a_small_cloud_stands_for_many_regions(shape):
     asked = Asked(taskfmm.kernels.Laplace(), np.dtype(float), 1e-3, 4)
     operators = size.outline(asked.kernel, asked.accuracy("potential", None))
     how, filled = How(cost.task(n * SECONDS), TOP_LEVEL), dimension(like)
-    graphs = []
+    sizes = []
     for most in (n, n // 8):
         small = alike(like, n, most, filled)
         smaller = alike(like, small.n_points / 2.0**filled, small.n_points, filled)
         domain = enclose(small.points, small.points[:0])
         found = regions(small, smaller, n, 25, domain, operators, how, 2000, 8000)
         assert found.regions == 25
-        graphs.append(graphs.graph(found.works, found.regions, 4))
-    for whole, some in zip(*graphs, strict=True):
+        sizes.append(graphs.graph(found.works, found.regions, 4))
+    for whole, some in zip(*sizes, strict=True):
         assert whole / 1.5 <= some <= 1.5 * whole
 
 

@@ -1,8 +1,8 @@
 """Sizes of the graphs of points that never meet, and what their tasks do besides operators.
 
-They follow what `taskfmm.spread.planning`, `taskfmm.graph.charges` and `taskfmm.spread.evaluation` make: charges enter
-by a task for each region and group of chunks, and each chunk of the result reads all regions. What is held and sent for
-that reason is in `taskfmm.spread.ahead`: ``sent_bytes``, and the last of its `STAGES`.
+They follow what `taskfmm.spread.planning`, `taskfmm.graph.charges` and `taskfmm.spread.evaluation` make: charges
+enter by a task for each region and group of chunks, and each chunk of the result reads all regions. What is held and
+sent for that reason is in `taskfmm.spread.ahead`: ``sent_bytes``, and the last of its `STAGES`.
 """
 
 from __future__ import annotations
