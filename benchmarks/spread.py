@@ -1,10 +1,12 @@
 """Points that never meet, on worker processes: seconds, memory and disk, beside one process with threads.
 
 python -m benchmarks.spread --n 1e7 --chunks 20 --workers 2 --memory 3GiB
+python -m benchmarks.spread --n 1e6 --chunks 4 --workers 2 --forecast
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from pathlib import Path
@@ -18,19 +20,18 @@ import psutil
 
 import taskfmm
 from benchmarks import fresh
+from taskfmm.generate import SHAPES
+from taskfmm.runtime.threads import n_cores
+from taskfmm.spread import Ahead, Spread, forecast
+from taskfmm.spread.foretold import DRAWN
 
-CLUSTERS = {"cube": 0, "clusters": 40}
+TIMES = 2
+"""Evaluations, of which the quickest counts."""
 
 
-def points(chunk: int, n: int, clusters: int) -> np.ndarray:
-    """The same whenever a chunk is computed; clusters of widths over three decades, or a cube."""
-    rng = np.random.default_rng([chunk, n])
-    if not clusters:
-        return rng.random((n, 3))
-    shared = np.random.default_rng(clusters)
-    centers, widths = shared.random((clusters, 3)), 10.0 ** shared.uniform(-4, -1, clusters)
-    which = rng.integers(clusters, size=n)
-    return centers[which] + widths[which, None] * rng.normal(size=(n, 3))
+def points(chunk: int, n: int, shape: str) -> np.ndarray:
+    """The same whenever a chunk is computed."""
+    return SHAPES[shape](n, np.random.default_rng([chunk, n]))
 
 
 def charges(chunk: int, n: int) -> np.ndarray:
@@ -53,26 +54,107 @@ def squares(found: da.Array) -> float:
 
 
 def peak() -> float:
+    """GiB that this process has held, or the one that started it before it did."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def processor() -> float:
+    """Seconds that this process has run on a core."""
+    times = os.times()
+    return times.user + times.system
+
+
+def busy() -> float:
+    """Seconds that all programs of this machine have run on its cores."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice)
+
+
+def size_of_graph(found: da.Array, given: da.Array) -> tuple[int, int]:
+    """Tasks and edges of an evaluation, without those of its charges."""
+    graph = dict(found.dask)
+    own = [graph[key] for key in graph.keys() - given.dask.keys()]
+    return len(own), sum(len(task.dependencies) for task in own)
+
+
+def evaluated(plan: Spread, q: da.Array, client: Any) -> dict[str, float]:
+    """Tasks and edges of an evaluation, its seconds, those of its workers on cores, and cores that others took."""
+    before, own, every, began = sum(client.run(processor).values()), processor(), busy(), time.perf_counter()
+    phi = plan.potential(q)
+    total = squares(phi)
+    took, ran = time.perf_counter() - began, sum(client.run(processor).values()) - before
+    others = max(0.0, busy() - every - ran - (processor() - own)) / took
+    tasks, edges = size_of_graph(phi, q)
+    click.echo(
+        f"evaluated in {took:.1f} s, {ran:.1f} s on cores, {tasks:,} tasks, {edges:,} edges, norm {total**0.5:.12g}"
+    )
+    return {"tasks": tasks, "edges": edges, "seconds": took, "seconds on cores": ran, "others": others}
+
+
+def slowness(n: int, eps: float, shape: str) -> float:
+    """How many times as long as its rates say this machine takes now: one process, on one thread."""
+    with dask.config.set(scheduler="synchronous"):
+        whole, q = taskfmm.Fmm(points(0, n, shape), eps=eps), charges(0, n)
+        whole.potential(-q).compute()
+        expected = whole.forecast().task_seconds
+        before = processor()
+        whole.potential(q).compute()
+        return (processor() - before) / expected
+
+
+def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> None:
+    """The forecast beside what was measured, and their ratio."""
+    seconds = ahead.seconds
+    expected = {
+        "regions": ahead.regions.regions,
+        **ahead.graph,
+        "seconds": seconds["all"],
+        "seconds on cores": seconds["arithmetic"],
+        "peak of a worker, MiB": ahead.memory["peak"] / 2**20,
+        "disk, bytes a point": ahead.disk_bytes / ahead.n_points,
+    }
+    free = min(float(ahead.at_once), max(0.1, n_cores() - measured["others"])) / ahead.at_once
+    click.echo(
+        f"\none process takes {slow:.2f} times as long on a core as the rates of this machine say; "
+        f"other programs took {measured['others']:.1f} of {n_cores()} cores"
+    )
+    click.echo(
+        f"{'':<22} {'expected':>10} {'measured':>10} {'measured / expected':>20}  at these rates and cores"
+    )
+    for name, value in expected.items():
+        line = f"{name:<22} {value:>10,.5g} {measured[name]:>10,.5g} {measured[name] / value:>20.2f}"
+        if name.startswith("seconds"):
+            line += f"  {measured[name] / value / slow * (free if name == 'seconds' else 1.0):.2f}"
+        click.echo(line)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--n", type=fresh.Count(), default=10**7, help="Points.")
-@click.option("--shape", type=click.Choice(list(CLUSTERS)), default="cube")
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="cube")
 @click.option("--chunks", type=click.IntRange(min=1), default=20)
 @click.option("--eps", type=float, default=1e-6)
 @click.option("--workers", type=click.IntRange(min=1), default=2, help="Processes of one thread.")
 @click.option("--memory", default="3GiB", help="Limit of each.")
 @click.option("--region", type=fresh.Count(), help="Points of a region.")
 @click.option("--beside/--alone", default=False, help="Also one process with as many threads.")
+@click.option("--forecast", "is_forecast", is_flag=True, help="Print what was expected beside it.")
 def main(
-    n: int, shape: str, chunks: int, eps: float, workers: int, memory: str, region: int | None, beside: bool
+    n: int,
+    shape: str,
+    chunks: int,
+    eps: float,
+    workers: int,
+    memory: str,
+    region: int | None,
+    beside: bool,
+    is_forecast: bool,
 ) -> None:
     """Plan and evaluate twice; print seconds, peaks of memory, and what lies on the disk."""
     from distributed import Client, LocalCluster
 
-    x = in_chunks(points, n, chunks, (3,), CLUSTERS[shape])
+    x = in_chunks(points, n, chunks, (3,), shape)
     q = in_chunks(charges, n, chunks, ())
+    slow = slowness(min(n, 300_000), eps, shape) if is_forecast else 1.0
     how = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory, "dashboard_address": None}
     with LocalCluster(**how) as cluster, Client(cluster) as client:
         before, began = psutil.Process().memory_info().rss, time.perf_counter()
@@ -81,25 +163,35 @@ def main(
         disk = sum(path.stat().st_size for path in Path(plan.plan.depot.path).iterdir())
         click.echo(f"{plan}")
         click.echo(f"planned in {planned:.1f} s, {disk / n:.0f} bytes a point on the disk")
-        for _ in range(2):
-            began = time.perf_counter()
-            phi = plan.potential(q)
-            total = squares(phi)
-            took = time.perf_counter() - began
-            click.echo(f"evaluated in {took:.1f} s, {len(phi.dask):,} tasks, norm {total**0.5:.12g}")
-        peaks = ", ".join(f"{each:.2f}" for each in client.run(peak).values())
+        found = [evaluated(plan, q, client) for _ in range(TIMES)]
+        peaks = list(client.run(peak).values())
         grown = (psutil.Process().memory_info().rss - before) / 2**20
-        click.echo(f"peaks of workers {peaks} GiB; the client grew by {grown:.0f} MiB")
+        click.echo(f"peaks of workers {', '.join(f'{each:.2f}' for each in peaks)} GiB; ", nl=False)
+        click.echo(f"the client grew by {grown:.0f} MiB")
+    if is_forecast:
+        measured = min(found, key=lambda each: each["seconds"])
+        measured |= {"regions": len(plan.plan.points), "disk, bytes a point": disk / n}
+        measured |= {"peak of a worker, MiB": 1024 * max(peaks)}
+        like = points(0, min(n, DRAWN), shape)
+        ahead = forecast(
+            n, like, workers, memory, eps=eps, region=region, chunks=chunks, cores=min(workers, n_cores())
+        )
+        beside_forecast(ahead, measured, (slow + slowness(min(n, 300_000), eps, shape)) / 2)
     if beside:
-        with dask.config.set(scheduler="threads", num_workers=workers):
+        one_process(x, q, eps, workers)
+
+
+def one_process(x: da.Array, q: da.Array, eps: float, threads: int) -> None:
+    """The same in this process."""
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        began = time.perf_counter()
+        whole = taskfmm.Fmm(x, eps=eps)
+        click.echo(f"one process: planned in {time.perf_counter() - began:.1f} s")
+        for _ in range(TIMES):
             began = time.perf_counter()
-            whole = taskfmm.Fmm(x, eps=eps)
-            click.echo(f"one process: planned in {time.perf_counter() - began:.1f} s")
-            for _ in range(2):
-                began = time.perf_counter()
-                total = squares(whole.potential(q))
-                click.echo(f"evaluated in {time.perf_counter() - began:.1f} s, norm {total**0.5:.12g}")
-        click.echo(f"peak {peak():.2f} GiB")
+            total = squares(whole.potential(q))
+            click.echo(f"evaluated in {time.perf_counter() - began:.1f} s, norm {total**0.5:.12g}")
+    click.echo(f"peak {peak():.2f} GiB")
 
 
 if __name__ == "__main__":

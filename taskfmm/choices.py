@@ -82,6 +82,14 @@ def region(value: Any) -> int | None:
     return found
 
 
+def number(argument: str, value: Any) -> int:
+    """Check how many there are of something."""
+    found = _integer(value)
+    if found is None or found < 1:
+        raise InputError(f"{argument} is {value!r}, expected an integer of at least 1")
+    return found
+
+
 def n_samples(value: Any) -> int:
     """Check how many targets an estimate looks at."""
     number = _integer(value)

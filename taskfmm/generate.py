@@ -12,6 +12,9 @@ from taskfmm.errors import InputError
 PLUMMER_CUT = 0.999
 """Mass fraction kept of the Plummer model, whose tail is endless; the outermost radius is about 38."""
 
+N_CLUSTERS = 40
+"""Clusters of points."""
+
 
 def new_seed() -> int:
     """A fresh seed, to be shown or recorded so that the cloud can be made again."""
@@ -23,8 +26,9 @@ def cloud(shape: str, n: int, *, signed: bool, seed: int) -> tuple[np.ndarray, n
 
     Parameters
     ----------
-    shape : 'sphere', 'cube' or 'plummer'
-        Uniform on the unit sphere's surface; uniform in the unit cube; the Plummer model with scale length 1.
+    shape : 'sphere', 'cube', 'plummer' or 'clusters'
+        Uniform on the unit sphere's surface; uniform in the unit cube; the Plummer model with scale length 1;
+        Gaussian clusters in the unit cube, whose widths span three decades.
     n : int
     signed : bool
         Charges uniform in [-1, 1) or, when False, in [0, 1).
@@ -73,8 +77,17 @@ def _plummer(n: int, rng: np.random.Generator) -> np.ndarray:
     return radius[:, None] * _directions(n, rng)
 
 
+def _clusters(n: int, rng: np.random.Generator) -> np.ndarray:
+    """The same clusters for any seed, so that parts of a cloud may be drawn apart from each other."""
+    shared = np.random.default_rng(N_CLUSTERS)
+    centers, widths = shared.random((N_CLUSTERS, 3)), 10.0 ** shared.uniform(-4, -1, N_CLUSTERS)
+    which = rng.integers(N_CLUSTERS, size=n)
+    return centers[which] + widths[which, None] * rng.normal(size=(n, 3))
+
+
 SHAPES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "sphere": _directions,
     "cube": _cube,
     "plummer": _plummer,
+    "clusters": _clusters,
 }

@@ -189,7 +189,7 @@ def cli(rng: random.Random) -> Iterator[Case]:
         if command in ("run", "explain"):
             found.append(rng.choice(FILES[:3] if rng.random() < 0.7 else FILES))
         if command == "generate":
-            found.append(rng.choice(["sphere", "cube", "plummer", "torus"]))
+            found.append(rng.choice(["sphere", "cube", "plummer", "clusters", "torus"]))
         if rng.random() < 0.8:
             found += ["-o", rng.choice(["out.h5", "out.h5", "none/out.h5", *FILES])]
         for _ in range(rng.randrange(5)):

@@ -2273,6 +2273,41 @@ PERIODIC = (
     ),
 )
 
+AHEAD = (
+    Mutant(
+        "pieces-read-once",
+        "spread/graphs.py",
+        "pieces * (1 + (groups > 1))",
+        "pieces",
+        "explain --points counts fewer edges than an evaluation has",
+        ("spread_forecast",),
+    ),
+    Mutant(
+        "results-read-by-one-chunk",
+        "spread/graphs.py",
+        "n_regions + n_chunks * n_regions)",
+        "n_regions + n_chunks)",
+        "explain --points counts fewer edges than an evaluation has",
+        ("spread_forecast",),
+    ),
+    Mutant(
+        "regions-have-few-neighbours",
+        "forecast/small.py",
+        "(1.0 + 2.0 * inside / part)",
+        "(1.0 + inside / part)",
+        "explain --points says that many regions read less from each other than they do",
+        ("spread_forecast",),
+    ),
+    Mutant(
+        "large-regions-fit",
+        "spread/ahead.py",
+        "self.threads * region * (own.work_bytes",
+        "region / self.workers * (own.work_bytes",
+        "explain --points says that regions fit into workers which they do not",
+        ("spread_forecast",),
+    ),
+)
+
 MUTANTS = (
     *GEOMETRY,
     *TREE,
@@ -2289,4 +2324,5 @@ MUTANTS = (
     *SOFTENING,
     *PERIODIC,
     *COMMAND_LINE,
+    *AHEAD,
 )

@@ -165,7 +165,7 @@ def radii(name):
 
 def test_generated_shapes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for shape in ("sphere", "cube", "plummer"):
+    for shape in ("sphere", "cube", "plummer", "clusters"):
         call("generate", shape, "-n", 4000, "-o", f"{shape}.h5", "--seed", 7741)
     np.testing.assert_allclose(radii("sphere.h5"), 1.0, rtol=1e-14)
     with h5py.File("sphere.h5") as file:

@@ -9,7 +9,7 @@ from taskfmm.cli.group import main
 
 
 @main.command()
-@click.argument("shape", type=click.Choice(["sphere", "cube", "plummer"]))
+@click.argument("shape", type=click.Choice(["sphere", "cube", "plummer", "clusters"]))
 @click.option("-n", "n", type=click.IntRange(min=0), default=1_000_000, show_default=True, help="Points.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE.h5")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same cloud.")

@@ -1,4 +1,4 @@
-"""``taskfmm run``, ``plan`` and ``explain``: what starts from a file of points."""
+"""``taskfmm run`` and ``plan``: what starts from a file of points."""
 
 from __future__ import annotations
 
@@ -161,26 +161,6 @@ def plan(
     fmm.save(output)
     seconds = time.perf_counter() - started
     _report({**planner.report(data), "save_seconds": seconds, "output": output}, as_json)
-
-
-@main.command()
-@input_file
-@with_plan_options
-def explain(
-    input_path: str,
-    options: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """Plan INPUT.h5 and say what an evaluation would do, without doing it."""
-    from taskfmm.files.charges import read
-
-    planner = from_options(**options)
-    fmm = planner.make(read(input_path, planner.kernel))
-    if as_json:
-        found = {"summary": str(fmm), "explain": fmm.explain(), "plan_seconds": planner.seconds}
-        click.echo(json.dumps(found))
-    else:
-        click.echo(f"{fmm}\n\n{fmm.explain()}")
 
 
 def _report(report: dict[str, Any], as_json: bool, first: str = "") -> None:

@@ -12,7 +12,9 @@ from taskfmm.cli.group import main
 @main.command()
 @click.option("-n", "n", type=click.IntRange(min=2), default=100_000, show_default=True, help="Points.")
 @click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach.")
-@click.option("--shape", type=click.Choice(["sphere", "cube", "plummer"]), default="cube", show_default=True)
+@click.option(
+    "--shape", type=click.Choice(["sphere", "cube", "plummer", "clusters"]), default="cube", show_default=True
+)
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same cloud.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> None:

@@ -13,6 +13,21 @@ from click.core import ParameterSource
 from taskfmm.cli.interrupt import prompt_interrupt
 
 
+class Count(click.ParamType):
+    """A whole number above 0 that may be written as 1e6."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not 1 <= number < 2**63 or number != int(number):
+            self.fail(f"{value!r} is not a whole number above 0", param, ctx)
+        return int(number)
+
+
 def parameters(
     context: click.Context | None, parameter: click.Parameter | None, given: Iterable[str]
 ) -> dict[str, float | complex | str]:

@@ -18,6 +18,7 @@ from taskfmm.plan.shards import Interactions, ShardBuilder, halo
 from taskfmm.plan.works import CHARGES, Chunk, FarShard, Halo, Part
 from taskfmm.tree import lists
 from taskfmm.tree.essential import Essential, Runs, asked
+from taskfmm.tree.octree import Octree
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +83,9 @@ def survey(found: Essential, operators: BoxOperators, how: How) -> Survey:
     seconds = cost.seconds(counted)
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
-    ranges, bounds, near = {}, {}, []
     evaluated = np.diff(own_lists.u.ptr) > 0
-    for level in range(tree.n_levels):
-        first, last = tree.level_ptr[level : level + 2]
-        here = first + np.flatnonzero(own[first:last])
-        if here.size and level >= how.top:
-            ranges[level] = _ranges(found, here, far_cost, m2l, operators, how.task)
-            rows = found.row[here]
-            bounds[level] = np.append(found.row[ranges[level][:, 0]], rows[-1] + 1)
-        leaves = here[evaluated[here]]
-        if leaves.size:
-            near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
+    ranges, near = shards(tree, own, evaluated, (near_cost, far_cost, m2l), operators, how)
+    bounds = {level: _bounds(found.row, each) for level, each in ranges.items()}
     # one shard, as each chunk of charges is asked for those of each
     charge_ptr = np.unique([0, tree.source_order.size])
     boxes = np.unique(np.concatenate([own_lists.u.idx, own_lists.x.idx]))
@@ -101,15 +93,54 @@ def survey(found: Essential, operators: BoxOperators, how: How) -> Survey:
     return Survey(found, own_lists, cut, ranges, near, boxes, asked(found, boxes))
 
 
+def shards(
+    tree: Octree,
+    own: np.ndarray,
+    evaluated: np.ndarray,
+    cost_of: tuple[np.ndarray, np.ndarray, np.ndarray],
+    operators: BoxOperators,
+    how: How,
+    each: float = 1.0,
+) -> tuple[dict[int, np.ndarray], list[tuple[int, np.ndarray]]]:
+    """Where the shards of a region are cut, and the works of its near field; see `Survey`.
+
+    own, evaluated : bool [n_boxes], the boxes of the region, and those with U lists
+    cost_of : seconds of the near field, of the far field, and of M2L as a part of it, float64 [n_boxes] each
+    each : boxes that each stands for
+    """
+    near_cost, far_cost, m2l = cost_of
+    ranges, near = {}, []
+    for level in range(tree.n_levels):
+        first, last = tree.level_ptr[level : level + 2]
+        here = first + np.flatnonzero(own[first:last])
+        if here.size and level >= how.top:
+            ranges[level] = _ranges(tree, here, far_cost, m2l, operators, how.task, each)
+        leaves = here[evaluated[here]]
+        if leaves.size:
+            near += [(level, leaves[a:b]) for a, b in pairwise(cost.cut(near_cost[leaves], how.task))]
+    return ranges, near
+
+
+def _bounds(row: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """Rows of the region's boxes at which shards begin, and the end; ranges : the same as boxes of its tree."""
+    return np.append(row[ranges[:, 0]], row[ranges[-1, 1] - 1] + 1)
+
+
 def _ranges(
-    found: Essential, here: np.ndarray, far: np.ndarray, m2l: np.ndarray, operators: BoxOperators, task: float
+    tree: Octree,
+    here: np.ndarray,
+    far: np.ndarray,
+    m2l: np.ndarray,
+    operators: BoxOperators,
+    task: float,
+    each: float,
 ) -> np.ndarray:
     """Runs of a region's boxes of one level that follow each other in the tree, cut where siblings end."""
-    tree, ranges = found.tree, []
+    ranges: list[tuple[int, int]] = []
     edges = np.flatnonzero(np.append(True, np.diff(here) != 1))
     for begin, end in pairwise([*edges.tolist(), here.size]):
         first, last = int(here[begin]), int(here[end - 1]) + 1
-        fewest = cost.fewest_boxes(far[first:last], m2l[first:last], operators)
+        fewest = max(1, int(cost.fewest_boxes(far[first:last], m2l[first:last], operators) / each))
         inner = first + cost.cut(far[first:last], task, fewest)[1:-1]
         inner = tree.child_ptr[tree.parent[inner]]
         bounds = np.unique(np.concatenate([[first], inner[inner > first], [last]]))

@@ -66,6 +66,7 @@ def choose(
     weights: Weights = PLAIN,
     reach: np.ndarray | None = None,
     times: float = 1.0,
+    every: float = 1.0,
 ) -> tuple[int | None, Domain]:
     """Leaf size and root cube with the least estimated time.
 
@@ -83,6 +84,7 @@ def choose(
     weights : Weights, of the pairs
     reach : float64 [n], optional, see `taskfmm.tree.octree.build`
     times : float, as many points there are as are given: these fill some cells and leave out the others
+    every : float, one point in so many is given of those that fill these cells
 
     Returns
     -------
@@ -93,7 +95,9 @@ def choose(
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
-    seconds = _estimator(sources, targets, operators, domain, threads, top, columns, weights, reach, times)
+    seconds = _estimator(
+        sources, targets, operators, domain, threads, top, columns, weights, reach, times, every
+    )
     guess = _guess(operators, len(sources), len(at), columns, weights)
     best = _descend(guess, lambda size: seconds(size, 1.0))
     factors = _factors(domain) if may_enlarge else ()
@@ -101,7 +105,8 @@ def choose(
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
     if not tried or seconds(best, 1.0) <= tried[size, factor]:
         size, factor = best, 1.0
-    all_pairs = cost.direct(round(times * len(sources)), round(times * len(at)), targets is None, weights)
+    parts = times * every
+    all_pairs = cost.direct(round(parts * len(sources)), round(parts * len(at)), targets is None, weights)
     if (
         domain.cell is None
         and all_pairs < seconds(size, factor)
@@ -164,11 +169,14 @@ def _estimator(
     weights: Weights,
     reach: np.ndarray | None,
     times: float = 1.0,
+    every: float = 1.0,
 ) -> Callable[..., float]:
     """Estimated seconds by leaf size and enlargement of the cube, of a sample; parameters as those of `choose`."""
     at = sources if targets is None else targets
     n = max(len(sources), len(at))
-    steps = tuple(min(THINNEST, max(1, len(points) // SAMPLE)) for points in (sources, at))
+    thinnest = max(1, int(THINNEST / every))
+    steps = tuple(min(thinnest, max(1, len(points) // SAMPLE)) for points in (sources, at))
+    each = tuple(every * step for step in steps)
     rng = np.random.default_rng(n)
     rows = _thin(len(sources), steps[0], rng)
     if reach is not None and steps[0] > 1:
@@ -180,14 +188,14 @@ def _estimator(
 
     @cache
     def seconds(size: int, factor: float, apart: bool = False) -> float:
-        shrunk = round(size / max(steps))
+        shrunk = round(size / max(each))
         tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads, of_some)
         found = within_reach(tree, lists.build(tree, threads=threads), top)
         if apart:
             found = without_coincident(tree, found)
         if of_some is not None:
             found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
-        done = times * estimate(tree, found, operators, *steps, top=top, columns=columns, weights=weights)
+        done = times * estimate(tree, found, operators, *each, top=top, columns=columns, weights=weights)
         return done + cost.tasks(tree.n_levels)
 
     return seconds
@@ -229,8 +237,8 @@ def estimate(
     tree: octree.Octree,
     found: lists.Lists,
     operators: BoxOperators,
-    every: int = 1,
-    of_targets: int | None = None,
+    every: float = 1,
+    of_targets: float | None = None,
     *,
     top: int = TOP_LEVEL,
     columns: int = 1,

@@ -181,8 +181,8 @@ def _forecast(found: dict[str, Any]) -> list[str]:
         f"an evaluation of {' and '.join(found['outputs'])}, on {found['scheduler']}",
         f"graph           {found['tasks']:,} tasks, {found['edges']:,} edges; "
         f"{format_bytes(found['edge_bytes'])} along them, results {format_bytes(found['result_bytes'])}",
-        f"expected        {_seconds(found['seconds'])}; all tasks together {_seconds(found['task_seconds'])}",
-        f"critical path   {_seconds(found['critical_path_seconds'])}: {path}; "
+        f"expected        {duration(found['seconds'])}; all tasks together {duration(found['task_seconds'])}",
+        f"critical path   {duration(found['critical_path_seconds'])}: {path}; "
         f"parallelism {found['parallelism']:.1f}",
         f"peak memory     {format_bytes(peak)}: "
         + ", ".join(f"{name} {format_bytes(size)}" for name, size in memory.items() if size),
@@ -198,7 +198,8 @@ def _forecast(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _seconds(value: float) -> str:
+def duration(value: float) -> str:
+    """Seconds or milliseconds."""
     return f"{value:.2f} s" if value >= 1.0 else f"{1e3 * value:.3g} ms"
 
 
@@ -220,7 +221,7 @@ def html(evaluator: Evaluator) -> str:
             "leaf size": "none: direct sum" if planned.leaf_size is None else f"{planned.leaf_size:,}",
             "boxes": f"{tree.n_boxes:,} on {tree.n_levels} levels",
             "tasks": f"{len(found.keys):,}",
-            "expected": f"{_seconds(found.seconds)} a {asked.first}, on {found.layout}",
+            "expected": f"{duration(found.seconds)} a {asked.first}, on {found.layout}",
             "plan": format_bytes(n_bytes(planned.plan)),
             "peak memory": format_bytes(found.memory["peak"]),
         }

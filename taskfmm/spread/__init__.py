@@ -1,6 +1,8 @@
 """Points that never meet in one process: their plans and evaluations."""
 
+from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.evaluation import Spread
+from taskfmm.spread.foretold import forecast
 from taskfmm.spread.planning import from_dask, of_any
 
-__all__ = ["Spread", "from_dask", "of_any"]
+__all__ = ["Ahead", "Spread", "forecast", "from_dask", "of_any"]
