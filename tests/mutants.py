@@ -212,7 +212,7 @@ OPERATORS = (
     ),
     Mutant(
         "lines-taken-for-clouds",
-        "passes/share.py",
+        "passes/expanded.py",
         "return [found[:, FAR] + found[:, LINE] ** 2, ",
         "return [found[:, FAR], ",
         "gradients on a plane of equal charges err by more than eps",
@@ -586,7 +586,7 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "first-number-only",
-        "passes/share.py",
+        "passes/expanded.py",
         "of_kind[kind] += n_targets @ found[0]",
         "of_kind[kind] = n_targets @ found[0]",
         "all numbers of a source but the last count as if they were zero",
@@ -594,7 +594,7 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "kernels-never-die-away",
-        "passes/share.py",
+        "passes/expanded.py",
         "[decayed(self.kernel) * size.at(NEAREST * width) for width",
         "[0.0 * width for width",
         "what is left at targets far from all sources is nothing but errors, without a word",
@@ -626,9 +626,9 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "what-is-left-out-forgotten",
-        "passes/share.py",
-        "return float(of_one @ np.abs(self.charges)",
-        "return 0.0 * float(of_one @ np.abs(self.charges)",
+        "passes/expanded.py",
+        "return float(of_one @ self.weights",
+        "return 0.0 * float(of_one @ self.weights",
         "targets far from all sources of a kernel that dies away get zeros, without a word",
         ("dying_kernels",),
     ),
@@ -1434,8 +1434,8 @@ VECTORS = (
     ),
     Mutant(
         "spots-taken-for-spread-charges",
-        "passes/share.py",
-        "far += self._at_spots(output, n_targets)",
+        "passes/expanded.py",
+        "far += ((1.0 if kernel.elliptic else SPOT_TO_SPOT) * np.sqrt(self.spots).sum()) ** 2",
         "far += 0.0",
         "Gaussians of equal charges in tight clusters err by more than eps",
         ("functions",),
@@ -1661,9 +1661,9 @@ SOURCES_AND_OUTPUTS = (
     ),
     Mutant(
         "dipoles-of-small-leaves-never-looked-at",
-        "passes/share.py",
-        "smooth += n_targets @ (self._rising()",
-        "smooth += 0.0 * n_targets @ (self._rising()",
+        "passes/expanded.py",
+        "rising = float(n_targets @ (self._rising()",
+        "rising = 0.0 * float(n_targets @ (self._rising()",
         "dipoles of small clusters err by many times eps far away",
         ("laplace",),
     ),

@@ -269,7 +269,7 @@ def test_what_nobody_asked_for_is_not_read():
         (dict(sources=da.zeros((3, 2))), r"sources has shape \(3, 2\)"),
         (dict(region=0), "region is 0"),
         (dict(kernel="yukawa"), "lam"),
-        (dict(kernel=taskfmm.kernels.Yukawa(2.0)), "has a length of its own"),
+        (dict(kernel=taskfmm.kernels.Gravity(softening=0.1)), "is softened, which is not there yet"),
         (dict(eps=2.0), "eps is 2.0"),
     ],
 )
@@ -468,3 +468,43 @@ def test_error_estimates():
     assert 0.0 < spread.error_estimate(both, spread.potential(both), 100, seed=1) <= 1e-4
     with pytest.raises(InputError, match="values has shape"):
         spread.error_estimate(q[:, 0], wrong)
+
+
+KERNELS = {
+    "yukawa": (taskfmm.kernels.Yukawa(lam=4.0), ("charges",)),
+    "helmholtz": (taskfmm.kernels.Helmholtz(5.0), ("charges",)),
+    "dipoles": ("laplace", ("charges", "dipoles")),
+    "stokes": (STOKES, ("forces",)),
+}
+
+
+@each("name", KERNELS)
+def test_kernels_without_a_table(name):
+    """The accuracy of one process, for charges of an array and lazy ones."""
+    kernel, kinds = KERNELS[name]
+    x, rng = cloud("uniform", 90), np.random.default_rng(91)
+    given = {kind: rng.uniform(-1, 1, N if kind == "charges" else (N, 3)) for kind in kinds}
+    how = dict(kernel=kernel, eps=1e-3, leaf_size=LEAF)
+    spread, fmm = taskfmm.Fmm.from_dask(lazy(x, 1100), **how, region=N // 5), taskfmm.Fmm(x, **how)
+    exact = taskfmm.direct(x, kernel=kernel, outputs=fmm.kernel.usual, **given)
+    for arrays in (given, {kind: lazy(array, 900) for kind, array in given.items()}):
+        for output in fmm.kernel.usual:
+            assert spread.accuracy(output, **arrays) == fmm.accuracy(output, **arrays)
+        for output, values in spread.evaluate(outputs=fmm.kernel.usual, **arrays).items():
+            assert l2_error(values.compute(), exact[output]) <= 1e-3
+
+
+def test_a_kernel_that_has_died_away():
+    """Levels without expansions; targets far from all sources are refused, as by one process."""
+    x, rng = np.concatenate([cloud("uniform", 92), 40.0 + cloud("uniform", 93)]), np.random.default_rng(94)
+    q = rng.uniform(-1, 1, 2 * N)
+    how = dict(kernel=taskfmm.kernels.Yukawa(lam=30.0), eps=1e-3, leaf_size=LEAF)
+    spread, fmm = taskfmm.Fmm.from_dask(lazy(x, 1700), **how, region=N // 3), taskfmm.Fmm(x, **how)
+    assert spread.plan.top == fmm.plan.top > 2
+    assert (
+        l2_error(spread.potential(lazy(q, N)).compute(), taskfmm.direct(x, q, kernel=how["kernel"])) <= 1e-3
+    )
+    far = x[:500] + 8.0
+    spread = taskfmm.Fmm.from_dask(lazy(x[:N], 1700), lazy(far, 300), **how, region=N // 3)
+    with pytest.raises(AccuracyError, match="next to nothing is left at the targets"):
+        spread.potential(lazy(q[:N], N))

@@ -18,11 +18,16 @@ class Places:
     """What the points of a tree tell without charges; found when first asked for, and then kept for the next charges.
 
     own : bool [n_boxes], those whose points are known, where some are elsewhere
+    targets : the sums over the targets of each box, where they are known
     leaves : int64 [n_leaves], boxes
     """
 
-    def __init__(self, tree: Octree, own: np.ndarray | None = None) -> None:
+    def __init__(
+        self, tree: Octree, own: np.ndarray | None = None, targets: np.ndarray | None = None
+    ) -> None:
         self.tree = tree
+        if targets is not None:
+            self.targets = targets
         self.leaves = np.flatnonzero(tree.is_leaf if own is None else tree.is_leaf & own)
 
     def sums(
@@ -64,8 +69,13 @@ class Places:
     @cached_property
     def targets(self) -> np.ndarray:
         """The sums over the targets of each box."""
+        return self.sums_of_targets(np.zeros(self.tree.n_boxes, bool))
+
+    def sums_of_targets(self, known: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+        """The same; known : of which boxes they are known, and these, or zeros"""
         points = self.tree.targets
-        return self.sums(self.tree.target_ptr, points, np.ones(points.shape[1]))
+        start = np.zeros((self.tree.n_boxes, SUMS)) if values is None else values
+        return self.sums(self.tree.target_ptr, points, np.ones(points.shape[1]), (known, start))
 
     @cached_property
     def lone_charge(self) -> Share:
@@ -87,6 +97,13 @@ class Places:
     def half_widths(self) -> np.ndarray:
         """Of the leaves, float64 [n_leaves]."""
         return np.ldexp(self.tree.domain.half_width, -self.tree.level[self.leaves].astype(np.int32))
+
+    @cached_property
+    def width_at_sources(self) -> np.ndarray:
+        """The half-width of the leaf of each source, float64 [n_sources]."""
+        order = np.argsort(self.tree.source_ptr[self.leaves, 0], kind="stable")
+        n_sources = np.diff(self.tree.source_ptr[self.leaves[order]], axis=1)[:, 0]
+        return np.repeat(self.half_widths[order], n_sources)
 
     @cached_property
     def close_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

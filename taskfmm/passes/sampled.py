@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from taskfmm.csr import Csr
 from taskfmm.geometry.cell import N_CELLS
+from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.levels import of_cubes
 from taskfmm.operators.radial import Radial, radial
@@ -38,16 +40,16 @@ RARE = 0.02
 stand for thousands."""
 
 
-def sizes(plan: Plan, kernel: Kernel, output: Output) -> list[tuple[int, Radial]]:
+def sizes(domain: Domain, kernel: Kernel, output: Output) -> list[tuple[int, Radial]]:
     """Of what each number does to an output, with the number of its kind."""
     return [
-        (number, radial(kernel, kind, output, plan.tree.domain.half_width))
+        (number, radial(kernel, kind, output, domain.half_width))
         for number, kind in enumerate(kernel.sources)
         for _ in range(kind.n_numbers)
     ]
 
 
-def with_images(plan: Plan, boxes: np.ndarray) -> np.ndarray:
+def with_images(plan: Any, boxes: np.ndarray) -> np.ndarray:
     """What is known of boxes, see `taskfmm.passes.share_loops.sum_boxes`, also of images."""
     images, cell = plan.lists.images, plan.tree.domain.cell
     found = images.with_own(boxes)
@@ -56,6 +58,55 @@ def with_images(plan: Plan, boxes: np.ndarray) -> np.ndarray:
         for place in (PLUS, MINUS):
             found[len(boxes) :, place : place + 3] += away
     return found
+
+
+def two_points(plan: Any, of_numbers: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes as two points each for every number: places, and numbers of the kernel's sources.
+
+    plan : with ``tree`` and ``lists``; of_numbers : what is known of its boxes, see `sum_boxes`
+    """
+    found = []
+    for number, boxes in enumerate(with_images(plan, each) for each in of_numbers):
+        for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
+            charges = np.zeros((len(of_numbers), len(boxes)))
+            charges[number] = sign * boxes[:, weight]
+            if charges.any():
+                found.append((np.ascontiguousarray(boxes[:, place : place + 3].T), charges))
+    return found
+
+
+def add(
+    kernel: Kernel,
+    output: str,
+    targets: np.ndarray,
+    ptr: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
+    points: np.ndarray,
+    charges: np.ndarray,
+    values: np.ndarray,
+    close_by: Kernel | None = None,
+    lengths: np.ndarray | None = None,
+) -> None:
+    """Add to the values at some targets, each a row, what their runs of points do there.
+
+    close_by, lengths : the kernel of pairs of points, and lengths of the targets, where it is softened
+    """
+    constants = kernel.constants if lengths is None else np.append(kernel.constants, lengths)
+    n = targets.shape[1]
+    gather_loops(close_by or kernel, output).points_to_points(
+        0,
+        n,
+        np.arange(n + 1),
+        np.ascontiguousarray(targets),
+        ptr,
+        begin,
+        end,
+        points,
+        charges,
+        constants,
+        values,
+    )
 
 
 class AtTargets:
@@ -85,15 +136,8 @@ class AtTargets:
 
     @cached_property
     def points(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes as two points each for every number: places, and numbers of the kernel's sources."""
-        found = []
-        for number, boxes in enumerate(with_images(self.plan, each) for each in self.boxes):
-            for place, sign, weight in ((PLUS, 1.0, WEIGHT), (MINUS, -1.0, WEIGHT + 1)):
-                charges = np.zeros((len(self.boxes), len(boxes)))
-                charges[number] = sign * boxes[:, weight]
-                if charges.any():
-                    found.append((np.ascontiguousarray(boxes[:, place : place + 3].T), charges))
-        return found
+        """See `two_points`."""
+        return two_points(self.plan, self.boxes)
 
     def sampled(self, output: str, sum_at: Callable[..., np.ndarray], most: int) -> float:
         """Sum over the targets of an output squared, from below, by a sample of them."""
@@ -135,7 +179,7 @@ class AtTargets:
             if lengths is not None:
                 lengths = lengths[rows] if tree.targets is tree.sources else np.zeros(n)
             where = tree.targets[:, rows], *every, tree.sources, charges, self._exact[key]
-            self.add(self.last, *where, kernel=self.close_by, lengths=lengths)
+            add(self.kernel, self.last, *where, close_by=self.close_by, lengths=lengths)
         return (self._exact[key][self.kernel.rows(output)] ** 2).sum(axis=0)
 
     def around_largest(self) -> np.ndarray:
@@ -146,38 +190,12 @@ class AtTargets:
         first, last = tree.target_ptr[leaves[(begin <= largest) & (largest < end)][0]]
         return np.arange(first, min(last, first + FEW))
 
-    def add(
-        self,
-        output: str,
-        targets: np.ndarray,
-        ptr: np.ndarray,
-        begin: np.ndarray,
-        end: np.ndarray,
-        points: np.ndarray,
-        charges: np.ndarray,
-        values: np.ndarray,
-        kernel: Kernel | None = None,
-        lengths: np.ndarray | None = None,
-    ) -> None:
-        """Add to the values at some targets, each a row, what their runs of points do there.
-
-        lengths : of the targets, where the kernel is softened
-        """
-        constants = self.kernel.constants if lengths is None else np.append(self.kernel.constants, lengths)
-        gather_loops(kernel or self.kernel, output).points_to_points(
-            0,
-            targets.shape[1],
-            np.arange(targets.shape[1] + 1),
-            np.ascontiguousarray(targets),
-            *(ptr, begin, end, points, charges, constants, values),
-        )
-
     def roughly(self, rows: np.ndarray, output: str) -> np.ndarray:
         """An output squared at some targets, float64 [n_rows]: near pairs exactly, other boxes as two points each."""
         tree, lists = self.plan.tree, self.plan.lists
         at, owner, seen, ptr, begin, end = self._near(rows)
         of_seen = np.zeros((self.kernel.n_components(output), owner.size))
-        self.add(output, seen, ptr, begin, end, tree.sources, self.charges, of_seen)
+        add(self.kernel, output, seen, ptr, begin, end, tree.sources, self.charges, of_seen)
         values = np.zeros((len(of_seen), rows.size))
         np.add.at(values.T, owner, of_seen.T)
         targets = tree.targets[:, rows] - tree.domain.lower[:, None]  # as the places of boxes are
@@ -186,7 +204,7 @@ class AtTargets:
             for csr in reached:
                 ptr, far = _entries(csr, at)
                 for place, charges in self.points:
-                    self.add(output, targets, ptr, far, far + 1, place, charges, values)
+                    add(self.kernel, output, targets, ptr, far, far + 1, place, charges, values)
             at, reached = np.maximum(tree.parent[at], 0), [lists.v, lists.x]
         if self.images is not None:
             values += self.images.far(output, rows)
@@ -223,7 +241,9 @@ class AtTargets:
         at, owner, seen, *near = self._near(rows)
         half = np.ldexp(tree.domain.half_width, -tree.level[at[owner]].astype(np.int32))
         where = np.ascontiguousarray(seen), half, self.close, *near, tree.sources
-        of_numbers = (size for _, size in sizes(self.plan, self.kernel, self.kernel.output(output)))
+        of_numbers = (
+            size for _, size in sizes(self.plan.tree.domain, self.kernel, self.kernel.output(output))
+        )
         found = sum(
             rounding(*where, q, size.factor, size.power)
             for q, size in zip(self.charges, of_numbers, strict=True)

@@ -28,30 +28,39 @@ class Chooser:
     plan: SpreadPlan | None
     like: Known | None = None
 
-    def accuracy(self, output: str, given: Given | None = None) -> Accuracy:
-        """For an output of these charges, of one vector; of lazy ones, if left out. Raises AccuracyError."""
-        asked, kernel = self.asked, self.asked.kernel.of_first if given is None else given.kernel.of_one
-        if asked.chosen or self.plan is None or self.plan.is_direct:
+    def accuracy(self, output: str, given: Given | None = None, alone: bool = False) -> Accuracy:
+        """For an output of these charges, of one vector; of lazy ones, if left out. Raises AccuracyError.
+
+        alone : see `taskfmm.passes.share.look`
+        """
+        asked, plan = self.asked, self.plan
+        kernel = asked.kernel.of_first if given is None else given.kernel.of_one
+        if asked.chosen or plan is None or plan.is_direct:
             return asked.any_accuracy()
-        if not asked.calibrated(output, kernel):
-            return asked.accuracy(output, None, kernel=kernel)
-        derivative = kernel.output(output).derivative
+        cases: tuple[Known | None, ...] = (None,)
+        calibrated = asked.calibrated(output, kernel)
         if given is not None and not given.are_lazy:
-            cases: tuple[Known | None, ...] = (self.look(given, bool(derivative)),)
-        elif self.like is not None:
+            cases = (self.look(given, output, alone),)
+        elif calibrated and self.like is not None:
             cases = (self.like,)
-        else:
-            cases = (None, *self._of_any) if derivative else (None,)
+        elif calibrated and kernel.output(output).derivative:
+            cases = (None, *self._of_any)
+        elif kernel.degree is None:
+            # where it has died away, only errors may be left
+            cases = (None, looking.of_random_signs(plan.facts, kernel, output, alone, plan.depot.path))
         # how near pairs in float32 round is not looked at
         looked_at = any(known and (known.potential or known.gradient) for known in cases)
         asked = replace(asked, dtype=np.dtype(np.float64)) if looked_at else asked
-        return asked.accuracy(output, *cases, kernel=kernel)
+        top = next((level for level, shards in enumerate(plan.far) if shards), plan.top)
+        return asked.accuracy(
+            output, *cases, kernel=kernel, half_width=plan.half_width, top=max(top, plan.top)
+        )
 
-    def look(self, given: Given, derivative: bool = True) -> Known:
-        """What is known of charges; derivative : also of their gradient"""
+    def look(self, given: Given, output: str, alone: bool = False) -> Known:
+        """What is known of charges, for an output."""
         assert self.plan is not None
         charges = bring(self.plan, given, f"looked-at-{uuid.uuid4().hex}")
-        return looking.of_charges(self.plan.facts, given.kernel, charges, derivative, self.plan.depot.path)
+        return looking.of_charges(self.plan.facts, given.kernel, charges, output, alone, self.plan.depot.path)
 
     @cached_property
     def _of_any(self) -> tuple[Known, Known]:

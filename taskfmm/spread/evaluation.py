@@ -76,10 +76,12 @@ class Spread:
         return {output: chunked_as(given, each, False) for output, each in found.items()}
 
     def _of_vectors(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
-        last, columns = given.kernel.last(wanted), given.columns
+        last, columns, alone = given.kernel.last(wanted), given.columns, len(wanted) == 1
         if given.vectors is None:
-            return self._arrays(given, wanted, self._chooser.accuracy(last, given))
-        chosen = [self._chooser.accuracy(last, each) for each in (columns[:1] if given.are_lazy else columns)]
+            return self._arrays(given, wanted, self._chooser.accuracy(last, given, alone))
+        chosen = [
+            self._chooser.accuracy(last, each, alone) for each in (columns[:1] if given.are_lazy else columns)
+        ]
         chosen *= len(columns) // len(chosen)
         groups = {
             tuple(numbers): self._arrays(group, wanted, chosen[numbers[0]])
@@ -121,7 +123,7 @@ class Spread:
         given = None
         if charges is not None or others:
             given = self._given(charges, others).parts[0].columns[0]
-        return self._chooser.accuracy(wanted, given)
+        return self._chooser.accuracy(wanted, given, alone=True)
 
     def error_estimate(
         self,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import MANY, Known, Share
+from taskfmm.operators.accuracy import MANY, Known, Share, is_calibrated
 from taskfmm.passes import regional
+from taskfmm.passes.expanded import Boxes, Expanded, Region
+from taskfmm.passes.places import Places
 from taskfmm.passes.regional import Part
-from taskfmm.passes.sampled import ONE_IN, SAMPLE
+from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE
+from taskfmm.passes.share import of_any_kernel
 from taskfmm.passes.share_loops import SUMS
+from taskfmm.plan.regional import Survey
 from taskfmm.spread import depot, stages
 from taskfmm.spread.bringing import Brought
 from taskfmm.spread.run import run
@@ -24,68 +29,101 @@ from taskfmm.tree.essential import TOP, Essential
 class Looking:
     """At an output of some charges.
 
-    charges : where those of each region are; None where all are one
+    charges : where those of each region are; None where all are alike
+    signs : whether these have random signs, else they are one
     """
 
     facts: Facts
     kernel: Kernel
     output: str
-    charges: Brought | None
     path: Path
+    charges: Brought | None = None
+    signs: bool = False
 
     def of(self, region: int, n: int) -> np.ndarray:
-        """The charges of a region, float64 [n]."""
-        return np.ones(n) if self.charges is None else self.charges.of(region, self.path)[0]
+        """The charges of a region, float64 [n_numbers, n]."""
+        numbers = sum(kind.n_numbers for kind in self.kernel.sources)
+        if self.charges is not None and n:
+            return self.charges.of(region, self.path)
+        if not (self.signs and n):
+            return np.ones((numbers, n))
+        return np.random.default_rng([n, region]).choice([-1.0, 1.0], (numbers, n))
 
 
 def of_equal_charges(facts: Facts, kernel: Kernel, path: Path) -> tuple[Known, Known]:
     """What is known of the gradient of a single charge and of equal ones."""
-    looking = Looking(facts, kernel, "gradient", None, path)
-    found, share = _look(looking)
+    found, share = _look(Looking(facts, kernel, "gradient", path))
     center = found.center + facts.domain.lower
-    distance = max(run(farthest, [(region, center, path) for region in _with_points(facts)]))
+    distance = max(run(farthest, [(region, center, path) for region in _with_sources(facts)]))
     alone = Known(many=False, gradient=regional.of_lone_charge(found, distance))
     n = int(facts.units.n_sources.sum())
     return alone, Known(many=facts.units.sources is None and n >= MANY, gradient=share)
 
 
-def of_charges(facts: Facts, kernel: Kernel, charges: Brought, derivative: bool, path: Path) -> Known:
-    """What is known of given charges: of their potential if they may cancel, and of their gradient if asked for."""
-    weights = run(weigh, [(region, charges, path) for region in _with_points(facts)])
-    moments = np.sum([each[:2] for each in weights], axis=0)
-    many = facts.units.sources is None and bool(moments[0] ** 2 >= MANY * moments[1])
-    cancel = min(each[2] for each in weights) < 0.0 < max(each[3] for each in weights)
-    outputs = [*(["potential"] if cancel else []), *(["gradient"] if derivative else [])]
-    shares = {output: _look(Looking(facts, kernel, output, charges, path))[1] for output in outputs}
+def of_random_signs(facts: Facts, kernel: Kernel, output: str, alone: bool, path: Path) -> Known:
+    """What is known of charges of random signs, of a kernel without a table.
+
+    alone : see `taskfmm.passes.share.look`
+    """
+    n = int(facts.units.n_sources.sum())
+    return _of_any_kernel(Looking(facts, kernel, output, path, signs=True), alone, n >= MANY)
+
+
+def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alone: bool, path: Path) -> Known:
+    """What is known of given charges, as `taskfmm.passes.share.look` finds it."""
+    weights = np.array(run(weigh, [(region, charges, path) for region in _with_sources(facts)]))
+    squares, fourths = weights[..., 0].sum(axis=0), weights[..., 1].sum(axis=0)
+    looking = Looking(facts, kernel, output, path, charges)
+    many = bool((squares**2 >= MANY * fourths).all())
+    if not is_calibrated(kernel, output):
+        return _of_any_kernel(looking, alone, many)
+    cancel = weights[..., 2].min() < 0.0 < weights[..., 3].max()
+    outputs = [*(["potential"] if cancel else []), *(["gradient"] if output == "gradient" else [])]
+    shares = {each: _look(Looking(facts, kernel, each, path, charges))[1] for each in outputs}
+    many = many and facts.units.sources is None
     return Known(many, potential=shares.get("potential"), gradient=shares.get("gradient"))
 
 
-def weigh(region: int, charges: Brought, path: Path) -> tuple[float, float, float, float]:
-    """Sums of squares and of fourth powers of the charges of a region, the smallest and the largest."""
-    q = charges.of(region, path)[0]
-    squares = q**2
-    return float(squares.sum()), float(squares @ squares), float(q.min()), float(q.max())
+def _of_any_kernel(looking: Looking, alone: bool, many: bool) -> Known:
+    def share(output: str) -> Share:
+        return _look(
+            Looking(looking.facts, looking.kernel, output, looking.path, looking.charges, looking.signs)
+        )[1]
+
+    many = many and looking.facts.units.sources is None
+    return of_any_kernel(looking.kernel, looking.output, alone, many, share)
+
+
+def weigh(region: int, charges: Brought, path: Path) -> np.ndarray:
+    """Of each number in a region: sums of squares and of fourth powers, the smallest and the largest charge."""
+    q = charges.of(region, path)
+    return np.stack([(q**2).sum(axis=1), (q**4).sum(axis=1), q.min(axis=1), q.max(axis=1)], axis=1)
 
 
 def _look(looking: Looking) -> tuple[Part, Share]:
-    facts, everyone = looking.facts, range(looking.facts.units.n_regions)
+    facts, kernel, output = looking.facts, looking.kernel, looking.kernel.output(looking.output)
+    everyone, most = range(facts.units.n_regions), SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
     run(sums, [(region, looking) for region in everyone])
     run(top, [(looking,)] if len(facts.units.top) else [])
-    found = regional.added(run(part, [(region, looking, rows) for region, rows in enumerate(_drawn(facts))]))
-    values = run(at_points, [(region, found.points, looking) for region in _with_points(facts)])
-    return found, regional.share(found, np.sum(values, axis=0))
+    drawn = enumerate(_drawn(facts, most))
+    found = regional.added(run(part, [(region, looking, rows) for region, rows in drawn]))
+    values = np.sum(
+        run(at_points, [(region, found.points, looking) for region in _with_sources(facts)]), axis=0
+    )
+    lost = found.sums.lost(kernel, output, facts.domain, facts.how.top)
+    return found, regional.share(found, values, kernel, output, lost)
 
 
-def _with_points(facts: Facts) -> list[int]:
+def _with_sources(facts: Facts) -> list[int]:
     """The regions that have sources."""
     return np.flatnonzero(facts.units.n_sources).tolist()
 
 
-def _drawn(facts: Facts) -> list[np.ndarray]:
+def _drawn(facts: Facts, most: int) -> list[np.ndarray]:
     """A sample of the targets, as that of `taskfmm.passes.sampled`: rows of each region."""
     points = facts.units.n_targets
     n = int(points.sum())
-    size = min(n, int(np.clip(n // ONE_IN, *SAMPLE)))
+    size = min(most, n, int(np.clip(n // ONE_IN, *SAMPLE)))
     rows = np.sort(np.random.default_rng(n).choice(n, size, replace=False))
     first = np.concatenate([[0], np.cumsum(points)])
     ptr = np.searchsorted(rows, first)
@@ -95,48 +133,59 @@ def _drawn(facts: Facts) -> list[np.ndarray]:
 def sums(region: int, looking: Looking) -> None:
     """The sums over the points of a region's boxes: file ``sums``."""
     found = stages.essential_tree(region, looking.facts, looking.path)
-    nothing = np.zeros((found.tree.n_boxes, SUMS))
-    charges = looking.of(region, found.tree.source_order.size)
-    values = {
-        "sources": regional.sums(found, nothing.copy(), charges),
-        "targets": regional.sums(found, nothing),
-    }
-    depot.put(looking.path, "sums", region, values)
+    tree, own = found.tree, found.own
+    charges = looking.of(region, tree.source_order.size)
+    n_rising = sum(kind.n_numbers for kind in looking.kernel.sources if kind.derivative)
+    nothing = Boxes(*([np.zeros((tree.n_boxes, SUMS)) for _ in range(n)] for n in (len(charges), n_rising)))
+    boxes = Boxes.of(Places(tree, own), looking.kernel, charges, (~own, nothing))
+    targets = Places(tree, own).sums_of_targets(~own)
+    _write(looking.path, region, found, boxes, targets)
 
 
 def top(looking: Looking) -> None:
     """The same of the boxes above units, and what reaches these: file ``sums`` of the `TOP`."""
     survey = stages.survey_of(TOP, looking.facts, looking.path)
-    found = survey.essential
-    sources, targets = (_table(found, name, looking.path) for name in ("sources", "targets"))
-    for table in (sources, targets):
-        table[found.own] = regional.sums(found, table.copy())
-    nothing = np.zeros((found.tree.n_boxes, 4))
-    above = regional.reached(survey, looking.kernel, looking.output, sources, targets, nothing)
-    values = {"sources": sources[found.own], "reached": above[found.own]}
-    depot.put(looking.path, "sums", TOP, values)
+    found, tree = survey.essential, survey.essential.tree
+    below, targets = _read(found, looking.path)
+    nothing = looking.of(TOP, 0)
+    places = Places(tree, found.own)
+    boxes = Boxes.of(places, looking.kernel, nothing, (~found.own, below))
+    targets = places.sums_of_targets(~found.own, targets)
+    expanded, region = _expanded(survey, looking, nothing, boxes, targets)
+    expanded.sums(looking.kernel.output(looking.output))
+    passed = {str(number): each for number, each in enumerate(region.passed)}
+    _write(looking.path, TOP, found, boxes, targets, **passed)
 
 
 def part(region: int, looking: Looking, drawn: np.ndarray) -> Part:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, looking.facts, looking.path)
     found = survey.essential
-    boxes, above = _table(found, "sources", looking.path), np.zeros((found.tree.n_boxes, 4))
-    of_top = found.owner == TOP
+    boxes, targets = _read(found, looking.path)
+    charges = looking.of(region, found.tree.source_order.size)
+    expanded, _ = _expanded(survey, looking, charges, boxes, targets)
+    return regional.part(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
+
+
+def _expanded(
+    survey: Survey, looking: Looking, charges: np.ndarray, boxes: Boxes, targets: np.ndarray
+) -> tuple[Expanded, Region]:
+    found = survey.essential
+    of_top = (found.owner == TOP) & ~found.own
+    above: Sequence[np.ndarray] = ()
     if of_top.any():
         known = depot.get(looking.path, "sums", TOP)
-        boxes[of_top], above[of_top] = (known[name][found.row[of_top]] for name in ("sources", "reached"))
-    targets = np.zeros_like(boxes)
-    targets[found.own] = depot.get(looking.path, "sums", region)["targets"]
-    how = survey, looking.kernel, looking.output
-    reached = regional.reached(*how, boxes, targets, above)
-    return regional.part(*how, looking.of(region, found.tree.source_order.size), reached, drawn)
+        above = [np.asarray(known[name]) for name in sorted(filter(str.isdigit, known.names()), key=int)]
+    region = Region(found.own, of_top, found.row[of_top], above)
+    places = Places(found.tree, found.own, targets)
+    plan = stages.Planned(found.tree, survey.lists)
+    return Expanded(plan, looking.kernel, charges, places, boxes, looking.output, region), region
 
 
 def at_points(region: int, points: np.ndarray, looking: Looking) -> np.ndarray:
     """What the sources of a region do at some points."""
     sources = stages.points_of(region, looking.path).sources
-    charges = looking.of(region, sources.shape[1])[None]
+    charges = looking.of(region, sources.shape[1])
     found = regional.at_points(points, sources, charges, looking.kernel, looking.output)
     return found[looking.kernel.rows(looking.output)]
 
@@ -146,10 +195,28 @@ def farthest(region: int, center: np.ndarray, path: Path) -> float:
     return regional.farthest(stages.points_of(region, path).sources, center)
 
 
-def _table(found: Essential, name: str, path: Path) -> np.ndarray:
-    """The sums of all boxes of a region's tree that are not above units; name : of sources or targets"""
-    boxes = np.zeros((found.tree.n_boxes, SUMS))
-    for owner in np.unique(found.owner[found.owner != TOP]).tolist():
-        some = found.owner == owner
-        boxes[some] = depot.get(path, "sums", owner)[name][found.row[some]]
-    return boxes
+def _write(
+    path: Path, region: int, found: Essential, boxes: Boxes, targets: np.ndarray, **more: np.ndarray
+) -> None:
+    own = {name: tuple(each[found.own] for each in getattr(boxes, name)) for name in ("plain", "rising")}
+    depot.put(path, "sums", region, {**own, "targets": targets[found.own], **more})
+
+
+def _read(found: Essential, path: Path) -> tuple[Boxes, np.ndarray]:
+    """The sums over the sources of all boxes of a region's tree that are known, and over the targets."""
+    tables: dict[int, np.ndarray] = {}
+
+    def fill(number: int, some: np.ndarray, values: np.ndarray) -> None:
+        tables.setdefault(number, np.zeros((found.own.size, SUMS)))[some] = values
+
+    counts = [0, 0]
+    for owner in np.unique(found.owner).tolist():
+        if owner == TOP and found.own[found.owner == TOP].any():
+            continue  # not known yet
+        some, known = found.owner == owner, depot.get(path, "sums", owner)
+        every = [*known["plain"], *known["rising"], known["targets"]]
+        counts = [len(known["plain"]), len(known["rising"])]
+        for number, values in enumerate(every):
+            fill(number, some, values[found.row[some]])
+    found_tables = [tables[number] for number in range(sum(counts) + 1)]
+    return Boxes(found_tables[: counts[0]], found_tables[counts[0] : -1]), found_tables[-1]

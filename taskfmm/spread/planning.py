@@ -157,7 +157,11 @@ def from_dask(
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
         plan = stage.works(domain, found, operators, how, n_levels)
-        known = None if shown is None else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)))
+        known = (
+            None
+            if shown is None
+            else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)), asked.kernel.usual[-1])
+        )
     except BaseException:
         stage.depot.published.remove()
         raise

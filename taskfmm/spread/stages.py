@@ -21,9 +21,11 @@ from taskfmm.plan import make, regional, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import Cut, How, Numbers, Sketches, Survey
 from taskfmm.plan.runs import list_runs, take_runs
+from taskfmm.plan.shards import Interactions
 from taskfmm.spread import depot
 from taskfmm.tree import essential
 from taskfmm.tree.essential import TOP, Essential, Points
+from taskfmm.tree.octree import Octree
 from taskfmm.tree.regional import Boxes, beside_top, boxes, close, crowded
 from taskfmm.tree.units import Cells, Held, Units, distinct, index, points_in, runs_of
 
@@ -44,6 +46,14 @@ class Facts:
     def by_name(self) -> dict[str, Any]:
         """As they are written into a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A region's tree and its lists."""
+
+    tree: Octree
+    lists: Interactions
 
 
 @dataclass(frozen=True, slots=True)
