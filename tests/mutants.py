@@ -570,9 +570,9 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "nothing-comes-from-above-units",
-        "spread/looking.py",
-        "boxes[of_top], above[of_top] = (",
-        "boxes[of_top], _ = (",
+        "passes/expanded.py",
+        "found[self.of_top] = self.above[len(self.passed)][self.rows]",
+        "found[self.of_top] = 0.0",
         "most of what comes through expansions is not counted, and gradients err by more than eps",
         ("spread",),
     ),
