@@ -310,7 +310,7 @@ def test_stages_that_run_twice_leave_and_return_the_same(tmp_path):
     for number in (0, 1, 2, 3, 3, 0):
         stages.deal(number, found, tmp_path)
     for region in (0, 1, *range(found.n_regions)):
-        stages.gather(region, found, pieces, LEAF, tmp_path)
+        stages.gather(region, found, pieces, LEAF, True, tmp_path)
     asked = [
         [stages.balance(region, found, found.top[:0], tmp_path) for _ in range(2)]
         for region in range(found.n_regions)
@@ -508,3 +508,16 @@ def test_a_kernel_that_has_died_away():
     spread = taskfmm.Fmm.from_dask(lazy(x[:N], 1700), lazy(far, 300), **how, region=N // 3)
     with pytest.raises(AccuracyError, match="next to nothing is left at the targets"):
         spread.potential(lazy(q[:N], N))
+
+
+def test_points_that_would_count_as_one_are_refused():
+    x = cloud("uniform", 95)
+    x[10] = [1e-45, 0.5, 0.5]
+    x[3000] = [2e-45, 0.5, 0.5]
+    for targets, names in (
+        (None, "sources row (10|3000) and sources"),
+        (x[2500:], "sources row 10 and targets"),
+    ):
+        given = x if targets is None else x[:1000]
+        with pytest.raises(InputError, match=f"{names} row .* would count as one point"):
+            taskfmm.Fmm(lazy(given, 900), targets, eps=1e-2)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes.given import Given
 from taskfmm.plan.planned import Asked
@@ -27,6 +28,7 @@ class Chooser:
     asked: Asked
     plan: SpreadPlan | None
     like: Known | None = None
+    _signs: dict[tuple[Kernel, str, bool], Known] = field(default_factory=dict, repr=False)
 
     def accuracy(self, output: str, given: Given | None = None, alone: bool = False) -> Accuracy:
         """For an output of these charges, of one vector; of lazy ones, if left out. Raises AccuracyError.
@@ -46,8 +48,7 @@ class Chooser:
         elif calibrated and kernel.output(output).derivative:
             cases = (None, *self._of_any)
         elif kernel.degree is None:
-            # where it has died away, only errors may be left
-            cases = (None, looking.of_random_signs(plan.facts, kernel, output, alone, plan.depot.path))
+            cases = (None, self._of_signs(plan, kernel, output, alone))
         # how near pairs in float32 round is not looked at
         looked_at = any(known and (known.potential or known.gradient) for known in cases)
         asked = replace(asked, dtype=np.dtype(np.float64)) if looked_at else asked
@@ -61,6 +62,13 @@ class Chooser:
         assert self.plan is not None
         charges = bring(self.plan, given, f"looked-at-{uuid.uuid4().hex}")
         return looking.of_charges(self.plan.facts, given.kernel, charges, output, alone, self.plan.depot.path)
+
+    def _of_signs(self, plan: SpreadPlan, kernel: Kernel, output: str, alone: bool) -> Known:
+        """Of random signs: where a kernel has died away, only errors may be left."""
+        case = kernel, output, alone
+        if case not in self._signs:
+            self._signs[case] = looking.of_random_signs(plan.facts, *case, plan.depot.path)
+        return self._signs[case]
 
     @cached_property
     def _of_any(self) -> tuple[Known, Known]:

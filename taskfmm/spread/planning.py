@@ -153,7 +153,7 @@ def from_dask(
         if size is None:
             size, domain = stage.choose(domain, cells, operators, how)
         cap = max(2 * size, space.region // UNITS, FULLEST * accuracy.order**2)
-        found = stage.regions(domain, size, cap)
+        found = stage.regions(domain, size, cap, not counts_itself)
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
         plan = stage.works(domain, found, operators, how, n_levels)
@@ -272,7 +272,7 @@ class _Stages:
         (chosen,) = self.run(stages.choose, [(*self._picked(domain, cells), self.n, domain, operators, how)])
         return chosen
 
-    def regions(self, domain: Domain, size: int, cap: int) -> Units:
+    def regions(self, domain: Domain, size: int, cap: int, apart: bool) -> Units:
         """Find the units, and bring the points of each region together."""
         self.run(stages.sort, [(number, domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
@@ -290,7 +290,7 @@ class _Stages:
         self.run(stages.deal, [(number, found, self.path) for number in self.chunks])
         self.run(
             stages.gather,
-            [(region, found, self.pieces, size, self.path) for region in range(found.n_regions)],
+            [(region, found, self.pieces, size, apart, self.path) for region in range(found.n_regions)],
         )
         self.depot.drop("chunk", self.chunks)
         return found

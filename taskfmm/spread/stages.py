@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from taskfmm import validate
+from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
+from taskfmm.geometry.resolution import RESOLVED, unresolved_pair
 from taskfmm.operators.levels import Operators
 from taskfmm.plan import make, regional, tune
 from taskfmm.plan.planned import Asked
@@ -175,11 +177,15 @@ def deal(number: int, units: Units, path: Path) -> None:
     depot.put(path, "order", number, values)
 
 
-def gather(region: int, units: Units, pieces: Sequence[Piece], leaf_size: int, path: Path) -> None:
+def gather(
+    region: int, units: Units, pieces: Sequence[Piece], leaf_size: int, apart: bool, path: Path
+) -> None:
     """The points of a region from all chunks: files ``points`` and ``blocks``; its cells surely split: ``split``.
 
     In ``blocks`` are the places of its sources and of its targets, in the order of the tree, among those that come
     from one chunk after the other, and where those of each chunk begin.
+
+    apart : whether points that would count as one are refused
     """
     found: list[list[np.ndarray]] = []
     for piece in pieces:
@@ -204,10 +210,27 @@ def gather(region: int, units: Units, pieces: Sequence[Piece], leaf_size: int, p
         values |= {"source_rows": rows[is_source], "target_rows": rows[~is_source]}
         blocks = {"sources": order[is_source], "targets": order[~is_source] - n_sources}
         blocks["ptr"] = np.concatenate([[0], np.cumsum(sizes[~of_sources])])
+    if apart:
+        _refuse_unresolved(values)
     depot.put(path, "points", region, values)
     depot.put(path, "blocks", region, {name: each.astype(np.int32) for name, each in blocks.items()})
     surely = crowded(units.of(region), hi, lo, leaf_size, before)
     _put_cells(path, "split", region, distinct(surely, beside_top(units, region, hi, lo)))
+
+
+def _refuse_unresolved(values: dict[str, np.ndarray]) -> None:
+    """As `taskfmm.geometry.resolution.refuse_unresolved`, within a region."""
+    sources = values["sources"].T
+    targets = values["targets"].T if "targets" in values else sources
+    pair = unresolved_pair(sources, targets, 1.0)
+    if pair is not None:
+        name = "targets" if "targets" in values else "sources"
+        rows = values["source_rows"][pair[0]], values[f"{name.removesuffix('s')}_rows"][pair[1]]
+        distance = np.abs(sources[pair[0]] - targets[pair[1]]).max()
+        raise InputError(
+            f"sources row {rows[0]} and {name} row {rows[1]}, {distance:.2g} of the width of all points apart, would "
+            f"count as one point: give points that are in one place or {RESOLVED:.2g} of it apart"
+        )
 
 
 def balance(region: int, units: Units, demands: Cells, path: Path) -> Cells:
