@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from taskfmm import validate
-from taskfmm.errors import StorageError
 from taskfmm.graph import tasks
 from taskfmm.kernels import Kernel, Source
 from taskfmm.passes import given
@@ -47,7 +46,7 @@ def deal(
     """
     charges = validate.chunks([chunk], *declared)
     order = depot.get(path, "order", number)
-    _put(at.value, name, number, charges[np.asarray(order["rows"])], order["ptr"])
+    _put(depot.made(at), name, number, charges[np.asarray(order["rows"])], order["ptr"])
     return given.power(charges, kind, scale)
 
 
@@ -81,7 +80,7 @@ def collect(
     blocks = depot.get(path, "blocks", region)
     dealt = np.empty_like(found)
     dealt[np.asarray(blocks["targets"])] = found
-    _put(at.value, name, region, dealt, blocks["ptr"])
+    _put(depot.made(at), name, region, dealt, blocks["ptr"])
 
 
 def in_order(
@@ -99,10 +98,6 @@ def in_order(
 
 def _put(at: Path, name: str, number: int, values: np.ndarray, ptr: np.ndarray) -> None:
     """Write runs of values, each by its number, so that a reader looks at no others."""
-    try:
-        at.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{at}: cannot be made: {error.strerror}") from error
     runs = {str(run): _real(values[begin:end]) for run, (begin, end) in enumerate(pairwise(ptr.tolist()))}
     depot.put(at, name, number, {**runs, "complex": int(values.dtype.kind == "c")}, apart=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from taskfmm.passes.given import Given
 from taskfmm.plan.planned import Asked
 from taskfmm.spread import looking
 from taskfmm.spread.bringing import bring
+from taskfmm.spread.depot import Directory
 from taskfmm.spread.plan import SpreadPlan
 
 
@@ -67,11 +69,16 @@ class Chooser:
         """Of random signs: where a kernel has died away, only errors may be left."""
         case = kernel, output, alone
         if case not in self._signs:
-            self._signs[case] = looking.of_random_signs(plan.facts, *case, plan.depot.path)
+            self._signs[case] = looking.of_random_signs(plan.facts, *case, *_places(plan))
         return self._signs[case]
 
     @cached_property
     def _of_any(self) -> tuple[Known, Known]:
         """Of gradients of a single charge, and of equal ones."""
         assert self.plan is not None
-        return looking.of_equal_charges(self.plan.facts, self.asked.kernel.of_first, self.plan.depot.path)
+        return looking.of_equal_charges(self.plan.facts, self.asked.kernel.of_first, *_places(self.plan))
+
+
+def _places(plan: SpreadPlan) -> tuple[Path, Directory]:
+    """The directories of a plan and of what is looked at."""
+    return plan.depot.path, plan.depot.directory(f"looked-at-{uuid.uuid4().hex}")

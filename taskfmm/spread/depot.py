@@ -148,6 +148,16 @@ def place(path: Path, stage: str, number: int) -> Path:
     return path / f"{stage}-{number}.h5"
 
 
+def made(directory: Directory) -> Path:
+    """The path of a directory, which is there from now on; raises StorageError."""
+    path = directory.value
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+    return path
+
+
 def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> None:
     """Write a file; the same again, if a task runs twice. apart : as of `file.write`"""
     file.write(place(path, stage, number), values, lasting=False, apart=apart)

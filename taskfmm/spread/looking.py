@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from taskfmm.passes.share_loops import SUMS
 from taskfmm.plan.regional import Survey
 from taskfmm.spread import depot, stages
 from taskfmm.spread.bringing import Brought
+from taskfmm.spread.depot import Directory
 from taskfmm.spread.run import run
 from taskfmm.spread.stages import Facts
 from taskfmm.tree.essential import TOP, Essential
@@ -29,6 +30,7 @@ from taskfmm.tree.essential import TOP, Essential
 class Looking:
     """At an output of some charges.
 
+    path, at : directories of the plan and of this look
     charges : where those of each region are; None where all are alike
     signs : whether these have random signs, else they are one
     """
@@ -37,6 +39,7 @@ class Looking:
     kernel: Kernel
     output: str
     path: Path
+    at: Directory
     charges: Brought | None = None
     signs: bool = False
 
@@ -50,9 +53,9 @@ class Looking:
         return np.random.default_rng([n, region]).choice([-1.0, 1.0], (numbers, n))
 
 
-def of_equal_charges(facts: Facts, kernel: Kernel, path: Path) -> tuple[Known, Known]:
+def of_equal_charges(facts: Facts, kernel: Kernel, path: Path, at: Directory) -> tuple[Known, Known]:
     """What is known of the gradient of a single charge and of equal ones."""
-    found, share = _look(Looking(facts, kernel, "gradient", path))
+    found, share = _look(Looking(facts, kernel, "gradient", path, at))
     center = found.center + facts.domain.lower
     distance = max(run(farthest, [(region, center, path) for region in _with_sources(facts)]))
     alone = Known(many=False, gradient=regional.of_lone_charge(found, distance))
@@ -60,35 +63,35 @@ def of_equal_charges(facts: Facts, kernel: Kernel, path: Path) -> tuple[Known, K
     return alone, Known(many=facts.units.sources is None and n >= MANY, gradient=share)
 
 
-def of_random_signs(facts: Facts, kernel: Kernel, output: str, alone: bool, path: Path) -> Known:
+def of_random_signs(
+    facts: Facts, kernel: Kernel, output: str, alone: bool, path: Path, at: Directory
+) -> Known:
     """What is known of charges of random signs, of a kernel without a table.
 
     alone : see `taskfmm.passes.share.look`
     """
     n = int(facts.units.n_sources.sum())
-    return _of_any_kernel(Looking(facts, kernel, output, path, signs=True), alone, n >= MANY)
+    return _of_any_kernel(Looking(facts, kernel, output, path, at, signs=True), alone, n >= MANY)
 
 
 def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alone: bool, path: Path) -> Known:
     """What is known of given charges, as `taskfmm.passes.share.look` finds it."""
     weights = np.array(run(weigh, [(region, charges, path) for region in _with_sources(facts)]))
     squares, fourths = weights[..., 0].sum(axis=0), weights[..., 1].sum(axis=0)
-    looking = Looking(facts, kernel, output, path, charges)
+    looking = Looking(facts, kernel, output, path, charges.at, charges)
     many = bool((squares**2 >= MANY * fourths).all())
     if not is_calibrated(kernel, output):
         return _of_any_kernel(looking, alone, many)
     cancel = weights[..., 2].min() < 0.0 < weights[..., 3].max()
     outputs = [*(["potential"] if cancel else []), *(["gradient"] if output == "gradient" else [])]
-    shares = {each: _look(Looking(facts, kernel, each, path, charges))[1] for each in outputs}
+    shares = {each: _look(replace(looking, output=each))[1] for each in outputs}
     many = many and facts.units.sources is None
     return Known(many, potential=shares.get("potential"), gradient=shares.get("gradient"))
 
 
 def _of_any_kernel(looking: Looking, alone: bool, many: bool) -> Known:
     def share(output: str) -> Share:
-        return _look(
-            Looking(looking.facts, looking.kernel, output, looking.path, looking.charges, looking.signs)
-        )[1]
+        return _look(replace(looking, output=output))[1]
 
     many = many and looking.facts.units.sources is None
     return of_any_kernel(looking.kernel, looking.output, alone, many, share)
@@ -139,14 +142,14 @@ def sums(region: int, looking: Looking) -> None:
     nothing = Boxes(*([np.zeros((tree.n_boxes, SUMS)) for _ in range(n)] for n in (len(charges), n_rising)))
     boxes = Boxes.of(Places(tree, own), looking.kernel, charges, (~own, nothing))
     targets = Places(tree, own).sums_of_targets(~own)
-    _write(looking.path, region, found, boxes, targets)
+    _write(looking, region, found, boxes, targets)
 
 
 def top(looking: Looking) -> None:
     """The same of the boxes above units, and what reaches these: file ``sums`` of the `TOP`."""
     survey = stages.survey_of(TOP, looking.facts, looking.path)
     found, tree = survey.essential, survey.essential.tree
-    below, targets = _read(found, looking.path)
+    below, targets = _read(found, looking)
     nothing = looking.of(TOP, 0)
     places = Places(tree, found.own)
     boxes = Boxes.of(places, looking.kernel, nothing, (~found.own, below))
@@ -154,14 +157,14 @@ def top(looking: Looking) -> None:
     expanded, region = _expanded(survey, looking, nothing, boxes, targets)
     expanded.sums(looking.kernel.output(looking.output))
     passed = {str(number): each for number, each in enumerate(region.passed)}
-    _write(looking.path, TOP, found, boxes, targets, **passed)
+    _write(looking, TOP, found, boxes, targets, **passed)
 
 
 def part(region: int, looking: Looking, drawn: np.ndarray) -> Part:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, looking.facts, looking.path)
     found = survey.essential
-    boxes, targets = _read(found, looking.path)
+    boxes, targets = _read(found, looking)
     charges = looking.of(region, found.tree.source_order.size)
     expanded, _ = _expanded(survey, looking, charges, boxes, targets)
     return regional.part(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
@@ -174,7 +177,7 @@ def _expanded(
     of_top = (found.owner == TOP) & ~found.own
     above: Sequence[np.ndarray] = ()
     if of_top.any():
-        known = depot.get(looking.path, "sums", TOP)
+        known = depot.get(looking.at.value, "sums", TOP)
         above = [np.asarray(known[name]) for name in sorted(filter(str.isdigit, known.names()), key=int)]
     region = Region(found.own, of_top, found.row[of_top], above)
     places = Places(found.tree, found.own, targets)
@@ -196,13 +199,13 @@ def farthest(region: int, center: np.ndarray, path: Path) -> float:
 
 
 def _write(
-    path: Path, region: int, found: Essential, boxes: Boxes, targets: np.ndarray, **more: np.ndarray
+    looking: Looking, region: int, found: Essential, boxes: Boxes, targets: np.ndarray, **more: np.ndarray
 ) -> None:
     own = {name: tuple(each[found.own] for each in getattr(boxes, name)) for name in ("plain", "rising")}
-    depot.put(path, "sums", region, {**own, "targets": targets[found.own], **more})
+    depot.put(depot.made(looking.at), "sums", region, {**own, "targets": targets[found.own], **more})
 
 
-def _read(found: Essential, path: Path) -> tuple[Boxes, np.ndarray]:
+def _read(found: Essential, looking: Looking) -> tuple[Boxes, np.ndarray]:
     """The sums over the sources of all boxes of a region's tree that are known, and over the targets."""
     tables: dict[int, np.ndarray] = {}
 
@@ -213,7 +216,7 @@ def _read(found: Essential, path: Path) -> tuple[Boxes, np.ndarray]:
     for owner in np.unique(found.owner).tolist():
         if owner == TOP and found.own[found.owner == TOP].any():
             continue  # not known yet
-        some, known = found.owner == owner, depot.get(path, "sums", owner)
+        some, known = found.owner == owner, depot.get(looking.at.value, "sums", owner)
         every = [*known["plain"], *known["rising"], known["targets"]]
         counts = [len(known["plain"]), len(known["rising"])]
         for number, values in enumerate(every):
