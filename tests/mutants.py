@@ -1817,8 +1817,8 @@ STOKES = (
     Mutant(
         "outputs-that-a-source-does-not-have-are-shares",
         "passes/share.py",
-        "if not all(does_nothing(found.kernel, kind, output)",
-        "if True or all(does_nothing(found.kernel, kind, output)",
+        "if not all(does_nothing(kernel, kind, output)",
+        "if True or all(does_nothing(kernel, kind, output)",
         "rotlets are refused, as no relative error of their pressure can be kept",
         ("stokes",),
     ),

@@ -211,7 +211,7 @@ def test_what_is_wrong_is_told_and_nothing_is_written(arrays, says):
     write("in.h5", **arrays)
     found = call("run", "in.h5", "-o", "out.h5", "--spread", "--eps", 1e-3, code=1).stderr
     assert says in found
-    if "points row" in says:
+    if "sources row" in says:
         assert found.endswith(", in chunk 2\n")
     assert os.listdir() == ["in.h5"]
 

@@ -448,6 +448,47 @@ def test_charges_that_cancel_are_looked_at():
         assert l2_error(found.compute(), taskfmm.direct(x, q)) <= 1e-3
 
 
+@each("name", ["uniform", "plummer", "two_clusters", "half_duplicates"])
+def test_random_charges_count_as_such(name):
+    """What they need is what one process finds that they need: no more than other charges."""
+    x, rng = cloud(name, 96), np.random.default_rng(97)
+    spread = taskfmm.Fmm(lazy(x, 1100), eps=1e-3, leaf_size=LEAF)
+    fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF)
+    for q in (rng.uniform(-1, 1, N), rng.normal(size=N), rng.choice([-1.0, 1.0], N)):
+        for output in ("potential", "gradient"):
+            assert spread.accuracy(output, q) == fmm.accuracy(output, q)
+
+
+def test_chunks_of_no_rows():
+    x, q = cloud("uniform", 98), np.random.default_rng(99).uniform(-1, 1, N)
+    chunked = da.from_array(x, chunks=((0, 400, 600, 0, N - 1000), 3))
+    assert 0 in chunked.chunks[0]
+    found = taskfmm.Fmm(chunked, eps=1e-4, leaf_size=LEAF).potential(lazy(q, 900))
+    assert found.chunks[0] == chunked.chunks[0]
+    assert l2_error(found.compute(), taskfmm.direct(x, q)) <= 1e-4
+
+
+def test_directories_of_evaluations_go_with_them():
+    x, q = cloud("uniform", 100), np.ones(N)
+    spread = taskfmm.Fmm(lazy(x, 2000), eps=1e-2)
+    path = spread.plan.depot.path
+
+    def left():
+        gc.collect()
+        return {each.name.split("-")[0] for each in path.iterdir() if each.is_dir()}
+
+    found, again = spread.potential(q), spread.potential(q)
+    found.compute()
+    assert left() == {"evaluation"}
+    del found  # the other one has the same charges, and a directory of its own
+    again.compute()
+    del again
+    assert left() == set()
+    spread.error_estimate(q, q)
+    spread.accuracy("gradient", -q)
+    assert left() == set()
+
+
 def test_error_estimates():
     """By the sources of all regions; of several vectors that of the worst."""
     x, targets = separate("uniform", 88)

@@ -109,10 +109,15 @@ def _are_random(plan: Plan, charges: np.ndarray) -> bool:
     sums, squares = (
         np.diff(np.append(0.0, each.cumsum())[tree.source_ptr])[:, 0] for each in (charges, charges**2)
     )
-    first, count = tree.level_ptr[:-1], np.diff(tree.level_ptr)
+    sums, squares = (np.add.reduceat(each, tree.level_ptr[:-1]) for each in (sums**2, squares))
+    return look_random(sums, squares, np.diff(tree.level_ptr))
+
+
+def look_random(sums: np.ndarray, squares: np.ndarray, count: np.ndarray) -> bool:
+    """Whether charges count as random. By level: squared sums over boxes, sums of squared charges, number of boxes."""
     told = count >= TELLING
     with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.log(np.add.reduceat(sums**2, first) / np.add.reduceat(squares, first))[told]
+        apart = np.log(sums / squares)[told]
     return bool(told.any() and (np.abs(apart) < np.maximum(ALIKE, RANDOM * np.sqrt(2.0 / count[told]))).all())
 
 

@@ -46,7 +46,7 @@ def deal(
     """
     charges = validate.chunks([chunk], *declared)
     order = depot.get(path, "order", number)
-    _put(depot.made(at), name, number, charges[np.asarray(order["rows"])], order["ptr"])
+    _put(at.value, name, number, charges[np.asarray(order["rows"])], order["ptr"])
     return given.power(charges, kind, scale)
 
 
@@ -79,8 +79,8 @@ def collect(
     found = tasks.collect(chunk, values, *how)
     blocks = depot.get(path, "blocks", region)
     dealt = np.empty_like(found)
-    dealt[np.asarray(blocks["targets"])] = found
-    _put(depot.made(at), name, region, dealt, blocks["ptr"])
+    dealt[np.asarray(blocks["targets" if "targets" in blocks.names() else "sources"])] = found
+    _put(at.value, name, region, dealt, blocks["ptr"])
 
 
 def in_order(

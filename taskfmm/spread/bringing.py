@@ -51,10 +51,10 @@ def in_chunks(plan: SpreadPlan, given: Given) -> Given:
     return replace(given, arrays=tuple(map(chunked, given.arrays)))
 
 
-def bring(plan: SpreadPlan, given: Given, name: str) -> Brought:
-    """Bring charges to all regions, now; name : of their directory"""
+def bring(plan: SpreadPlan, given: Given) -> Brought:
+    """Bring charges to all regions, now."""
     given = in_chunks(plan, given)
-    path, at, calls, names = plan.depot.path, plan.depot.directory(name), [], []
+    path, at, calls, names = plan.depot.path, plan.depot.directory("charges"), [], []
     for number, (kind, array) in enumerate(zip(given.kernel.kinds, given.arrays, strict=True)):
         names.append(f"charges_{number}")
         for piece in plan.of_sources:

@@ -28,7 +28,7 @@ class SpreadBuilder(build.GraphBuilder):
         super().__init__(plan, plan.depot, kernel, operators, output, dtype, token)
         self.spread = plan
         self.aside = ASIDE + token.removeprefix(MARK)
-        self.where = plan.depot.path, plan.depot.directory(self.aside)
+        self.where = plan.depot.path, plan.depot.directory("evaluation")
 
     def enter(self, charges: Given) -> tuple[list[TaskRef], Any]:
         kernel, pieces, powers, names = charges.kernel, self.spread.of_sources, [], []
@@ -70,7 +70,7 @@ class SpreadBuilder(build.GraphBuilder):
 
 
 def _nothing(_: Any) -> None:
-    """Is there once all others are."""
+    """Runs when all files of an output are there; whoever reads these waits for it alone."""
 
 
 def build_arrays(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +61,7 @@ class Chooser:
     def look(self, given: Given, output: str, alone: bool = False) -> Known:
         """What is known of charges, for an output."""
         assert self.plan is not None
-        charges = bring(self.plan, given, f"looked-at-{uuid.uuid4().hex}")
+        charges = bring(self.plan, given)
         return looking.of_charges(self.plan.facts, given.kernel, charges, output, alone, self.plan.depot.path)
 
     def _of_signs(self, plan: SpreadPlan, kernel: Kernel, output: str, alone: bool) -> Known:
@@ -81,4 +80,4 @@ class Chooser:
 
 def _places(plan: SpreadPlan) -> tuple[Path, Directory]:
     """The directories of a plan and of what is looked at."""
-    return plan.depot.path, plan.depot.directory(f"looked-at-{uuid.uuid4().hex}")
+    return plan.depot.path, plan.depot.directory("look")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,14 @@ class Depot:
             with contextlib.suppress(OSError):
                 place(self.path, stage, number).unlink()
 
-    def directory(self, name: str) -> Directory:
-        """For the files of an evaluation; made by the first task that writes one."""
-        return Directory("", self.path / name, Published(self.path / name))
+    def directory(self, what: str) -> Directory:
+        """A new directory within this one. Tasks do not make it: one that is removed stays so."""
+        path = self.path / f"{what}-{uuid.uuid4().hex}"
+        try:
+            path.mkdir()
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+        return Directory("", path, Published(path))
 
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
@@ -146,16 +152,6 @@ class Directory(Passing):
 def place(path: Path, stage: str, number: int) -> Path:
     """The file of a stage for a chunk or a region."""
     return path / f"{stage}-{number}.h5"
-
-
-def made(directory: Directory) -> Path:
-    """The path of a directory, which is there from now on; raises StorageError."""
-    path = directory.value
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
-    return path
 
 
 def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +29,17 @@ def sampled_error(plan: SpreadPlan, given: Given, values: Any, output: str, rows
 
 def _exact(plan: SpreadPlan, given: Given, output: str, rows: np.ndarray) -> np.ndarray:
     """An output at some targets, [n, *shape of the output], with an axis for vectors if there is one."""
-    path, kernel = plan.depot.path, given.kernel.computing((output,))
-    everyone = range(plan.facts.units.n_regions)
+    path, everyone = plan.depot.path, range(plan.facts.units.n_regions)
     points = np.sum(run(targets, [(region, rows, path) for region in everyone]), axis=0)
+    groups = [([0], given)] if given.vectors is None else given.in_groups()
     found = []
-    for _, group in given.in_groups() if given.vectors is not None else [([0], given)]:
-        charges, of_group = (
-            bring(plan, group, f"sampled-{uuid.uuid4().hex}"),
-            group.kernel.computing((output,)),
-        )
-        args = points, charges, of_group, output, path
+    for _, group in groups:
+        charges, kernel = bring(plan, group), group.kernel.computing((output,))
+        args = points, charges, kernel, output, path
         sums = np.sum(run(at_points, [(region, *args) for region in plan.with_sources]), axis=0)
-        of_vector = sums.reshape(of_group.vectors, -1, rows.size)[:, of_group.rows(output)]
-        values = in_units_of_vectors(of_vector, of_group, output, plan.scale, charges.exponents)
-        found.append(values if of_group.vectors > 1 or given.vectors is None else values[..., None])
-    if not found:
-        return np.zeros((rows.size, *kernel.output(output).shape, 0))
+        of_vector = sums.reshape(kernel.vectors, -1, rows.size)[:, kernel.rows(output)]
+        values = in_units_of_vectors(of_vector, kernel, output, plan.scale, charges.exponents)
+        found.append(values[..., None] if given.vectors is not None and kernel.vectors == 1 else values)
     return found[0] if given.vectors is None else np.concatenate(found, axis=-1)
 
 

@@ -15,8 +15,8 @@ from taskfmm.passes.expanded import Boxes, Expanded, Region
 from taskfmm.passes.places import Places
 from taskfmm.passes.regional import Part
 from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE
-from taskfmm.passes.share import of_any_kernel
-from taskfmm.passes.share_loops import SUMS
+from taskfmm.passes.share import look_random, of_any_kernel
+from taskfmm.passes.share_loops import SQUARES, SUMS, WEIGHT
 from taskfmm.plan.regional import Survey
 from taskfmm.spread import depot, stages
 from taskfmm.spread.bringing import Brought
@@ -82,10 +82,13 @@ def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alon
     many = bool((squares**2 >= MANY * fourths).all())
     if not is_calibrated(kernel, output):
         return _of_any_kernel(looking, alone, many)
+    many = many and facts.units.sources is None
     cancel = weights[..., 2].min() < 0.0 < weights[..., 3].max()
+    if cancel and many:
+        _sum_boxes(looking)
+        cancel = not _are_random(looking)
     outputs = [*(["potential"] if cancel else []), *(["gradient"] if output == "gradient" else [])]
     shares = {each: _look(replace(looking, output=each))[1] for each in outputs}
-    many = many and facts.units.sources is None
     return Known(many, potential=shares.get("potential"), gradient=shares.get("gradient"))
 
 
@@ -103,11 +106,37 @@ def weigh(region: int, charges: Brought, path: Path) -> np.ndarray:
     return np.stack([(q**2).sum(axis=1), (q**4).sum(axis=1), q.min(axis=1), q.max(axis=1)], axis=1)
 
 
+def _sum_boxes(looking: Looking) -> None:
+    """Sums over all boxes, and what reaches those above units."""
+    run(sums, [(region, looking) for region in range(looking.facts.units.n_regions)])
+    run(top, [(looking,)] if len(looking.facts.units.top) else [])
+
+
+def _are_random(looking: Looking) -> bool:
+    """As that of `taskfmm.passes.share`, by the sums over the boxes of all regions and the top."""
+    units = looking.facts.units
+    everyone = [*range(units.n_regions), *([TOP] if len(units.top) else [])]
+    found = run(levels, [(region, looking) for region in everyone])
+    deepest = max(each.shape[1] for each in found)
+    by_level = np.sum([np.pad(each, ((0, 0), (0, deepest - each.shape[1]))) for each in found], axis=0)
+    some = by_level[2] > 0
+    return look_random(*by_level[:, some])
+
+
+def levels(region: int, looking: Looking) -> np.ndarray:
+    """By level of a region's boxes: their squared sums, sums of squared charges, and how many they are, [3, n]."""
+    cells = looking.facts.units.top if region == TOP else stages.boxes_of(region, looking.path).cells
+    (boxes,) = depot.get(looking.at.value, "sums", region)["plain"]
+    squared = (boxes[:, WEIGHT] - boxes[:, WEIGHT + 1]) ** 2
+    return np.stack(
+        [np.bincount(cells.level, each) for each in (squared, boxes[:, SQUARES], np.ones(len(boxes)))]
+    )
+
+
 def _look(looking: Looking) -> tuple[Part, Share]:
     facts, kernel, output = looking.facts, looking.kernel, looking.kernel.output(looking.output)
-    everyone, most = range(facts.units.n_regions), SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
-    run(sums, [(region, looking) for region in everyone])
-    run(top, [(looking,)] if len(facts.units.top) else [])
+    most = SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
+    _sum_boxes(looking)
     drawn = enumerate(_drawn(facts, most))
     found = regional.added(run(part, [(region, looking, rows) for region, rows in drawn]))
     values = np.sum(
@@ -202,7 +231,7 @@ def _write(
     looking: Looking, region: int, found: Essential, boxes: Boxes, targets: np.ndarray, **more: np.ndarray
 ) -> None:
     own = {name: tuple(each[found.own] for each in getattr(boxes, name)) for name in ("plain", "rising")}
-    depot.put(depot.made(looking.at), "sums", region, {**own, "targets": targets[found.own], **more})
+    depot.put(looking.at.value, "sums", region, {**own, "targets": targets[found.own], **more})
 
 
 def _read(found: Essential, looking: Looking) -> tuple[Boxes, np.ndarray]:

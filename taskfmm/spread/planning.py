@@ -94,7 +94,8 @@ def from_dask(
     Returns
     -------
     taskfmm.spread.Spread
-        With the methods ``potential`` and ``evaluate`` of `taskfmm.Fmm`. Results have the chunks of the points.
+        With the methods ``potential``, ``evaluate``, ``accuracy`` and ``error_estimate`` of `taskfmm.Fmm`. Results
+        have the chunks of the targets.
 
     Raises
     ------
@@ -169,16 +170,29 @@ def from_dask(
 
 
 def of_any(
-    sources: Any, targets: Any = None, *args: Any, memory_limit: Any = None, box: Any = None, **options: Any
+    sources: Any,
+    targets: Any = None,
+    kernel: str | Kernel = "laplace",
+    eps: float = 1e-6,
+    order: int | None = None,
+    leaf_size: int | None = None,
+    dtype: Any = np.float64,
+    memory_limit: Any = None,
+    like: Any = None,
+    columns: int = 1,
+    box: Any = None,
+    periodic: Any = True,
+    wrap: bool = True,
+    surroundings: str = "conductor",
 ) -> Spread:
     """As `taskfmm.Fmm` is called, where sources or targets are a dask.array."""
     for name, value in (("memory_limit", memory_limit), ("box", box)):
         if value is not None:
             raise InputError(
                 f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points "
-                "taskfmm.Fmm as an array, as x.compute() is"
+                "to taskfmm.Fmm as an array, as x.compute() is"
             )
-    return from_dask(sources, targets, *args, **options)
+    return from_dask(sources, targets, kernel, eps, order, leaf_size, dtype, like=like, columns=columns)
 
 
 def _like(asked: Asked, like: Any, n_sources: int) -> Any:
@@ -186,7 +200,7 @@ def _like(asked: Asked, like: Any, n_sources: int) -> Any:
     kind = asked.kernel.sources[0]
     if not asked.calibrated(asked.first):
         raise InputError(
-            f"like is given, but charges of kernel {asked.kernel.name} are not looked at where points are dask.arrays"
+            f"like is given, which is not there yet for kernel {asked.kernel.name} where points are dask.arrays"
         )
     shown = of_kind(kind, like, n_sources, "like", lazy=True)
     validate.of_numbers("like", shown.dtype, np.dtype(float))

@@ -182,8 +182,8 @@ def gather(
 ) -> None:
     """The points of a region from all chunks: files ``points`` and ``blocks``; its cells surely split: ``split``.
 
-    In ``blocks`` are the places of its sources and of its targets, in the order of the tree, among those that come
-    from one chunk after the other, and where those of each chunk begin.
+    In ``blocks`` are the places of its sources, and of its targets if they are others, in the order of the tree,
+    among those that come from one chunk after the other, and where the targets of each chunk begin; int32 all.
 
     apart : whether points that would count as one are refused
     """
@@ -200,7 +200,7 @@ def gather(
     sizes = np.array([each[0].size for each in found])
     of_sources = np.array([piece.name == "sources" for piece in pieces])
     values = {"hi": hi, "lo": lo, "sources": points, "source_rows": rows}
-    blocks = {"sources": order, "targets": order, "ptr": np.concatenate([[0], np.cumsum(sizes)])}
+    blocks = {"sources": order, "ptr": np.concatenate([[0], np.cumsum(sizes)])}
     before = None
     if not of_sources.all():
         n_sources = sizes[of_sources].sum()
@@ -304,9 +304,9 @@ def mend(path: Path, region: int) -> None:
 def essential_tree(region: int, facts: Facts, path: Path) -> Essential:
     """The tree that a region needs, without the points of others."""
     units = facts.units
-    own = units.top if region == TOP else _boxes(path, region).cells
+    own = units.top if region == TOP else boxes_of(region, path).cells
     children_of = essential.needed(units, region, own)
-    others = {number: _boxes(path, number) for number in essential.neighbours(units, region, children_of)}
+    others = {number: boxes_of(number, path) for number in essential.neighbours(units, region, children_of)}
     points = Points.none() if region == TOP else points_of(region, path)
     return essential.build(facts.domain, units, region, points, others, children_of)
 
@@ -320,7 +320,8 @@ def points_of(region: int, path: Path) -> Points:
     return Points(sources, np.array(found["targets"]), rows, np.array(found["target_rows"]))
 
 
-def _boxes(path: Path, region: int) -> Boxes:
+def boxes_of(region: int, path: Path) -> Boxes:
+    """The boxes of a region."""
     found = depot.get(path, "boxes", region)
     cells = Cells(*(np.asarray(found[name]) for name in ("level", "hi", "lo")))
     return Boxes(cells, np.asarray(found["sources"]), np.asarray(found["targets"]))
