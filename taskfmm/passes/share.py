@@ -114,7 +114,7 @@ def _are_random(plan: Plan, charges: np.ndarray) -> bool:
 
 
 def look_random(sums: np.ndarray, squares: np.ndarray, count: np.ndarray) -> bool:
-    """Whether charges count as random. By level: squared sums over boxes, sums of squared charges, number of boxes."""
+    """Whether charges count as random; by level squared sums over boxes, sums of squared charges, number of boxes."""
     told = count >= TELLING
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.log(sums / squares)[told]
