@@ -1531,8 +1531,8 @@ VECTORS = (
     Mutant(
         "threads-share-the-memory-of-one",
         "spread/room.py",
-        "- used) // at.threads",
-        "- used)",
+        "- operators) // threads",
+        "- operators)",
         "workers of several threads run out of memory while they plan",
         ("spread_faults",),
     ),
@@ -2275,18 +2275,18 @@ PERIODIC = (
 
 AHEAD = (
     Mutant(
-        "pieces-read-once",
+        "charges-read-once",
         "spread/graphs.py",
-        "pieces * (1 + (groups > 1))",
-        "pieces",
+        "2 * n_kinds * n_chunks + entered",
+        "n_kinds * n_chunks + entered",
         "explain --points counts fewer edges than an evaluation has",
         ("spread_forecast",),
     ),
     Mutant(
-        "results-read-by-one-chunk",
+        "regions-read-no-exponents",
         "spread/graphs.py",
-        "n_regions + n_chunks * n_regions)",
-        "n_regions + n_chunks)",
+        "2 * n_regions + results)",
+        "n_regions + results)",
         "explain --points counts fewer edges than an evaluation has",
         ("spread_forecast",),
     ),
