@@ -202,10 +202,12 @@ class Ahead:
     def advice(self) -> tuple[str, ...]:
         """What to change where a worker has too little memory, or the scheduler too much to do."""
         found = [] if self.fits else [self.refused or self._smaller()]
-        if self.seconds["scheduler"] > self.seconds["arithmetic"] / self.at_once:
+        seconds = self.seconds
+        if seconds["scheduler"] > seconds["arithmetic"] / self.at_once:
+            enough = max(1, round(seconds["arithmetic"] / seconds["scheduler"]))
             found.append(
-                f"the scheduler takes longer than the arithmetic, for {self.graph['tasks']:,} tasks: give larger "
-                "regions and chunks, or fewer workers of more threads"
+                f"the scheduler takes longer than the arithmetic, for {self.graph['tasks']:,} tasks: more than some "
+                f"{enough} at once are no quicker; larger regions and chunks make fewer of them"
             )
         return tuple(found)
 
