@@ -28,11 +28,11 @@ from taskfmm.geometry.domain import enclose
 from taskfmm.operators import size
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.drive import drive
-from taskfmm.plan import cost
+from taskfmm.plan import cost, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
 from taskfmm.report.ahead import text
-from taskfmm.spread import forecast, graphs
+from taskfmm.spread import forecast, graphs, room
 from taskfmm.spread.planning import SECONDS
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -166,6 +166,20 @@ def test_regions_are_those_of_a_plan(shape):
     assert found.disk_bytes == pytest.approx(sum(files), rel=0.25)
 
 
+def test_leaves_are_chosen_by_the_operators_of_the_plan(monkeypatch):
+    """Which are those of charges that nobody has seen yet, unlike those of the evaluation."""
+    seen, choose = [], tune.choose
+
+    def noting(*args, **options):
+        seen.append(args[2].accuracy)
+        return choose(*args, **options)
+
+    monkeypatch.setattr(tune, "choose", noting)
+    planned(cloud("cube"), 3, eps=1e-4)
+    found = forecast(N, cloud("cube"), eps=1e-4, chunks=3)
+    assert len(seen) == 2 and seen[0] == seen[1] != found.accuracy
+
+
 @each("shape", ["cube", "sphere", "clusters"])
 def test_a_small_cloud_stands_for_many_regions(shape):
     n, like = 200_000, cloud(shape, 200_000)
@@ -277,7 +291,10 @@ def test_the_advice_helps():
 
 @each("memory, threads, region", [("8GiB", 1, 2**20), ("8GiB", 16, 2**18), ("512MiB", 1, 2**17)])
 def test_regions_are_as_large_as_this_memory_allows(memory, threads, region):
-    assert forecast(10**8, cloud("cube"), 4, memory, threads=threads).space.region == region
+    found = forecast(10**8, cloud("cube"), 64, memory, threads=threads)
+    assert found.space.region == region and found.fits
+    at_most = threads * region * room.REGION_POINT
+    assert 0.3 * at_most < found.memory["the works of a region"] <= at_most
 
 
 def test_what_fits_needs_no_advice():
