@@ -170,7 +170,7 @@ def main(
         click.echo(f"the client grew by {grown:.0f} MiB")
     if is_forecast:
         measured = min(found, key=lambda each: each["seconds"])
-        measured |= {"regions": len(plan.plan.points), "disk, bytes a point": disk / n}
+        measured |= {"regions": plan.n_regions, "disk, bytes a point": disk / n}
         measured |= {"peak of a worker, MiB": 1024 * max(peaks)}
         like = points(0, min(n, DRAWN), shape)
         ahead = forecast(

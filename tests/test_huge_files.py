@@ -137,6 +137,20 @@ def test_this_process_reads_and_plans_nothing(output, client, monkeypatch):
 
 
 @needs_zarr
+@needs_zarr
+@each("output", ["out.h5", "out.zarr"])
+def test_what_was_written_is_compared_with_the_direct_sum(output):
+    write("in.h5", sources=X, charges=Q, targets=X[:900] + 0.01)
+    options = ["--gradient", "--order", 5, "--eps", 1e-3, "--json"]
+    found = json.loads(call("run", "in.h5", "-o", output, "--spread", "--check", *options).output)
+    for name in ("potential", "gradient"):
+        exact = taskfmm.direct(X, Q, X[:900] + 0.01, outputs=(name,))[name]
+        written = read(output)[0][name]
+        error = np.linalg.norm(written - exact) / np.linalg.norm(exact)
+        told = found["error_estimate" + ("" if name == "potential" else "_gradient")]
+        assert told == pytest.approx(error, rel=1e-6)  # of all targets, which are fewer than the sample
+
+
 def test_vectors_and_complex_charges():
     many = RNG.normal(size=(N, 3)) + 1j * RNG.normal(size=(N, 3))
     write("in.zarr", sources=X, charges=many)
@@ -221,7 +235,6 @@ def test_what_is_wrong_is_told_and_nothing_is_written(arrays, says):
     [
         (["--memory-limit", "1GiB"], "--memory-limit cannot be given"),
         (["--box", 2], "--box cannot be given"),
-        (["--check"], "--check cannot be given"),
         (["--plan", "plan.h5"], "--spread cannot be given with --plan"),
         (["--charges-batch"], "--spread cannot be given with --charges-batch"),
     ],

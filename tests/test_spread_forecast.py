@@ -28,11 +28,11 @@ from taskfmm.geometry.domain import enclose
 from taskfmm.operators import size
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.drive import drive
-from taskfmm.plan import cost
+from taskfmm.plan import cost, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
 from taskfmm.report.ahead import text
-from taskfmm.spread import forecast, graphs
+from taskfmm.spread import forecast, graphs, room
 from taskfmm.spread.planning import SECONDS
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -43,10 +43,13 @@ def cloud(shape: str, n: int = N) -> np.ndarray:
     return SHAPES[shape](n, np.random.default_rng([7, n]))
 
 
+def chunked(points: np.ndarray, n_chunks: int) -> da.Array:
+    return da.from_array(points, chunks=(-(-len(points) // n_chunks), 3))
+
+
 def planned(points: np.ndarray, n_chunks: int, **options) -> taskfmm.spread.Spread:
-    size = -(-len(points) // n_chunks)
     with dask.config.set(scheduler="synchronous"):
-        return taskfmm.Fmm.from_dask(da.from_array(points, chunks=(size, 3)), **options)
+        return taskfmm.Fmm.from_dask(chunked(points, n_chunks), **options)
 
 
 def lazy(n: int, n_chunks: int) -> da.Array:
@@ -71,17 +74,17 @@ def works_of(plan: taskfmm.spread.plan.SpreadPlan) -> Works:
     return Works(none | works, none | reads, both)
 
 
-def size_of(arrays: list[da.Array], charges: da.Array) -> tuple[int, int]:
+def size_of(arrays: list[da.Array], *charges: da.Array) -> tuple[int, int]:
     """Tasks and edges of an evaluation, without those of its charges."""
     graph = {key: task for array in arrays for key, task in dict(array.dask).items()}
-    own = [graph[key] for key in graph.keys() - charges.dask.keys()]
+    own = [graph[key] for key in graph.keys() - set().union(*(each.dask.keys() for each in charges))]
     return len(own), sum(len(task.dependencies) for task in own)
 
 
 @each("shape, n_chunks, region", [("cube", 1, N), ("clusters", 3, 6000), ("sphere", 9, 7000)])
 def test_the_formula_has_the_tasks_and_edges_of_a_real_graph(shape, n_chunks, region):
     spread = planned(cloud(shape), n_chunks, order=4, leaf_size=LEAF, region=region)
-    works, n_regions = works_of(spread.plan), len(spread.plan.points)
+    works, n_regions = works_of(spread.plan), spread.n_regions
     assert n_regions == -(-N // region)
     charges = lazy(N, n_chunks)
     assert size_of([spread.potential(charges)], charges) == graphs.graph(works, n_regions, n_chunks)
@@ -89,26 +92,64 @@ def test_the_formula_has_the_tasks_and_edges_of_a_real_graph(shape, n_chunks, re
     assert size_of(both, charges) == graphs.graph(works, n_regions, n_chunks, n_outputs=2)
 
 
-def test_the_formula_has_the_tasks_of_all_kinds_of_sources():
+def test_the_formula_has_the_tasks_of_all_kinds_of_sources_and_of_vectors():
     spread = planned(cloud("cube"), 3, order=4, leaf_size=LEAF, region=8000)
     charges, dipoles = lazy(N, 3), da.zeros((N, 3), chunks=(N // 3, 3))
-    found = spread.potential(charges, dipoles=dipoles)
-    tasks, edges = size_of([found], da.concatenate([charges[:, None], dipoles], axis=1))
-    expected = graphs.graph(works_of(spread.plan), 4, 3, n_kinds=2)
-    assert (tasks, edges) == expected
+    found, works = spread.potential(charges, dipoles=dipoles), works_of(spread.plan)
+    assert size_of([found], charges, dipoles) == graphs.graph(works, 4, 3, n_kinds=2)
+    several = da.zeros((N, 5), chunks=(N // 3, 5))
+    tasks, edges = graphs.graph(works, 4, 3, n_kinds=5)
+    # a task cuts each vector out of each chunk
+    assert size_of([spread.potential(several)], several) == (tasks + 15, edges + 15)
 
 
-def test_the_stages_of_a_plan_have_the_tasks_foretold():
+@each("apart", [0.0, 3.0])
+def test_the_formula_has_the_tasks_of_separate_targets(apart):
+    """Also where some regions have sources only and others have targets only."""
+    points = cloud("cube")
+    sources, targets = points[: N // 3], points[N // 3 :] + apart
     stages = Counter()
-    with Callback(pretask=lambda key, graph, state: stages.update([str(key[0]).split("-")[0]])):
-        planned(cloud("cube"), 5, order=4, leaf_size=LEAF, region=8000)
-    found = forecast(N, cloud("cube"), order=4, leaf_size=LEAF, region=8000, chunks=5)
-    names = "look", "pick", "choose", "sort", "count", "gather", "balance", "settle", "survey", "works"
-    own = sum(stages[name] for name in names if name != "pick" and name != "choose")
-    # leaves are not chosen where they are given
-    expected = found.planning["tasks"] - 5 - 1
-    assert own - stages["balance"] == expected - graphs.ROUNDS * 4
-    assert 4 <= stages["balance"] <= 3 * 4
+    with counting(stages):
+        spread = planned(sources, 2, targets=chunked(targets, 5), order=4, leaf_size=LEAF, region=8000)
+    with_sources = len(spread.plan.with_sources)
+    assert (with_sources < spread.n_regions) == bool(apart)
+    charges = lazy(N // 3, 2)
+    expected = graphs.graph(
+        works_of(spread.plan), spread.n_regions, 2, of_targets=5, with_sources=with_sources
+    )
+    assert size_of([spread.potential(charges)], charges) == expected
+    every = np.concatenate([sources, targets])
+    assert_planned(stages, forecast(N, every, order=4, leaf_size=LEAF, region=8000, chunks=7), 7, False, 2)
+
+
+def counting(stages: Counter) -> Callback:
+    """Counts tasks by the first part of their names."""
+
+    def count(key, graph, state):
+        stages[(key if isinstance(key, str) else key[0]).split("-")[0]] += 1
+
+    return Callback(pretask=count)
+
+
+def assert_planned(stages: Counter, found, n_chunks: int, chosen: bool, of_sources: int = 0) -> None:
+    """All tasks of planning are those foretold, but those of balance, whose rounds nobody knows."""
+    names = "look", "pick", "choose", "sort", "count", "deal", "gather", "settle", "survey", "works"
+    own = found.regions
+    expected, edges = graphs.planning_graph(own, n_chunks, chosen, of_sources)
+    assert sum(stages[name] for name in names) == expected - graphs.ROUNDS * own.regions
+    assert own.regions <= stages["balance"] <= 3 * own.regions
+    assert edges == stages["look"] + stages["pick"]
+
+
+@each("chosen, n_chunks, region", [(False, 5, 8000), (True, 3, 8000), (True, 1, N)])
+def test_the_stages_of_a_plan_have_the_tasks_foretold(chosen, n_chunks, region):
+    stages, leaf = Counter(), None if chosen else LEAF
+    with counting(stages):
+        planned(cloud("cube"), n_chunks, order=4, leaf_size=leaf, region=region)
+    found = forecast(N, cloud("cube"), order=4, leaf_size=leaf, region=region, chunks=n_chunks)
+    assert_planned(stages, found, n_chunks, chosen)
+    tasks, edges = graphs.planning_graph(found.regions, n_chunks, chosen)
+    assert found.planning == {"tasks": tasks, "edges": edges}
 
 
 @each("shape", ["cube", "sphere", "clusters", "plummer"])
@@ -116,13 +157,27 @@ def test_regions_are_those_of_a_plan(shape):
     points = cloud(shape)
     spread = planned(points, 4, eps=1e-4, leaf_size=LEAF, region=8000)
     found = forecast(N, points, eps=1e-4, leaf_size=LEAF, region=8000, chunks=4)
-    assert found.regions.regions == len(spread.plan.points)
+    assert found.regions.regions == spread.n_regions
     charges = lazy(N, 4)
     tasks, edges = size_of([spread.potential(charges)], charges)
     assert found.graph["tasks"] == pytest.approx(tasks, rel=0.1)
     assert found.graph["edges"] == pytest.approx(edges, rel=0.15)
     files = [path.stat().st_size for path in Path(spread.plan.depot.path).iterdir()]
     assert found.disk_bytes == pytest.approx(sum(files), rel=0.25)
+
+
+def test_leaves_are_chosen_by_the_operators_of_the_plan(monkeypatch):
+    """Which are those of charges that nobody has seen yet, unlike those of the evaluation."""
+    seen, choose = [], tune.choose
+
+    def noting(*args, **options):
+        seen.append(args[2].accuracy)
+        return choose(*args, **options)
+
+    monkeypatch.setattr(tune, "choose", noting)
+    planned(cloud("cube"), 3, eps=1e-4)
+    found = forecast(N, cloud("cube"), eps=1e-4, chunks=3)
+    assert len(seen) == 2 and seen[0] == seen[1] != found.accuracy
 
 
 @each("shape", ["cube", "sphere", "clusters"])
@@ -136,7 +191,7 @@ def test_a_small_cloud_stands_for_many_regions(shape):
         small = alike(like, n, most, filled)
         smaller = alike(like, small.n_points / 2.0**filled, small.n_points, filled)
         domain = enclose(small.points, small.points[:0])
-        found = regions(small, smaller, n, 25, domain, operators, how, 2000, 8000)
+        found = regions(small, smaller, n, 25, domain, operators, operators, how, 2000, 8000)
         assert found.regions == 25
         sizes.append(graphs.graph(found.works, found.regions, 4))
     for whole, some in zip(*sizes, strict=True):
@@ -207,9 +262,10 @@ def test_workers_share_cores():
 @each(
     "options, says",
     [
-        (dict(region=10**8), "for the works of a region.*give regions of .* points or fewer"),
-        (dict(chunks=2), "for a chunk.*give chunks of"),
-        (dict(memory_limit="100MB"), "before it does anything"),
+        (dict(region=10**7), "a region of 10,000,000 points takes .* a region of at most"),
+        (dict(chunks=2), "a chunk of 100,000,000 points takes .* rechunk points to at most"),
+        (dict(memory_limit="100MB"), "a region of 65,536 points .* give workers more memory"),
+        (dict(workers=1), "for an evaluation.*take .* workers or more"),
         (dict(chunks=5000), "the scheduler takes longer than the arithmetic"),
     ],
 )
@@ -224,9 +280,21 @@ def test_what_does_not_fit_is_said_with_what_to_change(options, says):
 
 def test_the_advice_helps():
     found = forecast(2 * 10**8, cloud("cube"), 64, "4GiB", region=10**8)
-    region = int(found.advice[0].split("regions of ")[1].split(" ")[0].replace(",", ""))
+    region = int(found.advice[0].split("a region of at most ")[1].replace(",", ""))
     assert not found.fits
     assert forecast(2 * 10**8, cloud("cube"), 64, "4GiB", region=region).fits
+    found = forecast(2 * 10**8, cloud("cube"), 2, "2GiB")
+    workers = int(found.advice[0].split("take ")[1].split(" ")[0])
+    assert not found.fits
+    assert forecast(2 * 10**8, cloud("cube"), workers, "2GiB").fits
+
+
+@each("memory, threads, region", [("8GiB", 1, 2**20), ("8GiB", 16, 2**18), ("512MiB", 1, 2**17)])
+def test_regions_are_as_large_as_this_memory_allows(memory, threads, region):
+    found = forecast(10**8, cloud("cube"), 64, memory, threads=threads)
+    assert found.space.region == region and found.fits
+    at_most = threads * region * room.REGION_POINT
+    assert 0.3 * at_most < found.memory["the works of a region"] <= at_most
 
 
 def test_what_fits_needs_no_advice():

@@ -86,7 +86,7 @@ def run(
             from taskfmm.cli import spread as in_tasks
 
             in_tasks.refuse_options(context)
-            report = in_tasks.evaluate(input_path, output, planner, names, options)
+            report = in_tasks.evaluate(input_path, output, planner, names, options, N_CHECK if check else 0)
     _report({**report, "output": output}, as_json, planner.kernel.names[0])
 
 

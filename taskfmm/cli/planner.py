@@ -82,7 +82,10 @@ class Planner:
 
 
 def error_estimates(
-    fmm: taskfmm.Fmm, given: Mapping[str, Any], found: Mapping[str, Any], n_samples: int
+    fmm: taskfmm.Fmm | taskfmm.spread.Spread,
+    given: Mapping[str, Any],
+    found: Mapping[str, Any],
+    n_samples: int,
 ) -> dict[str, float]:
     """To report of each output: ``error_estimate`` of the kernel's first, ``error_estimate_<name>`` of others."""
     first, sources = fmm.kernel.names[0], {"charges": None, **given}

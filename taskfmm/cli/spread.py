@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 import taskfmm
 from taskfmm.cli.options import DECIDE
-from taskfmm.cli.planner import Planner
+from taskfmm.cli.planner import Planner, error_estimates
 from taskfmm.files.input import InputFile, memory
 from taskfmm.files.results import result
 from taskfmm.files.slices import Slices
@@ -44,24 +44,26 @@ def refuse_options(context: click.Context) -> None:
     taken = inspect.signature(taskfmm.Fmm.from_dask).parameters
     has = {"kernel_param": "kernel"}
     names = [name for name in (*DECIDE, "memory_limit") if has.get(name, name) not in taken]
-    given = [
-        name
-        for name in (*names, "check")
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
+    given = [name for name in names if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if given:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{told} cannot be given where points stay in their file, yet; {ONE_PROCESS}")
 
 
 def evaluate(
-    input_path: str, output: str, planner: Planner, names: Sequence[str], options: dict[str, Any]
+    input_path: str,
+    output: str,
+    planner: Planner,
+    names: Sequence[str],
+    options: dict[str, Any],
+    n_check: int = 0,
 ) -> dict[str, Any]:
     """Plan, evaluate and write, each in tasks that read and write their own rows; returns what there is to report.
 
     The values are those of `taskfmm.Fmm.from_dask` with the same options, bit for bit.
 
     options : that decide the plan, of which `refuse_options` has found nothing to refuse
+    n_check : targets at which what was written is compared with the direct sum, 0 for none
     """
     with InputFile(input_path, planner.kernel, complex_too=True) as file:
         kinds = [kind.given_as for kind in file.given()]
@@ -86,14 +88,18 @@ def evaluate(
         fmm = taskfmm.Fmm.from_dask(points, **how)
         planned = time.perf_counter()
         _write(output, fmm.evaluate(outputs=names, **arrays), rows, planner.settings)
-    return {
-        "n_sources": n_sources,
-        "n_targets": fmm.n_targets,
-        "n_regions": fmm.n_regions,
-        **planner.settings,
-        "plan_seconds": planned - started,
-        "evaluation_seconds": time.perf_counter() - planned,
-    }
+        report = {
+            "n_sources": n_sources,
+            "n_targets": fmm.n_targets,
+            "n_regions": fmm.n_regions,
+            **planner.settings,
+            "plan_seconds": planned - started,
+            "evaluation_seconds": time.perf_counter() - planned,
+        }
+        if n_check:
+            written = {name: files.dataset(output, name) for name in names}
+            report |= error_estimates(fmm, arrays, written, n_check)
+    return report
 
 
 def _row_bytes(planner: Planner, found: dict[str, Slices], names: Sequence[str]) -> list[int]:

@@ -49,16 +49,18 @@ def regions(
     leaf_size: int,
     domain: Domain,
     operators: BoxOperators,
+    evaluated: BoxOperators,
     how: How,
     cap: int,
     most: int,
 ) -> Regions:
     """Of n points, from a cloud like theirs, and one with a level less, which tells what its border does.
 
+    operators, evaluated : by which regions are planned, and of the evaluation
     cap, most : points of a unit and of a region, as of `taskfmm.tree.units.find`
     """
-    inner = _each(Small(smaller, leaf_size, domain, operators, how))
-    small = Small(found, leaf_size, domain, operators, how)
+    inner = _each(Small(smaller, leaf_size, domain, operators, evaluated, how))
+    small = Small(found, leaf_size, domain, operators, evaluated, how)
     n_regions = max(1, -(-n // most))
     seconds = {
         name: n * _without_border(inner[name], each, found.levels) for name, each in _each(small).items()
@@ -92,7 +94,7 @@ def regions(
 
 def _each(small: Small) -> dict[str, float]:
     """Seconds of operators for each point."""
-    return {name: float(each.sum()) / small.alike.n_points for name, each in small.seconds.items()}
+    return {name: float(each.sum()) / small.alike.n_points for name, each in small.priced.items()}
 
 
 def _without_border(smaller: float, found: float, levels: int) -> float:

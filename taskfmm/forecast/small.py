@@ -60,11 +60,18 @@ sphere 8, 64 and 512 pieces touched 7, 11.5 and 16, as they would in 2.5 dimensi
 class Small:
     """The small cloud: its tree, its lists, its units, and what its boxes cost.
 
-    points_of_region : of the whole; owner : the region of each box, or n_regions for the top
+    operators : by which shards are cut, as the accuracy of charges is not known then
+    seconds : by operator, of each box, as shards are cut; priced : the same of an evaluation
     """
 
     def __init__(
-        self, found: Alike, leaf_size: int, domain: Domain, operators: BoxOperators, how: How
+        self,
+        found: Alike,
+        leaf_size: int,
+        domain: Domain,
+        operators: BoxOperators,
+        evaluated: BoxOperators,
+        how: How,
     ) -> None:
         # the root of a small cloud stands for boxes of a deeper level
         how = replace(how, top=max(0, how.top - found.levels))
@@ -72,10 +79,14 @@ class Small:
         self.tree = found.tree(leaf_size, domain)
         every = lists.build(self.tree)
         self.lists = direct_where_cheaper(self.tree, every, operators.upward_equivalent.shape[1], how.top)
-        counted = cost.counted(
-            self.tree, self.lists, operators, top=how.top, columns=how.columns, weights=how.weights
+        self.seconds, self.priced = (
+            cost.seconds(
+                cost.counted(
+                    self.tree, self.lists, each, top=how.top, columns=how.columns, weights=how.weights
+                )
+            )
+            for each in (operators, evaluated)
         )
-        self.seconds = cost.seconds(counted)
         # V lists are the largest; they are counted now
         none = Csr(np.zeros(self.tree.n_boxes + 1, np.int64), np.zeros(0, np.int32))
         self.lists = replace(self.lists, v=none)
@@ -235,9 +246,9 @@ class Cut:
         return met, of_points + (of_boxes + of_pairs) / n_points
 
 
-POINT, SOURCE = 128, 28
-"""Bytes of a point that is source and target, in the works of P2M, L2P and P2P, in chunks and in the order of the
-tree; and of each source of P2P, which are a works' own and those that it meets in others."""
+POINT, SOURCE = 96, 28
+"""Bytes of a point that is source and target, in the works of P2M, L2P and P2P, and in chunks; and of each source of
+P2P, which are a works' own and those that it meets in others."""
 
 LEAF, BOX, PARENT, FAMILY, RUN, PAIR = 220, 28, 64, 9, 16, 4
 """Bytes of a leaf in P2M, L2P and P2P, of a box in M2L, M2M and L2L, of a parent and of a pair of parents in M2L,

@@ -31,7 +31,7 @@ def text(ahead: Ahead) -> str:
         f"plan            {planning['tasks']:,} tasks, {planning['edges']:,} edges; "
         f"{format_bytes(found['disk_bytes'])} on the disk, {found['disk_bytes'] / ahead.n_points:.0f} bytes a point",
         f"evaluation      {own['tasks']:,} tasks, {own['edges']:,} edges; "
-        f"{format_bytes(found['sent_bytes'])} between workers",
+        f"{format_bytes(found['sent_bytes'])} between workers, {format_bytes(found['file_bytes'])} through files",
         f"expected        {duration(seconds['all'])}: arithmetic {duration(seconds['arithmetic'])} of one core, "
         f"scheduler {duration(seconds['scheduler'])}, transfers {duration(seconds['transfers'])}",
         f"memory          {format_bytes(peak)} of a worker, which {where}: process "

@@ -16,14 +16,9 @@ from taskfmm.operators import size
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.runtime import memory
 from taskfmm.spread.graphs import graph, planning_graph
+from taskfmm.spread.room import Room
 
-STAGES = (
-    "a chunk",
-    "the choice of leaves",
-    "the works of a region",
-    "an evaluation",
-    "the results of all regions",
-)
+STAGES = ("a chunk", "the choice of leaves", "the works of a region", "an evaluation")
 """What takes memory, one after the other: the largest counts."""
 
 REMOTE_EDGE = 4e-5
@@ -38,9 +33,12 @@ SCHEDULER_EDGE = 200
 UNIT = 64
 """Bytes of a unit and of the boxes above it, in the client and in each task of a stage."""
 
-STORED, ESSENTIAL, LOOKED = 48, 56, 150
-"""Bytes of a point: in the files of its region, besides works; in the task that makes works, besides these; and in
-the tasks that sort a chunk."""
+STORED, ESSENTIAL, LOOKED = 60, 56, 150
+"""Bytes of a point: in the files of its region and of its chunk, besides works; in the task that makes works, besides
+these; and in the tasks that sort a chunk."""
+
+BOX = 22
+"""Bytes of a box in the files of its region, besides works."""
 
 FULL = 0.9
 """A worker pauses where it takes more of its memory than about so much (Dask's default is 0.8 and 0.95)."""
@@ -52,6 +50,8 @@ class Ahead:
 
     workers, threads, cores : processes, tasks at once in each, and cores that all of them share
     memory_limit : bytes of a worker; chunks : of points and charges
+    chosen : whether leaves are, by the plan
+    space : what this memory allows; refused : what `from_dask` says of it, if it refuses
     regions : numbers of regions, boxes and works; other_seconds : of one core, for what is no operator's
     operators, numbers, rows, coefficients : bytes of operators; numbers of a source and of a result; and of a box
     """
@@ -63,7 +63,9 @@ class Ahead:
     dtype: np.dtype
     accuracy: Accuracy
     leaf_size: int
-    most: int
+    chosen: bool
+    space: Room
+    refused: str
     chunks: int
     workers: int
     threads: int
@@ -79,7 +81,7 @@ class Ahead:
     @cached_property
     def planning(self) -> dict[str, int]:
         """Tasks and edges of the plan."""
-        tasks, edges = planning_graph(self.regions, self.chunks)
+        tasks, edges = planning_graph(self.regions, self.chunks, self.chosen)
         return {"tasks": tasks, "edges": edges}
 
     @cached_property
@@ -95,12 +97,18 @@ class Ahead:
 
     @property
     def sent_bytes(self) -> float:
-        """From worker to worker: charges into regions, what neighbours read, and results, which all workers read."""
+        """From worker to worker: charges and expansions that neighbours read, and what a task leaves to the next."""
         w, n, expansions = self.workers, self.n_points, self.coefficients * self.regions.boxes
         across = self.regions.works.reads["M2L"] / max(1.0, self.regions.works.works["M2L"])
         copies = (w - 1) * (1.0 - (1.0 - 1.0 / w) ** across)
-        charges, results = (DOUBLE * n * each for each in (self.numbers, self.rows))
-        return charges * (1.0 - 1.0 / w) + copies * (charges + DOUBLE * expansions) + (w - 1) * results
+        # locals, and values of the far and of the near field, which are often where they are needed
+        left = (1.0 - 1.0 / w) * (expansions + 2 * n * self.rows)
+        return DOUBLE * (copies * (n * self.numbers + expansions) + left)
+
+    @property
+    def file_bytes(self) -> float:
+        """Through files: works are read, charges and results are written and read."""
+        return self.n_points * (self.regions.work_bytes + 2 * DOUBLE * (self.numbers + self.rows))
 
     @cached_property
     def seconds(self) -> dict[str, float]:
@@ -129,10 +137,9 @@ class Ahead:
         )
         stages = {
             STAGES[0]: self.threads * LOOKED * self.n_points / self.chunks,
-            STAGES[1]: LOOKED / 2 * min(self.n_points, 1.5e6),
+            STAGES[1]: self.chosen * LOOKED / 2 * min(self.n_points, self.space.chosen),
             STAGES[2]: self.threads * region * (own.work_bytes + ESSENTIAL + 24 * own.met),
             STAGES[3]: HEAP * live * self.n_points / self.workers + self.threads * 48 * region,
-            STAGES[4]: HEAP * DOUBLE * self.rows * self.n_points * (1 + 1 / self.workers),
         }
         found = {name: int(each) for name, each in stages.items()}
         parts = {"process": memory.WORKER, "operators": self.operators}
@@ -141,8 +148,8 @@ class Ahead:
 
     @property
     def disk_bytes(self) -> float:
-        """Of the directory of the plan; while points are sorted it holds no more than this."""
-        return self.n_points * (STORED + self.regions.work_bytes) + 50.0 * self.regions.boxes
+        """Of the directory of the plan, where an evaluation adds its charges and results."""
+        return self.n_points * (STORED + self.regions.work_bytes) + BOX * self.regions.boxes
 
     @property
     def client_bytes(self) -> dict[str, int]:
@@ -154,7 +161,7 @@ class Ahead:
     @property
     def fits(self) -> bool:
         """Whether a worker has the memory."""
-        return self.memory["peak"] <= FULL * self.memory_limit
+        return not self.refused and self.memory["peak"] <= FULL * self.memory_limit
 
     def facts(self) -> dict[str, Any]:
         """All of it as data."""
@@ -183,6 +190,7 @@ class Ahead:
             "operators": dict(own.seconds),
             "other_seconds": self.other_seconds,
             "sent_bytes": round(self.sent_bytes),
+            "file_bytes": round(self.file_bytes),
             "memory": self.memory,
             "disk_bytes": round(self.disk_bytes),
             **{f"{where}_bytes": n for where, n in self.client_bytes.items()},
@@ -193,11 +201,13 @@ class Ahead:
     @property
     def advice(self) -> tuple[str, ...]:
         """What to change where a worker has too little memory, or the scheduler too much to do."""
-        found = [] if self.fits else [self._smaller()]
-        if self.seconds["scheduler"] > self.seconds["arithmetic"] / self.at_once:
+        found = [] if self.fits else [self.refused or self._smaller()]
+        seconds = self.seconds
+        if seconds["scheduler"] > seconds["arithmetic"] / self.at_once:
+            enough = max(1, round(seconds["arithmetic"] / seconds["scheduler"]))
             found.append(
-                f"the scheduler takes longer than the arithmetic, for {self.graph['tasks']:,} tasks: give larger "
-                "regions and chunks, or fewer workers of more threads"
+                f"the scheduler takes longer than the arithmetic, for {self.graph['tasks']:,} tasks: more than some "
+                f"{enough} at once are no quicker; larger regions and chunks make fewer of them"
             )
         return tuple(found)
 
@@ -205,20 +215,14 @@ class Ahead:
         """What to do about the largest part of the memory."""
         parts = {name: n for name, n in self.memory.items() if name in STAGES}
         largest = max(parts, key=parts.__getitem__)
-        beside = self.memory["peak"] - parts[largest]
-        room, workers = FULL * self.memory_limit - beside, f"workers of {_gib(self.memory['peak'] / FULL)}"
-        too_large = f"{_gib(parts[largest])} for {largest}, of a worker that has {_gib(self.memory_limit)}"
-        if room <= 0:
-            return f"a worker takes {_gib(beside)} before it does anything: give it more memory, or take a larger eps"
-        part = room / parts[largest]
-        advice = {
-            "a chunk": f"give chunks of {_rounded(part * self.n_points / self.chunks)} points or fewer, or ",
-            "the choice of leaves": "give a leaf_size, or ",
-            "the works of a region": f"give regions of {_rounded(part * self.most)} points or fewer, or ",
-            "an evaluation": f"take {_rounded(self.workers / part, 1)} workers or more, or ",
-            "the results of all regions": "",
-        }[largest]
-        return f"{too_large}: {advice}take {workers}"
+        room = FULL * self.memory_limit - (self.memory["peak"] - parts[largest])
+        more = ""
+        if largest == "an evaluation" and room > 0:
+            more = f"take {_rounded(self.workers * parts[largest] / room, 1)} workers or more, or "
+        return (
+            f"{_gib(parts[largest])} for {largest}, of a worker that has {_gib(self.memory_limit)}: {more}"
+            f"take workers of {_gib(self.memory['peak'] / FULL)}"
+        )
 
 
 def _rounded(n: float, up: int = 0) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 
 from taskfmm import choices, kernels, validate
 from taskfmm.cost import rates
-from taskfmm.errors import InputError
+from taskfmm.errors import InputError, MemoryLimitError
 from taskfmm.forecast.alike import alike, dimension
 from taskfmm.forecast.regions import Regions, regions
 from taskfmm.geometry.domain import enclose
 from taskfmm.kernels import Kernel
 from taskfmm.operators import size
+from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
@@ -22,6 +23,7 @@ from taskfmm.spread import room
 from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.graphs import beside
 from taskfmm.spread.planning import FULLEST, SECONDS, UNITS
+from taskfmm.spread.room import Room
 from taskfmm.tree.lists import TOP_LEVEL
 
 DRAWN = 300_000
@@ -72,7 +74,7 @@ def forecast(
     workers, memory_limit : int, and bytes or a text such as "8GiB"
         Processes, and what each may hold.
     kernel, eps, order, leaf_size, dtype, region
-        As of `from_dask`.
+        As of `from_dask`; regions are those that this memory allows.
     chunks : int, optional
         Of points and charges; half a million points in each, if left out.
     threads : int
@@ -111,29 +113,41 @@ def forecast(
     given, limit = kernels.find(kernel), memory.parse_limit(memory_limit) or 2**63
     asked = Asked(given, choices.dtype(dtype), choices.eps(eps), choices.order(order))
     if given.degree is None or given.softening is not None:
-        raise InputError(
-            f"kernel {given.name!r} has a length of its own, and such kernels cannot be planned so yet"
-        )
+        raise InputError(f"kernel {given.name!r} has a length of its own, for which there is no forecast yet")
     known = asked.chosen or asked.calibrated(asked.first)
+    # charges are lazy, and regions are planned before there are any
     accuracy = asked.accuracy(asked.first, None) if known else asked.any_accuracy()
-    operators = size.outline(given, accuracy)
-    most = choices.region(region) or room.LADDER[0]
+    planned, evaluated = (size.outline(given, each) for each in (asked.any_accuracy(), accuracy))
+    chunks, wanted, refused = min(chunks, n_points), choices.region(region), ""
+    try:
+        used = size.least_bytes(given, planned.accuracy)
+        space = room.of_memory(n_points, -(-n_points // chunks), wanted, used, limit, threads)
+    except MemoryLimitError as error:
+        space, refused = Room(wanted or room.LADDER[-1]), str(error)
     how = How(cost.task(n_points * SECONDS), TOP_LEVEL, given.columns, cost.first(given), given.counts_itself)
-    leaf, found = _regions(n_points, like, choices.leaf_size(leaf_size), operators, how, most)
+    leaf, found = _regions(
+        n_points, like, choices.leaf_size(leaf_size), planned, evaluated, how, space.region
+    )
     kernel_one = given.of_first
     numbers, rows = kernel_one.n_numbers, given.output(asked.first).n_rows
     return Ahead(
-        n_points, shape, given.name, asked.eps, asked.dtype, accuracy, leaf, most, min(chunks, n_points),
-        workers, threads, cores, limit, found,
-        beside(n_points, found, chunks, numbers, rows).seconds(rates.current()),
-        operators.n_bytes, numbers, rows, operators.rank * given.columns,
+        n_points, shape, given.name, asked.eps, asked.dtype, accuracy, leaf, leaf_size is None, space, refused,
+        chunks, workers, threads, cores, limit, found,
+        beside(n_points, numbers, rows).seconds(rates.current()),
+        evaluated.n_bytes, numbers, rows, evaluated.rank * given.columns,
     )  # fmt: skip
 
 
 def _regions(
-    n: int, like: np.ndarray, leaf_size: int | None, operators: Any, how: How, most: int
+    n: int,
+    like: np.ndarray,
+    leaf_size: int | None,
+    operators: BoxOperators,
+    evaluated: BoxOperators,
+    how: How,
+    most: int,
 ) -> tuple[int, Regions]:
-    """The leaf size, and what is expected of regions."""
+    """The leaf size, and what is expected of regions; see `taskfmm.forecast.regions.regions`."""
     filled = dimension(like)
     domain = enclose(like, like[:0])
     some = alike(like, n, TUNED, filled)
@@ -146,5 +160,5 @@ def _regions(
     if small.levels or small.tree(leaf, domain).n_boxes > BOXES:
         small = alike(like, n, min(SMALL * most, LEAVES * leaf), filled)
     smaller = alike(like, small.n_points / 2.0**filled, small.n_points, filled)
-    cap = max(leaf, most // UNITS, FULLEST * operators.accuracy.order**2)
-    return leaf, regions(small, smaller, n, leaf, domain, operators, how, cap, most)
+    cap = max(2 * leaf, most // UNITS, FULLEST * operators.accuracy.order**2)
+    return leaf, regions(small, smaller, n, leaf, domain, operators, evaluated, how, cap, most)

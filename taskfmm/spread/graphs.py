@@ -1,8 +1,7 @@
 """Sizes of the graphs of points that never meet, and what their tasks do besides operators.
 
-They follow what `taskfmm.spread.planning`, `taskfmm.graph.charges` and `taskfmm.spread.evaluation` make: charges
-enter by a task for each region and group of chunks, and each chunk of the result reads all regions. What is held and
-sent for that reason is in `taskfmm.spread.ahead`: ``sent_bytes``, and the last of its `STAGES`.
+They follow what `taskfmm.spread.planning` and `taskfmm.spread.build` make: a task for each chunk and for each region,
+and none for both.
 """
 
 from __future__ import annotations
@@ -15,40 +14,49 @@ ROUNDS = 2
 
 
 def graph(
-    works: Works, n_regions: int, n_chunks: int, n_outputs: int = 1, n_kinds: int = 1
+    works: Works,
+    n_regions: int,
+    n_chunks: int,
+    n_outputs: int = 1,
+    n_kinds: int = 1,
+    of_targets: int | None = None,
+    with_sources: int | None = None,
 ) -> tuple[int, int]:
-    """Tasks and edges of an evaluation whose charges are lazy, beside those of the charges themselves.
+    """Tasks and edges of an evaluation, beside those of the charges themselves.
 
-    n_regions : shards of charges, and of results; n_chunks : of the charges, and of the points
+    n_kinds : kinds of sources, times vectors; n_chunks : of the charges
+    of_targets : chunks of the targets, where these are others
+    with_sources : regions that have any, where targets are others
     """
-    groups = min(n_regions, n_chunks)
-    pieces = n_regions * groups
-    taken = n_regions * (groups > 1)
-    # given, power, piece and taken; exponent; charges
-    tasks = n_kinds * (2 * groups + pieces + taken) + 1 + n_regions
-    edges = n_kinds * (n_chunks + groups + pieces * (1 + (groups > 1)))
-    edges += n_kinds * groups + n_regions * (n_kinds + 1)
+    results = n_chunks if of_targets is None else of_targets
+    entered = n_regions if with_sources is None else with_sources
+    # each chunk of charges is read by a task that writes it; all regions wait for the exponents, which read these
+    tasks, edges = n_kinds * n_chunks + 1 + entered, 2 * n_kinds * n_chunks + entered
     of, reads = works.works.__getitem__, sum(works.reads.values())
     tasks += round(sum(works.works.values()))
     # M2M adds to what P2M gave, L2L to what M2L and P2L gave; L2P reads a local, and what M2P gave
     edges += round(reads + works.both + of("M2L") + of("P2L") + of("L2P") + of("M2P"))
-    # results of regions, each read by all chunks
-    tasks += n_outputs * (n_regions + n_chunks)
-    edges += n_outputs * (round(of("L2P") + of("P2P")) + n_regions + n_chunks * n_regions)
+    # a region reads its values and the exponents; all chunks of the result wait for one task, which reads the regions
+    tasks += n_outputs * (n_regions + 1 + results)
+    edges += n_outputs * (round(of("L2P") + of("P2P")) + 2 * n_regions + results)
     return tasks, edges
 
 
-def planning_graph(found: Regions, n_chunks: int) -> tuple[int, int]:
-    """Tasks and edges of all stages of a plan, beside those of the points; see `taskfmm.spread.planning`."""
-    of_chunks = 3 + found.counts  # look, pick, sort, and as often as cells are counted
+def planning_graph(
+    found: Regions, n_chunks: int, chosen: bool = True, of_sources: int = 0
+) -> tuple[int, int]:
+    """Tasks and edges of all stages of a plan, beside those of the points; see `taskfmm.spread.planning`.
+
+    chosen : whether leaves are, for which all chunks are looked at
+    of_sources : chunks that are counted once more, where the targets are others
+    """
+    of_chunks = 3 + chosen + found.counts  # look, sort, deal; pick; and as often as cells are counted
     of_regions = 4 + ROUNDS  # gather, balance, settle, survey and works; the last two also of the top
-    return of_chunks * n_chunks + 1 + of_regions * found.regions + 2, 2 * n_chunks
+    tasks = of_chunks * n_chunks + of_sources + chosen + of_regions * found.regions + 2 * (found.units > 1)
+    return tasks, (1 + chosen) * n_chunks
 
 
-def beside(n: int, found: Regions, chunks: int, numbers: int, rows: int) -> Counts:
-    """What no operator does: charges into regions, and results back into chunks."""
-    groups = min(chunks, found.regions)
-    # each region looks at its rows once for each group of chunks, and once more where pieces are put together
-    looked = 4.0 * n * groups * (1 + (groups > 1))
-    copied = looked + n * (4.0 * numbers + 4.0 * rows)
-    return Counts(alone={"copied": copied, "gathered": n * (2.0 * numbers + 4.0 * rows)})
+def beside(n: int, numbers: int, rows: int) -> Counts:
+    """What no operator does: charges into regions, and results back into chunks, by files."""
+    # both are put in order where they are written and where they are read; results are added up as well
+    return Counts(alone={"copied": n * 5.0 * (numbers + rows), "gathered": n * (2.0 * numbers + 4.0 * rows)})

@@ -69,23 +69,30 @@ class Room:
 
 
 def of_workers(n: int, longest: int, region: int | None, operators: Operators) -> Room:
-    """What fits the workers that there are now, one region or chunk in each of their threads.
+    """What fits the workers that there are now, see `of_memory`."""
+    at, used = layout.current(), least_bytes(operators.kernel, operators.accuracy)
+    return of_memory(n, longest, region, used, at.memory_limit, at.threads)
+
+
+def of_memory(
+    n: int, longest: int, region: int | None, operators: int, limit: int | None, threads: int
+) -> Room:
+    """What fits a worker, one region or chunk in each of its threads.
 
     n : points; longest : of a chunk; region : what the caller asks for
+    operators : bytes of them, at least; limit : of the worker
 
     Raises
     ------
     MemoryLimitError
         Not even a small region fits, or not the one that was asked for, or no chunk.
     """
-    at = layout.current()
-    if not at.memory_limit:
+    if not limit:
         return Room(region or LADDER[0])
-    used = WORKER + least_bytes(operators.kernel, operators.accuracy)
-    free = max(0, int(USED * at.memory_limit) - used) // at.threads
+    free = max(0, int(USED * limit) - WORKER - operators) // threads
     whose = (
-        f"the smallest worker has {format_bytes(at.memory_limit)}, which leaves {format_bytes(free)} for each of its "
-        f"threads (there are {at.threads} at most)"
+        f"the smallest worker has {format_bytes(limit)}, which leaves {format_bytes(free)} for each of its threads "
+        f"(there are {threads} at most)"
     )
     most = int(free / REGION_POINT / LARGER)
     fitting = [size for size in LADDER if min(n, size) <= most]
