@@ -16,6 +16,7 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
+from boxes import l2_error
 from cases import each
 from click.testing import CliRunner
 
@@ -244,25 +245,22 @@ def test_options_that_it_does_not_have(options, says):
     assert says in call("run", "in.h5", "-o", "out.h5", "--spread", *options, code=2).stderr
 
 
-def test_what_from_dask_takes_and_refuses_passes_through(monkeypatch):
-    """Targets and box are handed on as soon as it takes them; what it says of them is the error."""
-    write("in.h5", sources=X, charges=Q, targets=X[:7])
-    asked = {}
+def test_targets_of_a_file():
+    write("in.h5", sources=X, charges=Q, targets=X[:70] + 0.01)
+    report = json.loads(call("run", "in.h5", "-o", "out.h5", "--spread", "--eps", 1e-3, "--json").output)
+    assert (report["n_sources"], report["n_targets"]) == (N, 70)
+    exact = taskfmm.direct(X, Q, X[:70] + 0.01)
+    assert l2_error(read("out.h5")[0]["potential"], exact) <= 1e-3
 
-    def without(points, kernel, eps, order, leaf_size):
-        pytest.fail("was asked to plan")
 
-    def with_more(points, kernel, eps, order, leaf_size, targets=None, box=None):
-        asked.update(targets=targets, box=box)
+def test_what_from_dask_refuses_is_the_error(monkeypatch):
+    def refuses(points, kernel, eps, order, leaf_size, targets=None):
         raise InputError("not today:\n give less")
 
-    monkeypatch.setattr(taskfmm.Fmm, "from_dask", staticmethod(without))
-    assert "in.h5: /targets is there" in call("run", "in.h5", "-o", "out.h5", "--spread", code=1).stderr
-    monkeypatch.setattr(taskfmm.Fmm, "from_dask", staticmethod(with_more))
-    found = call("run", "in.h5", "-o", "out.h5", "--spread", "--box", 2, code=1).stderr
+    write("in.h5", sources=X, charges=Q)
+    monkeypatch.setattr(taskfmm.Fmm, "from_dask", staticmethod(refuses))
+    found = call("run", "in.h5", "-o", "out.h5", "--spread", code=1).stderr
     assert found == "Error: in.h5: not today: give less\n"
-    np.testing.assert_array_equal(asked["targets"].compute(), X[:7])
-    assert asked["box"] == 2.0
     assert os.listdir() == ["in.h5"]
 
 

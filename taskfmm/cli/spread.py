@@ -22,7 +22,6 @@ from taskfmm.files.slices import Slices
 from taskfmm.files.zarr_output import ZarrOutput, write_block
 from taskfmm.passes.given import Given
 from taskfmm.profiling.progress import progress
-from taskfmm.runtime import cluster
 from taskfmm.runtime.blocks import each_block, each_block_in_tasks
 from taskfmm.spread import files
 
@@ -74,14 +73,7 @@ def evaluate(
     taken = inspect.signature(taskfmm.Fmm.from_dask).parameters
     how = {name: value for name, value in options.items() if name in taken} | {"kernel": planner.kernel}
     if "targets" in arrays:
-        if "targets" not in taken:
-            raise taskfmm.InputError(
-                f"{input_path}: /targets is there, and points that stay in their file are the targets themselves: "
-                f"leave it out; {ONE_PROCESS}"
-            )
         how["targets"] = arrays.pop("targets")
-    if client := cluster.active_client():
-        cluster.prepare(client, lambda: math.inf)
     with file.naming():
         Given.checked(planner.kernel, None, arrays, n_sources, lazy=True)  # before all the points are sorted
         started = time.perf_counter()

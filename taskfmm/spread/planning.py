@@ -30,6 +30,7 @@ from taskfmm.plan import cost
 from taskfmm.plan.make import refuse_width
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
+from taskfmm.runtime import cluster
 from taskfmm.spread import faults, room, stages
 from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.depot import Depot, put
@@ -139,6 +140,8 @@ def from_dask(
     if targets is not None and asked.calibrated(asked.first):
         accuracy = asked.accuracy(asked.first, None)
     sizes, operators = [piece.n for piece in pieces], Operators(asked.kernel, accuracy)
+    if client := cluster.active_client():
+        cluster.prepare(client, lambda: sum(sizes) * SECONDS)
     space = room.of_workers(sum(sizes), max(sizes), wanted, operators)
     stage = _Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
