@@ -95,7 +95,7 @@ class Kept(Passing):
         return _checked(path, self.name)
 
 
-_mending = threading.Lock()
+_mending, _noting = threading.Lock(), threading.Lock()
 _seen: dict[tuple[Any, ...], None] = {}
 """What this process has compared with its checksum: the identity of a file, and the name of a value, or None."""
 
@@ -124,9 +124,10 @@ def _identity(path: Path) -> tuple[Any, ...] | None:
 
 
 def _note(what: tuple[Any, ...]) -> None:
-    while len(_seen) >= MOST_SEEN:
-        _seen.pop(next(iter(_seen)), None)
-    _seen[what] = None
+    with _noting:
+        while len(_seen) >= MOST_SEEN:
+            _seen.pop(next(iter(_seen)), None)
+        _seen[what] = None
 
 
 def _checked(path: Path, name: str) -> Any:
