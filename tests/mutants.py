@@ -561,6 +561,14 @@ KERNELS_OF_USERS = (
         ("spread",),
     ),
     Mutant(
+        "chunks-of-any-length",
+        "spread/stages.py",
+        "if len(points) != piece.n:",
+        "if False:",
+        "charges are those of other points where chunks have fewer rows than they were declared with",
+        ("spread",),
+    ),
+    Mutant(
         "means-added-as-sums",
         "passes/share_loops.py",
         "times = boxes[c, WEIGHT + sign] if known[c] else 1.0",

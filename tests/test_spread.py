@@ -285,6 +285,19 @@ def test_a_point_that_is_not_finite_is_told_by_row_and_chunk():
         taskfmm.Fmm.from_dask(lazy(x, 500))
 
 
+@each("name, harm", [("sources", lambda b: b[:-1]), ("targets", lambda b: np.concatenate([b, b[:1]]))])
+@each("leaf_size", [None, LEAF])
+def test_chunks_of_another_length_than_declared_are_refused(name, harm, leaf_size):
+    """Else rows and charges would be those of other points, without a word."""
+    good = lazy(cloud("uniform", 101), 1500)
+    bad = good.map_blocks(harm, dtype=float, meta=np.empty((0, 3)))
+    given = {"sources": good, "targets": lazy(cloud("uniform", 102), 1500)} | {name: bad}
+    with pytest.raises(
+        InputError, match=rf"chunk 0 of {name} was declared with 1500 rows and came with 1[45]"
+    ):
+        taskfmm.Fmm(**given, eps=1e-2, leaf_size=leaf_size)
+
+
 def test_masked_points_are_refused():
     x = da.ma.masked_where(
         da.from_array(cloud("uniform", 81), chunks=(1500, 3)) > 0.999, lazy(cloud("uniform", 81), 1500)

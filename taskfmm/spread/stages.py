@@ -17,7 +17,7 @@ from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
-from taskfmm.geometry.resolution import RESOLVED, unresolved_pair
+from taskfmm.geometry.resolution import unresolved_pair
 from taskfmm.operators.levels import Operators
 from taskfmm.plan import make, regional, tune
 from taskfmm.plan.planned import Asked
@@ -101,6 +101,11 @@ def look(chunk: np.ndarray, piece: Piece, every: int, path: Path) -> Looked:
     every : one point in about so many is in the sample
     """
     points = validate.points(piece.name, chunk, piece.first, f", in chunk {piece.within}")
+    if len(points) != piece.n:
+        raise InputError(
+            f"chunk {piece.within} of {piece.name} was declared with {piece.n} rows and came with {len(points)}: make the "
+            "dask.array with the shape that its chunks have, as compute_chunk_sizes() does"
+        )
     depot.put(path, "raw", piece.number, {"points": points})
     rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)
     sample = points[(rows * MIX >> SHIFT) % np.uint64(every) == 0]
@@ -226,10 +231,9 @@ def _refuse_unresolved(values: dict[str, np.ndarray]) -> None:
     if pair is not None:
         name = "targets" if "targets" in values else "sources"
         rows = values["source_rows"][pair[0]], values[f"{name.removesuffix('s')}_rows"][pair[1]]
-        distance = np.abs(sources[pair[0]] - targets[pair[1]]).max()
         raise InputError(
-            f"sources row {rows[0]} and {name} row {rows[1]}, {distance:.2g} of the width of all points apart, would "
-            f"count as one point: give points that are in one place or {RESOLVED:.2g} of it apart"
+            f"sources row {rows[0]} and {name} row {rows[1]} are so close together that they would count as one point: "
+            "give points that are in one place, or more than 1e-37 of the width of all points apart"
         )
 
 
