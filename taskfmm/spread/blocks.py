@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from taskfmm import validate
-from taskfmm.errors import StorageError
 from taskfmm.graph import tasks
 from taskfmm.kernels import Kernel, Source
 from taskfmm.passes import given
@@ -99,10 +98,7 @@ def in_order(
 
 def _put(at: Path, name: str, number: int, values: np.ndarray, ptr: np.ndarray) -> None:
     """Write runs of values, each by its number, so that a reader looks at no others."""
-    try:
-        at.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{at}: cannot be made: {error.strerror}") from error
+    depot.make(at)
     runs = {str(run): _real(values[begin:end]) for run, (begin, end) in enumerate(pairwise(ptr.tolist()))}
     depot.put(at, name, number, {**runs, "complex": int(values.dtype.kind == "c")}, apart=True)
 

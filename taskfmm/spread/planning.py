@@ -32,7 +32,7 @@ from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How, Numbers
 from taskfmm.spread import faults, room, stages
 from taskfmm.spread.choosing import Chooser
-from taskfmm.spread.depot import Depot, put
+from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.spread.room import Room
@@ -309,7 +309,7 @@ class _Stages:
         facts = Facts(domain, found, operators, how)
         cuts = self.run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
-        put(self.path, "facts", 0, {**facts.by_name, "numbers": numbers})
+        self.depot.put("facts", 0, {**facts.by_name, "numbers": numbers})
         sketches = self.run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
         return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), self.pieces)
 
