@@ -31,7 +31,7 @@ class Depot:
         self.workers: Any = None
         directory = cluster.shared_directory()
         if directory is None:
-            from taskfmm.spread.peers import Workers
+            from taskfmm.spread.exchange import Workers
 
             self.workers = Workers(cluster.active_client())
         self.path = self.workers.join() if directory is None else self._leased(directory)
@@ -171,10 +171,10 @@ def place(path: Path, stage: str, number: int) -> Path:
 
 
 def _here() -> Any:
-    """See `taskfmm.spread.peers.here`."""
-    from taskfmm.spread import peers
+    """See `taskfmm.spread.exchange.here`."""
+    from taskfmm.spread import exchange
 
-    return peers.here()
+    return exchange.here()
 
 
 def make(path: Path) -> None:
@@ -197,7 +197,7 @@ def free(path: Path) -> int:
     """Bytes of room there is for a plan."""
     if path.is_absolute():
         return shutil.disk_usage(path).free
-    from taskfmm.spread.peers import Workers
+    from taskfmm.spread.exchange import Workers
 
     return Workers(cluster.active_client()).free()
 
@@ -225,8 +225,9 @@ def get(path: Path, stage: str, number: int) -> file.PlanFile:
         It is damaged or gone; the message tells the stage that wrote it.
     """
     at = place(path, stage, number)
+    others = None if at.is_absolute() else _here()
     try:
-        at = at if at.is_absolute() else _here().whole(at)
+        at = at if others is None else others.whole(at)
         what = (_identity(at), None)
         found = file.PlanFile(at, verify=what not in _seen)
     except StorageError as error:

@@ -2,8 +2,9 @@
 
 A path that is not absolute is a place in a directory that every worker has of its own, which Dask removes with the
 worker. Where a task reads a file that is not there, its worker asks the others which of them has it, through Dask's
-own connections, and keeps a copy: of the whole file, or of those values of it that are read. Whoever writes a file
-tells all others to forget theirs of that name, so that no copy is older than the file.
+own connections, and keeps a copy: of the whole file, or of those values of it that are read. Where the other is on
+the same machine, it is the file itself under a second name. Whoever writes a file tells all others to forget theirs
+of that name, so that no copy is older than the file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from taskfmm.runtime.once import say_once
 from taskfmm.spread.lease import host
 from taskfmm.store import file
 
-NAME = "taskfmm-peers"
+NAME = "taskfmm-exchange"
 
 PIECE = 2**23
 """Bytes that go from one worker to another at once; so much, a few times, is in memory of both."""
@@ -59,7 +60,7 @@ class Workers:
         """Make them keep files for each other; returns the directory of a new plan."""
         say_once(SLOWER, cluster.SHARED_DIRECTORY)
         client: Any = self._client()
-        client.register_plugin(Peers())
+        client.register_plugin(Exchange())
         try:
             client.register_plugin(Farewell())
         except Exception as error:  # whatever a scheduler without this package says
@@ -90,11 +91,10 @@ class Workers:
     def _tell(self, op: str, paths: Iterable[Path]) -> None:
         client = self._client()
         if client is not None and client.status == "running":
-            message = {"op": op, "paths": [str(path) for path in paths]}
-            client.loop.add_callback(client.scheduler.broadcast, msg=message, on_error="ignore")
+            client.loop.add_callback(_quietly, client.scheduler, op, [str(path) for path in paths])
 
 
-def here() -> Peers:
+def here() -> Exchange:
     """What keeps files for the worker that runs this task.
 
     Raises
@@ -104,7 +104,7 @@ def here() -> Peers:
     """
     with contextlib.suppress(ValueError, KeyError):
         found = get_worker().plugins[NAME]
-        assert isinstance(found, Peers)
+        assert isinstance(found, Exchange)
         return found
     raise StorageError(
         "this plan is kept by the workers that it was made on, and cannot be read by others or by this process: "
@@ -113,7 +113,7 @@ def here() -> Peers:
     )
 
 
-class Peers(WorkerPlugin):
+class Exchange(WorkerPlugin):
     """Files of one worker, and how it comes by those of others. Paths are relative to its directory."""
 
     name = NAME
@@ -122,7 +122,9 @@ class Peers(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Called by the worker once it runs."""
         self.worker, self.root = worker, Path(worker.local_directory) / "taskfmm"
-        self._known: dict[Path, dict[str, tuple[int, list[str]]]] = {}
+        self.host = host()
+        self._beside: dict[str, Path] = {}
+        self._known: dict[Path, dict[str, list[str]]] = {}
         self._arrived: dict[Path, set[str]] = {}
         self._gone: set[Path] = set()
         self._locks: dict[Path, threading.Lock] = {}
@@ -151,6 +153,7 @@ class Peers(WorkerPlugin):
     def written(self, path: Path) -> Iterator[Path]:
         """Where to write a file; when that is done, others forget theirs of this name."""
         yield self.make(path.parent) / path.name
+        self._arrived.pop(path, None)
         _unlink(self._some(path))
         self._ask("forget", paths=[str(path)], but=self.worker.address)
 
@@ -170,7 +173,7 @@ class Peers(WorkerPlugin):
                 return at
             if not self._arrived.get(path, set()).issuperset(names):
                 self._from_others(path, names)
-        return self._some(path)
+            return at if at.exists() else self._some(path)
 
     # how files come
 
@@ -183,27 +186,34 @@ class Peers(WorkerPlugin):
         for asked in (False, True):
             if asked:
                 self._look_around(path.parent)
-            size, owners = self._known.get(path.parent, {}).get(path.name, (0, []))
+            owners = list(self._known.get(path.parent, {}).get(path.name, ()))
             for owner in random.sample(owners, len(owners)):
-                # the owner has died, or has removed it, or wrote another meanwhile
-                with contextlib.suppress(OSError, LookupError):
-                    self._copy(path, names, owner, size)
-                    return
+                with contextlib.suppress(LookupError):  # it has died, or removed the file meanwhile
+                    return self._copy(path, names, owner)
         raise StorageError(f"{path}: no worker has this file any more, those that had it have gone")
 
-    def _copy(self, path: Path, names: Sequence[str] | None, owner: str, size: int) -> None:
-        if names is None:
-            ranges = [(begin, min(begin + PIECE, size)) for begin in range(0, size, PIECE)]
-            with disk.replacing(self.root / path, False) as descriptor:
-                self._fill(descriptor, path, owner, ranges)
-            return
-        size, ranges = self._call(owner, "places", path=str(path), names=list(names))
-        descriptor = os.open(self._some(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _leave(self, owner: str) -> None:
+        """Ask a worker for nothing any more, unless it says again that it has something."""
+        for known in list(self._known.values()):
+            for name, owners in list(known.items()):
+                known[name] = [each for each in owners if each != owner]
+
+    def _copy(self, path: Path, names: Sequence[str] | None, owner: str) -> None:
+        if owner in self._beside:
+            with contextlib.suppress(OSError):  # another disk
+                os.link(self._beside[owner] / path, self.root / path)
+                return
+        size, ranges = self._call(owner, "places", path=str(path), names=names)
         try:
-            os.ftruncate(descriptor, size)
-            self._fill(descriptor, path, owner, ranges)
-        finally:
-            os.close(descriptor)
+            if names is None:
+                with disk.replacing(self.root / path, False) as descriptor:
+                    self._fill(descriptor, path, owner, ranges)
+                return
+            with open(self._some(path), "r+b" if self._some(path).exists() else "wb") as some:
+                some.truncate(size)
+                self._fill(some.fileno(), path, owner, ranges)
+        except OSError as error:
+            raise StorageError(f"{self.root / path}: cannot be written: {error.strerror}") from error
         self._arrived.setdefault(path, set()).update(names)
 
     def _fill(self, descriptor: int, path: Path, owner: str, ranges: Iterable[Sequence[int]]) -> None:
@@ -215,10 +225,14 @@ class Peers(WorkerPlugin):
 
     def _look_around(self, directory: Path) -> None:
         """Ask all others what they have of a directory."""
-        known: dict[str, tuple[int, list[str]]] = {}
-        for owner, files in self._ask("held", path=str(directory)).items():
-            for name, size in (files or {}).items() if owner != self.worker.address else ():
-                known.setdefault(name, (size, []))[1].append(owner)
+        known: dict[str, list[str]] = {}
+        for owner, found in self._ask("held", path=str(directory)).items():
+            if found is None or owner == self.worker.address:
+                continue
+            if list(found["host"]) == self.host:
+                self._beside[owner] = Path(found["root"])
+            for name in found["files"]:
+                known.setdefault(name, []).append(owner)
         self._known[directory] = known
 
     def _ask(self, op: str, **what: Any) -> dict[str, Any]:
@@ -230,25 +244,26 @@ class Peers(WorkerPlugin):
         return found
 
     def _call(self, owner: str, op: str, **what: Any) -> Any:
-        """The answer of one worker; raises OSError if there is none, LookupError if it has no such file."""
-        found = sync(self.worker.loop, getattr(self.worker.rpc(owner), f"taskfmm_{op}"), **what)
+        """The answer of one worker; raises LookupError if there is none, or it has no such file."""
+        try:
+            found = sync(self.worker.loop, getattr(self.worker.rpc(owner), f"taskfmm_{op}"), **what)
+        except OSError as error:
+            self._leave(owner)
+            raise LookupError(owner) from error
         if found is None:
             raise LookupError(what)
         return found["found"]
 
     # what other workers and the client ask for, in the worker's loop
 
-    async def held(self, path: str) -> dict[str, int]:
-        """The whole files of a directory, and their sizes."""
-        found = {}
-        for each in (self.root / path).glob("*.h5"):
-            with contextlib.suppress(OSError):
-                found[each.name] = each.stat().st_size
-        return found
+    async def held(self, path: str) -> dict[str, Any]:
+        """The whole files of a directory, and where they are."""
+        files = [each.name for each in (self.root / path).glob("*.h5")]
+        return {"host": self.host, "root": str(self.root), "files": files}
 
-    async def places(self, path: str, names: list[str]) -> Any:
-        """The size of a file, and the bytes in which some values lie."""
-        with contextlib.suppress(StorageError, KeyError):
+    async def places(self, path: str, names: list[str] | None) -> Any:
+        """The size of a file, and the bytes in which some values lie, or all of them."""
+        with contextlib.suppress(StorageError, OSError, KeyError):
             return {"found": await offload(_places, self.root / path, names)}
 
     async def read(self, path: str, ranges: list[tuple[int, int]]) -> Any:
@@ -282,7 +297,7 @@ class Peers(WorkerPlugin):
     async def free(self) -> list[Any]:
         """Which disk the files are on, and the bytes that are free there."""
         at = self.root.parent
-        return [*host(), at.stat().st_dev, shutil.disk_usage(at).free]
+        return [*self.host, at.stat().st_dev, shutil.disk_usage(at).free]
 
 
 class Farewell(SchedulerPlugin):
@@ -293,8 +308,13 @@ class Farewell(SchedulerPlugin):
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Called by the scheduler."""
-        message = {"op": "taskfmm_drop", "paths": [client]}
-        scheduler.loop.add_callback(scheduler.broadcast, msg=message, on_error="ignore")
+        scheduler.loop.add_callback(_quietly, scheduler, "taskfmm_drop", [client])
+
+
+async def _quietly(scheduler: Any, op: str, paths: list[str]) -> None:
+    """Tell all workers something; those that are about to close need not hear it."""
+    with contextlib.suppress(Exception):
+        await scheduler.broadcast(msg={"op": op, "paths": paths}, on_error="ignore")
 
 
 def _unlink(path: Path) -> None:
@@ -302,9 +322,9 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def _places(path: Path, names: list[str]) -> tuple[int, list[tuple[int, int]]]:
-    found = file.PlanFile(path)
-    return path.stat().st_size, found.places(names)
+def _places(path: Path, names: list[str] | None) -> tuple[int, list[tuple[int, int]]]:
+    size = path.stat().st_size
+    return size, [(0, size)] if names is None else file.PlanFile(path).places(names)
 
 
 def _read(path: Path, ranges: list[tuple[int, int]]) -> bytes:
