@@ -28,7 +28,8 @@ from taskfmm.testing import DISTRIBUTIONS
 
 distributed = pytest.importorskip("distributed")
 
-from taskfmm.spread import exchange  # noqa: E402  needs distributed
+from taskfmm.spread import exchange, lease  # noqa: E402  needs distributed
+from taskfmm.spread import hosts as hosts_of  # noqa: E402
 
 N, PATIENCE = 4000, 60.0
 HOW = dict(eps=1e-5, leaf_size=20, region=N // 5)
@@ -44,7 +45,7 @@ Q = np.random.default_rng(502).uniform(-1, 1, N)
 
 def set_apart(apart: bool, dask_worker=None) -> None:
     """Whether a worker takes itself for one of a host of its own, from which files come in small pieces."""
-    dask_worker.plugins[exchange.NAME].host = [dask_worker.address] if apart else exchange.host()
+    dask_worker.plugins[exchange.NAME].host = [dask_worker.address] if apart else lease.host()
     exchange.PIECE = 5000 if apart else 2**23
 
 
@@ -76,7 +77,7 @@ def nothing_shared(monkeypatch) -> None:
 @pytest.fixture
 def hosts(client, nothing_shared) -> Iterator[object]:
     """A client whose workers are on two hosts, as far as they know."""
-    exchange.Workers(client).join()
+    hosts_of.Workers(client).join()
     client.run(set_apart, True)
     yield client
     client.run(set_apart, False)
@@ -96,7 +97,7 @@ def test_the_bits_are_those_of_a_shared_directory(client, tmp_path, monkeypatch,
     with dask.config.set({"temporary-directory": str(tmp_path)}):
         expected = results(taskfmm.Fmm.from_dask(*arrays, **HOW))
         shared = set(tmp_path.iterdir())
-        exchange.Workers(client).join()
+        hosts_of.Workers(client).join()
         client.run(set_apart, apart)
         with monkeypatch.context() as patch:
             patch.setattr(runtime, "workers_are_here", lambda client: False)
@@ -185,11 +186,11 @@ def test_who_is_no_worker_of_the_plan_is_told(hosts):
 
 
 def test_a_disk_without_room_is_refused_before_the_start(hosts, monkeypatch):
-    monkeypatch.setattr(exchange.Workers, "free", lambda self: 1000)
+    monkeypatch.setattr(hosts_of.Workers, "free", lambda self: 1000)
     with pytest.raises(StorageError, match=r"0.98 kiB are free in the workers' local directories"):
         taskfmm.Fmm.from_dask(lazy(X), **HOW)
     monkeypatch.undo()
-    free = exchange.Workers(hosts).free()
+    free = hosts_of.Workers(hosts).free()
     assert 0 < free <= shutil.disk_usage("/").total * 3
 
 
@@ -197,7 +198,7 @@ def test_a_worker_that_dies_loses_files_and_no_digits(nothing_shared):
     """Until a plan is made again, that is an error or the same bits."""
     options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
-        exchange.Workers(client).join()
+        hosts_of.Workers(client).join()
         client.run(set_apart, True)
         phi = taskfmm.Fmm.from_dask(lazy(X), **HOW).potential(lazy(Q))
         expected = phi.compute()

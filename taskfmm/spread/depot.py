@@ -31,7 +31,7 @@ class Depot:
         self.workers: Any = None
         directory = cluster.shared_directory()
         if directory is None:
-            from taskfmm.spread.exchange import Workers
+            from taskfmm.spread.hosts import Workers
 
             self.workers = Workers(cluster.active_client())
         self.path = self.workers.join() if directory is None else self._leased(directory)
@@ -197,7 +197,7 @@ def free(path: Path) -> int:
     """Bytes of room there is for a plan."""
     if path.is_absolute():
         return shutil.disk_usage(path).free
-    from taskfmm.spread.exchange import Workers
+    from taskfmm.spread.hosts import Workers
 
     return Workers(cluster.active_client()).free()
 

@@ -10,18 +10,15 @@ of that name, so that no copy is older than the file.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import shutil
 import threading
-import uuid
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed import SchedulerPlugin, Worker, WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin, get_worker
 from distributed.protocol import to_serialize
 from distributed.utils import offload, sync
 
@@ -29,7 +26,6 @@ from taskfmm.errors import StorageError
 from taskfmm.files import disk
 from taskfmm.graph.reference import remove_directory
 from taskfmm.runtime import cluster
-from taskfmm.runtime.once import say_once
 from taskfmm.spread.lease import host
 from taskfmm.store import file
 
@@ -40,58 +36,6 @@ PIECE = 2**23
 
 SOME = ".some"
 """At the end of the name of a copy that has some values of a file, and holes for the others."""
-
-SLOWER = (
-    "points that never meet are kept in files of each worker, and go from one to another when they are read, since "
-    "the workers are not all on this machine: that is slower, and files of workers that die are lost. Name a "
-    "directory that all of them see as %s in Dask's configuration"
-)
-
-logger = logging.getLogger("taskfmm")
-
-
-class Workers:
-    """The workers of a client, as the client's process sees them: those that there are, and those to come."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = weakref.ref(client)
-
-    def join(self) -> Path:
-        """Make them keep files for each other; returns the directory of a new plan."""
-        say_once(SLOWER, cluster.SHARED_DIRECTORY)
-        client: Any = self._client()
-        client.register_plugin(Exchange())
-        try:
-            client.register_plugin(Farewell())
-        except Exception as error:  # whatever a scheduler without this package says
-            logger.warning("files of a plan stay on the workers if this process is killed: %s", error)
-        return Path(client.id) / f"taskfmm-{os.getpid()}-{uuid.uuid4().hex}"
-
-    def forget(self, paths: Iterable[Path]) -> None:
-        """Remove files, without waiting for it."""
-        self._tell("taskfmm_forget", paths)
-
-    def drop(self, path: Path) -> None:
-        """Remove a directory, without waiting for it."""
-        self._tell("taskfmm_drop", [path])
-
-    def give(self, path: Path, content: bytes) -> None:
-        """Put a file there, for each of them."""
-        self._ask("taskfmm_keep", path=str(path), content=content)
-
-    def free(self) -> int:
-        """Bytes that are free in all of their directories; those of a disk that several have count once."""
-        return sum({tuple(which): n for *which, n in self._ask("taskfmm_free").values()}.values())
-
-    def _ask(self, op: str, **what: Any) -> dict[str, Any]:
-        client: Any = self._client()
-        found: dict[str, Any] = client.sync(client.scheduler.broadcast, msg={"op": op, **what})
-        return found
-
-    def _tell(self, op: str, paths: Iterable[Path]) -> None:
-        client = self._client()
-        if client is not None and client.status == "running":
-            client.loop.add_callback(_quietly, client.scheduler, op, [str(path) for path in paths])
 
 
 def here() -> Exchange:
@@ -129,7 +73,16 @@ class Exchange(WorkerPlugin):
         self._gone: set[Path] = set()
         self._locks: dict[Path, threading.Lock] = {}
         self._making = threading.Lock()
-        for handler in (self.held, self.places, self.read, self.keep, self.forget, self.drop, self.free):
+        for handler in (
+            self.held,
+            self.places,
+            self.read,
+            self.keep,
+            self.forget,
+            self.drop,
+            self.free,
+            self.leave,
+        ):
             worker.handlers[f"taskfmm_{handler.__name__}"] = handler
 
     def teardown(self, worker: Worker) -> None:
@@ -192,12 +145,6 @@ class Exchange(WorkerPlugin):
                     return self._copy(path, names, owner)
         raise StorageError(f"{path}: no worker has this file any more, those that had it have gone")
 
-    def _leave(self, owner: str) -> None:
-        """Ask a worker for nothing any more, unless it says again that it has something."""
-        for known in list(self._known.values()):
-            for name, owners in list(known.items()):
-                known[name] = [each for each in owners if each != owner]
-
     def _copy(self, path: Path, names: Sequence[str] | None, owner: str) -> None:
         if owner in self._beside:
             with contextlib.suppress(OSError):  # another disk
@@ -248,7 +195,6 @@ class Exchange(WorkerPlugin):
         try:
             found = sync(self.worker.loop, getattr(self.worker.rpc(owner), f"taskfmm_{op}"), **what)
         except OSError as error:
-            self._leave(owner)
             raise LookupError(owner) from error
         if found is None:
             raise LookupError(what)
@@ -294,27 +240,16 @@ class Exchange(WorkerPlugin):
             with contextlib.suppress(OSError):
                 await offload(remove_directory, self.root / path)
 
+    async def leave(self, paths: list[str]) -> None:
+        """Ask workers that have gone for nothing any more: Dask would try to connect for half a minute."""
+        for known in list(self._known.values()):
+            for name, owners in list(known.items()):
+                known[name] = [owner for owner in owners if owner not in paths]
+
     async def free(self) -> list[Any]:
         """Which disk the files are on, and the bytes that are free there."""
         at = self.root.parent
         return [*self.host, at.stat().st_dev, shutil.disk_usage(at).free]
-
-
-class Farewell(SchedulerPlugin):
-    """When a client leaves, or is gone, the workers remove the files of its plans."""
-
-    name = "taskfmm-farewell"
-    idempotent = True
-
-    def remove_client(self, scheduler: Any, client: str) -> None:
-        """Called by the scheduler."""
-        scheduler.loop.add_callback(_quietly, scheduler, "taskfmm_drop", [client])
-
-
-async def _quietly(scheduler: Any, op: str, paths: list[str]) -> None:
-    """Tell all workers something; those that are about to close need not hear it."""
-    with contextlib.suppress(Exception):
-        await scheduler.broadcast(msg={"op": op, "paths": paths}, on_error="ignore")
 
 
 def _unlink(path: Path) -> None:

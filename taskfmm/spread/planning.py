@@ -1,8 +1,8 @@
 """Plans of points that never meet in one process.
 
 Planning is a sequence of stages, each a task for every chunk or every region (`taskfmm.spread.stages`). What a stage
-leaves lies in files that all workers see; this process holds the units, the numbers of shards, and which task reads
-which: nothing that grows with points or boxes.
+leaves lies in files that all workers can read; this process holds the units, the numbers of shards, and which task
+reads which: nothing that grows with points or boxes.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def from_dask(
     """Plan for points that no process holds all of.
 
     Tasks on the scheduler in use sort the points, build the tree in parts, and write down the work of each part.
-    It lies in a directory that all workers see, and is removed with the plan. This process holds nothing that
-    grows with the number of points.
+    It lies in a directory that all workers see, or with each worker where there is none, and is removed with the
+    plan. This process holds nothing that grows with the number of points.
 
     Parameters
     ----------
