@@ -1537,6 +1537,22 @@ VECTORS = (
         ("spread_faults",),
     ),
     Mutant(
+        "copies-outlive-their-file",
+        "spread/exchange.py",
+        '        self._ask("forget", paths=[str(path)], but=self.worker.address)\n',
+        "",
+        "where workers share no directory, charges of an earlier computation are summed with those of this one",
+        ("spread_hosts",),
+    ),
+    Mutant(
+        "files-stay-with-workers-when-a-client-leaves",
+        "spread/hosts.py",
+        'scheduler.loop.add_callback(_quietly, scheduler, "taskfmm_drop", [client])',
+        "pass",
+        "disks of workers fill up with plans of processes that have ended",
+        ("spread_hosts",),
+    ),
+    Mutant(
         "threads-share-the-memory-of-one",
         "spread/room.py",
         "- operators) // threads",

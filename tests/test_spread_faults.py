@@ -338,7 +338,7 @@ def test_every_value_of_every_work_is_compared(planned, monkeypatch):
     for works in path.glob("works-*.h5"):
         found = file.PlanFile(works)
         for name in found.names():
-            for kind, first, shape in outline._arrays(found._values[name]):
+            for kind, first, shape in outline.places(found._values[name]):
                 if not math.prod(shape):
                     continue
                 found._maker.array(kind, first, shape).reshape(-1).view(np.uint8)[0] ^= 1  # a private copy

@@ -18,7 +18,7 @@ import shutil
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,19 +39,26 @@ GONE = ".gone"
 
 
 class Published:
-    """A file of this process, or a directory, removed when nothing holds this object any more."""
+    """A file of this process, or a directory, removed when nothing holds this object any more.
 
-    def __init__(self, path: Path) -> None:
+    remove : how, if it is not a path of this machine
+    """
+
+    def __init__(self, path: Path, remove: Callable[[Path], None] | None = None) -> None:
         self.path = path
-        self.remove = weakref.finalize(self, _remove, path, os.getpid())
+        self.remove = weakref.finalize(self, _remove, path, os.getpid(), remove or _remove_path)
         _published.add(self)
 
 
-def _remove(path: Path, owner: int) -> None:
+def _remove(path: Path, owner: int, remove: Callable[[Path], None]) -> None:
     """Also run at the end of a process; one that was forked off has inherited the call, not the file."""
     if os.getpid() == owner:
         with contextlib.suppress(OSError):
-            remove_directory(path) if path.is_dir() else path.unlink()
+            remove(path)
+
+
+def _remove_path(path: Path) -> None:
+    remove_directory(path) if path.is_dir() else path.unlink()
 
 
 def remove_directory(path: Path) -> None:

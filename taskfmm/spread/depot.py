@@ -6,13 +6,15 @@ Names of files are plain values, so that a task that runs again, on any worker, 
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taskfmm.errors import InputError, StorageError
+from taskfmm.errors import StorageError
 from taskfmm.graph.reference import Passing, Published, Reference
 from taskfmm.runtime import cluster
 from taskfmm.runtime.once import say_once
@@ -27,21 +29,37 @@ class Depot:
     """
 
     def __init__(self) -> None:
+        self.workers: Any = None
         directory = cluster.shared_directory()
         if directory is None:
-            raise InputError(
-                "the workers are not all on this machine: name a directory that all of them see as "
-                f"{cluster.SHARED_DIRECTORY} in Dask's configuration"
-            )
+            from taskfmm.spread.hosts import Workers
+
+            self.workers = Workers(cluster.active_client())
+        self.path = self.workers.join() if directory is None else self._leased(directory)
+        self.published = self._published(self.path)
+        self.places: dict[str, Path] = {}
+
+    def _leased(self, directory: Path) -> Path:
+        """A new directory in one that all workers see."""
         try:
             self.lease = Lease(directory)
         except OSError as error:
             raise StorageError(f"{directory}: no directory can be made there: {error.strerror}") from error
-        self.path = self.lease.path
-        self.published = Published(self.path)
         with contextlib.suppress(OSError):  # a directory that cannot be listed
-            sweep(self.path)
-        self.places: dict[str, Path] = {}
+            sweep(self.lease.path)
+        return self.lease.path
+
+    def _published(self, path: Path) -> Published:
+        return Published(path, None if self.workers is None else self.workers.drop)
+
+    def put(self, stage: str, number: int, values: Mapping[str, Any]) -> None:
+        """Write a file for all workers, from this process."""
+        if self.workers is None:
+            return put(self.path, stage, number, values)
+        with tempfile.TemporaryDirectory() as directory:
+            put(Path(directory), stage, number, values)
+            content = place(Path(directory), stage, number).read_bytes()
+        self.workers.give(place(self.path, stage, number), content)
 
     def keep(self, stage: str, number: int, names: Sequence[str]) -> None:
         """Values of these names are in a file."""
@@ -49,18 +67,22 @@ class Depot:
 
     def drop(self, stage: str, numbers: Iterable[int]) -> None:
         """Remove files that no later stage reads; not before all tasks are done that do, as they may run twice."""
-        for number in numbers:
+        paths = [place(self.path, stage, number) for number in numbers]
+        if self.workers is not None:
+            return self.workers.forget(paths)
+        for path in paths:
             with contextlib.suppress(OSError):
-                place(self.path, stage, number).unlink()
+                path.unlink()
 
     def directory(self, what: str) -> Directory:
         """A new directory within this one. Tasks do not make it: one that is removed stays so."""
         path = self.path / f"{what}-{uuid.uuid4().hex}"
-        try:
-            path.mkdir()
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
-        return Directory("", path, Published(path))
+        if self.workers is None:
+            try:
+                path.mkdir()
+            except OSError as error:
+                raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+        return Directory("", path, self._published(path))
 
     def reference(self, name: str) -> Reference:
         """To a value in one of the files."""
@@ -131,7 +153,8 @@ def _note(what: tuple[Any, ...]) -> None:
 
 
 def _checked(path: Path, name: str) -> Any:
-    what, found = (_identity(path), name), file.PlanFile(path)
+    at = path if path.is_absolute() else _here().some(path, [name])
+    what, found = (_identity(at), name), file.PlanFile(at)
     if what in _seen:
         return found[name]
     value = found.checked(name)
@@ -155,14 +178,38 @@ def place(path: Path, stage: str, number: int) -> Path:
     return path / f"{stage}-{number}.h5"
 
 
+def _here() -> Any:
+    """See `taskfmm.spread.exchange.here`."""
+    from taskfmm.spread import exchange
+
+    return exchange.here()
+
+
+def where(path: Path) -> str:
+    """The directory that a plan's was made in, in words."""
+    return str(path.parent) if path.is_absolute() else "the workers' local directories"
+
+
+def free(path: Path) -> int:
+    """Bytes of room there is for a plan."""
+    if path.is_absolute():
+        return shutil.disk_usage(path).free
+    from taskfmm.spread.hosts import Workers
+
+    return Workers(cluster.active_client()).free()
+
+
 def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> None:
     """Write a file; the same again, if a task runs twice. apart : as of `file.write`"""
-    file.write(place(path, stage, number), values, lasting=False, apart=apart)
+    at = place(path, stage, number)
+    with contextlib.nullcontext(at) if at.is_absolute() else _here().written(at) as to:
+        file.write(to, values, lasting=False, apart=apart)
 
 
 def get_apart(path: Path, stage: str, number: int, names: Sequence[str]) -> list[Any]:
     """Some values of a file that has a checksum of each, compared; raises StorageError."""
-    found = file.PlanFile(place(path, stage, number))
+    at = place(path, stage, number)
+    found = file.PlanFile(at if at.is_absolute() else _here().some(at, names))
     return [found.checked(name) for name in names]
 
 
@@ -175,8 +222,10 @@ def get(path: Path, stage: str, number: int) -> file.PlanFile:
         It is damaged or gone; the message tells the stage that wrote it.
     """
     at = place(path, stage, number)
-    what = (_identity(at), None)
+    others = None if at.is_absolute() else _here()
     try:
+        at = at if others is None else others.whole(at)
+        what = (_identity(at), None)
         found = file.PlanFile(at, verify=what not in _seen)
     except StorageError as error:
         raise StorageError(

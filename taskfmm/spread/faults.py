@@ -10,6 +10,7 @@ from typing import Any
 
 from taskfmm.errors import LostWorkersError, StorageError
 from taskfmm.runtime import cluster
+from taskfmm.spread.depot import where
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def told(stage: str, keys: str, place: Callable[[int], str], path: Path) -> Iter
         yield
     except StorageError as error:
         raise StorageError(
-            f"planning ended in its stage {stage!r}, and leaves nothing in {path.parent}: {error}. See that the "
+            f"planning ended in its stage {stage!r}, and leaves nothing in {where(path)}: {error}. See that the "
             f"directory has room and is left alone, or name another as {cluster.SHARED_DIRECTORY} in Dask's "
             "configuration, and plan again"
         ) from error

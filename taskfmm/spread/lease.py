@@ -97,7 +97,7 @@ def _is_left(path: Path, now: float) -> bool:
     try:
         touched = (path / NAME).stat().st_mtime
         owner = json.loads(disk.read_whole(path / NAME, 4096))
-        here = owner["host"] == _host()
+        here = owner["host"] == host()
         if here:
             return bool(owner != _process(int(owner["pid"])))
     except (OSError, ValueError, KeyError, TypeError):
@@ -107,10 +107,10 @@ def _is_left(path: Path, now: float) -> bool:
 
 def _process(pid: int) -> dict[str, Any]:
     """What tells a process of this host from all others, also from later ones of the same number."""
-    return {"host": _host(), "pid": pid, "started": _started(pid)}
+    return {"host": host(), "pid": pid, "started": _started(pid)}
 
 
-def _host() -> list[str]:
+def host() -> list[str]:
     """The machine, when it was started, and the container: numbers of processes count within these."""
     found = [platform.node()]
     for read in (

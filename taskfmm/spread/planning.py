@@ -1,8 +1,8 @@
 """Plans of points that never meet in one process.
 
 Planning is a sequence of stages, each a task for every chunk or every region (`taskfmm.spread.stages`). What a stage
-leaves lies in files that all workers see; this process holds the units, the numbers of shards, and which task reads
-which: nothing that grows with points or boxes.
+leaves lies in files that all workers can read; this process holds the units, the numbers of shards, and which task
+reads which: nothing that grows with points or boxes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from taskfmm.plan.regional import How, Numbers
 from taskfmm.runtime import cluster
 from taskfmm.spread import faults, room, stages
 from taskfmm.spread.choosing import Chooser
-from taskfmm.spread.depot import Depot, put
+from taskfmm.spread.depot import Depot
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.spread.room import Room
@@ -74,8 +74,8 @@ def from_dask(
     """Plan for points that no process holds all of.
 
     Tasks on the scheduler in use sort the points, build the tree in parts, and write down the work of each part.
-    It lies in a directory that all workers see, and is removed with the plan. This process holds nothing that
-    grows with the number of points.
+    It lies in a directory that all workers see, or with each worker where there is none, and is removed with the
+    plan. This process holds nothing that grows with the number of points.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ class _Stages:
         facts = Facts(domain, found, operators, how)
         cuts = self.run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
-        put(self.path, "facts", 0, {**facts.by_name, "numbers": numbers})
+        self.depot.put("facts", 0, {**facts.by_name, "numbers": numbers})
         sketches = self.run(stages.works, [(region, facts, numbers, self.path) for region in everyone])
         return joined(facts, self.depot, numbers, dict(zip(everyone, sketches, strict=True)), self.pieces)
 

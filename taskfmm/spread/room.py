@@ -5,7 +5,6 @@ Bytes a point were measured with stages that run alone, on clouds of all shapes,
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
 from taskfmm.runtime import cluster, layout
 from taskfmm.runtime.memory import WORKER
+from taskfmm.spread import depot
 
 LADDER = tuple(2**power for power in range(20, 15, -1))
 """Points of a region, about: the largest that fits. Last digits hang on it, so that a worker with a little more
@@ -115,10 +115,10 @@ def of_memory(
 
 def refuse_full(path: Path, stage: str, n: int) -> None:
     """Raise StorageError where a directory has no room for what this stage and those after it write of n points."""
-    needed, free = n * DISK.get(stage, 0), shutil.disk_usage(path).free
-    if needed > free:
+    needed = n * DISK.get(stage, 0)
+    if needed and needed > (free := depot.free(path)):
         raise StorageError(
             f"planning {n:,} points needs about {format_bytes(needed)} on the disk, {format_bytes(free)} are free in "
-            f"{path.parent}: make room there, or name another directory as {cluster.SHARED_DIRECTORY} in Dask's "
-            "configuration"
+            f"{depot.where(path)}: make room there, or name another directory as {cluster.SHARED_DIRECTORY} in "
+            "Dask's configuration"
         )

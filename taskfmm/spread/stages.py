@@ -103,8 +103,8 @@ def look(chunk: np.ndarray, piece: Piece, every: int, path: Path) -> Looked:
     points = validate.points(piece.name, chunk, piece.first, f", in chunk {piece.within}")
     if len(points) != piece.n:
         raise InputError(
-            f"chunk {piece.within} of {piece.name} was declared with {piece.n} rows and came with {len(points)}: make the "
-            "dask.array with the shape that its chunks have, as compute_chunk_sizes() does"
+            f"chunk {piece.within} of {piece.name} was declared with {piece.n} rows and came with {len(points)}: "
+            "make the dask.array with the shape that its chunks have, as compute_chunk_sizes() does"
         )
     depot.put(path, "raw", piece.number, {"points": points})
     rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)
@@ -232,8 +232,8 @@ def _refuse_unresolved(values: dict[str, np.ndarray]) -> None:
         name = "targets" if "targets" in values else "sources"
         rows = values["source_rows"][pair[0]], values[f"{name.removesuffix('s')}_rows"][pair[1]]
         raise InputError(
-            f"sources row {rows[0]} and {name} row {rows[1]} are so close together that they would count as one point: "
-            "give points that are in one place, or more than 1e-37 of the width of all points apart"
+            f"sources row {rows[0]} and {name} row {rows[1]} are so close together that they would count as one "
+            "point: give points that are in one place, or more than 1e-37 of the width of all points apart"
         )
 
 

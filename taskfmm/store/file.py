@@ -26,7 +26,7 @@ import numpy as np
 from taskfmm.errors import StorageError
 from taskfmm.files import disk
 from taskfmm.store import hdf5
-from taskfmm.store.outline import Maker, Outline, checksum, fits
+from taskfmm.store.outline import Maker, Outline, checksum, fits, places
 from taskfmm.version import __version__
 
 FORMAT = 6
@@ -237,6 +237,14 @@ class PlanFile:
     def names(self) -> list[str]:
         """Of all values."""
         return list(self._values)
+
+    def places(self, names: Collection[str]) -> list[tuple[int, int]]:
+        """The bytes, from and to, that a file has to have for some values of it to be read; raises KeyError."""
+        begin, size, _ = self._facts()["outline"]
+        arrays = [self._maker.array(*place) for name in names for place in places(self._values[name])]
+        first = [array.ctypes.data - self._bytes.ctypes.data for array in arrays]
+        found = [(at, at + array.nbytes) for at, array in zip(first, arrays, strict=True) if array.size]
+        return [(0, FRONT), (begin, begin + size), *found]
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._found:

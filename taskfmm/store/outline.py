@@ -177,12 +177,12 @@ class Maker:
 def checksum(described: Any, at: Callable[[str, int, list[int]], np.ndarray]) -> int:
     """The CRC-32 of all arrays of a value, one after the other; at : gives the array of a place."""
     crc = 0
-    for place in _arrays(described):
+    for place in places(described):
         crc = zlib.crc32(np.ascontiguousarray(at(*place)).reshape(-1).view(np.uint8).data, crc)
     return crc
 
 
-def _arrays(described: Any) -> Iterator[list[Any]]:
+def places(described: Any) -> Iterator[list[Any]]:
     """The places of the arrays of a value."""
     if isinstance(described, dict):
         if "array" in described:
@@ -191,7 +191,7 @@ def _arrays(described: Any) -> Iterator[list[Any]]:
         described = list(described.values())
     if isinstance(described, list):
         for part in described:
-            yield from _arrays(part)
+            yield from places(part)
 
 
 @cache
