@@ -52,7 +52,9 @@ def set_apart(apart: bool, dask_worker=None) -> None:
 def kept(dask_worker) -> list[str]:
     """The files of a worker."""
     root = Path(dask_worker.local_directory) / "taskfmm"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    # that walk minds no directory that is removed meanwhile
+    found = [Path(directory) / name for directory, _, names in os.walk(root) for name in names]
+    return sorted(str(path.relative_to(root)) for path in found)
 
 
 def every_file(client) -> list[str]:
