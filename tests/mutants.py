@@ -562,7 +562,7 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "chunks-of-any-length",
-        "spread/stages.py",
+        "spread/chunks.py",
         "if len(points) != piece.n:",
         "if False:",
         "charges are those of other points where chunks have fewer rows than they were declared with",
@@ -1506,7 +1506,7 @@ VECTORS = (
     ),
     Mutant(
         "chunks-decide-the-sample-of-rows",
-        "spread/stages.py",
+        "spread/chunks.py",
         "rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)",
         "rows = np.arange(len(points), dtype=np.uint64)",
         "leaves, and with them the last digits, hang on how points are chunked",

@@ -18,7 +18,7 @@ import taskfmm
 from taskfmm.errors import AccuracyError, InputError
 from taskfmm.geometry.domain import enclose
 from taskfmm.plan import regional
-from taskfmm.spread import depot, stages
+from taskfmm.spread import chunks, depot, stages
 from taskfmm.spread.planning import SECONDS
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import essential, lists, octree, units
@@ -307,19 +307,19 @@ def test_masked_points_are_refused():
 def test_stages_that_run_twice_leave_and_return_the_same(tmp_path):
     """As after the death of a worker that had finished, but not told."""
     x = cloud("two_clusters", 82)
-    pieces = stages.Piece.of({"sources": 4 * [N // 4]})
+    pieces = chunks.Piece.of({"sources": 4 * [N // 4]})
     for piece in pieces:
-        stages.look(x[piece.number :: 4], piece, 7, tmp_path)
+        chunks.look(x[piece.number :: 4], piece, 7, tmp_path)
     domain = enclose(x, x[:0])
     for number in (0, 1, 2, 3, 3, 0):
-        stages.sort(number, domain, tmp_path)
+        chunks.sort(number, domain, tmp_path)
 
     def held(cells):
-        return reduce(Held.with_others, [stages.count(number, cells, tmp_path) for number in range(4)])
+        return reduce(Held.with_others, [chunks.count(number, cells, tmp_path) for number in range(4)])
 
     found = units.find(held, N, N // 16, N // 6)
     for number in (0, 1, 2, 3, 3, 0):
-        stages.deal(number, found, tmp_path)
+        chunks.deal(number, found, tmp_path)
     for region in (0, 1, *range(found.n_regions)):
         stages.gather(region, found, pieces, LEAF, True, tmp_path)
     asked = [
@@ -347,8 +347,8 @@ def test_a_sample_does_not_hang_on_chunks(tmp_path):
     samples = []
     for size in (N, 700):
         pieces = [
-            stages.look(x[piece.first : piece.first + piece.n], piece, 7, tmp_path).sample
-            for piece in stages.Piece.of({"sources": lazy(x, size).chunks[0]})
+            chunks.look(x[piece.first : piece.first + piece.n], piece, 7, tmp_path).sample
+            for piece in chunks.Piece.of({"sources": lazy(x, size).chunks[0]})
         ]
         samples.append(np.concatenate(pieces))
     np.testing.assert_array_equal(*samples)
@@ -359,7 +359,7 @@ def test_files_are_removed_with_the_plan():
     spread = taskfmm.Fmm.from_dask(lazy(cloud("uniform", 74), 2000), eps=1e-3)
     path, found = spread.plan.depot.path, spread.potential(np.ones(N))
     files = {each.name.split("-")[0] for each in path.iterdir()}
-    assert files == {"lease", "facts", "points", "blocks", "order", "split", "boxes", "works"}
+    assert files == {"lease", "facts", "points", "blocks", "order", "split", "boxes", "works", "evaluation"}
     found.compute()
     del spread, found
     gc.collect()

@@ -28,7 +28,7 @@ from taskfmm.graph.reference import remove_directory
 from taskfmm.runtime import once
 from taskfmm.runtime.layout import Layout
 from taskfmm.runtime.memory import WORKER
-from taskfmm.spread import depot, lease, planning, room
+from taskfmm.spread import depot, lease, making, room
 from taskfmm.store import file, outline
 from taskfmm.testing import DISTRIBUTIONS
 
@@ -133,13 +133,13 @@ def test_points_in_one_place_that_no_task_can_hold_are_refused(directory, monkey
 
 def test_a_directory_without_room_is_refused_before_the_start(directory, monkeypatch):
     usage = shutil.disk_usage(directory)._replace(free=room.DISK["look"] * N - 1)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(depot.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        StorageError, match=rf"4,000 points needs about 0.92 MiB .* are free in {directory}: make"
+        StorageError, match=rf"4,000 points needs about 0.95 MiB .* are free in {directory}: make"
     ):
         taskfmm.Fmm.from_dask(lazy(cloud(3), 1000), eps=1e-3)
     assert left(directory) == []
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage._replace(free=usage.free + 1))
+    monkeypatch.setattr(depot.shutil, "disk_usage", lambda path: usage._replace(free=usage.free + 1))
     taskfmm.Fmm.from_dask(lazy(cloud(3), 1000), eps=1e-3)
 
 
@@ -373,7 +373,7 @@ def test_what_cannot_be_written_again_is_named(planned, monkeypatch, stage, writ
 @each("harm", ["lost", "one bit"])
 def test_a_file_damaged_while_planning_is_named(directory, monkeypatch, stage, writer, at, harm):
     """Just before a stage that reads it."""
-    x, run = lazy(cloud(9), 1000), planning._Stages.run
+    x, run = lazy(cloud(9), 1000), making.Stages.run
 
     def harmed(self, reading, calls):
         if reading.__name__ == at:
@@ -382,7 +382,7 @@ def test_a_file_damaged_while_planning_is_named(directory, monkeypatch, stage, w
         return run(self, reading, calls)
 
     with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
-        patch.setattr(planning._Stages, "run", harmed)
+        patch.setattr(making.Stages, "run", harmed)
         with pytest.raises(
             StorageError, match=rf"its stage '{at}'.*{stage}-0.h5: .* stage '{writer}' .* wrote it"
         ):

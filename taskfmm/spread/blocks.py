@@ -19,8 +19,8 @@ from taskfmm.kernels import Kernel, Source
 from taskfmm.passes import given
 from taskfmm.plan.works import Chunk
 from taskfmm.spread import depot
+from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Directory
-from taskfmm.spread.stages import Piece
 
 
 def declared(array: Any, piece: Piece, kind: Source) -> tuple[Any, ...]:

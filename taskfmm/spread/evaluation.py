@@ -22,9 +22,9 @@ from taskfmm.profiling.names import MARK
 from taskfmm.spread.bringing import in_chunks
 from taskfmm.spread.build import build_arrays
 from taskfmm.spread.choosing import Chooser
+from taskfmm.spread.chunks import Piece
 from taskfmm.spread.estimate import sampled_error
 from taskfmm.spread.plan import SpreadPlan
-from taskfmm.spread.stages import Piece
 
 
 class Spread:

@@ -22,7 +22,8 @@ from taskfmm.runtime import memory
 from taskfmm.spread import room
 from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.graphs import beside
-from taskfmm.spread.planning import FULLEST, SECONDS, UNITS
+from taskfmm.spread.making import UNITS
+from taskfmm.spread.planning import FULLEST, SECONDS
 from taskfmm.spread.room import Room
 from taskfmm.tree.lists import TOP_LEVEL
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from taskfmm.plan.regional import Numbers, Sketches
+from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Depot
-from taskfmm.spread.stages import Facts, Piece
+from taskfmm.spread.stages import Facts
 
 
 @dataclass(frozen=True)

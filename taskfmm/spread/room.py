@@ -32,14 +32,14 @@ LARGER = 1.25
 """Times as many points as it should have, a region may have: where it ends is a matter of whole units."""
 
 CHUNK_POINT = 180
-"""Bytes that `taskfmm.spread.stages.sort` takes for a point of a chunk: 155, and the chunk comes from somewhere."""
+"""Bytes that `taskfmm.spread.chunks.sort` takes for a point of a chunk: 155, and the chunk comes from somewhere."""
 
 USED = 0.7
 """Of a worker's memory that stages may fill: above it Dask writes results to the disk, and soon pauses the worker."""
 
-DISK = {"look": 240, "sort": 215, "gather": 190, "works": 190}
+DISK = {"look": 250, "sort": 226, "gather": 200, "works": 190}
 """Bytes a point by which the directory grows at most, from a stage to the end. Files have 24 bytes a point after
-``look``, 48 after ``sort``, for which the first are then removed, and so on; works are 180 to 190, and up to 280 at
+``look``, 44 after ``sort``, for which the first are then removed, and so on; works are 180 to 190, and up to 280 at
 eps 1e-9 or of vectors."""
 
 
