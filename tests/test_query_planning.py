@@ -43,7 +43,7 @@ def profile(fmm, q):
 
 def spread(x, q):
     lazy = da.from_array(x, chunks=(700, 3))
-    fmm = taskfmm.Fmm(lazy, eps=1e-2, leaf_size=20, region=len(x) // 4)
+    fmm = taskfmm.Fmm.from_dask(lazy, eps=1e-2, leaf_size=20, region=len(x) // 4)
     exact = taskfmm.direct(x, q)
     for charges in (q, da.from_array(q, chunks=300)):
         found = fmm.potential(charges).compute(scheduler="synchronous")
