@@ -144,7 +144,7 @@ def test_all_workers_dead_is_an_error_within_a_minute(many, by_reference):
 
 
 COMPUTING = """
-import sys, time
+import signal, sys, time
 import dask, numpy as np, taskfmm
 from taskfmm.graph import reference
 
@@ -165,6 +165,7 @@ def main():
         endless()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
     main()
 """
 
