@@ -16,7 +16,7 @@ from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import of_cubes
 from taskfmm.passes.around import Around
-from taskfmm.passes.given import Given, exponents, ranked, together, whole
+from taskfmm.passes.given import Given, all_together, exponents, ranked, whole
 from taskfmm.passes.result import in_units_of_vectors
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import octree
@@ -126,14 +126,7 @@ def sum_pairs(
             tuple(numbers): sum_pairs(group, sources, targets, outputs, lengths, of_targets, box, among)
             for numbers, group in given.in_groups()
         }
-        return {
-            output: together(
-                {numbers: found[output] for numbers, found in groups.items()},
-                given.kernel.output(output),
-                given.vectors,
-            )
-            for output in outputs
-        }
+        return all_together(groups, given, outputs)
     kernel, at = given.kernel.computing(outputs), sources if targets is None else targets
     last = kernel.last(outputs)
     values = np.zeros((kernel.n_values(last), len(at)))

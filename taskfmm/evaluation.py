@@ -20,7 +20,7 @@ from taskfmm.graph.spec import Graph, lazy
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.passes import serial
-from taskfmm.passes.given import AT_ONCE, Given, together
+from taskfmm.passes.given import AT_ONCE, Given, all_together, together
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK
@@ -50,14 +50,7 @@ class Evaluator:
             tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy, beside)
             for numbers, group, accuracy in self._groups(charges, outputs, most)
         }
-        return {
-            output: together(
-                {numbers: group[output] for numbers, group in found.items()},
-                charges.kernel.output(output),
-                charges.vectors,
-            )
-            for output in outputs
-        }
+        return all_together(found, charges, outputs)
 
     def serial_of_vectors(self, charges: Given, output: str) -> np.ndarray:
         """As `serial`, of charges that may have an axis of vectors."""
@@ -96,12 +89,8 @@ class Evaluator:
         self, charges: Given, outputs: tuple[str, ...], most: int = AT_ONCE
     ) -> Iterator[tuple[list[int], Given, Accuracy]]:
         """Vectors in groups of one accuracy: what stands beside a vector changes nothing but its last digits."""
-        last, columns = charges.kernel.last(outputs), charges.columns
-        some = columns[:1] if charges.are_lazy else columns
-        chosen = [self.accuracy(last, each, alone=len(outputs) == 1) for each in some]
-        chosen *= len(columns) // len(some)
-        for numbers, group in charges.in_groups(chosen, most):
-            yield numbers, group, chosen[numbers[0]]
+        last = charges.kernel.last(outputs)
+        return charges.in_groups_of(lambda each: self.accuracy(last, each, alone=len(outputs) == 1), most)
 
     def arrays(
         self,

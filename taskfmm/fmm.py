@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -114,7 +115,8 @@ class Fmm(Described, Stored):
         """A `taskfmm.spread.Spread` where points are a dask.array."""
         if foreign.dask_array("sources", sources) is None and foreign.dask_array("targets", targets) is None:
             return super().__new__(cls)
-        return spread.of_any(sources, targets, *args, **options)
+        given = inspect.signature(cls.__init__).bind(None, sources, targets, *args, **options).arguments
+        return spread.of_arguments({name: value for name, value in given.items() if name != "self"})
 
     def __init__(
         self,

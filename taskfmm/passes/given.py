@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.kernels import Kernel, Output, Source
+
+T = TypeVar("T")
 
 AT_ONCE = 8
 """Vectors that are summed at once at most: more share the same distances, which by then are a small part of the work,
@@ -115,6 +117,20 @@ class Given:
             Given(self.kernel, tuple(_vector(a, n) for a in self.arrays)) for n in range(self.vectors or 1)
         ]
 
+    def in_groups_of(
+        self, choose: Callable[[Given], T], most: int = AT_ONCE
+    ) -> Iterator[tuple[list[int], Given, T]]:
+        """Groups of vectors for which the same was chosen, and that: what stands beside a vector changes nothing but
+        its last digits.
+
+        choose : of one vector; of lazy ones the first stands for all
+        """
+        columns = self.columns
+        chosen = [choose(each) for each in (columns[:1] if self.are_lazy else columns)]
+        chosen *= len(columns) // len(chosen)
+        for numbers, group in self.in_groups(chosen, most):
+            yield numbers, group, chosen[numbers[0]]
+
     def in_groups(self, alike: Sequence[Any] = (), most: int = AT_ONCE) -> list[tuple[list[int], Given]]:
         """Vectors that are summed at once, at most so many, with their numbers.
 
@@ -168,6 +184,20 @@ def together(found: Mapping[tuple[int, ...], Any], output: Output, vectors: int)
     if not np.array_equal(order, np.arange(order.size)):
         whole = whole[..., order]
     return whole[..., :vectors]
+
+
+def all_together(
+    found: Mapping[tuple[int, ...], Mapping[str, Any]], given: Given, outputs: Sequence[str]
+) -> dict[str, Any]:
+    """The same of several outputs of the vectors of ``given``."""
+    return {
+        output: together(
+            {numbers: group[output] for numbers, group in found.items()},
+            given.kernel.output(output),
+            given.vectors or 0,
+        )
+        for output in outputs
+    }
 
 
 def _side_by_side(columns: Sequence[Given]) -> Given:

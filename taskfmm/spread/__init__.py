@@ -3,6 +3,6 @@
 from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.evaluation import Spread
 from taskfmm.spread.foretold import forecast
-from taskfmm.spread.planning import from_dask, of_any
+from taskfmm.spread.planning import from_dask, of_arguments
 
-__all__ = ["Ahead", "Spread", "forecast", "from_dask", "of_any"]
+__all__ = ["Ahead", "Spread", "forecast", "from_dask", "of_arguments"]

@@ -53,10 +53,7 @@ class Chooser:
         # how near pairs in float32 round is not looked at
         looked_at = any(known and (known.potential or known.gradient) for known in cases)
         asked = replace(asked, dtype=np.dtype(np.float64)) if looked_at else asked
-        top = next((level for level, shards in enumerate(plan.far) if shards), plan.top)
-        return asked.accuracy(
-            output, *cases, kernel=kernel, half_width=plan.half_width, top=max(top, plan.top)
-        )
+        return asked.accuracy(output, *cases, kernel=kernel, half_width=plan.half_width, top=plan.top)
 
     def look(self, given: Given, output: str, alone: bool = False) -> Known:
         """What is known of charges, for an output."""

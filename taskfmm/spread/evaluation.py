@@ -16,7 +16,7 @@ from taskfmm.graph import reference
 from taskfmm.graph.spec import lazy
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given, together, whole
+from taskfmm.passes.given import Given, all_together, whole
 from taskfmm.plan.planned import Asked
 from taskfmm.profiling.names import MARK
 from taskfmm.spread.bringing import in_chunks
@@ -76,25 +76,16 @@ class Spread:
         return {output: chunked_as(given, each, False) for output, each in found.items()}
 
     def _of_vectors(self, given: Given, wanted: tuple[str, ...]) -> dict[str, da.Array]:
-        last, columns, alone = given.kernel.last(wanted), given.columns, len(wanted) == 1
+        last, alone = given.kernel.last(wanted), len(wanted) == 1
         if given.vectors is None:
             return self._arrays(given, wanted, self._chooser.accuracy(last, given, alone))
-        chosen = [
-            self._chooser.accuracy(last, each, alone) for each in (columns[:1] if given.are_lazy else columns)
-        ]
-        chosen *= len(columns) // len(chosen)
         groups = {
-            tuple(numbers): self._arrays(group, wanted, chosen[numbers[0]])
-            for numbers, group in given.in_groups(chosen)
-        }
-        return {
-            output: together(
-                {numbers: group[output] for numbers, group in groups.items()},
-                self.kernel.output(output),
-                given.vectors,
+            tuple(numbers): self._arrays(group, wanted, accuracy)
+            for numbers, group, accuracy in given.in_groups_of(
+                lambda each: self._chooser.accuracy(last, each, alone)
             )
-            for output in wanted
         }
+        return all_together(groups, given, wanted)
 
     def _arrays(self, given: Given, wanted: tuple[str, ...], accuracy: Accuracy) -> dict[str, da.Array]:
         shapes, dtype = {}, self._asked.dtype

@@ -24,6 +24,7 @@ from taskfmm.spread.depot import Directory
 from taskfmm.spread.run import run
 from taskfmm.spread.stages import Facts
 from taskfmm.tree.essential import TOP, Essential
+from taskfmm.tree.units import Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ class Looking:
 
 def of_equal_charges(facts: Facts, kernel: Kernel, path: Path, at: Directory) -> tuple[Known, Known]:
     """What is known of the gradient of a single charge and of equal ones."""
-    found, share = _look(Looking(facts, kernel, "gradient", path, at))
+    looking = Looking(facts, kernel, "gradient", path, at)
+    _sum_boxes(looking)
+    found, share = _look(looking)
     center = found.center + facts.domain.lower
     distance = max(run(farthest, [(region, center, path) for region in _with_sources(facts)]))
     alone = Known(many=False, gradient=regional.of_lone_charge(found, distance))
@@ -83,19 +86,23 @@ def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alon
     if not is_calibrated(kernel, output):
         return _of_any_kernel(looking, alone, many)
     many = many and facts.units.sources is None
-    cancel = weights[..., 2].min() < 0.0 < weights[..., 3].max()
-    if cancel and many:
-        _sum_boxes(looking)
-        cancel = not _are_random(looking)
-    outputs = [*(["potential"] if cancel else []), *(["gradient"] if output == "gradient" else [])]
-    shares = {each: _look(replace(looking, output=each))[1] for each in outputs}
-    return Known(many, potential=shares.get("potential"), gradient=shares.get("gradient"))
+    cancel, derived = weights[..., 2].min() < 0.0 < weights[..., 3].max(), output == "gradient"
+    if not (cancel or derived):
+        return Known(many)
+    _sum_boxes(looking)
+    cancel = cancel and not (many and _are_random(looking))
+    return Known(
+        many,
+        potential=_look(replace(looking, output="potential"))[1] if cancel else None,
+        gradient=_look(looking)[1] if derived else None,
+    )
 
 
 def _of_any_kernel(looking: Looking, alone: bool, many: bool) -> Known:
     def share(output: str) -> Share:
         return _look(replace(looking, output=output))[1]
 
+    _sum_boxes(looking)
     many = many and looking.facts.units.sources is None
     return of_any_kernel(looking.kernel, looking.output, alone, many, share)
 
@@ -106,17 +113,20 @@ def weigh(region: int, charges: Brought, path: Path) -> np.ndarray:
     return np.stack([(q**2).sum(axis=1), (q**4).sum(axis=1), q.min(axis=1), q.max(axis=1)], axis=1)
 
 
+def _everyone(units: Units) -> list[int]:
+    """All regions, and the boxes above units, if there are any."""
+    return [*range(units.n_regions), *([TOP] if len(units.top) else [])]
+
+
 def _sum_boxes(looking: Looking) -> None:
-    """Sums over all boxes, and what reaches those above units."""
+    """Sums over all boxes, whatever the output is; those of boxes above units need the others."""
     run(sums, [(region, looking) for region in range(looking.facts.units.n_regions)])
-    run(top, [(looking,)] if len(looking.facts.units.top) else [])
+    run(sums, [(TOP, looking)] if len(looking.facts.units.top) else [])
 
 
 def _are_random(looking: Looking) -> bool:
     """As that of `taskfmm.passes.share`, by the sums over the boxes of all regions and the top."""
-    units = looking.facts.units
-    everyone = [*range(units.n_regions), *([TOP] if len(units.top) else [])]
-    found = run(levels, [(region, looking) for region in everyone])
+    found = run(levels, [(region, looking) for region in _everyone(looking.facts.units)])
     deepest = max(each.shape[1] for each in found)
     by_level = np.sum([np.pad(each, ((0, 0), (0, deepest - each.shape[1]))) for each in found], axis=0)
     some = by_level[2] > 0
@@ -136,7 +146,7 @@ def levels(region: int, looking: Looking) -> np.ndarray:
 def _look(looking: Looking) -> tuple[Part, Share]:
     facts, kernel, output = looking.facts, looking.kernel, looking.kernel.output(looking.output)
     most = SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
-    _sum_boxes(looking)
+    run(reach_top, [(looking,)] if len(facts.units.top) else [])
     drawn = enumerate(_drawn(facts, most))
     found = regional.added(run(part, [(region, looking, rows) for region, rows in drawn]))
     values = np.sum(
@@ -163,51 +173,42 @@ def _drawn(facts: Facts, most: int) -> list[np.ndarray]:
 
 
 def sums(region: int, looking: Looking) -> None:
-    """The sums over the points of a region's boxes: file ``sums``."""
+    """The sums over the points of a region's boxes, or of those above units: file ``sums``."""
     found = stages.essential_tree(region, looking.facts, looking.path)
     tree, own = found.tree, found.own
     charges = looking.of(region, tree.source_order.size)
-    n_rising = sum(kind.n_numbers for kind in looking.kernel.sources if kind.derivative)
-    nothing = Boxes(*([np.zeros((tree.n_boxes, SUMS)) for _ in range(n)] for n in (len(charges), n_rising)))
-    boxes = Boxes.of(Places(tree, own), looking.kernel, charges, (~own, nothing))
-    targets = Places(tree, own).sums_of_targets(~own)
-    _write(looking, region, found, boxes, targets)
+    known, targets = _read(found, looking, TOP) if region == TOP else _nothing(found, looking.kernel)
+    places = Places(tree, own)
+    boxes = Boxes.of(places, looking.kernel, charges, (~own, known))
+    values = {name: tuple(each[own] for each in getattr(boxes, name)) for name in ("plain", "rising")}
+    targets = places.sums_of_targets(~own, targets)
+    depot.put(looking.at.value, "sums", region, {**values, "targets": targets[own]})
 
 
-def top(looking: Looking) -> None:
-    """The same of the boxes above units, and what reaches these: file ``sums`` of the `TOP`."""
+def reach_top(looking: Looking) -> None:
+    """What reaches the boxes above units: file ``reached`` of the output."""
     survey = stages.survey_of(TOP, looking.facts, looking.path)
-    found, tree = survey.essential, survey.essential.tree
-    below, targets = _read(found, looking)
-    nothing = looking.of(TOP, 0)
-    places = Places(tree, found.own)
-    boxes = Boxes.of(places, looking.kernel, nothing, (~found.own, below))
-    targets = places.sums_of_targets(~found.own, targets)
-    expanded, region = _expanded(survey, looking, nothing, boxes, targets)
+    expanded, region = _expanded(survey, looking, looking.of(TOP, 0))
     expanded.sums(looking.kernel.output(looking.output))
-    passed = {str(number): each for number, each in enumerate(region.passed)}
-    _write(looking, TOP, found, boxes, targets, **passed)
+    depot.put(looking.at.value, f"reached-{looking.output}", TOP, {"reached": tuple(region.passed)})
 
 
 def part(region: int, looking: Looking, drawn: np.ndarray) -> Part:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, looking.facts, looking.path)
-    found = survey.essential
-    boxes, targets = _read(found, looking)
-    charges = looking.of(region, found.tree.source_order.size)
-    expanded, _ = _expanded(survey, looking, charges, boxes, targets)
+    charges = looking.of(region, survey.essential.tree.source_order.size)
+    expanded, _ = _expanded(survey, looking, charges)
     return regional.part(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
 
 
-def _expanded(
-    survey: Survey, looking: Looking, charges: np.ndarray, boxes: Boxes, targets: np.ndarray
-) -> tuple[Expanded, Region]:
+def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Expanded, Region]:
+    """What comes through expansions in a region; charges : float64 [n_numbers, n], of its own sources"""
     found = survey.essential
+    boxes, targets = _read(found, looking)
     of_top = (found.owner == TOP) & ~found.own
     above: Sequence[np.ndarray] = ()
     if of_top.any():
-        known = depot.get(looking.at.value, "sums", TOP)
-        above = [np.asarray(known[name]) for name in sorted(filter(str.isdigit, known.names()), key=int)]
+        above = depot.get(looking.at.value, f"reached-{looking.output}", TOP)["reached"]
     region = Region(found.own, of_top, found.row[of_top], above)
     places = Places(found.tree, found.own, targets)
     plan = stages.Planned(found.tree, survey.lists)
@@ -227,28 +228,24 @@ def farthest(region: int, center: np.ndarray, path: Path) -> float:
     return regional.farthest(stages.points_of(region, path).sources, center)
 
 
-def _write(
-    looking: Looking, region: int, found: Essential, boxes: Boxes, targets: np.ndarray, **more: np.ndarray
-) -> None:
-    own = {name: tuple(each[found.own] for each in getattr(boxes, name)) for name in ("plain", "rising")}
-    depot.put(looking.at.value, "sums", region, {**own, "targets": targets[found.own], **more})
+def _nothing(found: Essential, kernel: Kernel) -> tuple[Boxes, np.ndarray]:
+    """As `_read`, where nothing is known yet."""
+    numbers = [kind.derivative for kind in kernel.sources for _ in range(kind.n_numbers)]
+    counts = len(numbers), np.count_nonzero(numbers)
+    plain, rising = ([np.zeros((found.own.size, SUMS)) for _ in range(n)] for n in counts)
+    return Boxes(plain, rising), np.zeros((found.own.size, SUMS))
 
 
-def _read(found: Essential, looking: Looking) -> tuple[Boxes, np.ndarray]:
-    """The sums over the sources of all boxes of a region's tree that are known, and over the targets."""
-    tables: dict[int, np.ndarray] = {}
+def _read(found: Essential, looking: Looking, but: int | None = None) -> tuple[Boxes, np.ndarray]:
+    """The sums over the sources of all boxes of a region's tree, and over the targets.
 
-    def fill(number: int, some: np.ndarray, values: np.ndarray) -> None:
-        tables.setdefault(number, np.zeros((found.own.size, SUMS)))[some] = values
-
-    counts = [0, 0]
-    for owner in np.unique(found.owner).tolist():
-        if owner == TOP and found.own[found.owner == TOP].any():
-            continue  # not known yet
+    but : a region that has none yet; its boxes get zeros
+    """
+    boxes, targets = _nothing(found, looking.kernel)
+    for owner in np.unique(found.owner[found.owner != but]).tolist():
         some, known = found.owner == owner, depot.get(looking.at.value, "sums", owner)
-        every = [*known["plain"], *known["rising"], known["targets"]]
-        counts = [len(known["plain"]), len(known["rising"])]
-        for number, values in enumerate(every):
-            fill(number, some, values[found.row[some]])
-    found_tables = [tables[number] for number in range(sum(counts) + 1)]
-    return Boxes(found_tables[: counts[0]], found_tables[counts[0] : -1]), found_tables[-1]
+        for mine, theirs in ((boxes.plain, "plain"), (boxes.rising, "rising")):
+            for table, values in zip(mine, known[theirs], strict=True):
+                table[some] = values[found.row[some]]
+        targets[some] = known["targets"][found.row[some]]
+    return boxes, targets

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-import dask
 import numpy as np
 from dask.delayed import delayed
 
@@ -23,6 +21,7 @@ from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.plan import SpreadPlan, joined
 from taskfmm.spread.room import Room
+from taskfmm.spread.run import run
 from taskfmm.spread.stages import Facts
 from taskfmm.tree import units
 from taskfmm.tree.essential import TOP
@@ -50,10 +49,11 @@ class Stages:
         """What a stage returns for each of some arguments; a task for each, on the scheduler in use."""
         name, calls = stage.__name__, list(calls)
         room.refuse_full(self.path, name, self.n)
-        keys = f"{name}-{uuid.uuid4().hex}"
-        tasks = [delayed(stage)(*args, dask_key_name=(keys, number)) for number, args in enumerate(calls)]
-        with faults.told(name, keys, lambda number: self._place(stage, number, calls[number]), self.path):
-            return list(dask.compute(*tasks))
+
+        def place(number: int) -> str:
+            return self._place(stage, number, calls[number])
+
+        return run(stage, calls, lambda keys: faults.told(name, keys, place, self.path))
 
     def _place(self, stage: Callable[..., Any], number: int, args: tuple[Any, ...]) -> str:
         """What a call of a stage works on."""

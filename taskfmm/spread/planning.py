@@ -143,41 +143,26 @@ def from_dask(
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
         plan = stage.works(domain, found, operators, how, n_levels)
-        known = (
-            None
-            if shown is None
-            else Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)), asked.kernel.usual[-1])
-        )
+        known = None
+        if shown is not None:
+            known = Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)), asked.kernel.usual[-1])
     except BaseException:
         stage.depot.published.remove()
         raise
     return Spread(asked, size, plan, pieces, known)
 
 
-def of_any(
-    sources: Any,
-    targets: Any = None,
-    kernel: str | Kernel = "laplace",
-    eps: float = 1e-6,
-    order: int | None = None,
-    leaf_size: int | None = None,
-    dtype: Any = np.float64,
-    memory_limit: Any = None,
-    like: Any = None,
-    columns: int = 1,
-    box: Any = None,
-    periodic: Any = True,
-    wrap: bool = True,
-    surroundings: str = "conductor",
-) -> Spread:
-    """As `taskfmm.Fmm` is called, where sources or targets are a dask.array."""
-    for name, value in (("memory_limit", memory_limit), ("box", box)):
-        if value is not None:
+def of_arguments(given: dict[str, Any]) -> Spread:
+    """As `taskfmm.Fmm` is called, where sources or targets are a dask.array; given : its arguments by name"""
+    for name in ("memory_limit", "box"):
+        if given.pop(name, None) is not None:
             raise InputError(
-                f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points "
-                "to taskfmm.Fmm as an array, as x.compute() is"
+                f"{name} is given, which is not there yet for points of a dask.array: give the points to taskfmm.Fmm "
+                "as an array, as x.compute() is"
             )
-    return from_dask(sources, targets, kernel, eps, order, leaf_size, dtype, like=like, columns=columns)
+    for of_a_box in ("periodic", "wrap", "surroundings"):
+        given.pop(of_a_box, None)
+    return from_dask(**given)
 
 
 def _like(asked: Asked, like: Any, n_sources: int) -> Any:
