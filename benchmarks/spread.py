@@ -49,7 +49,8 @@ def in_chunks(make: Any, n: int, n_chunks: int, width: tuple[int, ...], *args: A
 
 def squares(found: da.Array) -> float:
     """The sum of squares: results are computed, and stay where they are."""
-    sums = found.map_blocks(lambda block: np.array([block @ block]), chunks=(1,), dtype=float)
+    others = list(range(1, found.ndim))
+    sums = found.map_blocks(lambda b: np.array([np.vdot(b, b)]), chunks=(1,), drop_axis=others, dtype=float)
     return float(sums.compute().sum())
 
 
@@ -77,16 +78,25 @@ def size_of_graph(found: da.Array, given: da.Array) -> tuple[int, int]:
     return len(own), sum(len(task.dependencies) for task in own)
 
 
-def evaluated(plan: Spread, q: da.Array, client: Any) -> dict[str, float]:
+def looked_at_gradients(plan: Spread, client: Any) -> None:
+    """What the first gradient of a plan takes besides."""
+    before, began = sum(client.run(processor).values()), time.perf_counter()
+    plan.accuracy("gradient")
+    took, ran = time.perf_counter() - began, sum(client.run(processor).values()) - before
+    click.echo(f"looked at gradients in {took:.1f} s, {ran:.1f} s on cores")
+
+
+def evaluated(plan: Spread, q: da.Array, client: Any, output: str = "potential") -> dict[str, float]:
     """Tasks and edges of an evaluation, its seconds, those of its workers on cores, and cores that others took."""
     before, own, every, began = sum(client.run(processor).values()), processor(), busy(), time.perf_counter()
-    phi = plan.potential(q)
+    phi = plan.evaluate(q, output)[output]
     total = squares(phi)
     took, ran = time.perf_counter() - began, sum(client.run(processor).values()) - before
     others = max(0.0, busy() - every - ran - (processor() - own)) / took
     tasks, edges = size_of_graph(phi, q)
     click.echo(
-        f"evaluated in {took:.1f} s, {ran:.1f} s on cores, {tasks:,} tasks, {edges:,} edges, norm {total**0.5:.12g}"
+        f"{output} evaluated in {took:.1f} s, {ran:.1f} s on cores, {tasks:,} tasks, {edges:,} edges, "
+        f"norm {total**0.5:.12g}"
     )
     return {"tasks": tasks, "edges": edges, "seconds": took, "seconds on cores": ran, "others": others}
 
@@ -136,6 +146,7 @@ def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> No
 @click.option("--workers", type=click.IntRange(min=1), default=2, help="Processes of one thread.")
 @click.option("--memory", default="3GiB", help="Limit of each.")
 @click.option("--region", type=fresh.Count(), help="Points of a region.")
+@click.option("--gradient", is_flag=True, help="Also its gradient, and the look at all points before it.")
 @click.option("--beside/--alone", default=False, help="Also one process with as many threads.")
 @click.option("--forecast", "is_forecast", is_flag=True, help="Print what was expected beside it.")
 def main(
@@ -146,6 +157,7 @@ def main(
     workers: int,
     memory: str,
     region: int | None,
+    gradient: bool,
     beside: bool,
     is_forecast: bool,
 ) -> None:
@@ -164,6 +176,9 @@ def main(
         click.echo(f"{plan}")
         click.echo(f"planned in {planned:.1f} s, {disk / n:.0f} bytes a point on the disk")
         found = [evaluated(plan, q, client) for _ in range(TIMES)]
+        if gradient:
+            looked_at_gradients(plan, client)
+            evaluated(plan, q, client, "gradient")
         peaks = list(client.run(peak).values())
         grown = (psutil.Process().memory_info().rss - before) / 2**20
         click.echo(f"peaks of workers {', '.join(f'{each:.2f}' for each in peaks)} GiB; ", nl=False)
@@ -182,10 +197,10 @@ def main(
 
 
 def one_process(x: da.Array, q: da.Array, eps: float, threads: int) -> None:
-    """The same in this process."""
+    """The same where this process has all points."""
     with dask.config.set(scheduler="threads", num_workers=threads):
         began = time.perf_counter()
-        whole = taskfmm.Fmm(x, eps=eps)
+        whole = taskfmm.Fmm(x.compute(), eps=eps)
         click.echo(f"one process: planned in {time.perf_counter() - began:.1f} s")
         for _ in range(TIMES):
             began = time.perf_counter()

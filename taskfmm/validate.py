@@ -134,7 +134,7 @@ def chunks(
         A chunk of another shape or of a dtype that is not real, masked entries, or a charge that is NaN or infinite.
     """
     ptr = np.cumsum([0, *declared])
-    whole = np.empty((ptr[-1], *numbers), np.result_type(kind, np.float64))
+    whole = np.empty((ptr[-1], *numbers), np.complex128 if np.dtype(kind).kind == "c" else np.float64)
     for i, (chunk, length) in enumerate(zip(found, declared, strict=True)):
         number = first + i
         name = f"chunk {number} of {kind_of}"

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from workers import mortal_workers
 
 import taskfmm
 from taskfmm.graph.spec import OperatorTask
@@ -41,20 +42,7 @@ def pids(client) -> list[int]:
 
 @pytest.fixture
 def mortal():
-    """A cluster of two processes whose nannies replace what dies."""
-    import dask
-
-    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
-    settings = {
-        "distributed.scheduler.allowed-failures": 20,
-        # a cluster gives up a worker that is away so long after it was first lost, also when it was back meanwhile
-        "distributed.deploy.lost-worker-timeout": "1 hour",
-    }
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(**options) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with mortal_workers() as client:
         yield client
 
 

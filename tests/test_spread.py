@@ -198,6 +198,21 @@ def test_what_is_known_of_gradients_is_what_one_process_knows(name):
         assert l2_error(values.compute(), exact[output]) <= 1e-3
 
 
+def test_few_close_pairs_have_most_of_the_gradient():
+    """Too few for a sample of targets to meet them, and too many to sum all pairs at each."""
+    rng = np.random.default_rng(103)
+    x = rng.random((5 * N, 3))
+    x[:150] = x[150:300] + 1e-5 * rng.normal(size=(150, 3))
+    spread = taskfmm.Fmm.from_dask(lazy(x, 7000), eps=1e-3, region=2 * N)
+    _, equal = spread._chooser._of_any
+    exact = taskfmm.direct(x, np.ones(5 * N), outputs=("gradient",))["gradient"]
+    usual = taskfmm.Fmm(x, eps=1e-3)._evaluator._usual("gradient").gradient
+    np.testing.assert_allclose(equal.gradient.total, 2.0 * usual.total, rtol=0.05)
+    # in units of the kernel without its factor, and of scaled coordinates
+    true = 4.0 * np.pi * np.linalg.norm(exact) / spread.plan.scale**2
+    np.testing.assert_allclose(equal.gradient.total, true, rtol=0.05)
+
+
 def test_derivatives_and_vector_kernels_by_order():
     x, rng = cloud("uniform", 68), np.random.default_rng(69)
     q, f = rng.uniform(-1, 1, N), rng.uniform(-1, 1, (N, 3))
@@ -462,12 +477,33 @@ def test_charges_that_cancel_are_looked_at():
 @each("name", ["uniform", "plummer", "two_clusters", "half_duplicates"])
 def test_random_charges_count_as_such(name):
     """What they need is what one process finds that they need: no more than other charges."""
-    x, rng = cloud(name, 96), np.random.default_rng(97)
-    spread = taskfmm.Fmm(lazy(x, 1100), eps=1e-3, leaf_size=LEAF)
+    rng, n = np.random.default_rng(98), 3 * N
+    x = CLOUDS[name](n, np.random.default_rng(96))
+    spread = taskfmm.Fmm.from_dask(lazy(x, 3300), eps=1e-3, leaf_size=LEAF, region=N)
     fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF)
-    for q in (rng.uniform(-1, 1, N), rng.normal(size=N), rng.choice([-1.0, 1.0], N)):
+    for q in (rng.uniform(-1, 1, n), rng.normal(size=n), rng.choice([-1.0, 1.0], n)):
         for output in ("potential", "gradient"):
             assert spread.accuracy(output, q) == fmm.accuracy(output, q)
+
+
+def test_leaves_beside_a_crowd():
+    """Leaves above the first level with expansions meet boxes of many points, whose sources several regions have."""
+    rng = np.random.default_rng(104)
+    x, y = 0.01 * rng.random((2 * N, 3)), rng.random((300, 3))
+    q = rng.uniform(-1, 1, 2 * N + 300)
+    apart = taskfmm.Fmm.from_dask(lazy(x, 5000), lazy(y, 200), eps=1e-3, leaf_size=50, region=N // 2)
+    assert l2_error(apart.potential(q[: 2 * N]).compute(), taskfmm.direct(x, q[: 2 * N], y)) <= 1e-3
+    both = np.concatenate([x, y])
+    beside = taskfmm.Fmm.from_dask(lazy(both, 5000), eps=1e-3, leaf_size=50, region=N // 2)
+    assert l2_error(beside.potential(q).compute(), taskfmm.direct(both, q)) <= 1e-3
+
+
+@each("dtype", [np.float32, np.int64, np.longdouble])
+def test_lazy_charges_of_any_dtype(dtype):
+    x, q = cloud("uniform", 105), np.random.default_rng(106).integers(-9, 9, N)
+    spread = taskfmm.Fmm(lazy(x, 1100), order=4, leaf_size=LEAF)
+    expected = spread.potential(lazy(q.astype(float), 900)).compute()
+    np.testing.assert_array_equal(spread.potential(lazy(q.astype(dtype), 900)).compute(), expected)
 
 
 def test_chunks_of_no_rows():

@@ -16,6 +16,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from workers import mortal_workers
 
 import taskfmm
 from taskfmm.errors import LostWorkersError
@@ -31,7 +32,7 @@ N = 10_000
 PATIENCE = 90
 """Seconds after which a test has failed, not merely been slow."""
 
-STAGES = ("look", "pick", "choose", "sort", "count", "gather", "balance", "settle", "survey", "works")
+STAGES = ("look", "pick", "choose", "sort", "count", "deal", "gather", "balance", "settle", "survey", "works")
 X = np.ascontiguousarray(DISTRIBUTIONS["plummer"](N, np.random.default_rng(91)))
 Q = np.random.default_rng(92).uniform(-1, 1, N)
 
@@ -66,18 +67,7 @@ class Deadly(WorkerPlugin):
 
 @pytest.fixture(scope="module")
 def mortal():
-    """A cluster of two processes whose nannies replace what dies."""
-    options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
-    settings = {
-        "distributed.scheduler.allowed-failures": 20,
-        # a cluster gives up a worker that is away so long after it was first lost, also when it was back meanwhile
-        "distributed.deploy.lost-worker-timeout": "1 hour",
-    }
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(**options) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with mortal_workers() as client:
         yield client
 
 
@@ -177,7 +167,9 @@ def test_a_worker_killed_in_an_evaluation_changes_no_bit(mortal, directory, expe
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("state", ["executing", "memory"])
-@pytest.mark.parametrize("operator", ["charges", "P2M", "M2M", "L2L", "L2P", "P2P", "potential"])
+@pytest.mark.parametrize(
+    "operator", ["given", "charges", "P2M", "M2M", "L2L", "L2P", "P2P", "potential", "written"]
+)
 def test_a_worker_killed_in_any_operator_changes_no_bit(mortal, directory, expected, operator, state):
     assert_a_death_in_an_evaluation_changes_nothing(mortal, directory, expected, operator, state)
 

@@ -135,7 +135,7 @@ def test_a_directory_without_room_is_refused_before_the_start(directory, monkeyp
     usage = shutil.disk_usage(directory)._replace(free=room.DISK["look"] * N - 1)
     monkeypatch.setattr(depot.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        StorageError, match=rf"4,000 points needs about 0.95 MiB .* are free in {directory}: make"
+        StorageError, match=rf"4,000 points needs about 0.97 MiB .* are free in {directory}: make"
     ):
         taskfmm.Fmm.from_dask(lazy(cloud(3), 1000), eps=1e-3)
     assert left(directory) == []

@@ -28,6 +28,10 @@ SPOT_TO_SPOT = 2.0
 a box from that on its surface: between two clusters in corners of their boxes, Gaussians three times as wide as these
 are apart erred by 4.8 times what they do at targets that fill a box."""
 
+CANCELLING = 0.6
+"""Of charges of random sign, potentials are as large as what each charge does, added in quadrature; one of thirty
+random vectors has potentials of this part of that, or smaller."""
+
 
 class Listed(Protocol):
     """A tree and its lists: a `taskfmm.plan.plan.Plan`, or those of a region."""
@@ -43,7 +47,8 @@ class Listed(Protocol):
 class Sums:
     """Of an output, over the targets of leaves.
 
-    of_kind : float64 [n_kinds, 2], squares as `Share` has them in ``far`` and ``even``, by kind of source
+    of_kind : float64 [n_kinds, 3], squares by kind of source: as `Share` has them in ``far`` and ``even``, and what
+        charges of random sign do
     spots : float64 [n_numbers], as ``even``, of boxes whose charges lie together
     fields, reached : of an output that is a derivative, squares of the field over the half-width of the leaf, and of
         what reaches the leaf
@@ -68,7 +73,7 @@ class Sums:
 
         What the numbers of a source do adds up as the components of a vector do, that of kinds of sources by size.
         """
-        far, even = np.sqrt(self.of_kind).sum(axis=0) ** 2
+        far, even = np.sqrt(self.of_kind[:, :2]).sum(axis=0) ** 2
         smooth = self.fields
         if not calibrated:
             far += ((1.0 if kernel.elliptic else SPOT_TO_SPOT) * np.sqrt(self.spots).sum()) ** 2
@@ -78,6 +83,10 @@ class Sums:
             # the yardstick's error is relative to no less than that
             smooth = max(smooth, self.reached)
         return float(far), float(even), float(smooth + self.rising)
+
+    def cancel(self, squares: float) -> bool:
+        """Whether an output is so small that it has to cancel; squares : of it, over the targets"""
+        return squares < CANCELLING**2 * self.of_kind[:, 2].sum()
 
     def lost(self, kernel: Kernel, output: Output, domain: Domain, top: int) -> float:
         """At most what boxes do to each other that are too far to be planned for; top : the first level planned"""
@@ -89,7 +98,7 @@ class Sums:
 
 
 @dataclass
-class Region:
+class Within:
     """A part of a tree, whose boxes have others above them.
 
     own : bool [n_boxes], its boxes
@@ -162,7 +171,7 @@ class Expanded:
         places: Places,
         boxes: Boxes,
         last: str,
-        region: Region | None = None,
+        region: Within | None = None,
     ) -> None:
         self.plan, self.charges, self.places, self.boxes = plan, charges, places, boxes
         self.kernel, self.calibrated = kernel, is_calibrated(kernel, last)
@@ -172,10 +181,10 @@ class Expanded:
         """Over the targets of all leaves."""
         derivative, widths = output.derivative, self.places.half_widths**output.derivative
         n_targets = np.diff(self.plan.tree.target_ptr[self.places.leaves], axis=1)[:, 0]
-        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(self.places.leaves.size)
+        of_kind, field = np.zeros((len(self.kernel.sources), 3)), np.zeros(self.places.leaves.size)
         for kind, found in self._reached(output):
-            of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
-            field += found[2]
+            of_kind[kind] += found[:3] @ n_targets
+            field += found[3]
         spots = self._at_spots(output, n_targets) if not self.calibrated else np.zeros(len(self.boxes.plain))
         fields = reached = rising = 0.0
         if derivative:
@@ -199,7 +208,7 @@ class Expanded:
             found.append(n_targets @ self._descended(some, size)[1])
         return np.array(found)
 
-    def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
+    def _reached(self, output: Output) -> Iterator[tuple[int, np.ndarray]]:
         """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
         for boxes, (kind, size) in zip(self.boxes.plain, self._sizes(output), strict=True):
             yield kind, self._descended(boxes, size)
@@ -207,8 +216,11 @@ class Expanded:
     def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
         return sizes(self.plan.tree.domain, self.kernel, output)
 
-    def _descended(self, boxes: np.ndarray, size: Radial) -> list[np.ndarray]:
-        """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
+    def _descended(self, boxes: np.ndarray, size: Radial) -> np.ndarray:
+        """By leaf, float64 [4, n_leaves]: ``far`` and ``even`` of `Share` squared, `FAR` and `FIELD`.
+
+        boxes : sums over the sources of each box, of which one does as much as ``size`` says
+        """
         lists, level = self.plan.lists, self.plan.lists.images.with_own(self.plan.tree.level)
         how = level, with_images(self.plan, boxes), size, self._least(size), self.kernel.degree or 0
         known = None if self.region is None else (~self.region.own, self.region.known(4))
@@ -216,7 +228,8 @@ class Expanded:
         if self.region is not None:
             self.region.passed.append(found[self.region.own])
         found = found[self.places.leaves]
-        return [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FIELD]]
+        rows = [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FAR], found[:, FIELD]]
+        return np.stack(rows)
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""

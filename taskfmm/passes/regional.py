@@ -17,7 +17,7 @@ from taskfmm.plan.regional import Survey
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Seen:
     """What a region, or several, know of an output.
 
     sums : of what comes through expansions
@@ -40,12 +40,12 @@ class Part:
     heaviest: float
     around: np.ndarray
 
-    def with_another(self, other: Part) -> Part:
+    def with_another(self, other: Seen) -> Seen:
         """Both."""
         does = np.concatenate([self.does, other.does])
         few = np.argsort(does, kind="stable")[-FEW:]
         heavier = self if self.heaviest >= other.heaviest else other
-        return Part(
+        return Seen(
             self.sums + other.sums,
             self.weight + other.weight,
             self.first + other.first,
@@ -69,7 +69,7 @@ class Part:
         return self.first / self.weight
 
 
-def part(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray, drawn: np.ndarray) -> Part:
+def part(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray, drawn: np.ndarray) -> Seen:
     """Of one region.
 
     expanded : of its tree; charges : float64 [n_numbers, n_sources]
@@ -88,7 +88,7 @@ def part(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray
         does = charges[0, source[isolated]] ** 2 * squared_distance[isolated] ** kernel.power(output.name)
         largest = tree.targets[:, target[isolated]]
     few = np.argsort(does, kind="stable")[-FEW:]
-    return Part(
+    return Seen(
         expanded.sums(output),
         float(weight.sum()),
         weight @ at,
@@ -134,10 +134,10 @@ def farthest(sources: np.ndarray, center: np.ndarray) -> float:
     return float(np.sqrt((offset**2).sum(axis=0).max(initial=0.0)))
 
 
-def share(found: Part, values: np.ndarray, kernel: Kernel, output: Output, lost: float) -> Share:
+def share(found: Seen, values: np.ndarray, kernel: Kernel, output: Output, lost: float) -> Share:
     """Of all regions.
 
-    values : the output at the `Part.points`, float64 [n_rows, n]; lost : see `Share`
+    values : the output at the `Seen.points`, float64 [n_rows, n]; lost : see `Share`
     """
     calibrated = is_calibrated(kernel, output.name)
     n, end = found.drawn.shape[1], found.drawn.shape[1] + found.largest.shape[1]
@@ -152,13 +152,13 @@ def share(found: Part, values: np.ndarray, kernel: Kernel, output: Output, lost:
     return Share(float(np.sqrt(total)), float(far), float(even), float(smooth), lost)
 
 
-def of_lone_charge(found: Part, distance: float) -> Share:
-    """As `taskfmm.passes.places.Places.lone_charge`; distance : of the farthest source from `Part.center`"""
+def of_lone_charge(found: Seen, distance: float) -> Share:
+    """As `taskfmm.passes.places.Places.lone_charge`; distance : of the farthest source from `Seen.center`"""
     spread = found.second / found.weight - found.center @ found.center
     distance += np.sqrt(max(0.0, spread))
     return Share(total=1.0, far=0.0, smooth=float(distance * np.sqrt(found.weight / found.sums.n)))
 
 
-def added(parts: list[Part]) -> Part:
+def added(parts: list[Seen]) -> Seen:
     """Those of all regions."""
-    return reduce(Part.with_another, parts)
+    return reduce(Seen.with_another, parts)

@@ -9,13 +9,14 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
 from taskfmm.operators.radial import does_nothing
-from taskfmm.passes.expanded import Boxes, Expanded
+from taskfmm.passes.expanded import Boxes, Expanded, Sums
 from taskfmm.passes.given import exponents, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets
@@ -26,15 +27,15 @@ CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
 
-RANDOM = 4.2
-"""Squared sums of charges of random sign over n boxes of one level are the sum of their squares, within a factor of
-exp(4.2 sqrt(2 / n)): 0.12 to 8 for the eight boxes of level 1, where two of a thousand are outside."""
+TELLING, CHANCE = 8, 3.0
+"""Of charges of random sign, sums over neighbouring runs are independent. Over all lengths of runs of which there are
+eight pairs or more, squared correlations add up to chi squared: six of a thousand random vectors are `CHANCE`
+deviations or more above its mean."""
 
-ALIKE = 0.7
-"""The same for any number of boxes: from a half to two."""
-
-TELLING = 8
-"""Boxes of a level that are enough to tell."""
+ENOUGH = 5000
+"""Pairs of charges that tell. Of 50,000 waves of fewer charges, on planes that are cut in two along them, 1,600 had
+such sums, and some tens of these were as large as random ones and erred by up to 2.1 eps. Of 22,600 waves of more
+charges, 8 had such sums."""
 
 
 def look(
@@ -67,13 +68,12 @@ def look(
     may_cancel = bool(q.size and q.min() < 0.0 < q.max())
     if output == "potential" and not may_cancel:
         return Known(many)
-    may_cancel = may_cancel and not (many and _are_random(plan, q))
-    if output == "potential" and not may_cancel:
-        return Known(many)
     found = _Outputs(plan, kernel, numbers, places, output, close)
+    random = many and may_cancel and are_random(products_of_runs(q))
+    of_potential = found.unless_random if random else partial(found.share, "potential")
     return Known(
         many,
-        potential=found.share("potential") if may_cancel else None,
+        potential=of_potential() if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
     )
 
@@ -101,24 +101,26 @@ def of_any_kernel(kernel: Kernel, last: str, alone: bool, many: bool, share: Cal
     )
 
 
-def _are_random(plan: Plan, charges: np.ndarray) -> bool:
-    """Whether charges add up in boxes of every size as those of random sign do, whose potential does not cancel where
-    they are. Smooth waves may do so in boxes of one size, about as large as a wave is long.
+def are_random(products: np.ndarray) -> bool:
+    """Whether sums over many charges show that their signs are random; products : `products_of_runs`"""
+    some = products[(products[:, 2] >= TELLING) & (products[:, 1] > 0.0)]
+    chi_squared = (some[:, 0] ** 2 / some[:, 1]).sum()
+    enough = products[:1, 2].sum() >= ENOUGH
+    return bool(enough and chi_squared <= len(some) + CHANCE * np.sqrt(2.0 * len(some)))
+
+
+def products_of_runs(charges: np.ndarray) -> np.ndarray:
+    """Of charges in Morton order, by length of runs of 1, 2, 4 ... of them, float64 [n_lengths, 3].
+
+    Columns are the sum of the products of the sums over two runs that follow each other, the sum of the squares of
+    these products, and how many there are. Such runs lie in boxes of all sizes, beside each other.
     """
-    tree = plan.tree
-    sums, squares = (
-        np.diff(np.append(0.0, each.cumsum())[tree.source_ptr])[:, 0] for each in (charges, charges**2)
-    )
-    sums, squares = (np.add.reduceat(each, tree.level_ptr[:-1]) for each in (sums**2, squares))
-    return look_random(sums, squares, np.diff(tree.level_ptr))
-
-
-def look_random(sums: np.ndarray, squares: np.ndarray, count: np.ndarray) -> bool:
-    """Whether charges count as random; by level squared sums over boxes, sums of squared charges, number of boxes."""
-    told = count >= TELLING
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.log(sums / squares)[told]
-    return bool(told.any() and (np.abs(apart) < np.maximum(ALIKE, RANDOM * np.sqrt(2.0 / count[told]))).all())
+    found, sums = [], charges
+    while sums.size > 1:
+        products = sums[: sums.size // 2 * 2 : 2] * sums[1::2]
+        found.append((products.sum(), products @ products, products.size))
+        sums = np.add.reduceat(sums, np.arange(0, sums.size, 2))
+    return np.array(found).reshape(-1, 3)
 
 
 class _Outputs:
@@ -144,13 +146,23 @@ class _Outputs:
         self.expanded = Expanded(plan, self.kernel, charges, places, boxes, last)
         self.at_targets = AtTargets(plan, kernel, charges, boxes.plain, places, last, close)
 
+    def unless_random(self) -> Share | None:
+        """Of the potential; None where it is as large as that of charges of random sign."""
+        rough = self._roughly("potential")
+        return self._share("potential", *rough) if rough[0].cancel(rough[1]) else None
+
     def share(self, output: str) -> Share:
+        return self._share(output, *self._roughly(output))
+
+    def _roughly(self, output: str) -> tuple[Sums, float]:
+        """What comes through expansions, and the output itself, squared, where boxes do for points."""
+        sums, at_targets = self.expanded.sums(self.kernel.output(output)), self.at_targets
+        return sums, at_targets.sampled(output, at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
+
+    def _share(self, output: str, sums: Sums, squares: float) -> Share:
+        """squares : of the output, roughly"""
         derivative = self.kernel.output(output).derivative
-        sums = self.expanded.sums(self.kernel.output(output))
         far, even, smooth = sums.squares(self.kernel, self.calibrated)
-        squares = (
-            self.at_targets.sampled(output, self.at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
-        )
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self.at_targets.sampled(output, self.at_targets.exactly, self.at_targets.few)
         if not self.calibrated:

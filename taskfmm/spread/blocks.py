@@ -28,7 +28,7 @@ def declared(array: Any, piece: Piece, kind: Source) -> tuple[Any, ...]:
     return (piece.n,), array.shape[1:], str(array.dtype), piece.within, piece.first, kind.given_as
 
 
-def deal(
+def enter(
     chunk: Any,
     declared: tuple[Any, ...],
     kind: Source,

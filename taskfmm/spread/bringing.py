@@ -61,5 +61,5 @@ def bring(plan: SpreadPlan, given: Given) -> Brought:
             chunk = array[piece.first : piece.first + piece.n]
             declared = blocks.declared(array, piece, kind)
             calls.append((chunk, declared, kind, plan.scale, names[-1], piece.number, path, at))
-    exponents = largest(run(blocks.deal, calls), given.kernel)
+    exponents = largest(run(blocks.enter, calls), given.kernel)
     return Brought(given.kernel, tuple(names), len(plan.of_sources), plan.scale, exponents, at)

@@ -40,7 +40,7 @@ class SpreadBuilder(build.GraphBuilder):
                 key = f"given-{self.aside}", number, piece.number
                 facts = kind, self.scale, name, piece.number, *self.where
                 args = TaskRef(chunk), blocks.declared(array, piece, kind), *facts
-                powers.append(add_aside(self.graph, key, blocks.deal, *args))
+                powers.append(add_aside(self.graph, key, blocks.enter, *args))
         # whoever has the exponents knows that all files are there
         exponents = add_aside(self.graph, (f"exponent-{self.aside}", 0, 0), largest, sequence(powers), kernel)
         entered = []

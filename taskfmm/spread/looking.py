@@ -11,12 +11,12 @@ import numpy as np
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import MANY, Known, Share, is_calibrated
 from taskfmm.passes import regional
-from taskfmm.passes.expanded import Boxes, Expanded, Region
+from taskfmm.passes.expanded import Boxes, Expanded, Within
 from taskfmm.passes.places import Places
-from taskfmm.passes.regional import Part
+from taskfmm.passes.regional import Seen
 from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE
-from taskfmm.passes.share import look_random, of_any_kernel
-from taskfmm.passes.share_loops import SQUARES, SUMS, WEIGHT
+from taskfmm.passes.share import are_random, of_any_kernel, products_of_runs
+from taskfmm.passes.share_loops import SUMS
 from taskfmm.plan.regional import Survey
 from taskfmm.spread import depot, stages
 from taskfmm.spread.bringing import Brought
@@ -24,7 +24,6 @@ from taskfmm.spread.depot import Directory
 from taskfmm.spread.run import run
 from taskfmm.spread.stages import Facts
 from taskfmm.tree.essential import TOP, Essential
-from taskfmm.tree.units import Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +88,36 @@ def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alon
     cancel, derived = weights[..., 2].min() < 0.0 < weights[..., 3].max(), output == "gradient"
     if not (cancel or derived):
         return Known(many)
+    random = many and cancel and _are_random(facts, charges, path)
     _sum_boxes(looking)
-    cancel = cancel and not (many and _are_random(looking))
     return Known(
         many,
-        potential=_look(replace(looking, output="potential"))[1] if cancel else None,
+        potential=_of_potential(looking, random) if cancel else None,
         gradient=_look(looking)[1] if derived else None,
     )
+
+
+def _of_potential(looking: Looking, random: bool) -> Share | None:
+    """random : whether it is None, if it is as large as that of charges of random sign"""
+    found, share = _look(replace(looking, output="potential"))
+    return share if not random or found.sums.cancel(share.total**2) else None
+
+
+def _are_random(facts: Facts, charges: Brought, path: Path) -> bool:
+    """As `taskfmm.passes.share.are_random` has it, of runs that end where regions do, and runs of regions."""
+    products, totals = zip(
+        *run(runs, [(region, charges, path) for region in _with_sources(facts)]), strict=True
+    )
+    found = np.zeros((max(map(len, products)), 3))
+    for each in products:
+        found[: len(each)] += each
+    return are_random(np.concatenate([found, products_of_runs(np.array(totals))]))
+
+
+def runs(region: int, charges: Brought, path: Path) -> tuple[np.ndarray, float]:
+    """`taskfmm.passes.share.products_of_runs` of a region's charges, and their sum."""
+    (q,) = charges.of(region, path)
+    return products_of_runs(q), q.sum()
 
 
 def _of_any_kernel(looking: Looking, alone: bool, many: bool) -> Known:
@@ -113,37 +135,13 @@ def weigh(region: int, charges: Brought, path: Path) -> np.ndarray:
     return np.stack([(q**2).sum(axis=1), (q**4).sum(axis=1), q.min(axis=1), q.max(axis=1)], axis=1)
 
 
-def _everyone(units: Units) -> list[int]:
-    """All regions, and the boxes above units, if there are any."""
-    return [*range(units.n_regions), *([TOP] if len(units.top) else [])]
-
-
 def _sum_boxes(looking: Looking) -> None:
     """Sums over all boxes, whatever the output is; those of boxes above units need the others."""
     run(sums, [(region, looking) for region in range(looking.facts.units.n_regions)])
     run(sums, [(TOP, looking)] if len(looking.facts.units.top) else [])
 
 
-def _are_random(looking: Looking) -> bool:
-    """As that of `taskfmm.passes.share`, by the sums over the boxes of all regions and the top."""
-    found = run(levels, [(region, looking) for region in _everyone(looking.facts.units)])
-    deepest = max(each.shape[1] for each in found)
-    by_level = np.sum([np.pad(each, ((0, 0), (0, deepest - each.shape[1]))) for each in found], axis=0)
-    some = by_level[2] > 0
-    return look_random(*by_level[:, some])
-
-
-def levels(region: int, looking: Looking) -> np.ndarray:
-    """By level of a region's boxes: their squared sums, sums of squared charges, and how many they are, [3, n]."""
-    cells = looking.facts.units.top if region == TOP else stages.boxes_of(region, looking.path).cells
-    (boxes,) = depot.get(looking.at.value, "sums", region)["plain"]
-    squared = (boxes[:, WEIGHT] - boxes[:, WEIGHT + 1]) ** 2
-    return np.stack(
-        [np.bincount(cells.level, each) for each in (squared, boxes[:, SQUARES], np.ones(len(boxes)))]
-    )
-
-
-def _look(looking: Looking) -> tuple[Part, Share]:
+def _look(looking: Looking) -> tuple[Seen, Share]:
     facts, kernel, output = looking.facts, looking.kernel, looking.kernel.output(looking.output)
     most = SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
     run(reach_top, [(looking,)] if len(facts.units.top) else [])
@@ -193,7 +191,7 @@ def reach_top(looking: Looking) -> None:
     depot.put(looking.at.value, f"reached-{looking.output}", TOP, {"reached": tuple(region.passed)})
 
 
-def part(region: int, looking: Looking, drawn: np.ndarray) -> Part:
+def part(region: int, looking: Looking, drawn: np.ndarray) -> Seen:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, looking.facts, looking.path)
     charges = looking.of(region, survey.essential.tree.source_order.size)
@@ -201,7 +199,7 @@ def part(region: int, looking: Looking, drawn: np.ndarray) -> Part:
     return regional.part(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
 
 
-def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Expanded, Region]:
+def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Expanded, Within]:
     """What comes through expansions in a region; charges : float64 [n_numbers, n], of its own sources"""
     found = survey.essential
     boxes, targets = _read(found, looking)
@@ -209,9 +207,9 @@ def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Ex
     above: Sequence[np.ndarray] = ()
     if of_top.any():
         above = depot.get(looking.at.value, f"reached-{looking.output}", TOP)["reached"]
-    region = Region(found.own, of_top, found.row[of_top], above)
+    region = Within(found.own, of_top, found.row[of_top], above)
     places = Places(found.tree, found.own, targets)
-    plan = stages.Planned(found.tree, survey.lists)
+    plan = stages.RegionLists(found.tree, survey.lists)
     return Expanded(plan, looking.kernel, charges, places, boxes, looking.output, region), region
 
 

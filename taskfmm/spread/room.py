@@ -37,10 +37,9 @@ CHUNK_POINT = 180
 USED = 0.7
 """Of a worker's memory that stages may fill: above it Dask writes results to the disk, and soon pauses the worker."""
 
-DISK = {"look": 250, "sort": 226, "gather": 200, "works": 190}
-"""Bytes a point by which the directory grows at most, from a stage to the end. Files have 24 bytes a point after
-``look``, 44 after ``sort``, for which the first are then removed, and so on; works are 180 to 190, and up to 280 at
-eps 1e-9 or of vectors."""
+DISK = {"look": 255, "sort": 231, "gather": 207, "works": 197}
+"""Bytes a point by which the directory grows at most, from a stage to the end: those of Plummer's clouds at 1e-6, of
+cubes and spheres they are 210 to 235. Works have up to 280 at eps 1e-9 or of vectors, where 197 are counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class RegionLists:
     """A region's tree and its lists."""
 
     tree: Octree

@@ -19,9 +19,6 @@ from taskfmm.tree.units import Cells, Units, ancestors, around, distinct, index,
 TOP = -1
 """Stands for the region of the boxes above units."""
 
-MANY = 2**31
-"""Stands for the sources of a box above units that has some: they are in many places, and never read one by one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Essential:
@@ -29,8 +26,9 @@ class Essential:
 
     tree : the boxes; until `with_points`, runs of sources of other regions are beyond the end of its sources
     owner, row : int64 [n_boxes], the region of each box, or `TOP`, and its row among the boxes there
-    begin : int64 [n_boxes], the first of its sources among that region's
+    begin : int64 [n_boxes], the first of its sources among those of all regions
     own : bool [n_boxes]
+    first : int64 [n_regions + 1], the first of each region's sources among those of all, and how many these are
     """
 
     tree: Octree
@@ -38,6 +36,7 @@ class Essential:
     row: np.ndarray
     begin: np.ndarray
     own: np.ndarray
+    first: np.ndarray
 
 
 def needed(units: Units, region: int, own: Cells) -> Cells:
@@ -96,17 +95,16 @@ def build(
     points : of the region
     others : the boxes of this region and of its `neighbours`; children_of : the cells that are `needed`
     """
-    n_sources, n_targets = units.in_top()
-    in_top = np.where(n_sources > 0, MANY, 0), n_targets
+    first = np.concatenate([[0], np.cumsum(units.n_sources)])
     pieces, owners, rows = [units.top], [np.full(len(units.top), TOP)], [np.arange(len(units.top))]
-    sources, targets = ([np.stack([np.zeros_like(each), each], axis=1)] for each in in_top)
+    sources, targets = ([each] for each in units.in_top())
     for number, boxes in others.items():
         every = number == region
         some = np.arange(len(boxes.cells)) if every else np.flatnonzero(meets(children_of, boxes))
         pieces.append(boxes.cells[some])
         owners.append(np.full(some.size, number))
         rows.append(some)
-        sources.append(boxes.sources[some])
+        sources.append(first[number] + boxes.sources[some])
         targets.append(boxes.targets[some])
     cells = joined(*pieces)
     order_of = cells.order
@@ -115,9 +113,9 @@ def build(
         np.concatenate(each)[order_of] for each in (owners, rows, sources, targets)
     )
     mine, begin = owner == region, source_ptr[:, 0].copy()
-    source_ptr[~mine | (region == TOP)] += points.source_rows.size
+    source_ptr += np.where(mine & (region != TOP), -first[region], points.source_rows.size)[:, None]
     tree = _tree(domain, cells, source_ptr, np.where(mine[:, None], target_ptr, 0), points)
-    return Essential(tree, owner, row, begin, mine)
+    return Essential(tree, owner, row, begin, mine, first)
 
 
 def _tree(
@@ -154,35 +152,32 @@ class Runs:
 def asked(found: Essential, boxes: np.ndarray) -> Runs:
     """The sources of some boxes that are not the region's own, each once."""
     boxes = np.unique(boxes[~found.own[boxes]])
-    ptr = found.tree.source_ptr[boxes]
-    begin, region = found.begin[boxes], found.owner[boxes]
-    end = begin + ptr[:, 1] - ptr[:, 0]
-    order = np.lexsort((-end, begin, region))
-    begin, end, region = begin[order], end[order], region[order]
-    fresh = np.ones(begin.size, bool)  # a box may lie in one before it
-    for number in np.unique(region):
-        some = np.flatnonzero(region == number)
-        fresh[some[1:]] = end[some][1:] > np.maximum.accumulate(end[some])[:-1]
-    return Runs(region[fresh], begin[fresh], end[fresh])
+    begin = found.begin[boxes]
+    end = begin + np.diff(found.tree.source_ptr[boxes], axis=1)[:, 0]
+    order = np.lexsort((-end, begin))
+    begin, end = begin[order], end[order]
+    # a box may lie in one before it
+    fresh = np.append(True, end[1:] > np.maximum.accumulate(end)[:-1])[: end.size]
+    begin, end = begin[fresh], end[fresh]
+    # those of a box above units may be in several regions
+    edges = np.unique(np.concatenate([begin, end, found.first]))
+    covered = np.searchsorted(begin, edges[:-1], side="right") > np.searchsorted(
+        end, edges[:-1], side="right"
+    )
+    begin, end = edges[:-1][covered], edges[1:][covered]
+    region = np.searchsorted(found.first, begin, side="right") - 1
+    return Runs(region, begin - found.first[region], end - found.first[region])
 
 
 def with_points(found: Essential, boxes: np.ndarray, runs: Runs, points: np.ndarray) -> Essential:
     """With the sources of `asked`, float64 [3, n], after the region's own."""
     tree, boxes = found.tree, np.unique(boxes[~found.own[boxes]])
     first = tree.sources.shape[1] + np.concatenate([[0], np.cumsum(runs.size)])
-    at = np.lexsort((found.begin[boxes], found.owner[boxes]))
-    boxes = boxes[at]
-    # the last run of the same region that begins no later
-    key = np.lexsort(
-        (np.concatenate([runs.begin, found.begin[boxes]]), np.concatenate([runs.region, found.owner[boxes]]))
-    )
-    host = np.empty(boxes.size, np.int64)
-    is_run = key < runs.begin.size
-    before = np.cumsum(is_run) - 1
-    host[key[~is_run] - runs.begin.size] = before[~is_run]
+    run_begin = found.first[runs.region] + runs.begin
+    host = np.searchsorted(run_begin, found.begin[boxes], side="right") - 1
+    begin = first[host] + found.begin[boxes] - run_begin[host]
+    count = np.diff(tree.source_ptr[boxes], axis=1)[:, 0]
     source_ptr = tree.source_ptr.copy()
-    count = source_ptr[boxes, 1] - source_ptr[boxes, 0]
-    begin = first[host] + found.begin[boxes] - runs.begin[host]
     source_ptr[boxes] = np.stack([begin, begin + count], axis=1)
     sources = np.concatenate([tree.sources, points], axis=1)
     targets = sources if tree.targets is tree.sources else tree.targets

@@ -127,11 +127,10 @@ class Units:
         return np.add.reduceat(self.of_both[1], self.first[:-1])
 
     def in_top(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sources and targets of the cells above units, int64 [n] twice."""
-        begin, end = runs_of(self.top, self.cells.hi, self.cells.lo)
-        sums = (np.concatenate([[0], np.cumsum(each)]) for each in self.of_both)
-        n_sources, n_targets = (each[end] - each[begin] for each in sums)
-        return n_sources, n_targets
+        """Sources and targets of the cells above units, runs among those of all regions, int64 [n, 2] twice."""
+        runs = np.stack(runs_of(self.top, self.cells.hi, self.cells.lo), axis=1)
+        sources, targets = (np.concatenate([[0], np.cumsum(each)])[runs] for each in self.of_both)
+        return sources, targets
 
     def of(self, region: int) -> Cells:
         """The units of a region."""
