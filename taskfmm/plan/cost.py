@@ -42,9 +42,9 @@ MUTUAL = 0.3
 seen, least with large leaves, of which few are in a block (`taskfmm.plan.shards.NEAR_BLOCK`)."""
 
 
-def task(seconds: float) -> float:
+def task(seconds: float, longest: float = LONGEST) -> float:
     """What a shard should cost, of so many seconds altogether."""
-    return float(np.clip(seconds / SHARDS, SHORTEST, LONGEST))
+    return float(np.clip(seconds / SHARDS, SHORTEST, longest))
 
 
 def first(kernel: Kernel) -> Weights:

@@ -23,7 +23,7 @@ from taskfmm.spread import room
 from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.graphs import beside
 from taskfmm.spread.making import UNITS
-from taskfmm.spread.planning import FULLEST, SECONDS
+from taskfmm.spread.planning import FULLEST, seconds_of_task
 from taskfmm.spread.room import Room
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -125,7 +125,7 @@ def forecast(
         space = room.of_memory(n_points, -(-n_points // chunks), wanted, used, limit, threads)
     except MemoryLimitError as error:
         space, refused = Room(wanted or room.LADDER[-1]), str(error)
-    how = How(cost.task(n_points * SECONDS), TOP_LEVEL, given.columns, cost.first(given), given.counts_itself)
+    how = How(seconds_of_task(n_points), TOP_LEVEL, given.columns, cost.first(given), given.counts_itself)
     leaf, found = _regions(
         n_points, like, choices.leaf_size(leaf_size), planned, evaluated, how, space.region
     )

@@ -17,6 +17,7 @@ import sys
 import zlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,7 @@ class PlanFile:
         text = self._array("uint8", place, size).tobytes()
         if hashlib.sha256(text).hexdigest() != digest:
             raise ValueError("the digest of the outline is wrong")
-        found: dict[str, Any] = json.loads(text)
-        return found
+        return _decoded(text)
 
     def _array(self, kind: Any, place: Any, size: Any) -> np.ndarray:
         """A piece of the file, if it lies within and at a multiple of its items' size."""
@@ -270,6 +270,13 @@ class PlanFile:
         if name not in self._values or not fits(self[name], hint):
             raise self._damaged(f"{name} is missing or of another type")
         return self[name]
+
+
+@lru_cache(maxsize=64)
+def _decoded(text: bytes) -> dict[str, Any]:
+    """An outline, which nobody changes. Each task opens the file of its work, and decoding would be most of that."""
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _mapped(path: Path) -> np.ndarray:
