@@ -22,18 +22,17 @@ from taskfmm.cli import main
 from taskfmm.errors import InputError
 from taskfmm.forecast.alike import alike, dimension
 from taskfmm.forecast.regions import regions
-from taskfmm.forecast.small import Works, touching
+from taskfmm.forecast.small import touching
 from taskfmm.generate import SHAPES
 from taskfmm.geometry.domain import enclose
 from taskfmm.operators import size
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.drive import drive
 from taskfmm.plan import cost, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
-from taskfmm.report.ahead import text
 from taskfmm.spread import forecast, graphs, room
 from taskfmm.spread.planning import SECONDS
+from taskfmm.spread.told import text
 from taskfmm.tree.lists import TOP_LEVEL
 
 N, LEAF = 30_000, 60
@@ -56,24 +55,6 @@ def lazy(n: int, n_chunks: int) -> da.Array:
     return da.zeros(n, chunks=-(-n // n_chunks))
 
 
-def works_of(plan: taskfmm.spread.plan.SpreadPlan) -> Works:
-    """Counted from the sketches of a plan."""
-    works, reads, both = Counter(), Counter(), 0
-
-    def call(name, at, work, *inputs):
-        halos = [] if work is None else [work.halo, work.charges, work.own]
-        works[name] += 1
-        if name != "L2P":
-            reads[name] += len({number for halo in halos if halo is not None for number in halo.shards})
-        nonlocal both
-        both += name == "M2M" and inputs[0] is not None
-        return name
-
-    drive(plan, [0] * len(plan.charges), call)
-    none = dict.fromkeys(("P2M", "M2M", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P"), 0.0)
-    return Works(none | works, none | reads, both)
-
-
 def size_of(arrays: list[da.Array], *charges: da.Array) -> tuple[int, int]:
     """Tasks and edges of an evaluation, without those of its charges."""
     graph = {key: task for array in arrays for key, task in dict(array.dask).items()}
@@ -84,7 +65,7 @@ def size_of(arrays: list[da.Array], *charges: da.Array) -> tuple[int, int]:
 @each("shape, n_chunks, region", [("cube", 1, N), ("clusters", 3, 6000), ("sphere", 9, 7000)])
 def test_the_formula_has_the_tasks_and_edges_of_a_real_graph(shape, n_chunks, region):
     spread = planned(cloud(shape), n_chunks, order=4, leaf_size=LEAF, region=region)
-    works, n_regions = works_of(spread.plan), spread.n_regions
+    works, n_regions = graphs.works_of(spread.plan), spread.n_regions
     assert n_regions == -(-N // region)
     charges = lazy(N, n_chunks)
     assert size_of([spread.potential(charges)], charges) == graphs.graph(works, n_regions, n_chunks)
@@ -95,7 +76,7 @@ def test_the_formula_has_the_tasks_and_edges_of_a_real_graph(shape, n_chunks, re
 def test_the_formula_has_the_tasks_of_all_kinds_of_sources_and_of_vectors():
     spread = planned(cloud("cube"), 3, order=4, leaf_size=LEAF, region=8000)
     charges, dipoles = lazy(N, 3), da.zeros((N, 3), chunks=(N // 3, 3))
-    found, works = spread.potential(charges, dipoles=dipoles), works_of(spread.plan)
+    found, works = spread.potential(charges, dipoles=dipoles), graphs.works_of(spread.plan)
     assert size_of([found], charges, dipoles) == graphs.graph(works, 4, 3, n_kinds=2)
     several = da.zeros((N, 5), chunks=(N // 3, 5))
     tasks, edges = graphs.graph(works, 4, 3, n_kinds=5)
@@ -115,7 +96,7 @@ def test_the_formula_has_the_tasks_of_separate_targets(apart):
     assert (with_sources < spread.n_regions) == bool(apart)
     charges = lazy(N // 3, 2)
     expected = graphs.graph(
-        works_of(spread.plan), spread.n_regions, 2, of_targets=5, with_sources=with_sources
+        graphs.works_of(spread.plan), spread.n_regions, 2, of_targets=5, with_sources=with_sources
     )
     assert size_of([spread.potential(charges)], charges) == expected
     every = np.concatenate([sources, targets])
@@ -345,7 +326,7 @@ def call(*arguments: str, code: int = 0):
 def test_the_command_line():
     options = "--points", "1e10", "--workers", "512", "--memory", "8GiB"
     found = json.loads(call(*options, "--json").output)
-    assert found["points"] == 10**10 and found["workers"] == 512 and found["regions"] == 9537
+    assert found["points"] == 10**10 and found["workers"] == 512 and found["regions"] == 2385
     assert "10,000,000,000 points (cube)" in call(*options).output
     assert "(sphere)" in call("--points", "1e6", "--shape", "sphere").output
     assert json.loads(call("--points", "1e7", "--region", "4e6", "--json").output)["regions"] == 3

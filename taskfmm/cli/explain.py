@@ -78,9 +78,9 @@ def _ahead(
 ) -> tuple[dict[str, Any], str]:
     """What points that never meet will take, as data and as text."""
     from taskfmm.generate import cloud
-    from taskfmm.report.ahead import text
     from taskfmm.spread import forecast
     from taskfmm.spread.foretold import DRAWN
+    from taskfmm.spread.told import text
 
     kernel = from_options(**options).kernel
     like, _ = cloud(shape, min(points, DRAWN), signed=True, seed=0)

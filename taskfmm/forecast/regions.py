@@ -84,7 +84,7 @@ def regions(
         tree.n_levels + found.levels,
         tree.n_boxes * found.times,
         float(tree.is_leaf.sum()) * found.times,
-        _rounds(n, cap, int(own.cells.level.max()) + found.levels),
+        0 if n <= cap else rounds(int(own.cells.level.max()) + found.levels),
         works,
         seconds,
         work_bytes,
@@ -102,5 +102,6 @@ def _without_border(smaller: float, found: float, levels: int) -> float:
     return max(0.5 * found, found + (found - smaller) * (1.0 - 0.5**levels))
 
 
-def _rounds(n: int, cap: int, deepest: int) -> int:
-    return 0 if n <= cap else 1 + -(-deepest // units.STEP)
+def rounds(deepest: int) -> int:
+    """In which points of cells are counted; deepest : the level of the smallest units"""
+    return 1 + -(-deepest // units.STEP)

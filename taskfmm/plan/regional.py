@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -251,55 +251,3 @@ def works(found: Survey, region: int, numbers: Numbers, operators: BoxOperators,
 def _part(target_ptr: np.ndarray, leaves: np.ndarray) -> Part:
     places = list_runs(*target_ptr[leaves].T)
     return Part(np.arange(places.size, dtype=np.int32), places.astype(np.int32))
-
-
-@dataclass(frozen=True, slots=True)
-class Sketch:
-    """What the graph has to know of a work: whose rows it reads. See `taskfmm.plan.works`."""
-
-    level: int = 0
-    halo: Halo | None = None
-    charges: Halo | None = None
-    own: Halo | None = None
-
-    @property
-    def mutual(self) -> Sketch | None:
-        return None if self.own is None else self
-
-
-OPERATORS = tuple(field.name for field in fields(FarShard)[3:])
-"""The works of a shard, by the names of their fields."""
-
-
-def sketched(made: Works, names: tuple[str, ...]) -> Sketches:
-    """Of all works; names : of the values that tasks refer to."""
-    far = {}
-    for at, shard in made.far.items():
-        of_works: dict[str, Any] = {name: _sketch(getattr(shard, name)) for name in OPERATORS}
-        far[at] = replace(shard, **of_works)
-    near = {number: _sketch(work) for number, work in made.near.items()}
-    no_part: Any = None
-    far_parts, near_parts = dict.fromkeys(made.chunk.far, no_part), dict.fromkeys(made.chunk.near, no_part)
-    return Sketches(far, near, replace(made.chunk, far=far_parts, near=near_parts), names)
-
-
-@dataclass(frozen=True, slots=True)
-class Sketches:
-    """What the graph has to know of the works of a region, see `Works`; names : of the values in its file."""
-
-    far: dict[tuple[int, int], Any]
-    near: dict[int, Any]
-    chunk: Any
-    names: tuple[str, ...]
-
-
-def _sketch(work: Any) -> Sketch | None:
-    if work is None:
-        return None
-    mutual = getattr(work, "mutual", None)
-    read = (getattr(work, "halo", None), getattr(work, "charges", None), mutual and mutual.own)
-    return Sketch(getattr(work, "level", 0), *(None if each is None else _shards(each) for each in read))
-
-
-def _shards(of: Halo) -> Halo:
-    return Halo(of.level, of.shards, np.empty(0, np.int64), np.empty(0, np.int32))

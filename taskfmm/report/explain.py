@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 from dask.utils import format_bytes
@@ -11,6 +10,7 @@ from dask.utils import format_bytes
 from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
+from taskfmm.forecast.shown import duration, table
 from taskfmm.passes.given import AT_ONCE
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime.threads import one_blas_thread
@@ -198,11 +198,6 @@ def _forecast(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def duration(value: float) -> str:
-    """Seconds or milliseconds."""
-    return f"{value:.2f} s" if value >= 1.0 else f"{1e3 * value:.3g} ms"
-
-
 def html(evaluator: Evaluator) -> str:
     """What a notebook shows of a plan."""
     planned, asked = evaluator.planned, evaluator.planned.asked
@@ -225,10 +220,4 @@ def html(evaluator: Evaluator) -> str:
             "plan": format_bytes(n_bytes(planned.plan)),
             "peak memory": format_bytes(found.memory["peak"]),
         }
-    cell = "text-align:left;padding:1px 12px 1px 0"
-    body = "".join(
-        f'<tr><th style="{cell};font-weight:600">{name}</th><td style="{cell}">{escape(str(value))}</td></tr>'
-        for name, value in rows.items()
-    )
-    caption = '<caption style="text-align:left;font-weight:600;padding-bottom:4px">taskfmm.Fmm</caption>'
-    return f'<table style="border-collapse:collapse">{caption}{body}</table>'
+    return table("taskfmm.Fmm", rows)

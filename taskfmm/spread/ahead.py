@@ -54,6 +54,7 @@ class Ahead:
     space : what this memory allows; refused : what `from_dask` says of it, if it refuses
     regions : numbers of regions, boxes and works; other_seconds : of one core, for what is no operator's
     operators, numbers, rows, coefficients : bytes of operators; numbers of a source and of a result; and of a box
+    of_targets, with_sources : as of `taskfmm.spread.graphs.graph`
     """
 
     n_points: int
@@ -77,6 +78,8 @@ class Ahead:
     numbers: int
     rows: int
     coefficients: int
+    of_targets: int | None = None
+    with_sources: int | None = None
 
     @cached_property
     def planning(self) -> dict[str, int]:
@@ -87,7 +90,13 @@ class Ahead:
     @cached_property
     def graph(self) -> dict[str, int]:
         """Tasks and edges of an evaluation of the kernel's first output."""
-        tasks, edges = graph(self.regions.works, self.regions.regions, self.chunks)
+        tasks, edges = graph(
+            self.regions.works,
+            self.regions.regions,
+            self.chunks,
+            of_targets=self.of_targets,
+            with_sources=self.with_sources,
+        )
         return {"tasks": tasks, "edges": edges}
 
     @property

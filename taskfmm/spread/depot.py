@@ -55,7 +55,8 @@ class Depot:
     def put(self, stage: str, number: int, values: Mapping[str, Any]) -> None:
         """Write a file for all workers, from this process."""
         if self.workers is None:
-            return put(self.path, stage, number, values)
+            put(self.path, stage, number, values)
+            return
         with tempfile.TemporaryDirectory() as directory:
             put(Path(directory), stage, number, values)
             content = place(Path(directory), stage, number).read_bytes()
@@ -199,11 +200,12 @@ def free(path: Path) -> int:
     return Workers(cluster.active_client()).free()
 
 
-def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> None:
-    """Write a file; the same again, if a task runs twice. apart : as of `file.write`"""
+def put(path: Path, stage: str, number: int, values: Mapping[str, Any], *, apart: bool = False) -> int:
+    """Write a file, the same again if a task runs twice; returns its bytes. apart : as of `file.write`"""
     at = place(path, stage, number)
     with contextlib.nullcontext(at) if at.is_absolute() else _here().written(at) as to:
         file.write(to, values, lasting=False, apart=apart)
+        return int(to.stat().st_size)
 
 
 def get_apart(path: Path, stage: str, number: int, names: Sequence[str]) -> list[Any]:

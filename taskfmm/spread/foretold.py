@@ -88,7 +88,7 @@ def forecast(
     Returns
     -------
     Ahead
-        Its ``facts()`` are data; `taskfmm.report.ahead.text` shows them.
+        Its ``facts()`` are data; `taskfmm.spread.told.text` shows them.
 
     Raises
     ------

@@ -6,8 +6,14 @@ and none for both.
 
 from __future__ import annotations
 
+from typing import Any
+
 from taskfmm.cost.counts import Counts
 from taskfmm.forecast.regions import Regions, Works
+from taskfmm.passes.drive import drive
+from taskfmm.spread.plan import SpreadPlan
+
+OPERATORS = ("P2M", "M2M", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P")
 
 ROUNDS = 2
 """Of balance: one to three were seen, the later ones with some of the regions only."""
@@ -40,6 +46,24 @@ def graph(
     tasks += n_outputs * (n_regions + 1 + results)
     edges += n_outputs * (round(of("L2P") + of("P2P")) + 2 * n_regions + results)
     return tasks, edges
+
+
+def works_of(plan: SpreadPlan) -> Works:
+    """Works and their reads, counted."""
+    works, reads = (dict.fromkeys(OPERATORS, 0.0) for _ in range(2))
+    both = 0
+
+    def call(name: str, at: tuple[int, int], work: Any, *inputs: Any) -> str:
+        nonlocal both
+        halos = [] if work is None else [work.halo, work.charges, work.own]
+        works[name] += 1
+        if name != "L2P":
+            reads[name] += len({number for halo in halos if halo is not None for number in halo.shards})
+        both += name == "M2M" and inputs[0] is not None
+        return name
+
+    drive(plan, [0] * len(plan.charges), call)
+    return Works(works, reads, both)
 
 
 def planning_graph(

@@ -12,6 +12,7 @@ from dask.delayed import delayed
 
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain, enclose
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
 from taskfmm.plan.make import refuse_width
 from taskfmm.plan.planned import Asked
@@ -132,11 +133,17 @@ class Stages:
         return max(self.run(stages.settle, [(region, found, self.path) for region in range(found.n_regions)]))
 
     def works(
-        self, domain: Domain, found: Units, operators: Operators, how: How, n_levels: int
+        self,
+        domain: Domain,
+        found: Units,
+        operators: Operators,
+        how: How,
+        evaluated: Accuracy,
+        n_levels: int,
     ) -> SpreadPlan:
-        """Cut all regions, and the boxes above units, into shards, and write down their works."""
+        """Cut all regions, and the boxes above units, into shards, and write down their works; see `Facts`."""
         everyone = [*range(found.n_regions), *([TOP] if len(found.top) else [])]
-        facts = Facts(domain, found, operators, how)
+        facts = Facts(domain, found, operators, how, evaluated)
         cuts = self.run(stages.survey, [(region, facts, self.path) for region in everyone])
         numbers = Numbers.of(dict(zip(everyone, cuts, strict=True)), n_levels)
         self.depot.put("facts", 0, {**facts.by_name, "numbers": numbers})

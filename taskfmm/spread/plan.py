@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import accumulate
+from operator import add
 from typing import Any
 
 import numpy as np
 
-from taskfmm.plan.regional import Numbers, Sketches
+from taskfmm.plan.regional import Numbers
+from taskfmm.plan.sketches import Sketches, Told
 from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.stages import Facts
@@ -21,6 +24,7 @@ class SpreadPlan:
     far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows. There is a
         chunk for each region
     pieces : the chunks of sources, and those of targets where these are others
+    told : sizes of all regions; chosen : whether the size of leaves was, by planning
     """
 
     facts: Facts
@@ -30,6 +34,8 @@ class SpreadPlan:
     chunks: tuple[Any, ...]
     charges: tuple[None, ...]
     pieces: tuple[Piece, ...]
+    told: Told
+    chosen: bool = False
     lengths: tuple[()] = ()
     moments: tuple[()] = ()
 
@@ -97,4 +103,5 @@ def joined(
         chunks,
         (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
         pieces,
+        reduce(add, (sketch.told for sketch in sketches.values())),
     )

@@ -41,13 +41,18 @@ SECONDS = 1e-6
 """Of an evaluation for each point, about: shards are cut by it."""
 
 LONGEST = 0.5
-"""Seconds of a task, at most. Messages about a task and the file that it opens take several milliseconds: 1e7 points
-on two processes took 5 % less time with tasks of 0.2 s than with those of 0.1 s that are best for threads."""
+"""Seconds of a task, at most, unless there are too many. Messages about a task and the file that it opens take
+several milliseconds: 1e7 points on two processes took 5 % less time with tasks of 0.2 s than with those of 0.1 s that
+are best for threads; in clusters, which have many levels, 20 % less."""
+
+TASKS = 5000
+"""From about so many tasks of an operator on, they become longer instead of more: one scheduler has all of them."""
 
 
 def seconds_of_task(n_points: int) -> float:
     """What a shard should cost."""
-    return cost.task(n_points * SECONDS, LONGEST)
+    seconds = n_points * SECONDS
+    return cost.task(seconds, max(LONGEST, seconds / TASKS))
 
 
 def from_dask(
@@ -151,7 +156,11 @@ def from_dask(
         found = stage.regions(domain, size, cap, not counts_itself)
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
-        plan = stage.works(domain, found, operators, how, n_levels)
+        evaluated = accuracy
+        if asked.chosen or asked.calibrated(asked.first):
+            evaluated = asked.accuracy(asked.first, None)
+        plan = stage.works(domain, found, operators, how, evaluated, n_levels)
+        plan = replace(plan, chosen=leaf_size is None)
         known = None
         if shown is not None:
             known = Chooser(asked, plan).look(Given(asked.kernel.of_first, (shown,)), asked.kernel.usual[-1])

@@ -21,6 +21,9 @@ LADDER = tuple(2**power for power in range(20, 15, -1))
 """Points of a region, about: the largest that fits. Last digits hang on it, so that a worker with a little more
 memory than another should not get another number."""
 
+REGIONS = 2048
+"""Where there would be more regions they are larger, if memory allows: one scheduler has the tasks of all."""
+
 CHOSEN = 1_500_000
 """Points that decide the leaves: all of some cells, since a thinner cloud would have other leaves."""
 
@@ -94,7 +97,10 @@ def of_memory(
         f"(there are {threads} at most)"
     )
     most = int(free / REGION_POINT / LARGER)
-    fitting = [size for size in LADDER if min(n, size) <= most]
+    sizes = LADDER
+    while n > REGIONS * sizes[0]:
+        sizes = (2 * sizes[0], *sizes)
+    fitting = [size for size in sizes if min(n, size) <= most]
     if not fitting or min(n, region or 0) > most:
         wanted = min(n, region if fitting and region else LADDER[-1])
         advice = (

@@ -17,11 +17,14 @@ from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import Domain
 from taskfmm.geometry.resolution import unresolved_pair
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
+from taskfmm.operators.size import outline
 from taskfmm.plan import regional
-from taskfmm.plan.regional import Cut, How, Numbers, Sketches, Survey
+from taskfmm.plan.regional import Cut, How, Numbers, Survey
 from taskfmm.plan.runs import take_runs
 from taskfmm.plan.shards import Interactions
+from taskfmm.plan.sketches import OPERATORS, Sketches, Told, sketched
 from taskfmm.spread import depot
 from taskfmm.spread.chunks import Piece
 from taskfmm.tree import essential
@@ -33,12 +36,13 @@ from taskfmm.tree.units import Cells, Units, distinct, index, points_in
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What all regions are planned by."""
+    """What all regions are planned by; evaluated : the accuracy of lazy charges"""
 
     domain: Domain
     units: Units
     operators: Operators
     how: How
+    evaluated: Accuracy
 
     @property
     def by_name(self) -> dict[str, Any]:
@@ -150,14 +154,15 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     values = {
         f"far/{level}/{number}/{name.upper()}": getattr(shard, name)
         for (level, number), shard in made.far.items()
-        for name in regional.OPERATORS
+        for name in OPERATORS
     }
     values |= {f"near/{number}": work for number, work in made.near.items()}
     if region != TOP:
         values[f"chunk/{region}"] = made.chunk
     values = {name: value for name, value in values.items() if value is not None}
-    depot.put(path, "works", region, values, apart=True)
-    return regional.sketched(made, tuple(values))
+    n_bytes = depot.put(path, "works", region, values, apart=True)
+    evaluated = outline(facts.operators.kernel, facts.evaluated)
+    return sketched(made, tuple(values), Told.of(found, made, n_bytes, evaluated, how))
 
 
 def survey_of(region: int, facts: Facts, path: Path) -> Survey:

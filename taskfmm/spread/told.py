@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dask.utils import format_bytes
 
-from taskfmm.report.explain import duration
+from taskfmm.forecast.shown import duration
 from taskfmm.spread.ahead import STAGES, Ahead
 
 
