@@ -16,8 +16,9 @@ from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import of_cubes
 from taskfmm.passes.around import Around
-from taskfmm.passes.given import Given, all_together, exponents, ranked, whole
+from taskfmm.passes.given import Given, all_together, whole
 from taskfmm.passes.result import in_units_of_vectors
+from taskfmm.passes.scaled import exponents, ranked
 from taskfmm.runtime.threads import budget
 from taskfmm.tree import octree
 

@@ -230,7 +230,7 @@ def test_a_number_of_columns_that_is_none_is_refused(columns):
 
 def test_too_many_vectors_for_a_limit_go_in_smaller_groups(monkeypatch):
     rng = np.random.default_rng(308061521170129)
-    points, charges = rng.random((3000, 3)), rng.uniform(-1, 1, (3000, 16))
+    points, charges = rng.random((3000, 3)), rng.random((3000, 16))
     fmm = taskfmm.Fmm(points, eps=1e-3, leaf_size=100, memory_limit="1TiB")
     expected = fmm.potential(charges).compute()
     assert "up to 8 at once" in fmm.explain()

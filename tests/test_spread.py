@@ -17,8 +17,9 @@ from cases import each
 import taskfmm
 from taskfmm.errors import AccuracyError, InputError
 from taskfmm.geometry.domain import enclose
+from taskfmm.passes.share import products_of_runs
 from taskfmm.plan import regional
-from taskfmm.spread import chunks, depot, stages
+from taskfmm.spread import chunks, depot, looking, stages
 from taskfmm.spread.planning import SECONDS
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import essential, lists, octree, units
@@ -484,6 +485,32 @@ def test_random_charges_count_as_such(name):
     for q in (rng.uniform(-1, 1, n), rng.normal(size=n), rng.choice([-1.0, 1.0], n)):
         for output in ("potential", "gradient"):
             assert spread.accuracy(output, q) == fmm.accuracy(output, q)
+
+
+@each("region", [500, 1000, 2500, 10**6])
+def test_where_regions_end_does_not_tell_what_is_random(region, monkeypatch):
+    x, q = cloud("uniform", 112), np.random.default_rng(113).normal(size=N)
+    monkeypatch.setattr(looking, "RUN", 256)
+    spread = taskfmm.Fmm.from_dask(lazy(x, 900), eps=1e-3, leaf_size=LEAF, region=region)
+    found = []
+    monkeypatch.setattr(looking, "are_random", lambda products: found.append(products) or True)
+    spread.accuracy("potential", q)
+    order = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF).plan.tree.source_order
+    expected, _ = products_of_runs(q[order] / np.abs(q).max())
+    some = found[0][found[0][:, 2] > 0]
+    np.testing.assert_array_equal(some[:, 2], expected[:, 2])
+    np.testing.assert_allclose(some[:, 0] ** 2 / some[:, 1], expected[:, 0] ** 2 / expected[:, 1], rtol=1e-6)
+
+
+def test_charges_of_an_array_may_need_less_than_any():
+    """Eps that no plan keeps for one charge that outweighs all others."""
+    x, q = cloud("uniform", 114), np.random.default_rng(115).uniform(-1, 1, N)
+    spread = taskfmm.Fmm.from_dask(lazy(x, 900), eps=1e-12, leaf_size=LEAF)
+    assert l2_error(spread.potential(q).compute(), taskfmm.direct(x, q)) <= 1e-12
+    with pytest.raises(AccuracyError):
+        spread.potential(lazy(q, 900))
+    with pytest.raises(AccuracyError):
+        spread.forecast()
 
 
 def test_leaves_beside_a_crowd():

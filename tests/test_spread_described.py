@@ -45,6 +45,8 @@ def test_the_graph_is_that_of_an_evaluation(n_targets, kernel):
     charges = da.zeros((N, *given.of_one), chunks=(4000, *given.of_one))
     found = plan.evaluate(**{given.argument or "charges": charges}, outputs=plan.kernel.names[0])
     assert plan.forecast(**ON).graph == size_of(*found.values(), charges)
+    more = -(-n_targets // 1500)
+    assert plan.forecast(**ON).planning["edges"] == 5 + more
 
 
 def test_it_is_what_is_there():
@@ -82,8 +84,7 @@ def test_words_and_data():
     assert not plan.forecast(workers=1, memory_limit="200MiB").fits
 
 
-def test_where_nothing_is_left_out():
-    """Of the layout in use."""
+def test_what_is_left_out_is_that_of_the_layout_in_use():
     with dask.config.set(scheduler="threads", num_workers=3):
         found: Ahead = planned(eps=1e-2).forecast()
     assert (found.workers, found.threads, found.cores) == (1, 3, 3)

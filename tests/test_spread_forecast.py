@@ -31,8 +31,8 @@ from taskfmm.plan import cost, tune
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
 from taskfmm.spread import forecast, graphs, room
-from taskfmm.spread.planning import SECONDS
-from taskfmm.spread.told import text
+from taskfmm.spread.as_text import text
+from taskfmm.spread.planning import SECONDS, seconds_of_task
 from taskfmm.tree.lists import TOP_LEVEL
 
 N, LEAF = 30_000, 60
@@ -257,6 +257,12 @@ def test_what_does_not_fit_is_said_with_what_to_change(options, says):
     assert found.fits == ("scheduler" in says)
     assert advice in text(found)
     assert re.search(says, advice), advice
+
+
+def test_tasks_of_more_points_are_longer():
+    assert seconds_of_task(10**7) == pytest.approx(10 / 48)
+    assert seconds_of_task(10**9) == 0.5
+    assert seconds_of_task(10**10) == 2.0
 
 
 def test_the_advice_helps():

@@ -79,8 +79,8 @@ def _ahead(
     """What points that never meet will take, as data and as text."""
     from taskfmm.generate import cloud
     from taskfmm.spread import forecast
+    from taskfmm.spread.as_text import text
     from taskfmm.spread.foretold import DRAWN
-    from taskfmm.spread.told import text
 
     kernel = from_options(**options).kernel
     like, _ = cloud(shape, min(points, DRAWN), signed=True, seed=0)

@@ -19,7 +19,8 @@ from taskfmm import validate
 from taskfmm.graph import tasks
 from taskfmm.graph.reference import Reference, Shelf
 from taskfmm.graph.spec import Graph, add, add_aside, sequence
-from taskfmm.passes.given import Given, largest, power
+from taskfmm.passes.given import Given
+from taskfmm.passes.scaled import largest, power
 from taskfmm.profiling.names import ASIDE, MARK
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from taskfmm.graph.reference import fetch
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
-from taskfmm.passes import given, result
+from taskfmm.passes import result, scaled
 from taskfmm.passes.operators import OPERATORS, How
 from taskfmm.plan.works import Chunk
 from taskfmm.runtime.threads import budget
@@ -42,8 +42,8 @@ def charges(
     kinds: Sequence[Any], kernel: Kernel, scale: float, exponents: Sequence[int], lengths: Any = None
 ) -> np.ndarray:
     """The charges of a shard in the units of the passes: [n_numbers, n], with a row more where there are lengths."""
-    numbers = given.in_units([fetch(each) for each in kinds], kernel, scale, exponents)
-    return given.with_lengths(numbers, fetch(lengths))
+    numbers = scaled.in_units([fetch(each) for each in kinds], kernel, scale, exponents)
+    return scaled.with_lengths(numbers, fetch(lengths))
 
 
 def operate(

@@ -246,7 +246,7 @@ class Row:
             if known.all_told:
                 potential = SHARE * known.potential.times(potential, order, self.errors.smooth, single)
             else:
-                worst = math.hypot(self.errors.potential, noise, ROUNDING)
+                worst = math.hypot(self.errors.potential, noise, ROUNDING_OF_MANY if many else ROUNDING)
                 potential = max(potential, known.potential.times(worst, order, self.errors.smooth, single))
         elif known.all_told:
             potential = 0.0

@@ -69,7 +69,7 @@ class Seen:
         return self.first / self.weight
 
 
-def part(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray, drawn: np.ndarray) -> Seen:
+def seen(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray, drawn: np.ndarray) -> Seen:
     """Of one region.
 
     expanded : of its tree; charges : float64 [n_numbers, n_sources]

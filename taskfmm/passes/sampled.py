@@ -15,8 +15,8 @@ from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.levels import of_cubes
 from taskfmm.operators.radial import Radial, radial
 from taskfmm.passes.around import Around
-from taskfmm.passes.given import with_lengths
 from taskfmm.passes.places import Places
+from taskfmm.passes.scaled import with_lengths
 from taskfmm.passes.share_loops import MINUS, PLUS, WEIGHT, rounding
 from taskfmm.plan.plan import Plan
 

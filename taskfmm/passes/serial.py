@@ -12,8 +12,8 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.passes import result
 from taskfmm.passes.drive import Place, Values, drive
-from taskfmm.passes.given import exponents, ranked, with_lengths
 from taskfmm.passes.operators import OPERATORS, How
+from taskfmm.passes.scaled import exponents, ranked, with_lengths
 from taskfmm.plan.plan import Plan
 
 

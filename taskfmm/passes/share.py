@@ -17,9 +17,9 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
 from taskfmm.operators.radial import does_nothing
 from taskfmm.passes.expanded import Boxes, Expanded, Sums
-from taskfmm.passes.given import exponents, ranked
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets
+from taskfmm.passes.scaled import exponents, ranked
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.plan import Plan
 
@@ -27,15 +27,10 @@ CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
 
-TELLING, CHANCE = 8, 3.0
+TELLING, DEVIATIONS = 8, 3.0
 """Of charges of random sign, sums over neighbouring runs are independent. Over all lengths of runs of which there are
-eight pairs or more, squared correlations add up to chi squared: six of a thousand random vectors are `CHANCE`
+eight pairs or more, squared correlations add up to chi squared: six of a thousand random vectors are `DEVIATIONS`
 deviations or more above its mean."""
-
-ENOUGH = 5000
-"""Pairs of charges that tell. Of 50,000 waves of fewer charges, on planes that are cut in two along them, 1,600 had
-such sums, and some tens of these were as large as random ones and erred by up to 2.1 eps. Of 22,600 waves of more
-charges, 8 had such sums."""
 
 
 def look(
@@ -69,7 +64,7 @@ def look(
     if output == "potential" and not may_cancel:
         return Known(many)
     found = _Outputs(plan, kernel, numbers, places, output, close)
-    random = many and may_cancel and are_random(products_of_runs(q))
+    random = many and may_cancel and are_random(products_of_runs(q)[0])
     of_potential = found.unless_random if random else partial(found.share, "potential")
     return Known(
         many,
@@ -102,25 +97,29 @@ def of_any_kernel(kernel: Kernel, last: str, alone: bool, many: bool, share: Cal
 
 
 def are_random(products: np.ndarray) -> bool:
-    """Whether sums over many charges show that their signs are random; products : `products_of_runs`"""
+    """Whether no sums over charges show that their signs are not random; products : `products_of_runs`"""
     some = products[(products[:, 2] >= TELLING) & (products[:, 1] > 0.0)]
     chi_squared = (some[:, 0] ** 2 / some[:, 1]).sum()
-    enough = products[:1, 2].sum() >= ENOUGH
-    return bool(enough and chi_squared <= len(some) + CHANCE * np.sqrt(2.0 * len(some)))
+    return bool(chi_squared <= len(some) + DEVIATIONS * np.sqrt(2.0 * len(some)))
 
 
-def products_of_runs(charges: np.ndarray) -> np.ndarray:
-    """Of charges in Morton order, by length of runs of 1, 2, 4 ... of them, float64 [n_lengths, 3].
+def products_of_runs(charges: np.ndarray, longest: int = 2**62) -> tuple[np.ndarray, np.ndarray]:
+    """Of charges in Morton order, by length of runs of 1, 2, 4 ... of them, whose points are neighbours.
 
-    Columns are the sum of the products of the sums over two runs that follow each other, the sum of the squares of
-    these products, and how many there are. Such runs lie in boxes of all sizes, beside each other.
+    longest : of runs whose sums are not multiplied any more
+
+    Returns
+    -------
+    products : float64 [n_lengths, 3], the sum of the products of the sums over two runs that follow each other, the
+        sum of the squares of these products, and how many there are
+    sums : float64 [n], over the longest runs
     """
-    found, sums = [], charges
-    while sums.size > 1:
+    found, sums, length = [], charges, 1
+    while sums.size > 1 and length < longest:
         products = sums[: sums.size // 2 * 2 : 2] * sums[1::2]
         found.append((products.sum(), products @ products, products.size))
-        sums = np.add.reduceat(sums, np.arange(0, sums.size, 2))
-    return np.array(found).reshape(-1, 3)
+        sums, length = np.add.reduceat(sums, np.arange(0, sums.size, 2)), 2 * length
+    return np.array(found).reshape(-1, 3), sums
 
 
 class _Outputs:

@@ -14,7 +14,7 @@ from taskfmm.plan.works import FarShard, Halo
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Sizes:
     """Sizes of a region, or of all of them: boxes, leaves, bytes of works, and sources that works of the near field
     hold; seconds on one core by operator, where charges are lazy."""
 
@@ -25,7 +25,7 @@ class Told:
     seconds: dict[str, float]
 
     @classmethod
-    def of(cls, found: Survey, made: Works, n_bytes: int, evaluated: BoxOperators, how: How) -> Told:
+    def of(cls, found: Survey, made: Works, n_bytes: int, evaluated: BoxOperators, how: How) -> Sizes:
         """Of one region; n_bytes : of the file of its works; evaluated : with which lazy charges are"""
         tree, own = found.essential.tree, found.essential.own
         counted = cost.counted(
@@ -35,10 +35,10 @@ class Told:
         seconds = {name: float(np.sum(each[own])) for name, each in cost.seconds(counted).items()}
         return cls(int(own.sum()), int((tree.is_leaf & own).sum()), n_bytes, met, seconds)
 
-    def __add__(self, other: Told) -> Told:
+    def __add__(self, other: Sizes) -> Sizes:
         seconds = {name: each + other.seconds[name] for name, each in self.seconds.items()}
         n_bytes, met = self.n_bytes + other.n_bytes, self.met + other.met
-        return Told(self.boxes + other.boxes, self.leaves + other.leaves, n_bytes, met, seconds)
+        return Sizes(self.boxes + other.boxes, self.leaves + other.leaves, n_bytes, met, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +55,20 @@ class Sketch:
         return None if self.own is None else self
 
 
-OPERATORS = tuple(field.name for field in fields(FarShard)[3:])
+WORKS = tuple(field.name for field in fields(FarShard)[3:])
 """The works of a shard, by the names of their fields."""
 
 
-def sketched(made: Works, names: tuple[str, ...], told: Told) -> Sketches:
+def sketched(made: Works, names: tuple[str, ...], sizes: Sizes) -> Sketches:
     """Of all works; names : of the values that tasks refer to."""
     far = {}
     for at, shard in made.far.items():
-        of_works: dict[str, Any] = {name: _sketch(getattr(shard, name)) for name in OPERATORS}
+        of_works: dict[str, Any] = {name: _sketch(getattr(shard, name)) for name in WORKS}
         far[at] = replace(shard, **of_works)
     near = {number: _sketch(work) for number, work in made.near.items()}
     no_part: Any = None
     far_parts, near_parts = dict.fromkeys(made.chunk.far, no_part), dict.fromkeys(made.chunk.near, no_part)
-    return Sketches(far, near, replace(made.chunk, far=far_parts, near=near_parts), names, told)
+    return Sketches(far, near, replace(made.chunk, far=far_parts, near=near_parts), names, sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Sketches:
     near: dict[int, Any]
     chunk: Any
     names: tuple[str, ...]
-    told: Told
+    sizes: Sizes
 
 
 def _sketch(work: Any) -> Sketch | None:

@@ -84,7 +84,9 @@ class Ahead:
     @cached_property
     def planning(self) -> dict[str, int]:
         """Tasks and edges of the plan."""
-        tasks, edges = planning_graph(self.regions, self.chunks, self.chosen)
+        targets = self.of_targets or 0
+        counted_again = self.chunks if targets else 0
+        tasks, edges = planning_graph(self.regions, self.chunks + targets, self.chosen, counted_again)
         return {"tasks": tasks, "edges": edges}
 
     @cached_property
@@ -145,7 +147,7 @@ class Ahead:
             + DOUBLE * self.coefficients * own.boxes / self.n_points
         )
         stages = {
-            STAGES[0]: self.threads * LOOKED * self.n_points / self.chunks,
+            STAGES[0]: self.threads * LOOKED * self.n_points / (self.chunks + (self.of_targets or 0)),
             STAGES[1]: self.chosen * LOOKED / 2 * min(self.n_points, self.space.chosen),
             STAGES[2]: self.threads * region * (own.work_bytes + ESSENTIAL + 24 * own.met),
             STAGES[3]: HEAP * live * self.n_points / self.workers + self.threads * 48 * region,

@@ -16,7 +16,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.graph import tasks
 from taskfmm.kernels import Kernel, Source
-from taskfmm.passes import given
+from taskfmm.passes import scaled
 from taskfmm.plan.works import Chunk
 from taskfmm.spread import depot
 from taskfmm.spread.chunks import Piece
@@ -38,7 +38,7 @@ def enter(
     path: Path,
     at: Directory,
 ) -> int | None:
-    """Write the charges of a chunk; returns their `taskfmm.passes.given.power`.
+    """Write the charges of a chunk; returns their `taskfmm.passes.scaled.power`.
 
     declared : what is known of the chunk, see `taskfmm.validate.chunks`
     name : of the kind and its vector, in names of files
@@ -47,7 +47,7 @@ def enter(
     charges = validate.chunks([chunk], *declared)
     order = depot.get(path, "order", number)
     _put(at.value, name, number, charges[np.asarray(order["rows"])], order["ptr"])
-    return given.power(charges, kind, scale)
+    return scaled.power(charges, kind, scale)
 
 
 def charges(

@@ -10,7 +10,8 @@ import dask.array as da
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.passes.given import Given, largest
+from taskfmm.passes.given import Given
+from taskfmm.passes.scaled import largest
 from taskfmm.spread import blocks
 from taskfmm.spread.depot import Directory
 from taskfmm.spread.plan import SpreadPlan
@@ -22,7 +23,7 @@ class Brought:
     """Charges in files.
 
     names : of the files, one for each kind and vector; n_chunks : of the sources
-    exponents : of the vectors, see `taskfmm.passes.given.exponents`
+    exponents : of the vectors, see `taskfmm.passes.scaled.exponents`
     at : their directory
     """
 

@@ -13,7 +13,8 @@ from taskfmm.graph import build
 from taskfmm.graph.spec import Graph, add, add_aside, sequence
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given, largest
+from taskfmm.passes.given import Given
+from taskfmm.passes.scaled import largest
 from taskfmm.profiling.names import ASIDE, MARK
 from taskfmm.spread import blocks
 from taskfmm.spread.plan import SpreadPlan

@@ -13,16 +13,18 @@ from taskfmm.forecast.regions import Regions, rounds
 from taskfmm.forecast.shown import duration, table
 from taskfmm.operators import size
 from taskfmm.plan.planned import Asked
-from taskfmm.runtime import layout, memory
+from taskfmm.runtime import cluster, layout, memory
+from taskfmm.runtime.layout import Layout
 from taskfmm.runtime.threads import n_cores
 from taskfmm.spread.ahead import Ahead
+from taskfmm.spread.as_text import text
+from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.graphs import beside, works_of
 from taskfmm.spread.plan import SpreadPlan
 from taskfmm.spread.room import Room
-from taskfmm.spread.told import text
 
 
-class Described:
+class DescribedSpread:
     """A plan, with how many points and chunks it has."""
 
     plan: SpreadPlan | None
@@ -31,6 +33,7 @@ class Described:
     n_targets: int
     separate: bool
     _asked: Asked
+    _chooser: Chooser
     _chunks: tuple[int, ...]
 
     def forecast(
@@ -41,6 +44,8 @@ class Described:
         cores: int | None = None,
     ) -> Ahead:
         """What an evaluation of the kernel's first output of lazy charges takes: its graph, seconds, memory, disk.
+
+        Memory is that of a worker that plans and evaluates; planning again would take what is said of it.
 
         Parameters
         ----------
@@ -66,13 +71,14 @@ class Described:
                 "there are no sources or no targets, so that every output is zero: nothing to foretell"
             )
         now = layout.current()
+        if cores is workers is threads is None and _here(now):
+            cores = min(now.workers * now.threads, n_cores())
         workers = choices.number("workers", now.workers if workers is None else workers)
         threads = choices.number("threads", now.threads if threads is None else threads)
-        if cores is None:
-            cores = workers * threads if now.scheduler != "distributed" else min(workers * threads, n_cores())
+        cores = workers * threads if cores is None else cores
         limit = memory.parse_limit(memory_limit) or now.memory_limit or 2**63
         asked, kernel = self._asked, self._asked.kernel
-        accuracy = self.plan.facts.evaluated
+        accuracy = self._chooser.accuracy(asked.first)
         outline = size.outline(kernel, accuracy)
         n, numbers = self.n_targets + self.separate * self.n_sources, kernel.of_first.n_numbers
         rows = kernel.output(asked.first).n_rows
@@ -81,7 +87,9 @@ class Described:
             Room(n // self.plan.facts.units.n_regions), "", len(self.plan.of_sources), workers, threads,
             choices.number("cores", cores), limit, _regions(self.plan, n),
             beside(n, numbers, rows).seconds(rates.current()), outline.n_bytes, numbers, rows,
-            outline.rank * kernel.columns, len(self._chunks), len(self.plan.with_sources),
+            outline.rank * kernel.columns,
+            len(self._chunks) if self.separate else None,
+            len(self.plan.with_sources) if self.separate else None,
         )  # fmt: skip
 
     def explain(self, **given: Any) -> str:
@@ -117,19 +125,25 @@ class Described:
         return table("taskfmm.spread.Spread", rows)
 
 
+def _here(now: Layout) -> bool:
+    """Whether all workers share the cores of this machine."""
+    client = cluster.active_client()
+    return now.scheduler == "processes" or (client is not None and cluster.workers_are_here(client))
+
+
 def _regions(plan: SpreadPlan, n: int) -> Regions:
     """What was found of all regions; n : points."""
-    units, told = plan.facts.units, plan.told
+    units, sizes = plan.facts.units, plan.sizes
     deepest = int(units.cells.level.max(initial=0))
     return Regions(
         units.n_regions,
         len(units.cells),
         len(plan.far),
-        told.boxes,
-        told.leaves,
+        sizes.boxes,
+        sizes.leaves,
         rounds(deepest) if len(units.top) else 0,
         works_of(plan),
-        told.seconds,
-        told.n_bytes / n,
-        max(0, told.met - int(units.n_sources.sum())) / n,
+        sizes.seconds,
+        sizes.n_bytes / n,
+        max(0, sizes.met - int(units.n_sources.sum())) / n,
     )

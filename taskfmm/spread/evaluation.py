@@ -23,12 +23,12 @@ from taskfmm.spread.bringing import in_chunks
 from taskfmm.spread.build import build_arrays
 from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.chunks import Piece
-from taskfmm.spread.described import Described
+from taskfmm.spread.described import DescribedSpread
 from taskfmm.spread.estimate import sampled_error
 from taskfmm.spread.plan import SpreadPlan
 
 
-class Spread(Described):
+class Spread(DescribedSpread):
     """A plan of points that no process holds all of, made by `taskfmm.Fmm.from_dask`."""
 
     def __init__(

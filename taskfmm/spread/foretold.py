@@ -88,7 +88,7 @@ def forecast(
     Returns
     -------
     Ahead
-        Its ``facts()`` are data; `taskfmm.spread.told.text` shows them.
+        Its ``facts()`` are data; `taskfmm.spread.as_text.text` shows them.
 
     Raises
     ------

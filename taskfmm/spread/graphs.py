@@ -11,9 +11,8 @@ from typing import Any
 from taskfmm.cost.counts import Counts
 from taskfmm.forecast.regions import Regions, Works
 from taskfmm.passes.drive import drive
+from taskfmm.passes.operators import OPERATORS
 from taskfmm.spread.plan import SpreadPlan
-
-OPERATORS = ("P2M", "M2M", "M2L", "P2L", "L2L", "M2P", "L2P", "P2P")
 
 ROUNDS = 2
 """Of balance: one to three were seen, the later ones with some of the regions only."""

@@ -25,6 +25,9 @@ from taskfmm.spread.run import run
 from taskfmm.spread.stages import Facts
 from taskfmm.tree.essential import TOP, Essential
 
+RUN = 4096
+"""Charges of a block, at whose ends regions are joined where charges are compared with random ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Looking:
@@ -104,20 +107,40 @@ def _of_potential(looking: Looking, random: bool) -> Share | None:
 
 
 def _are_random(facts: Facts, charges: Brought, path: Path) -> bool:
-    """As `taskfmm.passes.share.are_random` has it, of runs that end where regions do, and runs of regions."""
-    products, totals = zip(
-        *run(runs, [(region, charges, path) for region in _with_sources(facts)]), strict=True
-    )
-    found = np.zeros((max(map(len, products)), 3))
-    for each in products:
-        found[: len(each)] += each
-    return are_random(np.concatenate([found, products_of_runs(np.array(totals))]))
+    """As `taskfmm.passes.share.are_random` has it of all charges, wherever regions end."""
+    regions, n = _with_sources(facts), facts.units.n_sources
+    first = np.cumsum(n) - n
+    found = run(runs, [(region, int(first[region]), charges, path) for region in regions])
+    n_blocks = -(-int(n.sum()) // RUN)
+    sums = np.zeros(n_blocks)
+    products = np.zeros((RUN.bit_length() - 1, 3))
+    for each, begin, of_blocks, _, _ in found:
+        products[: len(each)] += each
+        sums[begin : begin + of_blocks.size] = of_blocks
+    rows, ends = (np.concatenate([each[part] for each in found]) for part in (3, 4))
+    inside, _ = products_of_runs(ends, RUN)
+    products[: len(inside)] += inside
+    np.add.at(sums, rows // RUN, ends)
+    return are_random(np.concatenate([products, products_of_runs(sums)[0]]))
 
 
-def runs(region: int, charges: Brought, path: Path) -> tuple[np.ndarray, float]:
-    """`taskfmm.passes.share.products_of_runs` of a region's charges, and their sum."""
+def runs(
+    region: int, first: int, charges: Brought, path: Path
+) -> tuple[np.ndarray, int, *tuple[np.ndarray, ...]]:
+    """Runs of a region's charges, the first of which has this number among all.
+
+    Returns
+    -------
+    products, begin, sums : of blocks of `RUN` charges that are whole in the region, see `products_of_runs`, and the
+        number of the first block
+    rows, ends : numbers of the charges before and after these, and the charges
+    """
     (q,) = charges.of(region, path)
-    return products_of_runs(q), q.sum()
+    begin = min(-first % RUN, q.size)
+    end = begin + (q.size - begin) // RUN * RUN
+    products, sums = products_of_runs(q[begin:end], RUN)
+    ends = np.r_[0:begin, end : q.size]
+    return products, (first + begin) // RUN, sums, first + ends, q[ends]
 
 
 def _of_any_kernel(looking: Looking, alone: bool, many: bool) -> Known:
@@ -146,7 +169,7 @@ def _look(looking: Looking) -> tuple[Seen, Share]:
     most = SAMPLE[1] if is_calibrated(kernel, output.name) else FEW
     run(reach_top, [(looking,)] if len(facts.units.top) else [])
     drawn = enumerate(_drawn(facts, most))
-    found = regional.added(run(part, [(region, looking, rows) for region, rows in drawn]))
+    found = regional.added(run(see, [(region, looking, rows) for region, rows in drawn]))
     values = np.sum(
         run(at_points, [(region, found.points, looking) for region in _with_sources(facts)]), axis=0
     )
@@ -191,12 +214,12 @@ def reach_top(looking: Looking) -> None:
     depot.put(looking.at.value, f"reached-{looking.output}", TOP, {"reached": tuple(region.passed)})
 
 
-def part(region: int, looking: Looking, drawn: np.ndarray) -> Seen:
+def see(region: int, looking: Looking, drawn: np.ndarray) -> Seen:
     """What a region knows; drawn : rows of its targets"""
     survey = stages.survey_of(region, looking.facts, looking.path)
     charges = looking.of(region, survey.essential.tree.source_order.size)
     expanded, _ = _expanded(survey, looking, charges)
-    return regional.part(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
+    return regional.seen(survey, expanded, looking.kernel.output(looking.output), charges, drawn)
 
 
 def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Expanded, Within]:
@@ -240,7 +263,7 @@ def _read(found: Essential, looking: Looking, but: int | None = None) -> tuple[B
     but : a region that has none yet; its boxes get zeros
     """
     boxes, targets = _nothing(found, looking.kernel)
-    for owner in np.unique(found.owner[found.owner != but]).tolist():
+    for owner in set(np.unique(found.owner).tolist()) - {but}:
         some, known = found.owner == owner, depot.get(looking.at.value, "sums", owner)
         for mine, theirs in ((boxes.plain, "plain"), (boxes.rising, "rising")):
             for table, values in zip(mine, known[theirs], strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.plan.regional import Numbers
-from taskfmm.plan.sketches import Sketches, Told
+from taskfmm.plan.sketches import Sizes, Sketches
 from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Depot
 from taskfmm.spread.stages import Facts
@@ -24,7 +24,7 @@ class SpreadPlan:
     far, near, chunks, charges : as of `taskfmm.plan.plan.Plan`; sketches of works, and nothing for rows. There is a
         chunk for each region
     pieces : the chunks of sources, and those of targets where these are others
-    told : sizes of all regions; chosen : whether the size of leaves was, by planning
+    sizes : sizes of all regions; chosen : whether the size of leaves was, by planning
     """
 
     facts: Facts
@@ -34,7 +34,7 @@ class SpreadPlan:
     chunks: tuple[Any, ...]
     charges: tuple[None, ...]
     pieces: tuple[Piece, ...]
-    told: Told
+    sizes: Sizes
     chosen: bool = False
     lengths: tuple[()] = ()
     moments: tuple[()] = ()
@@ -103,5 +103,5 @@ def joined(
         chunks,
         (None,) * sum(cut.charge_ptr.size - 1 for cut in numbers.cuts.values()),
         pieces,
-        reduce(add, (sketch.told for sketch in sketches.values())),
+        reduce(add, (sketch.sizes for sketch in sketches.values())),
     )

@@ -7,6 +7,7 @@ reads which: nothing that grows with points or boxes.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import dask.array as da
 import numpy as np
 
 from taskfmm import choices, foreign, kernels, validate
-from taskfmm.errors import InputError
+from taskfmm.errors import AccuracyError, InputError
 from taskfmm.graph import reference
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import UNIT, Operators
@@ -40,10 +41,10 @@ CHUNK = 2**20
 SECONDS = 1e-6
 """Of an evaluation for each point, about: shards are cut by it."""
 
-LONGEST = 0.5
+LONGEST_TASK = 0.5
 """Seconds of a task, at most, unless there are too many. Messages about a task and the file that it opens take
 several milliseconds: 1e7 points on two processes took 5 % less time with tasks of 0.2 s than with those of 0.1 s that
-are best for threads; in clusters, which have many levels, 20 % less."""
+are best for threads; in clusters, which have many levels, 20 % less. Longer ones were not measured."""
 
 TASKS = 5000
 """From about so many tasks of an operator on, they become longer instead of more: one scheduler has all of them."""
@@ -52,7 +53,7 @@ TASKS = 5000
 def seconds_of_task(n_points: int) -> float:
     """What a shard should cost."""
     seconds = n_points * SECONDS
-    return cost.task(seconds, max(LONGEST, seconds / TASKS))
+    return cost.task(seconds, max(LONGEST_TASK, seconds / TASKS))
 
 
 def from_dask(
@@ -84,15 +85,16 @@ def from_dask(
         As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
         Points that one task may hold, about. If left out, a million, or a half, a quarter, an eighth or a sixteenth
-        of it, as the memory of the smallest worker allows for each of its threads. Last digits hang on it.
+        of it, as the memory of the smallest worker allows for each of its threads; more of billions of points. Last
+        digits hang on it.
     like : dask.array or array_like, (n,), optional
         As of `taskfmm.Fmm`, for kernels with a table of errors.
 
     Returns
     -------
     taskfmm.spread.Spread
-        With the methods ``potential``, ``evaluate``, ``accuracy`` and ``error_estimate`` of `taskfmm.Fmm`. Results
-        have the chunks of the targets.
+        With the methods ``potential``, ``evaluate``, ``accuracy`` and ``error_estimate`` of `taskfmm.Fmm`, and with
+        ``forecast``, ``explain`` and ``facts`` on what an evaluation takes. Results have the chunks of the targets.
 
     Raises
     ------
@@ -135,6 +137,10 @@ def from_dask(
     accuracy = asked.any_accuracy()
     if targets is not None and asked.calibrated(asked.first):
         accuracy = asked.accuracy(asked.first, None)
+    evaluated = None
+    with contextlib.suppress(AccuracyError):  # charges of an array may need less
+        if asked.chosen or asked.calibrated(asked.first):
+            evaluated = asked.accuracy(asked.first, None)
     sizes, operators = [piece.n for piece in pieces], Operators(asked.kernel, accuracy)
     if client := cluster.active_client():
         cluster.prepare(client, lambda: sum(sizes) * SECONDS)
@@ -156,10 +162,7 @@ def from_dask(
         found = stage.regions(domain, size, cap, not counts_itself)
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
-        evaluated = accuracy
-        if asked.chosen or asked.calibrated(asked.first):
-            evaluated = asked.accuracy(asked.first, None)
-        plan = stage.works(domain, found, operators, how, evaluated, n_levels)
+        plan = stage.works(domain, found, operators, how, evaluated or accuracy, n_levels)
         plan = replace(plan, chosen=leaf_size is None)
         known = None
         if shown is not None:
@@ -173,10 +176,10 @@ def from_dask(
 def of_arguments(given: dict[str, Any]) -> Spread:
     """As `taskfmm.Fmm` is called, where sources or targets are a dask.array; given : its arguments by name"""
     for name in ("memory_limit", "box"):
-        if given.pop(name, None) is not None:
+        if (value := given.pop(name, None)) is not None:
             raise InputError(
-                f"{name} is given, which is not there yet for points of a dask.array: give the points to taskfmm.Fmm "
-                "as an array, as x.compute() is"
+                f"{name} is {value!r}, which is not there yet for points of a dask.array: give the points to "
+                "taskfmm.Fmm as an array, as x.compute() is"
             )
     for of_a_box in ("periodic", "wrap", "surroundings"):
         given.pop(of_a_box, None)

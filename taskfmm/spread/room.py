@@ -42,7 +42,7 @@ USED = 0.7
 
 DISK = {"look": 255, "sort": 231, "gather": 207, "works": 197}
 """Bytes a point by which the directory grows at most, from a stage to the end: those of Plummer's clouds at 1e-6, of
-cubes and spheres they are 210 to 235. Works have up to 280 at eps 1e-9 or of vectors, where 197 are counted."""
+cubes and spheres they are 200 to 235. Works have up to 280 at eps 1e-9 or of vectors, where 197 are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +89,17 @@ def of_memory(
     MemoryLimitError
         Not even a small region fits, or not the one that was asked for, or no chunk.
     """
+    sizes = LADDER
+    while n > REGIONS * sizes[0]:
+        sizes = (2 * sizes[0], *sizes)
     if not limit:
-        return Room(region or LADDER[0])
+        return Room(region or sizes[0])
     free = max(0, int(USED * limit) - WORKER - operators) // threads
     whose = (
         f"the smallest worker has {format_bytes(limit)}, which leaves {format_bytes(free)} for each of its threads "
         f"(there are {threads} at most)"
     )
     most = int(free / REGION_POINT / LARGER)
-    sizes = LADDER
-    while n > REGIONS * sizes[0]:
-        sizes = (2 * sizes[0], *sizes)
     fitting = [size for size in sizes if min(n, size) <= most]
     if not fitting or min(n, region or 0) > most:
         wanted = min(n, region if fitting and region else LADDER[-1])

@@ -16,14 +16,14 @@ from taskfmm.spread import faults
 def run(
     stage: Callable[..., Any],
     calls: Iterable[tuple[Any, ...]],
-    told: Callable[[str], AbstractContextManager[None]] | None = None,
+    within: Callable[[str], AbstractContextManager[None]] | None = None,
 ) -> list[Any]:
     """What a stage returns for each of some arguments; a task for each, on the scheduler in use.
 
-    told : in which it runs, by the first part of its tasks' keys; by default a look at charges
+    within : in which it runs, by the first part of its tasks' keys; by default a look at charges
     """
     name = stage.__name__
     keys = f"{name}-{uuid.uuid4().hex}"
     tasks = [delayed(stage)(*args, dask_key_name=(keys, number)) for number, args in enumerate(calls)]
-    with told(keys) if told else faults.lost("looking at charges", name, keys, "its part {}".format):
+    with within(keys) if within else faults.lost("looking at charges", name, keys, "its part {}".format):
         return list(dask.compute(*tasks))

@@ -24,7 +24,7 @@ from taskfmm.plan import regional
 from taskfmm.plan.regional import Cut, How, Numbers, Survey
 from taskfmm.plan.runs import take_runs
 from taskfmm.plan.shards import Interactions
-from taskfmm.plan.sketches import OPERATORS, Sketches, Told, sketched
+from taskfmm.plan.sketches import WORKS, Sizes, Sketches, sketched
 from taskfmm.spread import depot
 from taskfmm.spread.chunks import Piece
 from taskfmm.tree import essential
@@ -154,7 +154,7 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     values = {
         f"far/{level}/{number}/{name.upper()}": getattr(shard, name)
         for (level, number), shard in made.far.items()
-        for name in OPERATORS
+        for name in WORKS
     }
     values |= {f"near/{number}": work for number, work in made.near.items()}
     if region != TOP:
@@ -162,7 +162,7 @@ def works(region: int, facts: Facts, numbers: Numbers, path: Path) -> Sketches:
     values = {name: value for name, value in values.items() if value is not None}
     n_bytes = depot.put(path, "works", region, values, apart=True)
     evaluated = outline(facts.operators.kernel, facts.evaluated)
-    return sketched(made, tuple(values), Told.of(found, made, n_bytes, evaluated, how))
+    return sketched(made, tuple(values), Sizes.of(found, made, n_bytes, evaluated, how))
 
 
 def survey_of(region: int, facts: Facts, path: Path) -> Survey:

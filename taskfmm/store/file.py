@@ -38,6 +38,9 @@ FRONT = 4096
 
 KIND = "taskfmm plan"
 
+OFTEN_READ = 2**17
+"""Bytes of an outline that a process keeps."""
+
 DTYPES = ("float64", "float32", "int64", "int32", "int8", "uint64", "uint8")
 
 
@@ -199,7 +202,11 @@ class PlanFile:
         text = self._array("uint8", place, size).tobytes()
         if hashlib.sha256(text).hexdigest() != digest:
             raise ValueError("the digest of the outline is wrong")
-        return _decoded(text)
+        # that of works, which many tasks read; its strings and lists take some thirty times as much as the text
+        if size <= OFTEN_READ:
+            return _decoded(text)
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     def _array(self, kind: Any, place: Any, size: Any) -> np.ndarray:
         """A piece of the file, if it lies within and at a multiple of its items' size."""
@@ -274,7 +281,10 @@ class PlanFile:
 
 @lru_cache(maxsize=64)
 def _decoded(text: bytes) -> dict[str, Any]:
-    """An outline, which nobody changes. Each task opens the file of its work, and decoding would be most of that."""
+    """An outline, for all who open the file: nothing that it holds is changed or handed out.
+
+    Each task opens the file of its work, and decoding would be most of that.
+    """
     found: dict[str, Any] = json.loads(text)
     return found
 
