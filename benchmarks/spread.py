@@ -2,12 +2,16 @@
 
 python -m benchmarks.spread --n 1e7 --chunks 20 --workers 2 --memory 3GiB
 python -m benchmarks.spread --n 1e6 --chunks 4 --workers 2 --forecast
+python -m benchmarks.spread --n 1e7 --kill 0.5
+python -m benchmarks.spread --n 5e7 --chunks 50 --zarr /tmp/points
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +49,11 @@ def in_chunks(make: Any, n: int, n_chunks: int, width: tuple[int, ...], *args: A
         for chunk in range(n_chunks)
     ]
     return da.concatenate(pieces)
+
+
+def written(array: da.Array, path: Path) -> da.Array:
+    array.to_zarr(str(path), overwrite=True)
+    return da.from_zarr(str(path))
 
 
 def squares(found: da.Array) -> float:
@@ -86,19 +95,46 @@ def looked_at_gradients(plan: Spread, client: Any) -> None:
     click.echo(f"looked at gradients in {took:.1f} s, {ran:.1f} s on cores")
 
 
+def sent(dask_worker: Any) -> int:
+    """Bytes that a worker has sent to others."""
+    return int(dask_worker.transfer_outgoing_bytes_total)
+
+
 def evaluated(plan: Spread, q: da.Array, client: Any, output: str = "potential") -> dict[str, float]:
     """Tasks and edges of an evaluation, its seconds, those of its workers on cores, and cores that others took."""
-    before, own, every, began = sum(client.run(processor).values()), processor(), busy(), time.perf_counter()
+    before, moved = client.run(processor), sum(client.run(sent).values())
+    own, every, began = processor(), busy(), time.perf_counter()
     phi = plan.evaluate(q, output)[output]
     total = squares(phi)
-    took, ran = time.perf_counter() - began, sum(client.run(processor).values()) - before
-    others = max(0.0, busy() - every - ran - (processor() - own)) / took
+    took = time.perf_counter() - began
+    here, each = processor() - own, [after - before[name] for name, after in client.run(processor).items()]
+    moved, ran = sum(client.run(sent).values()) - moved, sum(each)
+    others = max(0.0, busy() - every - ran - here) / took
     tasks, edges = size_of_graph(phi, q)
     click.echo(
         f"{output} evaluated in {took:.1f} s, {ran:.1f} s on cores, {tasks:,} tasks, {edges:,} edges, "
         f"norm {total**0.5:.12g}"
     )
+    click.echo(
+        f"  client and scheduler {here:.1f} s on a core; {moved / 2**20:,.0f} MiB between workers; "
+        f"the busiest worker {max(each) * len(each) / ran:.2f} times the mean"
+    )
     return {"tasks": tasks, "edges": edges, "seconds": took, "seconds on cores": ran, "others": others}
+
+
+def killed(plan: Spread, q: da.Array, client: Any, seconds: float, usual: float) -> None:
+    """An evaluation of which one worker is killed after so many seconds, beside the usual time."""
+    worker = sorted(client.run(os.getpid).values())[0]
+    timer = threading.Timer(seconds, os.kill, (worker, signal.SIGKILL))
+    began = time.perf_counter()
+    timer.start()
+    total = squares(plan.potential(q))
+    took = time.perf_counter() - began
+    timer.cancel()
+    click.echo(
+        f"a worker killed after {seconds:.1f} s: evaluated in {took:.1f} s, {took / usual:.2f} times as long, "
+        f"norm {total**0.5:.12g}"
+    )
 
 
 def slowness(n: int, eps: float, shape: str) -> float:
@@ -147,6 +183,10 @@ def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> No
 @click.option("--memory", default="3GiB", help="Limit of each.")
 @click.option("--region", type=fresh.Count(), help="Points of a region.")
 @click.option("--gradient", is_flag=True, help="Also its gradient, and the look at all points before it.")
+@click.option(
+    "--zarr", type=click.Path(path_type=Path), help="Write points and charges there, and read them."
+)
+@click.option("--kill", type=float, multiple=True, help="Kill a worker after this part of an evaluation.")
 @click.option("--beside/--alone", default=False, help="Also one process with as many threads.")
 @click.option("--forecast", "is_forecast", is_flag=True, help="Print what was expected beside it.")
 def main(
@@ -158,6 +198,8 @@ def main(
     memory: str,
     region: int | None,
     gradient: bool,
+    zarr: Path | None,
+    kill: tuple[float, ...],
     beside: bool,
     is_forecast: bool,
 ) -> None:
@@ -166,6 +208,9 @@ def main(
 
     x = in_chunks(points, n, chunks, (3,), shape)
     q = in_chunks(charges, n, chunks, ())
+    if zarr is not None:
+        with dask.config.set(scheduler="synchronous"):
+            x, q = (written(array, zarr / name) for name, array in (("x.zarr", x), ("q.zarr", q)))
     slow = slowness(min(n, 300_000), eps, shape) if is_forecast else 1.0
     how = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory, "dashboard_address": None}
     with LocalCluster(**how) as cluster, Client(cluster) as client:
@@ -175,7 +220,12 @@ def main(
         disk = sum(path.stat().st_size for path in Path(plan.plan.depot.path).iterdir())
         click.echo(f"{plan}")
         click.echo(f"planned in {planned:.1f} s, {disk / n:.0f} bytes a point on the disk")
+        arithmetic = plan.forecast().seconds["arithmetic"] / workers
+        click.echo(f"arithmetic of {arithmetic:.1f} s of each worker, at the rates of this machine")
         found = [evaluated(plan, q, client) for _ in range(TIMES)]
+        usual = min(each["seconds"] for each in found)
+        for part in kill:
+            killed(plan, q, client, part * usual, usual)
         if gradient:
             looked_at_gradients(plan, client)
             evaluated(plan, q, client, "gradient")
