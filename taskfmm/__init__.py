@@ -48,8 +48,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import what needs Numba and Dask when it is first used: ``taskfmm --help`` should not wait for them."""
-    if name == "kernels":  # a package, not a name in one
-        return import_module("taskfmm.kernels")
+    if name in ("kernels", "spread"):  # packages, not names in one
+        return import_module(f"taskfmm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'taskfmm' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

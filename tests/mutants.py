@@ -625,6 +625,14 @@ KERNELS_OF_USERS = (
         ("spread",),
     ),
     Mutant(
+        "boxes-of-one-sign-round-as-others",
+        "operators/accuracy.py",
+        "rounded = SINGLE_M2L if",
+        "rounded = 0.0 if",
+        "M2L in float32 errs by five times eps where large boxes of either sign cancel",
+        ("share",),
+    ),
+    Mutant(
         "random-by-size-alone",
         "passes/share.py",
         "random = many and may_cancel and are_random(products_of_runs(q)[0])",

@@ -119,6 +119,12 @@ def cubic_wave(m: int, k: float) -> tuple[np.ndarray, np.ndarray]:
     return grid, np.cos(2 * np.pi * k * grid).prod(axis=1)
 
 
+def blocks(m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of one sign each, as boxes of an upper level are."""
+    grid, _ = cubic_wave(m, 1.0)
+    return grid, np.where(np.floor(n * grid).sum(axis=1) % 2 == 0, 1.0, -1.0)
+
+
 def harmonic(n: int, degree: int) -> tuple[np.ndarray, np.ndarray]:
     x = even_sphere(n)
     return x, eval_legendre(degree, x[:, 2])
@@ -131,6 +137,7 @@ WAVES: dict[str, tuple[tuple[np.ndarray, np.ndarray], float, int | None]] = {
     "flat, as large as random ones": (flat_wave(108, 16), 1e-4, 50),
     "thick": (flat_wave(48, 7, 11, 1e-3, 600), 1e-4, 50),
     "thick, with sums of random ones": (flat_wave(104, 4, 24, 1e-3, 4402), 1e-4, 50),
+    "blocks": (blocks(24, 4), 5.1e-7, 70),
     "on a sphere": (harmonic(14694, 51), 4.68e-3, None),
 }
 

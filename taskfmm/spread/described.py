@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
 from dask.utils import format_bytes
 
 from taskfmm import choices
@@ -52,7 +53,7 @@ class DescribedSpread:
         workers, threads : int, optional
             Processes, and tasks at once in each: those there are now, if left out.
         memory_limit : bytes, or a text such as "8GiB", optional
-            What each process may hold.
+            What each process may hold; if there is no limit, the memory of this machine.
         cores : int, optional
             That all workers share, if they are fewer than their threads.
 
@@ -76,7 +77,7 @@ class DescribedSpread:
         workers = choices.number("workers", now.workers if workers is None else workers)
         threads = choices.number("threads", now.threads if threads is None else threads)
         cores = workers * threads if cores is None else cores
-        limit = memory.parse_limit(memory_limit) or now.memory_limit or 2**63
+        limit = memory.parse_limit(memory_limit) or now.memory_limit or psutil.virtual_memory().total
         asked, kernel = self._asked, self._asked.kernel
         accuracy = self._chooser.accuracy(asked.first)
         outline = size.outline(kernel, accuracy)
