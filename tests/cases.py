@@ -1,4 +1,4 @@
-"""Tables of quick cases that make one test of one promise, and points that several tables have."""
+"""Tables of quick cases that make one test of one promise, and what several tests have or count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -56,3 +57,10 @@ def even_sphere(n: int) -> np.ndarray:
     i = np.arange(n) + 0.5
     polar, angle = np.arccos(1 - 2 * i / n), np.pi * (1 + 5**0.5) * i
     return np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), np.cos(polar)], axis=1)
+
+
+def size_of(arrays: list[da.Array], *charges: da.Array) -> tuple[int, int]:
+    """Tasks and edges of an evaluation, without those of its charges."""
+    graph = {key: task for array in arrays for key, task in dict(array.dask).items()}
+    own = [graph[key] for key in graph.keys() - set().union(*(each.dask.keys() for each in charges))]
+    return len(own), sum(len(task.dependencies) for task in own)

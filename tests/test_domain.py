@@ -101,6 +101,19 @@ def test_extreme_intervals(low, high):
     assert_valid(enclose(points, NONE), points)
 
 
+@each("axes", [[0], [1, 2], [0, 2]])
+@each("thickness", [0.0, 1e-4])
+@each("factor", [1.0, 1.2, 1.5])
+def test_flat_points_lie_off_the_faces_of_boxes(axes, thickness, factor):
+    """Where operators err most; also where the cube is enlarged."""
+    points = np.random.default_rng(4).random((50, 3)) + 0.7
+    points[:, axes] = 0.3 + thickness * points[:, axes]
+    domain = enlarge(enclose(points, NONE), factor)
+    for level in range(8):
+        across = (points * domain.scale - domain.lower)[:, axes] / (2.0 * box_half_width(domain, level))
+        assert np.abs(across - np.round(across)).min() > 0.3
+
+
 def test_narrow_in_one_axis_far_out_in_another():
     points = np.random.default_rng(70707).random((50, 3)) * 1e-150
     points[:, 1] = 1e8

@@ -18,6 +18,14 @@ def fmm():
     return taskfmm.Fmm(np.random.default_rng(60161).random((N, 3)), order=3, leaf_size=20)
 
 
+@pytest.fixture(scope="module", params=["one process", "points in other chunks"])
+def planned(request, fmm):
+    if request.param == "one process":
+        return fmm
+    points = da.from_array(np.random.default_rng(60161).random((N, 3)), chunks=(45, 3))
+    return taskfmm.Fmm.from_dask(points, order=3, leaf_size=20)
+
+
 def charges(number: int, change) -> da.Array:
     """Ones, declared as float64 in chunks of 30, 30, 30 and 10; but one chunk comes changed."""
 
@@ -44,16 +52,16 @@ def charges(number: int, change) -> da.Array:
         (1, lambda block: np.ma.masked_array(block, np.arange(30) == 3), "has masked entries"),
     ],
 )  # fmt: skip
-def test_a_chunk_that_is_not_as_declared(fmm, number, change, came):
-    phi = fmm.potential(charges(number, change))
+def test_a_chunk_that_is_not_as_declared(planned, number, change, came):
+    phi = planned.potential(charges(number, change))
     for scheduler in ("synchronous", "threads"):
         with pytest.raises(taskfmm.InputError, match=f"chunk {number} of charges .*{came}"):
             phi.compute(scheduler=scheduler)
 
 
 @each("bad", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_found_by_row_and_chunk(fmm, bad):
-    phi = fmm.potential(charges(2, lambda block: np.where(np.arange(block.size) == 7, bad, block)))
+def test_a_value_that_is_not_finite_is_found_by_row_and_chunk(planned, bad):
+    phi = planned.potential(charges(2, lambda block: np.where(np.arange(block.size) == 7, bad, block)))
     with pytest.raises(taskfmm.InputError, match=f"charges row 67 is not finite: {bad}, in chunk 2"):
         phi.compute()
 

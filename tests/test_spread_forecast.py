@@ -13,7 +13,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from cases import each
+from cases import each, size_of
 from click.testing import CliRunner
 from dask.callbacks import Callback
 
@@ -53,13 +53,6 @@ def planned(points: np.ndarray, n_chunks: int, **options) -> taskfmm.spread.Spre
 
 def lazy(n: int, n_chunks: int) -> da.Array:
     return da.zeros(n, chunks=-(-n // n_chunks))
-
-
-def size_of(arrays: list[da.Array], *charges: da.Array) -> tuple[int, int]:
-    """Tasks and edges of an evaluation, without those of its charges."""
-    graph = {key: task for array in arrays for key, task in dict(array.dask).items()}
-    own = [graph[key] for key in graph.keys() - set().union(*(each.dask.keys() for each in charges))]
-    return len(own), sum(len(task.dependencies) for task in own)
 
 
 @each("shape, n_chunks, region", [("cube", 1, N), ("clusters", 3, 6000), ("sphere", 9, 7000)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,16 @@ WIDEST = 66
 """Where a length of one source leaves less room for distances, points that differ could count as one."""
 
 
+FLAT = 2.0**-6
+"""Points whose extent along an axis is less than this part of the half-width are flat along it."""
+
+OFF_FACES = 2.0 / 3.0
+"""Where the middle of flat points lies, from the lower face and in half-widths of the cube. It is a third of the
+width of the cube, and a third or two thirds of that of boxes of all levels. In the middle of the cube such points
+would lie on faces of all boxes, where the operators err most: gradients of lattices in a plane had eight times the
+error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """The root cube, in scaled coordinates.
@@ -53,12 +63,15 @@ class Domain:
         of what the caller says where the box is repeated
     scale : a power of two; scaled = caller's * scale
     cell : of a periodic box, else None
+    middle : float64 [3], that of the points, from ``lower`` and in half-widths: 1, or `OFF_FACES` along some axes;
+        a wider cube keeps it there
     """
 
     lower: np.ndarray
     half_width: float
     scale: float
     cell: Cell | None = None
+    middle: np.ndarray = field(default_factory=lambda: np.ones(3))
 
 
 def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Domain:
@@ -92,7 +105,9 @@ def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Do
         half_width, scale = half_width * SIZE, math.ldexp(SIZE, -exponent - 1)
     else:
         half_width, scale = math.ldexp(half_width, exponent + 1), 1.0
-    return Domain(_lower_corner(low * scale, high * scale, half_width), half_width, scale)
+    low, high = low * scale, high * scale
+    middle = np.where(high - low < FLAT * half_width, OFF_FACES, 1.0)
+    return Domain(_lower_corner(low, high, middle * half_width, half_width), half_width, scale, middle=middle)
 
 
 def with_room(domain: Domain, length: float) -> Domain:
@@ -109,8 +124,11 @@ def with_room(domain: Domain, length: float) -> Domain:
             f"{2.0 * domain.half_width / domain.scale:.1e} wide: give both in one unit, and no softening more than "
             f"{2.0**WIDEST:.0e} times as wide"
         )
-    return Domain(
-        np.ldexp(domain.lower, -over), math.ldexp(domain.half_width, -over), math.ldexp(domain.scale, -over)
+    return replace(
+        domain,
+        lower=np.ldexp(domain.lower, -over),
+        half_width=math.ldexp(domain.half_width, -over),
+        scale=math.ldexp(domain.scale, -over),
     )
 
 
@@ -127,9 +145,9 @@ def _round_up(width: float, bits: int = HALF_WIDTH_BITS) -> tuple[float, int]:
     return (0.5, exponent + 1) if mantissa == 1.0 else (mantissa, exponent)
 
 
-def _lower_corner(low: np.ndarray, high: np.ndarray, half_width: float) -> np.ndarray:
-    """Centre the cube on the points, unless rounding (a narrow cloud far from the origin) spoils that."""
-    lower = np.minimum(low + ((high - low) / 2 - half_width), low)
+def _lower_corner(low: np.ndarray, high: np.ndarray, middle: np.ndarray, half_width: float) -> np.ndarray:
+    """So that the middle of the points is there, unless rounding (a narrow cloud far from the origin) spoils that."""
+    lower = np.minimum(low + ((high - low) / 2 - middle), low)
     return np.where(high - lower < 2 * half_width, lower, low)
 
 
@@ -195,7 +213,7 @@ def from_center(x, x_lo, hi, lo):
 
 
 def enlarge(domain: Domain, factor: float) -> Domain:
-    """A cube around the same centre, wider by about ``factor``, 1 to 2, in the same scaled coordinates.
+    """A cube that is wider by about ``factor``, 1 to 2, around the same ``middle``, in the same scaled coordinates.
 
     Of a periodic box the factor is `THIRDS`: its cubes are cut into 27, and all boxes have two thirds of the width.
     """
@@ -205,4 +223,5 @@ def enlarge(domain: Domain, factor: float) -> Domain:
         return _in_thirds(domain, domain.cell)
     half_width, exponent = _round_up(domain.half_width * factor)
     half_width = math.ldexp(half_width, exponent)
-    return Domain(domain.lower - (half_width - domain.half_width), half_width, domain.scale)
+    lower = domain.lower - domain.middle * (half_width - domain.half_width)
+    return replace(domain, lower=lower, half_width=half_width)

@@ -18,7 +18,7 @@ from taskfmm.operators.radial import Radial, radial
 from taskfmm.operators.yardstick import decayed
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import add, sizes, two_points, with_images
-from taskfmm.passes.share_loops import EACH, FAR, FIELD, LINE, PLUS, SPOT, WEIGHT
+from taskfmm.passes.share_loops import EACH, FAR, FIELD, LINE, PLUS, SPOT, WEIGHT, add_flat
 from taskfmm.plan.cost import TOP_LEVEL
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.octree import Octree
@@ -27,15 +27,6 @@ SPOT_TO_SPOT = 2.0
 """What one source errs by at one target, over the margins that are taken anyway, where no equation tells the field in
 a box from that on its surface: between two clusters in corners of their boxes, Gaussians three times as wide as these
 are apart erred by 4.8 times what they do at targets that fill a box."""
-
-CANCELLING, OF_FEW = 0.6, 0.8
-"""Of charges of random sign, potentials are as large as what they do through expansions, added in quadrature, or
-larger. One of thirty random vectors has potentials of the first part of that, or smaller; one of seven, of the
-second. That counts of fewer than `ENOUGH` charges, as sums over these tell less of their signs: of 50,000 waves on
-planes that are cut in two along them 1,600 passed as random by their sums, and some of these had potentials of 0.6 to
-0.75 of that, and erred by up to 2.1 eps. Of 22,600 waves of more charges 8 passed by their sums."""
-
-ENOUGH = 10_000
 
 
 class Listed(Protocol):
@@ -52,8 +43,7 @@ class Listed(Protocol):
 class Sums:
     """Of an output, over the targets of leaves.
 
-    of_kind : float64 [n_kinds, 3], squares by kind of source: as `Share` has them in ``far`` and ``even``, and what
-        charges of random sign do through expansions
+    of_kind : float64 [n_kinds, 2], squares as `Share` has them in ``far`` and ``even``, by kind of source
     spots : float64 [n_numbers], as ``even``, of boxes whose charges lie together
     fields, reached : of an output that is a derivative, squares of the field over the half-width of the leaf, and of
         what reaches the leaf
@@ -78,7 +68,7 @@ class Sums:
 
         What the numbers of a source do adds up as the components of a vector do, that of kinds of sources by size.
         """
-        far, even = np.sqrt(self.of_kind[:, :2]).sum(axis=0) ** 2
+        far, even = np.sqrt(self.of_kind).sum(axis=0) ** 2
         smooth = self.fields
         if not calibrated:
             far += ((1.0 if kernel.elliptic else SPOT_TO_SPOT) * np.sqrt(self.spots).sum()) ** 2
@@ -88,11 +78,6 @@ class Sums:
             # the yardstick's error is relative to no less than that
             smooth = max(smooth, self.reached)
         return float(far), float(even), float(smooth + self.rising)
-
-    def cancel(self, squares: float) -> bool:
-        """Whether an output is so small that it has to cancel; squares : of it, over the targets"""
-        part = CANCELLING if self.n >= ENOUGH else OF_FEW
-        return bool(squares < part**2 * self.of_kind[:, 2].sum())
 
     def lost(self, kernel: Kernel, output: Output, domain: Domain, top: int) -> float:
         """At most what boxes do to each other that are too far to be planned for; top : the first level planned"""
@@ -180,6 +165,8 @@ class Expanded:
         region: Within | None = None,
     ) -> None:
         self.plan, self.charges, self.places, self.boxes = plan, charges, places, boxes
+        for each in (*boxes.plain, *boxes.rising):
+            add_flat(plan.tree.parent, each)
         self.kernel, self.calibrated = kernel, is_calibrated(kernel, last)
         self.region = region
 
@@ -187,10 +174,10 @@ class Expanded:
         """Over the targets of all leaves."""
         derivative, widths = output.derivative, self.places.half_widths**output.derivative
         n_targets = np.diff(self.plan.tree.target_ptr[self.places.leaves], axis=1)[:, 0]
-        of_kind, field = np.zeros((len(self.kernel.sources), 3)), np.zeros(self.places.leaves.size)
+        of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(self.places.leaves.size)
         for kind, found in self._reached(output):
-            of_kind[kind] += found[:3] @ n_targets
-            field += found[3]
+            of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
+            field += found[2]
         spots = self._at_spots(output, n_targets) if not self.calibrated else np.zeros(len(self.boxes.plain))
         fields = reached = rising = 0.0
         if derivative:
@@ -214,7 +201,7 @@ class Expanded:
             found.append(n_targets @ self._descended(some, size)[1])
         return np.array(found)
 
-    def _reached(self, output: Output) -> Iterator[tuple[int, np.ndarray]]:
+    def _reached(self, output: Output) -> Iterator[tuple[int, list[np.ndarray]]]:
         """What each number does to each leaf through expansions, see `descend`, with the number of its kind."""
         for boxes, (kind, size) in zip(self.boxes.plain, self._sizes(output), strict=True):
             yield kind, self._descended(boxes, size)
@@ -222,11 +209,8 @@ class Expanded:
     def _sizes(self, output: Output) -> list[tuple[int, Radial]]:
         return sizes(self.plan.tree.domain, self.kernel, output)
 
-    def _descended(self, boxes: np.ndarray, size: Radial) -> np.ndarray:
-        """By leaf, float64 [4, n_leaves]: ``far`` and ``even`` of `Share` squared, `FAR` and `FIELD`.
-
-        boxes : sums over the sources of each box, of which one does as much as ``size`` says
-        """
+    def _descended(self, boxes: np.ndarray, size: Radial) -> list[np.ndarray]:
+        """By leaf; boxes : sums over the sources of each box, of which one does as much as ``size`` says"""
         lists, level = self.plan.lists, self.plan.lists.images.with_own(self.plan.tree.level)
         how = level, with_images(self.plan, boxes), size, self._least(size), self.kernel.degree or 0
         known = None if self.region is None else (~self.region.own, self.region.known(4))
@@ -234,8 +218,7 @@ class Expanded:
         if self.region is not None:
             self.region.passed.append(found[self.region.own])
         found = found[self.places.leaves]
-        rows = [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FAR], found[:, FIELD]]
-        return np.stack(rows)
+        return [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FIELD]]
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""

@@ -11,8 +11,8 @@ from taskfmm.kernels import Kernel, Output
 from taskfmm.operators.accuracy import Share, is_calibrated
 from taskfmm.passes.expanded import Expanded, Sums
 from taskfmm.passes.places import Places
-from taskfmm.passes.sampled import FEW, RARE, add
-from taskfmm.passes.share_loops import PLUS
+from taskfmm.passes.sampled import FEW, add, usual
+from taskfmm.passes.share_loops import PLUS, squares_if_random
 from taskfmm.plan.regional import Survey
 
 
@@ -128,6 +128,13 @@ def at_points(
     return values
 
 
+def if_random(points: np.ndarray, sources: np.ndarray, charges: np.ndarray) -> np.ndarray:
+    """See `squares_if_random`; parameters as of `at_points`, of charges whose potential is 1 / r"""
+    n = points.shape[1]
+    runs = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, sources.shape[1])
+    return squares_if_random(points, *runs, sources, charges[0] ** 2)
+
+
 def farthest(sources: np.ndarray, center: np.ndarray) -> float:
     """The distance of the farthest source from a center."""
     offset = sources - center[:, None]
@@ -144,7 +151,7 @@ def share(found: Seen, values: np.ndarray, kernel: Kernel, output: Output, lost:
     squares = (values**2).sum(axis=0)
     kept = np.sort(squares[:n])
     if n < found.sums.n:
-        kept = kept[: round((1.0 - RARE) * n)]
+        kept = kept[: usual(n)]
     total = max(kept.mean() * found.sums.n, squares[end:].sum())
     if found.close:
         total = max(total, squares[n:end].sum() / (found.does.sum() / found.close))

@@ -9,14 +9,13 @@ all targets are formed, in a pass over the boxes and a sample of the targets.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Known, Share, are_many, is_calibrated
 from taskfmm.operators.radial import does_nothing
-from taskfmm.passes.expanded import Boxes, Expanded, Sums
+from taskfmm.passes.expanded import Boxes, Expanded
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, SAMPLE, AtTargets
 from taskfmm.passes.scaled import exponents, ranked
@@ -65,10 +64,12 @@ def look(
         return Known(many)
     found = _Outputs(plan, kernel, numbers, places, output, close)
     random = many and may_cancel and are_random(products_of_runs(q)[0])
-    of_potential = found.unless_random if random else partial(found.share, "potential")
+    may_cancel = may_cancel and not (random and not found.at_targets.cancels())
+    if output == "potential" and not may_cancel:
+        return Known(many)
     return Known(
         many,
-        potential=of_potential() if may_cancel else None,
+        potential=found.share("potential") if may_cancel else None,
         gradient=found.share("gradient") if output == "gradient" else None,
     )
 
@@ -116,9 +117,10 @@ def products_of_runs(charges: np.ndarray, longest: int = 2**62) -> tuple[np.ndar
     """
     found, sums, length = [], charges, 1
     while sums.size > 1 and length < longest:
-        products = sums[: sums.size // 2 * 2 : 2] * sums[1::2]
+        odd, (first, second) = sums[sums.size // 2 * 2 :], (sums[: sums.size // 2 * 2].reshape(-1, 2).T)
+        products = first * second
         found.append((products.sum(), products @ products, products.size))
-        sums, length = np.add.reduceat(sums, np.arange(0, sums.size, 2)), 2 * length
+        sums, length = np.append(first + second, odd), 2 * length
     return np.array(found).reshape(-1, 3), sums
 
 
@@ -145,23 +147,13 @@ class _Outputs:
         self.expanded = Expanded(plan, self.kernel, charges, places, boxes, last)
         self.at_targets = AtTargets(plan, kernel, charges, boxes.plain, places, last, close)
 
-    def unless_random(self) -> Share | None:
-        """Of the potential; None where it is as large as that of charges of random sign."""
-        rough = self._roughly("potential")
-        return self._share("potential", *rough) if rough[0].cancel(rough[1]) else None
-
     def share(self, output: str) -> Share:
-        return self._share(output, *self._roughly(output))
-
-    def _roughly(self, output: str) -> tuple[Sums, float]:
-        """What comes through expansions, and the output itself, squared, where boxes do for points."""
-        sums, at_targets = self.expanded.sums(self.kernel.output(output)), self.at_targets
-        return sums, at_targets.sampled(output, at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
-
-    def _share(self, output: str, sums: Sums, squares: float) -> Share:
-        """squares : of the output, roughly"""
         derivative = self.kernel.output(output).derivative
+        sums = self.expanded.sums(self.kernel.output(output))
         far, even, smooth = sums.squares(self.kernel, self.calibrated)
+        squares = (
+            self.at_targets.sampled(output, self.at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
+        )
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self.at_targets.sampled(output, self.at_targets.exactly, self.at_targets.few)
         if not self.calibrated:

@@ -30,10 +30,15 @@ SUMMED, PLACED = 2e-7, 1e-7
 """Of the near field in float32: what rounding adds to a sum, as a part of that of magnitudes, and by how much of the
 half-width of their leaf sources seem to be moved."""
 
-PLUS, MINUS, WEIGHT, SCATTER, TOGETHER, SPOT, SQUARES = 0, 3, 6, 8, 9, 10, 11
+THICK, UNSURE = 0.25, 2.7
+"""Offsets of charges from the middle of their leaf, along an axis and in half-widths, have a variance of a third
+where charges fill leaves. Less by this part of it is what densities do that change across a leaf; by this part over
+the root of the number of charges, three deviations, what chance does."""
+
+PLUS, MINUS, WEIGHT, SCATTER, TOGETHER, SPOT, SQUARES, OFFSETS = 0, 3, 6, 8, 9, 10, 11, 12
 """Columns of what is known of a box, see `sum_boxes`."""
 
-SUMS = 12
+SUMS = 18
 """How many there are."""
 
 FAR, LINE, EACH, FIELD = 0, 1, 2, 3
@@ -48,7 +53,7 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
 
     Returns
     -------
-    boxes : float64 [n_boxes, 12], zeros where they are not known, by column
+    boxes : float64 [n_boxes, SUMS], zeros where they are not known, by column
 
     PLUS, MINUS : where the positive and the negative charges are in the mean, three columns each, measured from
         ``lower``, so that nothing is lost far from the origin; the centre of the box if there are none
@@ -60,6 +65,8 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
         boxes that they pass through.
     SQUARES : sum of the squares of the charges
     SPOT : from 1 where all charges are at one place to 0 where they are `NARROW` half-widths away from their means
+    OFFSETS : sums of the magnitudes of the charges times their offset from the middle of their leaf, in half-widths,
+        and of these times its square, three columns each
     """
     n = child_ptr.size - 1
     octants = np.zeros(8)
@@ -80,12 +87,16 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
                     box[axis] += times * boxes[c, axis]
                 box[WEIGHT + sign] += boxes[c, WEIGHT + sign]
             box[TOGETHER] += boxes[c, TOGETHER]
+            box[OFFSETS:] += boxes[c, OFFSETS:]
         if first == last:
             for j in range(ptr[b, 0], ptr[b, 1]):
                 octant, sign, size = 0, int(charges[j] < 0.0), abs(charges[j])
                 for axis in range(3):
                     octant = 2 * octant + int(points[axis, j] > center[axis, b])
                     box[3 * sign + axis] += size * (points[axis, j] - lower[axis])
+                    offset = (points[axis, j] - center[axis, b]) / half_width[b]
+                    box[OFFSETS + axis] += size * offset
+                    box[OFFSETS + 3 + axis] += size * offset**2
                 octants[octant] += charges[j]
                 squares += size * size
                 box[WEIGHT + sign] += size
@@ -126,6 +137,32 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
         weight = (boxes[b, WEIGHT] + boxes[b, WEIGHT + 1]) * width * width
         boxes[b, SPOT] = max(0.0, 1.0 - apart / weight) if weight > 0.0 else 0.0
     return boxes
+
+
+@jit
+def add_flat(parent, boxes):
+    """Raise TOGETHER where few charges in a leaf do not tell that they lie on a line or a plane, but all below an
+    ancestor do: those lie at the same place in each leaf.
+
+    Where they fill their leaves along some axes, and along others are in one half, the squares of the sums in octants
+    are together a product of 1/2 and 1 for each axis times that of their sum.
+    """
+    parts = np.zeros(parent.size)
+    for b in range(parent.size):
+        box = boxes[b]
+        weight = box[WEIGHT] + box[WEIGHT + 1]
+        if weight == 0.0:
+            continue
+        least = max(THICK, UNSURE * np.sqrt(box[SQUARES]) / weight)
+        product = 1.0
+        for axis in range(OFFSETS, OFFSETS + 3):
+            variance = box[axis + 3] / weight - (box[axis] / weight) ** 2
+            product *= 1.0 + max(0.0, 1.0 - 3.0 * variance - least) ** 2
+        parts[b] = np.sqrt((product - 1.0) / 8.0)
+        if parent[b] >= 0:
+            parts[b] = max(parts[b], parts[parent[b]])
+        signed = max(0.0, (box[WEIGHT] - box[WEIGHT + 1]) ** 2 - CHANCE * box[SQUARES])
+        box[TOGETHER] = max(box[TOGETHER], parts[b] * np.sqrt(signed))
 
 
 @jit
@@ -230,6 +267,26 @@ def descend(
                 own[FAR] += box[SCATTER] * size**2
                 own[LINE] += box[TOGETHER] * size
                 own[EACH] += abs(plus - minus) * size
+    return found
+
+
+@jit
+def squares_if_random(targets, ptr, begin, end, points, weights):
+    """Squares of potentials 1 / r at some targets, on average over random signs of the charges: float64 [n].
+
+    ptr, begin, end : runs of sources that each target meets; weights : squares of their charges
+    """
+    found = np.zeros(targets.shape[1])
+    for i in range(found.size):
+        x, y, z, total = targets[0, i], targets[1, i], targets[2, i], 0.0
+        for e in range(ptr[i], ptr[i + 1]):
+            run = slice(begin[e], end[e])  # six times as fast as rows of the whole
+            px, py, pz, weight = points[0, run], points[1, run], points[2, run], weights[run]
+            for j in range(weight.size):
+                dx, dy, dz = px[j] - x, py[j] - y, pz[j] - z
+                r2 = dx * dx + dy * dy + dz * dz
+                total += weight[j] / r2 if r2 > 0.0 else 0.0
+        found[i] = total
     return found
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from taskfmm.kernels import Kernel
+from taskfmm import validate
+from taskfmm.kernels import Kernel, Source
 from taskfmm.passes.given import Given
 from taskfmm.passes.scaled import largest
 from taskfmm.spread import blocks
@@ -44,12 +45,30 @@ def in_chunks(plan: SpreadPlan, given: Given) -> Given:
     """Charges as dask.arrays in the chunks of the sources: which ones a region has is known to tasks alone."""
     sizes = tuple(piece.n for piece in plan.of_sources)
 
-    def chunked(array: Any) -> da.Array:
+    def chunked(kind: Source, array: Any) -> da.Array:
         chunks = (sizes, *((n,) for n in array.shape[1:]))
-        # a copy, as the caller may fill his array anew before a lazy result is computed
-        return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array.copy(), chunks)
+        if not isinstance(array, da.Array):
+            # a copy, as the caller may fill his array anew before a lazy result is computed
+            return da.from_array(array.copy(), chunks)
+        if array.chunks != chunks:
+            # dask cuts chunks by what was declared of them, and drops rows that are there besides
+            known = {"dtype": array.dtype, "meta": array._meta}
+            array = da.map_blocks(as_declared, array, argument=kind.given_as, **known)
+        return array.rechunk(chunks)
 
-    return replace(given, arrays=tuple(map(chunked, given.arrays)))
+    return replace(given, arrays=tuple(map(chunked, given.kernel.kinds, given.arrays)))
+
+
+def as_declared(chunk: Any, argument: str, block_info: Any = None) -> np.ndarray:
+    """A chunk of lazy charges, if it is as its array declares; see `taskfmm.validate.chunks`
+
+    argument : its name; block_info : what dask knows of the chunk
+    """
+    known = block_info[0]
+    (begin, end), *others = known["array-location"]
+    numbers = tuple(last - first for first, last in others)
+    where = known["chunk-location"][0], begin, argument
+    return validate.chunks([chunk], (end - begin,), numbers, str(block_info[None]["dtype"]), *where)
 
 
 def bring(plan: SpreadPlan, given: Given) -> Brought:

@@ -19,7 +19,6 @@ from taskfmm.runtime.layout import Layout
 from taskfmm.runtime.threads import n_cores
 from taskfmm.spread.ahead import Ahead
 from taskfmm.spread.as_text import text
-from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.graphs import beside, works_of
 from taskfmm.spread.plan import SpreadPlan
 from taskfmm.spread.room import Room
@@ -34,7 +33,6 @@ class DescribedSpread:
     n_targets: int
     separate: bool
     _asked: Asked
-    _chooser: Chooser
     _chunks: tuple[int, ...]
 
     def forecast(
@@ -44,9 +42,10 @@ class DescribedSpread:
         threads: int | None = None,
         cores: int | None = None,
     ) -> Ahead:
-        """What an evaluation of the kernel's first output of lazy charges takes: its graph, seconds, memory, disk.
+        """What an evaluation of the kernel's first output takes: its graph, seconds, memory, disk.
 
-        Memory is that of a worker that plans and evaluates; planning again would take what is said of it.
+        The charges are lazy, and ``like`` is not counted. The memory of a worker is the largest that it takes while
+        it plans or evaluates.
 
         Parameters
         ----------
@@ -79,7 +78,7 @@ class DescribedSpread:
         cores = workers * threads if cores is None else cores
         limit = memory.parse_limit(memory_limit) or now.memory_limit or psutil.virtual_memory().total
         asked, kernel = self._asked, self._asked.kernel
-        accuracy = self._chooser.accuracy(asked.first)
+        accuracy = self.plan.facts.evaluated
         outline = size.outline(kernel, accuracy)
         n, numbers = self.n_targets + self.separate * self.n_sources, kernel.of_first.n_numbers
         rows = kernel.output(asked.first).n_rows
@@ -93,13 +92,25 @@ class DescribedSpread:
             len(self.plan.with_sources) if self.separate else None,
         )  # fmt: skip
 
-    def explain(self, **given: Any) -> str:
+    def explain(
+        self,
+        workers: int | None = None,
+        memory_limit: Any = None,
+        threads: int | None = None,
+        cores: int | None = None,
+    ) -> str:
         """`forecast`, as text."""
-        return text(self.forecast(**given))
+        return text(self.forecast(workers, memory_limit, threads, cores))
 
-    def facts(self, **given: Any) -> dict[str, Any]:
+    def facts(
+        self,
+        workers: int | None = None,
+        memory_limit: Any = None,
+        threads: int | None = None,
+        cores: int | None = None,
+    ) -> dict[str, Any]:
         """`forecast`, as data."""
-        return self.forecast(**given).facts()
+        return self.forecast(workers, memory_limit, threads, cores).facts()
 
     def _repr_html_(self) -> str:
         asked = self._asked

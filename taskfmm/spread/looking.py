@@ -14,7 +14,7 @@ from taskfmm.passes import regional
 from taskfmm.passes.expanded import Boxes, Expanded, Within
 from taskfmm.passes.places import Places
 from taskfmm.passes.regional import Seen
-from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE
+from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE, are_small
 from taskfmm.passes.share import are_random, of_any_kernel, products_of_runs
 from taskfmm.passes.share_loops import SUMS
 from taskfmm.plan.regional import Survey
@@ -91,19 +91,39 @@ def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alon
     cancel, derived = weights[..., 2].min() < 0.0 < weights[..., 3].max(), output == "gradient"
     if not (cancel or derived):
         return Known(many)
-    random = many and cancel and _are_random(facts, charges, path)
+    of_potential = replace(looking, output="potential")
+    random = many and cancel and _are_random(facts, charges, path) and not _cancels(of_potential)
+    cancel = cancel and not random
+    if not (cancel or derived):
+        return Known(many)
     _sum_boxes(looking)
     return Known(
         many,
-        potential=_of_potential(looking, random) if cancel else None,
+        potential=_look(of_potential)[1] if cancel else None,
         gradient=_look(looking)[1] if derived else None,
     )
 
 
-def _of_potential(looking: Looking, random: bool) -> Share | None:
-    """random : whether it is None, if it is as large as that of charges of random sign"""
-    found, share = _look(replace(looking, output="potential"))
-    return share if not random or found.sums.cancel(share.total**2) else None
+def _cancels(looking: Looking) -> bool:
+    """As `taskfmm.passes.sampled.AtTargets.cancels`."""
+    drawn = enumerate(_drawn(looking.facts, FEW))
+    points = np.concatenate(run(targets_of, [(region, rows, looking.path) for region, rows in drawn]), axis=1)
+    found = run(beside_random, [(region, points, looking) for region in _with_sources(looking.facts)])
+    values, if_random = np.sum(found, axis=0)
+    return are_small(values**2, if_random)
+
+
+def targets_of(region: int, rows: np.ndarray, path: Path) -> np.ndarray:
+    """Some targets of a region, float64 [3, n]."""
+    return stages.points_of(region, path).targets[:, rows]
+
+
+def beside_random(region: int, points: np.ndarray, looking: Looking) -> np.ndarray:
+    """What the sources of a region do at some points, and its square on average over random signs: [2, n]."""
+    sources = stages.points_of(region, looking.path).sources
+    given = points, sources, looking.of(region, sources.shape[1])
+    (values,) = regional.at_points(*given, looking.kernel, looking.output)
+    return np.stack([values, regional.if_random(*given)])
 
 
 def _are_random(facts: Facts, charges: Brought, path: Path) -> bool:

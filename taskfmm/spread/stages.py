@@ -36,7 +36,10 @@ from taskfmm.tree.units import Cells, Units, distinct, index, points_in
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What all regions are planned by; evaluated : the accuracy of lazy charges"""
+    """What all regions are planned by.
+
+    evaluated : the accuracy of lazy charges of which nothing is known, or of others where these have none
+    """
 
     domain: Domain
     units: Units
