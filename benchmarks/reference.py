@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -17,36 +18,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks import machine
 from taskfmm import bench
 from taskfmm.jit import jit
-from taskfmm.kernels import laplace
+from taskfmm.kernels import KERNELS, gather_loops
+from taskfmm.kernels.roots import ROOTS
 
-BOX = 128
-"""Points a box for the two-sided loop, whose results go to both boxes."""
-
-
-@jit
-def _one_sided(targets, sources, q, out):
-    for i in range(targets.shape[1]):
-        laplace.potential(
-            targets[0, i], targets[1, i], targets[2, i], sources[0], sources[1], sources[2], q, out, i
-        )
-
-
-@jit
-def _both(targets, own, sources, q, out, back):
-    for i in range(targets.shape[1]):
-        laplace.potential_mutual(
-            targets[0, i],
-            targets[1, i],
-            targets[2, i],
-            own,
-            sources[0],
-            sources[1],
-            sources[2],
-            q,
-            out,
-            i,
-            back,
-        )
+BOX, BOXES = 64, 27
+"""Points of a box, and boxes next to each other."""
 
 
 @jit
@@ -67,26 +43,30 @@ def _best(once: Callable[[], Any], seconds: float) -> float:
 
 def pairs(seconds: float) -> dict[str, float]:
     """Gpairs/s of the reference and of our loops; two-sided ones count a pair for each of its sides."""
+    found = {"plain loop (the reference)": bench.reference_rate(seconds).wall}
     rng = np.random.default_rng(1)
-    found = {"plain loop (the reference)": bench.reference_rate(seconds)}
-    for name, n, m in (
-        ("seeded root and Newton, 1024 x 8192", 1024, 8192),
-        ("the same, 64 x 1728", 64, 1728),
-    ):
-        targets, sources, q, out = (
-            rng.random((3, n)),
-            rng.random((3, m)),
-            rng.random((1, m)),
-            np.zeros((1, n)),
+    n = BOX * BOXES
+    points, q, out = rng.random((3, n)), rng.random((1, n)), np.zeros((1, n))
+    ends, none = BOX * np.arange(BOXES + 1), np.zeros(0, np.int64)
+    row = ends[:2], points[:, :BOX].copy(), np.array([0, 1]), np.array([0]), np.array([n]), points, q
+    pairs_of = [np.arange(box + 1, BOXES, dtype=np.int32) for box in range(BOXES)]
+    pair_ptr = np.cumsum([0, *map(len, pairs_of)])
+    block = np.array([0, BOXES]), ends, points, q, np.zeros(BOXES + 1, np.int64), none, none, points, q
+    for roots, eps in {"": 0.0, **ROOTS}.items():
+        kernel = replace(KERNELS["laplace"].of_first, roots=roots)
+        loops, rest = gather_loops(kernel, "potential"), (kernel.constants, out)
+        one = bench.pair_rate(
+            lambda loops=loops, rest=rest: loops.points_to_points(0, 1, *row, *rest), BOX * n, seconds
         )
-        args = (targets, sources, q, out)
-        found[name] = bench.pair_rate(lambda args=args: _one_sided(*args), n * m, seconds)
-    for n, m in ((BOX, 13 * BOX), (32, 13 * 32)):
-        targets, sources = rng.random((3, n)), rng.random((3, m))
-        both = (targets, rng.random((1, n)), sources, rng.random((1, m)), np.zeros((1, n)), np.zeros((1, m)))
-        name = f"both sides at once, {n} x {m}"
-        found[name] = bench.pair_rate(lambda args=both: _both(*args), 2 * n * m, seconds)
-    return {name: rate.wall / 1e9 for name, rate in found.items()}
+        several = *block, pair_ptr, np.concatenate(pairs_of), *rest
+        two = bench.pair_rate(
+            lambda loops=loops, args=several: loops.points_to_points_mutual(0, 1, *args),
+            n * (n - BOX),
+            seconds,
+        )
+        found[f"one-sided, roots for eps of {eps:g} on"] = one.wall
+        found[f"both sides at once, for eps of {eps:g} on"] = two.wall
+    return {name: rate / 1e9 for name, rate in found.items()}
 
 
 def gemm(seconds: float) -> dict[str, float]:

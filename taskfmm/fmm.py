@@ -352,7 +352,7 @@ class Fmm(Described, Stored):
     def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
         """What an evaluation is given, once it has been looked at."""
         asked = self._planned.asked
-        given = Given.checked(asked.kernel, charges, others, self.n_sources, lazy)
+        given = Given.checked(self._planned.summed, charges, others, self.n_sources, lazy)
         if asked.box is not None:
             given.refuse_charged()
         return given

@@ -25,6 +25,10 @@ KEPT_IN_ORDER = {"nnan", "ninf", "nsz", "arcp", "contract", "afn"}
 """Fast math but for the order of sums and products."""
 
 
+WIDE = '"prefer-vector-width"="512" "min-legal-vector-width"="512"'
+"""Attributes of LLVM."""
+
+
 def _hint(body: Callable[..., Any]) -> Any:
     """Decorator for an intrinsic; with NUMBA_DISABLE_JIT the loops are plain Python, and a hint is nothing."""
     return (lambda: None) if numba.config.DISABLE_JIT else intrinsic(body)
@@ -40,10 +44,29 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         # llvmlite knows only keyword attributes; these are strings, which LLVM takes in the same place
-        set.add(builder.function.attributes, '"prefer-vector-width"="512" "min-legal-vector-width"="512"')
+        set.add(builder.function.attributes, WIDE)
         return context.get_dummy_value()
 
     return types.none(), codegen
+
+
+@_hint
+def estimated_roots(typingctx):  # type: ignore[no-untyped-def]
+    """As `wide_vectors`, and reciprocal roots in float32 are estimates of 11 bits, where LLVM has an instruction for
+    these: on x86. Other processors divide by a root, as is done without this hint."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        # a number after the colon would be that of steps which follow
+        estimates = ' "reciprocal-estimates"="vec-sqrtf:0,sqrtf:0"' if _is_x86(context.codegen()) else ""
+        set.add(builder.function.attributes, WIDE + estimates)
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+def _is_x86(codegen: Any) -> bool:
+    """Whether the processor that is compiled for is one."""
+    return str(codegen.magic_tuple()[0]).startswith("x86")
 
 
 @_hint

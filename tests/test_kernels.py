@@ -14,7 +14,7 @@ from numba.core.dispatcher import Dispatcher
 
 from taskfmm.jit import Loop
 from taskfmm.kernels import KERNELS, gather_loops, instances, laplace, spread_loops
-from taskfmm.kernels.laplace import inverse_distance
+from taskfmm.kernels.roots import inverse_distance
 from taskfmm.operators.matrix import kernel_matrix
 
 SCALAR = ("laplace", "one")

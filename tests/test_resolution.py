@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from taskfmm.geometry.domain import enclose
 from taskfmm.geometry.resolution import RESOLVED, unresolved_pair
-from taskfmm.kernels.laplace import NORMAL
+from taskfmm.kernels.roots import NORMAL
 
 NUMBERS = [0.0, -0.0, 1.0, -1.0, 0.3, 1e-30, -1e-30, 1e-36, *(k * 4e-38 for k in range(-6, 7)), 1e-50, 5e-324]
 COORDINATE = st.one_of(st.sampled_from(NUMBERS), st.floats(-1e-36, 1e-36))

@@ -22,7 +22,7 @@ from benchmarks.paper import published, report
 from taskfmm.geometry import surface
 from taskfmm.jit import jit, wide_vectors
 from taskfmm.kernels import KERNELS, gather_loops
-from taskfmm.kernels.laplace import inverse_distance
+from taskfmm.kernels.roots import inverse_distance
 
 
 @jit

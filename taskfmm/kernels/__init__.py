@@ -23,6 +23,7 @@ from taskfmm.kernels.instances import (
 from taskfmm.kernels.kernel import CHARGE, GRADIENT, HESSIAN, POTENTIAL, Kernel, Output, Source
 from taskfmm.kernels.laplace import Laplace
 from taskfmm.kernels.registry import CONSTRUCTORS, KERNELS, find, named, refuse_without_sum, register
+from taskfmm.kernels.roots import with_roots
 from taskfmm.kernels.stokes import Stokes
 from taskfmm.kernels.weights import weights
 from taskfmm.kernels.yukawa import Yukawa
@@ -62,5 +63,6 @@ __all__ = [
     "register",
     "spread_loops",
     "weights",
+    "with_roots",
     "works_in_single",
 ]

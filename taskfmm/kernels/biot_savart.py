@@ -11,7 +11,7 @@ import numpy as np
 from taskfmm.jit import formula
 from taskfmm.kernels import laplace
 from taskfmm.kernels.kernel import Kernel, Output, Source
-from taskfmm.kernels.laplace import inverse_distance
+from taskfmm.kernels.roots import inverse_distance
 
 KERNEL = Kernel(
     "biot_savart",

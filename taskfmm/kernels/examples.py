@@ -15,8 +15,8 @@ from taskfmm.jit import formula
 from taskfmm.kernels.exponential import LARGEST, decay
 from taskfmm.kernels.from_function import from_function
 from taskfmm.kernels.kernel import Kernel
-from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.real import real
+from taskfmm.kernels.roots import inverse_distance
 
 
 def Gaussian(width: float) -> Kernel:

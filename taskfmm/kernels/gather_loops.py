@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import loop, part, wide_vectors
+from taskfmm.jit import loop, part
 from taskfmm.kernels.packing import pack
 
 if TYPE_CHECKING:
+    from taskfmm.jit import wide_vectors
 
     def gather_run(*numbers: object) -> None: ...
 

@@ -24,8 +24,8 @@ from taskfmm.errors import InputError
 from taskfmm.jit import formula
 from taskfmm.kernels import laplace
 from taskfmm.kernels.kernel import Kernel, Output, Source
-from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.real import real
+from taskfmm.kernels.roots import inverse_distance
 from taskfmm.kernels.softening import Softening
 
 KERNEL = Kernel(

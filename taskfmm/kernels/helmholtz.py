@@ -16,8 +16,8 @@ from taskfmm.errors import InputError
 from taskfmm.jit import formula
 from taskfmm.kernels.exponential import LARGEST, decay
 from taskfmm.kernels.kernel import Kernel, Output, Source
-from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.oscillation import cosine_sine
+from taskfmm.kernels.roots import inverse_distance
 
 KERNEL = Kernel(
     "helmholtz",

@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm.jit import formula, part, wide_vectors
+from taskfmm.jit import estimated_roots, formula, part, wide_vectors
 from taskfmm.kernels import filling, function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
-from taskfmm.kernels.single import is_alike, single
+from taskfmm.kernels.roots import ESTIMATED, roots_of
+from taskfmm.kernels.single import has_twin, is_alike, single, with_twins
 from taskfmm.kernels.softening import Softening
 
 _lock = threading.RLock()
@@ -70,9 +71,11 @@ def instantiate(
     n_parameters: int = 0,
     first_row: int | None = None,
     dtype: str = "float64",
+    roots: str = "",
 ) -> ModuleType:
     """The loops of a template, bound to the formulas of a module, in a dtype.
 
+    roots : as `Kernel` has them
     first_row : for many vectors, see `taskfmm.kernels.filling.text`; for one, if left out
     Other arguments as of `taskfmm.kernels.pairs.text`.
     """
@@ -81,15 +84,21 @@ def instantiate(
     text = pairs.text(*facts) if first_row is None else filling.text(*facts, first_row)
     path = Path(__file__).with_name(f"{runs}.py")
     label = "_".join(
-        (module.__name__.rsplit(".", 1)[-1], *(kind.name for kind in sources), str(len(odd_rows)), dtype)
+        (
+            module.__name__.rsplit(".", 1)[-1],
+            *(kind.name for kind in sources),
+            str(len(odd_rows)),
+            dtype + roots,
+        )
     )
     more = hashlib.sha256(f"{module.__name__}{text}{path.read_text()}".encode()).hexdigest()[:6]
     label = f"{label}_{_fingerprint(module, getattr(module, sources[0].name))}_{more}"
     with _lock:
         called = {kind.name for kind in sources} | {pairs.formula_name(kind, softening) for kind in sources}
-        formulas = {each: _formula(getattr(module, each), dtype) for each in called}
-        meeting = _module(f"{runs}_{label}", path, text, dtype, formulas)
-        names = {name: getattr(meeting, name) for name in RUNS}
+        formulas = {each: _formula(getattr(module, each), dtype, roots) for each in called}
+        hints = {"wide_vectors": estimated_roots if roots == ESTIMATED else wide_vectors}
+        meeting = _module(f"{runs}_{label}", path, text, dtype, formulas | hints)
+        names = {name: getattr(meeting, name) for name in RUNS} | hints
         return _module(f"{template}_{label}", Path(__file__).with_name(f"{template}.py"), "", dtype, names)
 
 
@@ -108,8 +117,10 @@ def _module(name: str, path: Path, text: str, dtype: str, names: Mapping[str, An
     return found
 
 
-def _formula(compiled: Any, dtype: str) -> Any:
+def _formula(compiled: Any, dtype: str, roots: str) -> Any:
     """A user's may have been compiled in another way, and be cached."""
+    if roots:
+        return with_twins(compiled, roots)
     if dtype == "float32":
         return single(compiled)
     return formula(compiled.py_func) if hasattr(compiled, "py_func") else compiled
@@ -129,11 +140,13 @@ def _loops(
     dtype: Any,
     softening: Softening | None = None,
     first_row: int = 0,
+    derivative: int = 0,
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
     n_parameters = len(kernel.parameters) if softening else 0
+    roots = roots_of(kernel, derivative)
     return _instantiated(
         template,
         module,
@@ -144,6 +157,7 @@ def _loops(
         n_parameters,
         first_row if kernel.vectors > 1 else None,
         np.dtype(dtype).name,
+        roots if dtype == np.float64 and any(has_twin(each, roots) for each in now) else "",
     )
 
 
@@ -158,8 +172,10 @@ def _instantiated(
     n_parameters: int,
     first_row: int | None,
     dtype: str,
+    roots: str,
 ) -> ModuleType:
-    found = instantiate(template, module, sources, odd_rows, softening, n_parameters, first_row, dtype)
+    facts = sources, odd_rows, softening, n_parameters, first_row, dtype, roots
+    found = instantiate(template, module, *facts)
     if template == "apart_loops":
         exactly = instantiate("gather_loops", module, sources, odd_rows, first_row=first_row)
         vars(found)["gather_run_exactly"] = vars(exactly)["gather_run"]
@@ -170,7 +186,10 @@ def gather_loops(kernel: Kernel, output: str, dtype: Any = np.float64) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
     softening = kernel.softening and kernel.softening.bare
     rows = kernel.odd_rows[: kernel.n_components(output)]
-    return _loops("gather_loops", kernel, kernel.sources, rows, dtype, softening, kernel.first_row)
+    derivative = kernel.output(output).derivative
+    return _loops(
+        "gather_loops", kernel, kernel.sources, rows, dtype, softening, kernel.first_row, derivative
+    )
 
 
 def apart_loops(kernel: Kernel, output: str) -> Any:

@@ -140,6 +140,7 @@ class Kernel:
     surfaces : where densities live and potentials are checked, see `taskfmm.geometry.surface.ARRANGEMENTS`
     softening : what sources do close by, where they have lengths of their own; such a kernel has an expansion
     lattices : along how many axes a periodic box may be repeated, see `taskfmm.operators.lattice`
+    roots : how many digits reciprocal roots have, see `taskfmm.kernels.roots`; "" for all
     extra : what formulas take beside the distance and the sums, as for an exponential, over what a pair of charges
         takes with 1 / r; leaves are chosen by it
     """
@@ -163,6 +164,7 @@ class Kernel:
     softening: Softening | None = field(default=None, repr=False)  # the name tells which, plans tell lengths
     extra: float = 0.0
     lattices: tuple[int, ...] = ()
+    roots: str = field(default="", compare=False)  # it is the same kernel
 
     @property
     def constants(self) -> np.ndarray:
@@ -182,7 +184,7 @@ class Kernel:
         if self.expansion is not None:
             return self.expansion.expands
         plain = tuple(output for output in self.outputs if not output.derivative)
-        return replace(self.of_one, sources=(self.dense,), density=None, outputs=plain)
+        return replace(self.of_one, sources=(self.dense,), density=None, outputs=plain, roots="")
 
     @property
     def elliptic(self) -> bool:
@@ -240,7 +242,7 @@ class Kernel:
     def measured(self) -> Kernel:
         """The same kernel, with 1 for each parameter that results are only divided by: errors are the same."""
         divisors = {output.divisor for output in self.outputs}
-        return self.with_parameters(
+        return replace(self, roots="").with_parameters(
             *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from taskfmm.jit import formula
 from taskfmm.kernels.kernel import CHARGE, DIPOLE, GRADIENT, HESSIAN, POTENTIAL, Kernel
+from taskfmm.kernels.roots import inverse_distance
 
 KERNEL = Kernel(
     "laplace",
@@ -19,29 +20,6 @@ KERNEL = Kernel(
     outputs=(POTENTIAL, GRADIENT, HESSIAN),
     lattices=(1, 2, 3),
 )
-
-NORMAL = np.float32(2.0**-126)
-"""The smallest squared distance whose root can be seeded. Scaled coordinates (see `taskfmm.geometry.domain`) put
-it at 1e-37 of the width of the cube: clouds with a closer pair are refused (`taskfmm.geometry.resolution`)."""
-
-
-@formula
-def inverse_distance(r2):
-    """1 / sqrt(r2) to float64 accuracy, and 0 where r2 is 0.
-
-    A reciprocal root in float32, 22 bits or more, then one third-order Newton step y (1 + e/2 + 3 e^2/8) with
-    e = 1 - r2 y^2, which triples the bits: several times faster than a root and a division in float64.
-    """
-    low = np.float32(r2)
-    y = np.float64(np.float32(1.0) / np.sqrt(low)) if low >= NORMAL else 0.0
-    e = 1.0 - r2 * y * y
-    return y * (1.0 + e * (0.5 + 0.375 * e))
-
-
-@formula
-def inverse_distance_single(r2):
-    """The same to float32 accuracy, for float32."""
-    return np.float32(1.0) / np.sqrt(r2) if r2 >= NORMAL else np.float32(0.0)
 
 
 def Laplace() -> Kernel:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskfmm.jit import part, wide_vectors
+from taskfmm.jit import part
 
 if TYPE_CHECKING:
+    from taskfmm.jit import wide_vectors
 
     def gather(*numbers: object) -> None: ...
 

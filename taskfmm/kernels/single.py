@@ -26,21 +26,26 @@ LIKE = 1e-5
 
 def single(function: Any) -> Any:
     """A compiled function in float32, compiled as formulas are."""
-    return _remade(function, np.float32, formula)
+    return _remade(function, np.float32, formula, "single")
+
+
+def with_twins(function: Any, twin: str) -> Any:
+    """A compiled function that calls others whose names end so, where there are such; compiled as formulas are."""
+    return _remade(function, float, formula, twin)
 
 
 @cache
-def _remade(function: Any, real: type, make: Callable[..., Any]) -> Any:
+def _remade(function: Any, real: type, make: Callable[..., Any], twin: str) -> Any:
     """A compiled function with its numbers in a dtype; make : what is made of the new Python function."""
     body = function.py_func
-    own = body.__globals__.get(f"{body.__name__}_single")
-    if own is not None and real is np.float32:
+    own = body.__globals__.get(f"{body.__name__}_{twin}")
+    if own is not None:
         return make(own.py_func)
 
     def of(value: Any) -> Any:
         if isinstance(value, float):
             return real(value)
-        return _remade(value, real, make) if hasattr(value, "py_func") else value
+        return _remade(value, real, make, twin) if hasattr(value, "py_func") else value
 
     code = body.__code__
     named = {name: of(body.__globals__[name]) for name in code.co_names if name in body.__globals__}
@@ -49,6 +54,19 @@ def _remade(function: Any, real: type, make: Callable[..., Any]) -> Any:
     made = FunctionType(code, body.__globals__ | named, body.__name__, body.__defaults__, cells)
     made.__module__, made.__qualname__ = body.__module__, body.__qualname__
     return make(made)
+
+
+@cache
+def has_twin(function: Any, twin: str) -> bool:
+    """Whether a compiled function, or one that it calls, has another one beside it whose name ends so."""
+    if not twin:
+        return False
+    body = function.py_func
+    named = [body.__globals__.get(name) for name in body.__code__.co_names]
+    named += [cell.cell_contents for cell in body.__closure__ or ()]
+    return f"{body.__name__}_{twin}" in body.__globals__ or any(
+        has_twin(each, twin) for each in named if hasattr(each, "py_func")
+    )
 
 
 def is_alike(function: Any, n_numbers: int, parameters: np.ndarray) -> bool:
@@ -61,7 +79,7 @@ def is_alike(function: Any, n_numbers: int, parameters: np.ndarray) -> bool:
     given = np.hstack([offsets, rng.uniform(-1.0, 1.0, (OFFSETS, n_numbers))])
 
     def at(real: type) -> np.ndarray:
-        python = _remade(function, real, _as_it_is)
+        python = _remade(function, real, _as_it_is, "single" if real is np.float32 else "")
         constants: np.ndarray = parameters.astype(real)
         with np.errstate(all="ignore"):
             return np.array([python(*map(real, each), constants) for each in given], np.float64)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskfmm.geometry.domain import from_center
-from taskfmm.jit import loop, part, wide_vectors
+from taskfmm.jit import loop, part
 
 if TYPE_CHECKING:
+    from taskfmm.jit import wide_vectors
 
     def spread_run(*numbers: object) -> None: ...
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskfmm.blas import add_by_columns, add_by_rows
-from taskfmm.jit import part, wide_vectors
+from taskfmm.jit import part
 
 if TYPE_CHECKING:
+    from taskfmm.jit import wide_vectors
+
     REAL = float
     NUMBERS, ROWS, HEIGHT, WIDTH = 1, 1, 32, 256
     SIGNS = np.ones((1, 1))

@@ -13,8 +13,8 @@ from taskfmm.errors import InputError
 from taskfmm.jit import formula
 from taskfmm.kernels.exponential import LARGEST, decay
 from taskfmm.kernels.kernel import CHARGE, DIPOLE, Kernel
-from taskfmm.kernels.laplace import inverse_distance
 from taskfmm.kernels.real import real
+from taskfmm.kernels.roots import inverse_distance
 
 KERNEL = Kernel(
     "yukawa",

@@ -11,7 +11,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -351,6 +351,28 @@ def choose(
     """
     if kernel.fixed_order or order:
         return of_order(kernel.fixed_order or order or 1, single)
+    if rows is None:
+        return _from_table(kernel, eps, output, dtype, cases, single)
+    return _cheapest(kernel, eps, output, dtype, cases, rows)
+
+
+@lru_cache(1024)
+def _from_table(
+    kernel: Kernel, eps: float, output: str, dtype: np.dtype, cases: Cases, single: bool
+) -> Accuracy:
+    """To go through the table takes as long as to sum some hundred charges."""
+    return _cheapest(kernel, eps, output, dtype, cases, None, single)
+
+
+def _cheapest(
+    kernel: Kernel,
+    eps: float,
+    output: str,
+    dtype: np.dtype,
+    cases: Cases,
+    rows: Iterable[Row] | None,
+    single: bool = False,
+) -> Accuracy:
     derivative, seen = kernel.output(output).derivative, []
     lowest = FLOAT32_FLOOR if dtype == np.float32 else 0.0
     if rows is None:

@@ -87,7 +87,8 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
                     box[axis] += times * boxes[c, axis]
                 box[WEIGHT + sign] += boxes[c, WEIGHT + sign]
             box[TOGETHER] += boxes[c, TOGETHER]
-            box[OFFSETS:] += boxes[c, OFFSETS:]
+            for column in range(OFFSETS, SUMS):
+                box[column] += boxes[c, column]
         if first == last:
             for j in range(ptr[b, 0], ptr[b, 1]):
                 octant, sign, size = 0, int(charges[j] < 0.0), abs(charges[j])
@@ -243,7 +244,8 @@ def descend(
             continue
         own = found[b]
         if parent[b] >= 0:
-            own[:] = found[parent[b]]
+            for column in range(own.size):
+                own[column] = found[parent[b], column]
         if targets[b, WEIGHT] == 0.0:
             continue
         x, y, z = targets[b, 0], targets[b, 1], targets[b, 2]

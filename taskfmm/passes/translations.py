@@ -1,7 +1,8 @@
 """The loop of M2M and L2L: expansions to expansions by dense matrices.
 
 Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once.
-Blocks are independent: a block is what one thread adds into, and what stays in its cache.
+Blocks are independent: a block is what one thread adds into, and what stays in its cache. Rows are copied number by
+number, as an assignment of slices takes two seconds to compile: it can fail, and has to write why.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def translate_dense(first, last, code_ptr, target, source, expansions, matrices,
                 n = min(entries, code_ptr[block, code + 1] - at)
                 for i in range(n):
                     for c in range(columns):
-                        rows[i * columns + c] = expansions[source[at + i], c]
+                        for k in range(rows.shape[1]):
+                            rows[i * columns + c, k] = expansions[source[at + i], c, k]
                 np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
                 if moments.size:
                     _move(sums[: n * columns], moments[code])
                 for i in range(n):
                     for c in range(columns):
-                        out[target[at + i], c] += sums[i * columns + c]
+                        for k in range(out.shape[2]):
+                            out[target[at + i], c, k] += sums[i * columns + c, k]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from taskfmm.geometry.cell import Box
-from taskfmm.kernels import Kernel, works_in_single
+from taskfmm.kernels import Kernel, with_roots, works_in_single
 from taskfmm.operators import measured
 from taskfmm.operators.accuracy import (
     CLOSE,
@@ -59,6 +59,12 @@ class Asked:
             return None
         eps = min(self.eps, of_order(self.order).basis_tol) if self.order else self.eps
         return lengths * self.kernel.softening.reach(eps)
+
+    @property
+    def summed(self) -> Kernel:
+        """The kernel, with reciprocal roots that are as rough as eps allows."""
+        eps = min(self.eps, of_order(self.order).basis_tol) if self.order else self.eps
+        return with_roots(self.kernel, eps)
 
     @property
     def first(self) -> str:
@@ -147,6 +153,11 @@ class Planned:
         """The kernel as it was given, with the lengths of the sources."""
         lengths = self.lengths
         return self.asked.kernel if lengths is None else self.asked.kernel.with_lengths(lengths)
+
+    @property
+    def summed(self) -> Kernel:
+        """The kernel of evaluations; of direct sums roots have all digits."""
+        return self.asked.kernel if self.plan is None or self.plan.is_direct else self.asked.summed
 
     @property
     def same(self) -> bool:

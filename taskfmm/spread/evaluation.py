@@ -141,4 +141,4 @@ class Spread(DescribedSpread):
         return sampled_error(self.plan, given, found if n == rows.size else found[rows], of, rows)
 
     def _given(self, charges: Any, others: dict[str, Any]) -> Given:
-        return Given.checked(self._asked.kernel, charges, others, self.n_sources, True)
+        return Given.checked(self._asked.summed, charges, others, self.n_sources, True)
