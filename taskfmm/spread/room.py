@@ -37,6 +37,10 @@ LARGER = 1.25
 CHUNK_POINT = 180
 """Bytes that `taskfmm.spread.chunks.sort` takes for a point of a chunk: 155, and the chunk comes from somewhere."""
 
+FULL = 5
+"""Times as much it takes where a leaf is larger than a unit should be: it meets up to 26 like it one by one, whose
+coordinates are read, and written into its work, 48 and 28 bytes a point."""
+
 USED = 0.7
 """Of a worker's memory that stages may fill: above it Dask writes results to the disk, and soon pauses the worker."""
 
@@ -67,6 +71,16 @@ class Room:
             raise MemoryLimitError(
                 f"one task has to hold {points:,} points, as most of them lie very close together, and each thread "
                 f"of the smallest worker has memory for {self.most:,}: give workers more memory or fewer threads"
+            )
+
+    def refuse_softened(self, points: int) -> None:
+        """The same for a region with leaves that are too full, as they are as wide as the longest length reaches."""
+        if self.most is not None and FULL * points > self.most:
+            raise MemoryLimitError(
+                f"one task has to hold {points:,} points and those beside them, as no box is narrower than the "
+                "longest softening reaches, and each thread of the smallest worker has memory for "
+                f"{self.most // FULL:,}: give workers more memory, fewer threads or a smaller region, or limit the "
+                "softening"
             )
 
 
