@@ -21,10 +21,11 @@ from taskfmm.errors import InputError, MemoryLimitError
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import Gravity
 from taskfmm.passes.given import Given
+from taskfmm.plan import tune
 from taskfmm.plan.softened import _gap
 from taskfmm.spread import depot, files, planning, room, stages
 from taskfmm.testing import DISTRIBUTIONS
-from taskfmm.tree import lists
+from taskfmm.tree import lists, octree
 from taskfmm.tree.essential import TOP
 from taskfmm.tree.units import distinct
 
@@ -138,6 +139,20 @@ def test_pairs_within_reach_are_summed_one_by_one(name, longest):
             assert (_gap(tree, csr.rows, csr.idx) >= reach).all()
         n_entries += [every.v.idx.size, every.w.idx.size, every.x.idx.size]
     assert n_entries[0] and (name == "uniform" or n_entries.all())
+
+
+def test_leaves_are_chosen_for_boxes_as_wide_as_the_longest_length(monkeypatch):
+    x, _ = cloud("uniform", 87)
+    built, seen = octree.build, []
+
+    def build(sources, targets, leaf_size, domain, threads, reach=None):
+        seen.append(reach)
+        return built(sources, targets, leaf_size, domain, threads, reach)
+
+    monkeypatch.setattr(tune.octree, "build", build)
+    for lengths in (0.1, np.linspace(0.0, 0.1, N)):
+        spread(x, Gravity(lengths, "spline"), leaf_size=None)
+    assert len(seen) > 4 and all((reach == 0.1).all() for reach in seen)
 
 
 def test_bodies_reach_into_other_regions():

@@ -34,13 +34,12 @@ def of_pieces(kernel: Kernel, pieces: Sequence[Piece]) -> list[da.Array | None]:
 
 def _in_chunks(lengths: Any, sizes: tuple[int, ...]) -> da.Array:
     """One length for all, or one for each source; those of a dask.array are checked."""
-    if isinstance(lengths, np.ndarray):
-        return (
-            da.from_array(lengths, (sizes,))
-            if lengths.ndim
-            else da.full(sum(sizes), lengths, chunks=(sizes,))
-        )
-    return da.map_blocks(checked, lengths, dtype=lengths.dtype, meta=lengths._meta).rechunk((sizes,))
+    if not isinstance(lengths, np.ndarray):
+        known = {"dtype": lengths.dtype, "meta": lengths._meta}
+        return da.map_blocks(checked, lengths, **known).rechunk((sizes,))
+    if lengths.ndim:
+        return da.from_array(lengths, (sizes,))
+    return da.full(sum(sizes), lengths, chunks=(sizes,))
 
 
 def checked(chunk: Any, block_info: Any = None) -> np.ndarray:

@@ -264,9 +264,8 @@ def at_points(region: int, points: np.ndarray, looking: Looking) -> np.ndarray:
     own = stages.points_of(region, looking.path)
     numbers = with_lengths(looking.of(region, own.sources.shape[1]), own.lengths)
     kernel = looking.close_by or looking.kernel
-    return regional.at_points(points, own.sources, numbers, kernel, looking.output)[
-        kernel.rows(looking.output)
-    ]
+    found = regional.at_points(points, own.sources, numbers, kernel, looking.output)
+    return found[kernel.rows(looking.output)]
 
 
 def farthest(region: int, center: np.ndarray, path: Path) -> float:
