@@ -2237,6 +2237,14 @@ SOFTENING = (
         ("spread_softened",),
     ),
     Mutant(
+        "regions-of-full-leaves-as-large-as-others",
+        "spread/room.py",
+        "SOFTENED_POINT if softened else REGION_POINT",
+        "REGION_POINT",
+        "workers run out of memory where they plan widely softened bodies",
+        ("spread_softened",),
+    ),
+    Mutant(
         "lazy-lengths-below-zero",
         "spread/lengths.py",
         "    refuse_negative(lengths, begin,",

@@ -23,7 +23,8 @@ from taskfmm.kernels import Gravity
 from taskfmm.passes.given import Given
 from taskfmm.plan import tune
 from taskfmm.plan.softened import _gap
-from taskfmm.spread import depot, files, planning, room, stages
+from taskfmm.runtime.layout import Layout
+from taskfmm.spread import depot, files, room, stages
 from taskfmm.testing import DISTRIBUTIONS
 from taskfmm.tree import lists, octree
 from taskfmm.tree.essential import TOP
@@ -343,13 +344,30 @@ def test_leaves_that_no_task_can_hold_are_refused(monkeypatch):
     """As they have to be as wide as the longest length; a cloud that is small enough is summed."""
     x, m = cloud("uniform", 84)
     kernel = Gravity(np.where(np.arange(N) == 5, 3.0, 0.0), "spline")
-    monkeypatch.setattr(planning, "FULLEST", 1)
-    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(N // 5, 4 * N))
-    with pytest.raises(MemoryLimitError, match="no box is narrower than the longest softening reaches"):
+    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(N // 5, N - 1))
+    with pytest.raises(
+        MemoryLimitError, match=r"or in a box as wide as the longest softening reaches.*limit"
+    ):
         spread(x, kernel)
     assert spread(x, Gravity(0.01, "spline")).n_regions > 3
-    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(N // 5, 5 * N))
+    monkeypatch.setattr(room, "of_workers", lambda *_: room.Room(N // 5, N))
     assert l2_error(spread(x, kernel).potential(m).compute(), taskfmm.direct(x, m, kernel=kernel)) <= 1e-12
+
+
+def test_regions_are_smaller_where_leaves_may_be_full(monkeypatch):
+    """Where memory is short, as each leaf has the points of those beside it in its work."""
+    monkeypatch.setattr(room.layout, "current", lambda: Layout("distributed", 2, 1, memory_limit=2**30))
+    found, of_workers = [], room.of_workers
+
+    def seen(n, *args):
+        found.append(of_workers(10**8, *args))
+        return found[-1]
+
+    monkeypatch.setattr(room, "of_workers", seen)
+    for kernel in (Gravity(0.0), Gravity(0.1, "spline")):
+        spread(cloud("uniform", 88)[0], kernel, region=None)
+    assert found[0].region == 4 * found[1].region
+    assert 4.2 < found[0].most / found[1].most < 4.4
 
 
 def test_files_have_lengths_only_where_sources_do():

@@ -122,10 +122,7 @@ class Stages:
 
         found = units.find(held, self.n, cap, self.space.region, deepest)
         self.points = np.add.reduceat(found.count, found.first[:-1]).tolist()
-        self.space.refuse_crowded(max(self.points))
-        if deepest < morton.MAX_LEVEL:
-            fuller = found.with_fuller(cap).tolist()
-            self.space.refuse_softened(max((self.points[region] for region in fuller), default=0))
+        self.space.refuse_crowded(max(self.points), softened=deepest < morton.MAX_LEVEL)
         of_sources = [piece for piece in self.pieces if piece.name == "sources"]
         if len(of_sources) < len(self.pieces):
             found = replace(found, sources=held(found.cells, of_sources).count)

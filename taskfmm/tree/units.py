@@ -128,11 +128,6 @@ class Units:
         """Of each region, int64 [n_regions]."""
         return np.add.reduceat(self.of_both[1], self.first[:-1])
 
-    def with_fuller(self, cap: int) -> np.ndarray:
-        """The regions with a unit that has more points, and is on the deepest level: int64."""
-        full = (self.cells.level == self.deepest) & (self.count > cap)
-        return np.flatnonzero(np.logical_or.reduceat(full, self.first[:-1]))
-
     def in_top(self) -> tuple[np.ndarray, np.ndarray]:
         """Sources and targets of the cells above units, runs among those of all regions, int64 [n, 2] twice."""
         runs = np.stack(runs_of(self.top, self.cells.hi, self.cells.lo), axis=1)
