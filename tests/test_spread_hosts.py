@@ -17,6 +17,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from bounds import ROUNDING
 from boxes import l2_error
 from cases import each
 
@@ -141,6 +142,15 @@ def test_files_are_removed_with_evaluations_plans_and_clients(cluster, hosts):
         assert every_file(hosts)
         assert plan.plan.depot.path.parts[0] == other.id
     wait_until_nothing_is_kept(hosts)
+
+
+def test_lengths_of_softened_bodies_go_where_they_are_needed(hosts):
+    h, m = 0.1 * np.random.default_rng(503).random(N), np.abs(Q)
+    kernel = taskfmm.kernels.Gravity(lazy(h, 700), kind="spline")
+    plan = taskfmm.Fmm.from_dask(lazy(X), kernel=kernel, **HOW)
+    found, exact = plan.potential(lazy(m)).compute(), taskfmm.direct(X, m, kernel=kernel)
+    assert l2_error(found, exact) <= HOW["eps"]
+    assert plan.error_estimate(lazy(m), exact, 200) <= ROUNDING
 
 
 def test_no_copy_is_older_than_the_file(hosts, tmp_path):

@@ -26,7 +26,7 @@ from taskfmm.kernels import laplace
 from taskfmm.kernels.kernel import Kernel, Output, Source
 from taskfmm.kernels.real import real
 from taskfmm.kernels.roots import inverse_distance
-from taskfmm.kernels.softening import Softening
+from taskfmm.kernels.softening import Softening, checked, refuse_shape
 
 KERNEL = Kernel(
     "gravity",
@@ -79,9 +79,10 @@ def Gravity(softening: Any, kind: str = "plummer", G: float = 1.0) -> Kernel:
 
     Parameters
     ----------
-    softening : float or array_like, (n,)
+    softening : float, or array_like or dask.array, (n,)
         h, in the unit of the points, one number or one for each source; 0 for the gravity of points. Where the
         targets are the sources, a pair has the larger h of both, so that forces are opposite; else the source's h.
+        A dask.array is computed where the points are in one process, and stays lazy where they are a dask.array.
     kind : "plummer" or "spline"
         As in Plummer's sphere, or the potential of a body whose mass is spread as a cubic spline within h, as N-body
         codes have it: beyond h it is that of a point, and at its middle -2.8 G m / h.
@@ -134,21 +135,16 @@ def _is_array(softening: Any) -> bool:
     )
 
 
-def _lengths(softening: Any) -> np.ndarray:
-    """One for each source, float64 [n]."""
-    found = foreign.numpy_array("softening", softening)
-    if found.ndim != 1:
-        raise InputError(
-            f"softening has shape {found.shape}, expected one number for each source, or one for all"
-        )
-    lengths = validate.charges(found, len(found), name="softening")
-    if lengths.size and lengths.min() < 0.0:
-        row = int(lengths.argmin())
-        raise InputError(
-            f"softening row {row} is {lengths[row]}: give lengths in the unit of the points, or 0 where a body is "
-            "not softened"
-        )
-    return lengths
+def _lengths(softening: Any) -> Any:
+    """One for each source, float64 [n]; lazy ones as they are, whose chunks are checked when they are known."""
+    lazy = foreign.dask_array("softening", softening)
+    if lazy is None:
+        return checked(softening)
+    refuse_shape(lazy.shape)
+    validate.of_numbers("softening", lazy.dtype)
+    if np.isnan(lazy.shape[0]):
+        raise InputError("softening has an unknown length: call its compute_chunk_sizes() first")
+    return lazy
 
 
 @formula

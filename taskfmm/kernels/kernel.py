@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -280,8 +281,8 @@ class Kernel:
         """The same kernel without the lengths of its sources: the plan has them."""
         return self if self.softening is None else replace(self, softening=self.softening.bare)
 
-    def with_lengths(self, lengths: np.ndarray) -> Kernel:
-        """The same kernel with these lengths of its sources, float64 [n_sources], or one for all."""
+    def with_lengths(self, lengths: Any) -> Kernel:
+        """The same kernel with these lengths of its sources, float64 [n_sources], or one for all; or a dask.array."""
         assert self.softening is not None
         return replace(self, softening=self.softening.with_lengths(lengths))
 

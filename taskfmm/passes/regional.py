@@ -12,6 +12,7 @@ from taskfmm.operators.accuracy import Share, is_calibrated
 from taskfmm.passes.expanded import Expanded, Sums
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, add, usual
+from taskfmm.passes.scaled import targets_with_lengths
 from taskfmm.passes.share_loops import PLUS, squares_if_random
 from taskfmm.plan.regional import Survey
 
@@ -23,7 +24,7 @@ class Seen:
     sums : of what comes through expansions
     weight, first, second : sums over the leaves, each weighed by its targets over its squared half-width, and
         of these times where the targets are in the mean, and how far that is from a corner of the cube, squared
-    drawn : float64 [3, n], some targets
+    drawn : float64 [3, n], some targets, with a row more of their lengths where sources are softened; so are others
     does, largest : float64 [n] and [3, n], squared outputs by the source next to a target alone, and these targets
     close : sum of such squares, over more than those
     heaviest, around : the largest charge, and float64 [3, n], some targets in its leaf
@@ -80,20 +81,21 @@ def seen(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray
     leaves, widths = places.leaves, places.half_widths
     n_targets = np.diff(tree.target_ptr[leaves], axis=1)[:, 0]
     at, weight = places.targets[leaves, PLUS : PLUS + 3], n_targets / widths**2
-    does, largest, heaviest, around = np.empty(0), np.empty((3, 0)), 0.0, np.empty((3, 0))
+    targets = targets_with_lengths(tree)
+    does, largest, heaviest, around = np.empty(0), targets[:, :0], 0.0, targets[:, :0]
     if not expanded.calibrated:
-        heaviest, around = _around_heaviest(places, charges)
+        heaviest, around = _around_heaviest(places, charges, targets)
     elif output.derivative:
         squared_distance, source, target, isolated = places.close_pairs
         does = charges[0, source[isolated]] ** 2 * squared_distance[isolated] ** kernel.power(output.name)
-        largest = tree.targets[:, target[isolated]]
+        largest = targets[:, target[isolated]]
     few = np.argsort(does, kind="stable")[-FEW:]
     return Seen(
         expanded.sums(output),
         float(weight.sum()),
         weight @ at,
         float(weight @ (at**2).sum(axis=1)),
-        tree.targets[:, drawn],
+        targets[:, drawn],
         does[few],
         largest[:, few],
         float(does.sum()),
@@ -102,16 +104,16 @@ def seen(survey: Survey, expanded: Expanded, output: Output, charges: np.ndarray
     )
 
 
-def _around_heaviest(places: Places, charges: np.ndarray) -> tuple[float, np.ndarray]:
-    """The largest charge, and some targets in its leaf: if the kernel dies away, it may reach no others."""
+def _around_heaviest(places: Places, charges: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """The largest charge, and some of the targets, in its leaf: if the kernel dies away, it may reach no others."""
     tree = places.tree
     sizes = np.abs(charges).max(axis=0, initial=0.0)
     if not sizes.size:
-        return 0.0, np.empty((3, 0))
+        return 0.0, targets[:, :0]
     begin, end = tree.source_ptr[places.leaves].T
     row = int(sizes.argmax())
     first, last = tree.target_ptr[places.leaves[(begin <= row) & (row < end)][0]]
-    return float(sizes[row]), tree.targets[:, first : min(last, first + FEW)]
+    return float(sizes[row]), targets[:, first : min(last, first + FEW)]
 
 
 def at_points(
@@ -120,11 +122,13 @@ def at_points(
     """What the sources of a region do at some points, float64 [n_rows, n], of all outputs up to this one.
 
     charges : float64 [n_numbers, n_sources], of all vectors
+    Of softened sources both have a row more, the lengths.
     """
     n, n_sources = points.shape[1], sources.shape[1]
     values = np.zeros((kernel.vectors * kernel.n_components(output), n))
     runs = np.arange(n + 1), np.zeros(n, np.int64), np.full(n, n_sources)
-    add(kernel, output, points, *runs, sources, charges, values)
+    lengths = None if kernel.softening is None else points[-1]
+    add(kernel, output, points[:3], *runs, sources, charges, values, lengths=lengths)
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,15 @@ def in_units(
 def with_lengths(numbers: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     """The numbers of some sources and, in a further row, their lengths, where they are softened."""
     return numbers if lengths is None else np.vstack([numbers, lengths])
+
+
+def targets_with_lengths(points: Any) -> np.ndarray:
+    """The targets of a tree, or of some points, with their lengths in a further row, where sources are softened.
+
+    Targets that are no sources have lengths of 0.
+    """
+    same = points.lengths is None or points.targets is points.sources
+    return with_lengths(points.targets, points.lengths if same else np.zeros(points.targets.shape[1]))
 
 
 def _power_of_two(scale: float) -> int:

@@ -63,7 +63,8 @@ def charges(
     """The charges of a region in the units of the passes, see `taskfmm.graph.tasks.charges`."""
     order = np.asarray(depot.get(path, "blocks", region)["sources"])
     kinds = [_runs(at.value, name, range(n_chunks), region)[order] for name in names]
-    return tasks.charges(kinds, kernel, scale, exponents)
+    lengths = None if kernel.softening is None else depot.get(path, "points", region)["lengths"]
+    return tasks.charges(kinds, kernel, scale, exponents, lengths)
 
 
 def collect(

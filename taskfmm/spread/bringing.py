@@ -23,6 +23,7 @@ from taskfmm.spread.run import run
 class Brought:
     """Charges in files.
 
+    kernel : without softening, as lengths of sources are with the points
     names : of the files, one for each kind and vector; n_chunks : of the sources
     exponents : of the vectors, see `taskfmm.passes.scaled.exponents`
     at : their directory
@@ -82,4 +83,5 @@ def bring(plan: SpreadPlan, given: Given) -> Brought:
             declared = blocks.declared(array, piece, kind)
             calls.append((chunk, declared, kind, plan.scale, names[-1], piece.number, path, at))
     exponents = largest(run(blocks.enter, calls), given.kernel)
-    return Brought(given.kernel, tuple(names), len(plan.of_sources), plan.scale, exponents, at)
+    kernel = given.kernel.unsoftened
+    return Brought(kernel, tuple(names), len(plan.of_sources), plan.scale, exponents, at)

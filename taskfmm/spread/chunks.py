@@ -27,11 +27,15 @@ MIX, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What there is to know of a chunk of points: the smallest and largest coordinates, and a sample, [n, 3]."""
+    """What there is to know of a chunk of points: the smallest and largest coordinates, and a sample, [n, 3].
+
+    longest : the largest of the lengths of its sources, 0 without
+    """
 
     low: np.ndarray
     high: np.ndarray
     sample: np.ndarray
+    longest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,13 @@ class Piece:
         return tuple(found)
 
 
-def look(chunk: np.ndarray, piece: Piece, every: int, path: Path) -> Looked:
+def look(
+    chunk: np.ndarray, piece: Piece, every: int, path: Path, lengths: np.ndarray | None = None
+) -> Looked:
     """Check a chunk, and keep it in file ``raw``, so that all stages see the same points.
 
     every : one point in about so many is in the sample
+    lengths : of its sources, where these are softened, checked
     """
     points = validate.points(piece.name, chunk, piece.first, f", in chunk {piece.within}")
     if len(points) != piece.n:
@@ -73,10 +80,12 @@ def look(chunk: np.ndarray, piece: Piece, every: int, path: Path) -> Looked:
             f"chunk {piece.within} of {piece.name} was declared with {piece.n} rows and came with {len(points)}: "
             "make the dask.array with the shape that its chunks have, as compute_chunk_sizes() does"
         )
-    depot.put(path, "raw", piece.number, {"points": points})
+    of_sources = {} if lengths is None else {"lengths": np.array(lengths, np.float64)}
+    depot.put(path, "raw", piece.number, {"points": points, **of_sources})
     rows = np.arange(piece.first, piece.first + len(points), dtype=np.uint64)
     sample = points[(rows * MIX >> SHIFT) % np.uint64(every) == 0]
-    return Looked(points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf), sample)
+    longest = max((float(each.max(initial=0.0)) for each in of_sources.values()), default=0.0)
+    return Looked(points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf), sample, longest)
 
 
 def pick(number: int, domain: Domain, cells: Cells, path: Path) -> np.ndarray:
@@ -105,10 +114,12 @@ def choose(
     domain: Domain,
     operators: Operators,
     how: How,
+    reach: float | None = None,
 ) -> tuple[int, Domain]:
     """The leaf size and the cube for n points, from some of them that fill cells.
 
     sources, targets : pieces of them; no targets where these are the sources
+    reach : of softened sources, the largest
     """
     some, others = np.concatenate(sources), np.concatenate(targets) if targets else None
     n_some = len(some) + (0 if others is None else len(others))
@@ -121,6 +132,7 @@ def choose(
         top=how.top,
         columns=how.columns,
         weights=how.weights,
+        reach=None if reach is None else np.full(len(some), reach),
         times=n / n_some,
     )
     return size or tune.LARGEST, found
@@ -128,11 +140,14 @@ def choose(
 
 def sort(number: int, domain: Domain, path: Path) -> None:
     """The points of a chunk in Morton order, scaled, with their keys and rows in the chunk: file ``chunk``."""
-    points = np.asarray(depot.get(path, "raw", number)["points"])
+    raw = depot.get(path, "raw", number)
+    points = np.asarray(raw["points"])
     hi, lo = morton.keys(points, domain)
     order = morton.sort(hi, lo)
     values = {"hi": hi[order], "lo": lo[order], "points": points[order].T * domain.scale}
     values["rows"] = order.astype(np.int32)
+    if "lengths" in raw.names():
+        values["lengths"] = raw["lengths"][order] * domain.scale
     depot.put(path, "chunk", number, {name: np.ascontiguousarray(value) for name, value in values.items()})
 
 

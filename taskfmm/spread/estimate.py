@@ -12,6 +12,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.passes import regional
 from taskfmm.passes.given import Given
 from taskfmm.passes.result import in_units_of_vectors
+from taskfmm.passes.scaled import targets_with_lengths, with_lengths
 from taskfmm.spread import stages
 from taskfmm.spread.bringing import Brought, bring
 from taskfmm.spread.plan import SpreadPlan
@@ -44,12 +45,16 @@ def _exact(plan: SpreadPlan, given: Given, output: str, rows: np.ndarray) -> np.
 
 
 def targets(region: int, rows: np.ndarray, path: Path) -> np.ndarray:
-    """The targets of a region that are among some rows, float64 [3, n], zeros for those of other regions."""
+    """The targets of a region that are among some rows, float64 [3, n], zeros for those of other regions.
+
+    Of softened sources with a row more, the lengths of the targets.
+    """
     points = stages.points_of(region, path)
-    found = np.zeros((3, rows.size))
+    known = targets_with_lengths(points)
+    found = np.zeros((len(known), rows.size))
     at = np.searchsorted(rows, points.target_rows)
     mine = rows[np.minimum(at, rows.size - 1)] == points.target_rows
-    found[:, at[mine]] = points.targets[:, mine]
+    found[:, at[mine]] = known[:, mine]
     return found
 
 
@@ -57,5 +62,6 @@ def at_points(
     region: int, points: np.ndarray, charges: Brought, kernel: Kernel, output: str, path: Path
 ) -> np.ndarray:
     """What the sources of a region do at some points."""
-    sources = stages.points_of(region, path).sources
-    return regional.at_points(points, sources, charges.of(region, path), kernel, output)
+    own = stages.points_of(region, path)
+    numbers = with_lengths(charges.of(region, path), own.lengths)
+    return regional.at_points(points, own.sources, numbers, kernel, output)

@@ -14,6 +14,7 @@ from taskfmm import choices, foreign, validate
 from taskfmm.evaluation import chunked_as
 from taskfmm.graph import reference
 from taskfmm.graph.spec import lazy
+from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.given import Given, all_together, whole
@@ -33,13 +34,14 @@ class Spread(DescribedSpread):
 
     def __init__(
         self,
+        kernel: Kernel,
         asked: Asked,
         leaf_size: int | None,
         plan: SpreadPlan | None,
         pieces: Sequence[Piece],
         like: Known | None = None,
     ) -> None:
-        self.kernel, self.eps, self.order, self.dtype = asked.kernel, asked.eps, asked.order, asked.dtype
+        self.kernel, self.eps, self.order, self.dtype = kernel, asked.eps, asked.order, asked.dtype
         self.leaf_size, self.plan = leaf_size, plan
         self.separate = any(piece.name == "targets" for piece in pieces)
         self.n_sources = sum(piece.n for piece in pieces if piece.name == "sources")

@@ -15,6 +15,7 @@ from taskfmm.passes.expanded import Boxes, Expanded, Within
 from taskfmm.passes.places import Places
 from taskfmm.passes.regional import Seen
 from taskfmm.passes.sampled import FEW, ONE_IN, SAMPLE, are_small
+from taskfmm.passes.scaled import with_lengths
 from taskfmm.passes.share import are_random, of_any_kernel, products_of_runs
 from taskfmm.passes.share_loops import SUMS
 from taskfmm.plan.regional import Survey
@@ -33,6 +34,7 @@ RUN = 4096
 class Looking:
     """At an output of some charges.
 
+    kernel, close_by : without softening, and the kernel of pairs of points, where that is another one
     path, at : directories of the plan and of this look
     charges : where those of each region are; None where all are alike
     signs : whether these have random signs, else they are one
@@ -45,6 +47,7 @@ class Looking:
     at: Directory
     charges: Brought | None = None
     signs: bool = False
+    close_by: Kernel | None = None
 
     def of(self, region: int, n: int) -> np.ndarray:
         """The charges of a region, float64 [n_numbers, n]."""
@@ -83,7 +86,7 @@ def of_charges(facts: Facts, kernel: Kernel, charges: Brought, output: str, alon
     """What is known of given charges, as `taskfmm.passes.share.look` finds it."""
     weights = np.array(run(weigh, [(region, charges, path) for region in _with_sources(facts)]))
     squares, fourths = weights[..., 0].sum(axis=0), weights[..., 1].sum(axis=0)
-    looking = Looking(facts, kernel, output, path, charges.at, charges)
+    looking = Looking(facts, kernel.unsoftened, output, path, charges.at, charges, close_by=kernel)
     many = bool((squares**2 >= MANY * fourths).all())
     if not is_calibrated(kernel, output):
         return _of_any_kernel(looking, alone, many)
@@ -258,10 +261,11 @@ def _expanded(survey: Survey, looking: Looking, charges: np.ndarray) -> tuple[Ex
 
 def at_points(region: int, points: np.ndarray, looking: Looking) -> np.ndarray:
     """What the sources of a region do at some points."""
-    sources = stages.points_of(region, looking.path).sources
-    charges = looking.of(region, sources.shape[1])
-    found = regional.at_points(points, sources, charges, looking.kernel, looking.output)
-    return found[looking.kernel.rows(looking.output)]
+    own = stages.points_of(region, looking.path)
+    numbers = with_lengths(looking.of(region, own.sources.shape[1]), own.lengths)
+    kernel = looking.close_by or looking.kernel
+    found = regional.at_points(points, own.sources, numbers, kernel, looking.output)
+    return found[kernel.rows(looking.output)]
 
 
 def farthest(region: int, center: np.ndarray, path: Path) -> float:

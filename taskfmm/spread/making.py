@@ -11,7 +11,7 @@ import numpy as np
 from dask.delayed import delayed
 
 from taskfmm.geometry import morton
-from taskfmm.geometry.domain import Domain, enclose
+from taskfmm.geometry.domain import Domain, enclose, with_room
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Operators
 from taskfmm.plan.make import refuse_width
@@ -67,19 +67,28 @@ class Stages:
             return "the boxes above regions"
         return f"region {args[0]} of {self.points[args[0]]:,} points"
 
-    def look(self, arrays: Iterable[Any], asked: Asked) -> tuple[Domain, Cells]:
-        """Check the points; returns the cube around them, and cells whose points stand for all of them."""
+    def look(
+        self, arrays: Iterable[Any], lengths: Iterable[Any], asked: Asked
+    ) -> tuple[Domain, Cells, float | None]:
+        """Check the points; returns the cube around them, cells whose points stand for all of them, and the furthest
+        reach of a source.
+
+        lengths : of the sources of each chunk, None where these are not softened
+        """
         every = max(1, self.n // SAMPLE)
-        looked = self.run(
-            chunks.look,
-            [(chunk, piece, every, self.path) for chunk, piece in zip(arrays, self.pieces, strict=True)],
-        )
+        given = zip(arrays, self.pieces, lengths, strict=True)
+        looked = self.run(chunks.look, [(chunk, piece, every, self.path, own) for chunk, piece, own in given])
         low = np.min([found.low for found in looked], axis=0)
         high = np.max([found.high for found in looked], axis=0)
         domain = enclose(np.stack([low, high]), np.empty((0, 3)), asked.kernel.degree is not None)
+        longest = max(found.longest for found in looked)
+        reach = asked.reach(np.array([longest]))
+        if reach is not None:
+            domain = with_room(domain, longest)
         refuse_width(asked, domain)
         sample = np.concatenate([found.sample for found in looked])
-        return domain, _some_cells(sample, domain, self.space.chosen // every)
+        cells = _some_cells(sample, domain, self.space.chosen // every)
+        return domain, cells, None if reach is None else float(reach[0])
 
     def _picked(self, domain: Domain, cells: Cells) -> tuple[list[Any], list[Any]]:
         """The sources and the targets in some cells, not computed yet; no targets where these are the sources."""
@@ -94,13 +103,16 @@ class Stages:
         (found,) = self.run(chunks.top_level, [(*self._picked(domain, cells), n_sources, asked, domain)])
         return int(found)
 
-    def choose(self, domain: Domain, cells: Cells, operators: Operators, how: How) -> tuple[int, Domain]:
+    def choose(
+        self, domain: Domain, cells: Cells, operators: Operators, how: How, reach: float | None
+    ) -> tuple[int, Domain]:
         """The leaf size and the cube around the points."""
-        (chosen,) = self.run(chunks.choose, [(*self._picked(domain, cells), self.n, domain, operators, how)])
+        args = *self._picked(domain, cells), self.n, domain, operators, how, reach
+        (chosen,) = self.run(chunks.choose, [args])
         return chosen
 
-    def regions(self, domain: Domain, size: int, cap: int, apart: bool) -> Units:
-        """Find the units, and bring the points of each region together."""
+    def regions(self, domain: Domain, size: int, cap: int, apart: bool, deepest: int) -> Units:
+        """Find the units, and bring the points of each region together; see `taskfmm.tree.units.find`."""
         self.run(chunks.sort, [(number, domain, self.path) for number in self.chunks])
         self.depot.drop("raw", self.chunks)
 
@@ -108,9 +120,9 @@ class Stages:
             of_chunks = self.run(chunks.count, [(piece.number, cells, self.path) for piece in pieces])
             return reduce(Held.with_others, of_chunks)
 
-        found = units.find(held, self.n, cap, self.space.region)
+        found = units.find(held, self.n, cap, self.space.region, deepest)
         self.points = np.add.reduceat(found.count, found.first[:-1]).tolist()
-        self.space.refuse_crowded(max(self.points))
+        self.space.refuse_crowded(max(self.points), softened=deepest < morton.MAX_LEVEL)
         of_sources = [piece for piece in self.pieces if piece.name == "sources"]
         if len(of_sources) < len(self.pieces):
             found = replace(found, sources=held(found.cells, of_sources).count)

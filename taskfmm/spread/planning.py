@@ -24,7 +24,7 @@ from taskfmm.plan import cost
 from taskfmm.plan.planned import Asked
 from taskfmm.plan.regional import How
 from taskfmm.runtime import cluster
-from taskfmm.spread import room
+from taskfmm.spread import lengths, room
 from taskfmm.spread.choosing import Chooser
 from taskfmm.spread.chunks import Piece
 from taskfmm.spread.depot import Depot
@@ -81,7 +81,9 @@ def from_dask(
         In chunks of known lengths. Each chunk is computed once. No targets where these are the sources; NumPy arrays
         do for one of them.
     kernel : str or Kernel
-        One without softening.
+        Of softened sources the lengths may be a dask.array as well, in any chunks, which stays lazy. No box is then
+        narrower than the longest of all lengths, or than as far as it reaches at eps: where few sources are softened
+        much more widely than others, the near field is larger than that of `taskfmm.Fmm`.
     eps, order, leaf_size, dtype, columns
         As of `taskfmm.Fmm`. The first gradient of Laplace's kernel looks at all points once.
     region : int, optional
@@ -119,12 +121,7 @@ def from_dask(
     dask.array<potential, shape=(4000,), dtype=float64, chunksize=(1000,), chunktype=numpy.ndarray>
     """
     given = kernels.find(kernel)
-    asked = Asked(given, choices.dtype(dtype), choices.eps(eps), choices.order(order))
-    if given.softening is not None:
-        raise InputError(
-            f"kernel {given.name!r} is softened, which is not there yet for points of a dask.array: give the points "
-            "to taskfmm.Fmm as an array, as x.compute() is"
-        )
+    asked = Asked(given.without_lengths, choices.dtype(dtype), choices.eps(eps), choices.order(order))
     size, wanted = choices.leaf_size(leaf_size), choices.region(region)
     arrays = {"sources": _checked("sources", sources)}
     if targets is not None:
@@ -132,8 +129,9 @@ def from_dask(
         foreign.same_unit(sources, targets)
     shown = None if like is None else _like(asked, like, arrays["sources"].shape[0])
     pieces = Piece.of({name: tuple(map(int, array.chunks[0])) for name, array in arrays.items()})
+    softened = lengths.of_pieces(given, pieces)
     if not all(array.shape[0] for array in arrays.values()):
-        return Spread(asked, size, None, pieces)
+        return Spread(given, asked, size, None, pieces)
     reference.release()
     accuracy = asked.any_accuracy()
     if targets is not None and asked.calibrated(asked.first):
@@ -145,22 +143,23 @@ def from_dask(
     sizes, operators = [piece.n for piece in pieces], Operators(asked.kernel, accuracy)
     if client := cluster.active_client():
         cluster.prepare(client, lambda: sum(sizes) * SECONDS)
-    space = room.of_workers(sum(sizes), max(sizes), wanted, operators)
+    space = room.of_workers(sum(sizes), max(sizes), wanted, operators, given.softening is not None)
     stage = Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
     task, counts_itself = seconds_of_task(stage.n), asked.kernel.counts_itself
     chunks = [arrays[piece.name][piece.first : piece.first + piece.n] for piece in pieces]
     try:
-        domain, cells = stage.look(chunks, asked)
+        domain, cells, reach = stage.look(chunks, softened, asked)
         top = TOP_LEVEL if given.degree is not None else stage.top_level(asked, domain, cells)
         if not (asked.chosen or asked.calibrated(asked.first)):
             accuracy = asked.accuracy(asked.first, None, half_width=domain.half_width, top=top)
         operators = Operators(asked.kernel, accuracy, UNIT if given.degree is not None else domain.half_width)
         how = How(task, top, priced.columns, cost.first(priced), counts_itself)
         if size is None:
-            size, domain = stage.choose(domain, cells, operators, how)
+            size, domain = stage.choose(domain, cells, operators, how, reach)
         cap = max(2 * size, space.region // UNITS, FULLEST * accuracy.order**2)
-        found = stage.regions(domain, size, cap, not counts_itself)
+        deepest = lengths.deepest_level(reach, domain)
+        found = stage.regions(domain, size, cap, not counts_itself, deepest)
         n_levels = stage.balance(found)
         how = replace(how, top=max(TOP_LEVEL, min(top, n_levels - 1)))
         plan = stage.works(domain, found, operators, how, evaluated or accuracy, n_levels)
@@ -171,7 +170,7 @@ def from_dask(
     except BaseException:
         stage.depot.published.remove()
         raise
-    return Spread(asked, size, plan, pieces, known)
+    return Spread(given, asked, size, plan, pieces, known)
 
 
 def of_arguments(given: dict[str, Any]) -> Spread:

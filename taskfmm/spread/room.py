@@ -31,6 +31,11 @@ REGION_POINT = 560
 """Bytes that the hungriest stage, `taskfmm.spread.stages.works`, takes for a point of a region: 300 to 390 in a
 million points, and up to 560 in the smallest regions and in leaves of 20 points."""
 
+SOFTENED_POINT = 2400
+"""The same where boxes may be no narrower than a softening: a leaf that is full meets up to 26 like it one by one,
+whose coordinates are read, 48 bytes each, and written into its work, 28 bytes. Leaves of 2,000 points took 550 to
+710, those of 15,000 up to 1,340; by this count a leaf that is a region takes 2,400."""
+
 LARGER = 1.25
 """Times as many points as it should have, a region may have: where it ends is a matter of whole units."""
 
@@ -61,28 +66,43 @@ class Room:
         """Points that decide the leaves, in one task: as regions of one size have the same leaves anywhere."""
         return min(CHOSEN, 2 * max(self.region, LADDER[-1]))
 
-    def refuse_crowded(self, points: int) -> None:
-        """Raise MemoryLimitError for a region with more points than fit, as those in one place cannot be divided."""
+    def refuse_crowded(self, points: int, softened: bool = False) -> None:
+        """Raise MemoryLimitError for a region with more points than fit, as those in one place cannot be divided.
+
+        softened : whether boxes stay whole where sources are softened as well
+        """
         if self.most is not None and points > self.most:
+            or_in = ", or in a box as wide as the longest softening reaches" if softened else ""
+            or_limit = ", or limit the softening" if softened else ""
             raise MemoryLimitError(
-                f"one task has to hold {points:,} points, as most of them lie very close together, and each thread "
-                f"of the smallest worker has memory for {self.most:,}: give workers more memory or fewer threads"
+                f"one task has to hold {points:,} points, as most of them lie very close together{or_in}, and each "
+                f"thread of the smallest worker has memory for {self.most:,}: give workers more memory or fewer "
+                f"threads{or_limit}"
             )
 
 
-def of_workers(n: int, longest: int, region: int | None, operators: Operators) -> Room:
-    """What fits the workers that there are now, see `of_memory`."""
+def of_workers(
+    n: int, longest: int, region: int | None, operators: Operators, softened: bool = False
+) -> Room:
+    """What fits the workers that there are now, see `of_memory`; softened : whether sources have lengths"""
     at, used = layout.current(), least_bytes(operators.kernel, operators.accuracy)
-    return of_memory(n, longest, region, used, at.memory_limit, at.threads)
+    point = SOFTENED_POINT if softened else REGION_POINT
+    return of_memory(n, longest, region, used, at.memory_limit, at.threads, point)
 
 
 def of_memory(
-    n: int, longest: int, region: int | None, operators: int, limit: int | None, threads: int
+    n: int,
+    longest: int,
+    region: int | None,
+    operators: int,
+    limit: int | None,
+    threads: int,
+    point: int = REGION_POINT,
 ) -> Room:
     """What fits a worker, one region or chunk in each of its threads.
 
     n : points; longest : of a chunk; region : what the caller asks for
-    operators : bytes of them, at least; limit : of the worker
+    operators : bytes of them, at least; limit : of the worker; point : bytes that one of a region takes
 
     Raises
     ------
@@ -99,7 +119,7 @@ def of_memory(
         f"the smallest worker has {format_bytes(limit)}, which leaves {format_bytes(free)} for each of its threads "
         f"(there are {threads} at most)"
     )
-    most = int(free / REGION_POINT / LARGER)
+    most = int(free / point / LARGER)
     fitting = [size for size in sizes if min(n, size) <= most]
     if not fitting or min(n, region or 0) > most:
         wanted = min(n, region if fitting and region else LADDER[-1])
@@ -107,7 +127,7 @@ def of_memory(
             f"give a region of at most {most:,}" if fitting else "give workers more memory or fewer threads"
         )
         raise MemoryLimitError(
-            f"a region of {wanted:,} points takes about {format_bytes(int(LARGER * wanted * REGION_POINT))} while it "
+            f"a region of {wanted:,} points takes about {format_bytes(int(LARGER * wanted * point))} while it "
             f"is planned, and {whose}: {advice}"
         )
     if longest * CHUNK_POINT > free:

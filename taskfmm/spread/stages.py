@@ -66,18 +66,22 @@ def gather(
 ) -> None:
     """The points of a region from all chunks: files ``points`` and ``blocks``; its cells surely split: ``split``.
 
+    With the points are the lengths of the sources, where these are softened.
     In ``blocks`` are the places of its sources, and of its targets if they are others, in the order of the tree,
     among those that come from one chunk after the other, and where the targets of each chunk begin; int32 all.
 
     apart : whether points that would count as one are refused
     """
     found: list[list[np.ndarray]] = []
+    lengths: list[np.ndarray] = []
     for piece in pieces:
         chunk = depot.get(path, "chunk", piece.number)
         begin, end = depot.get(path, "order", piece.number)["ptr"][region : region + 2].tolist()
         # copies, as pages of a file that stays mapped count as memory of this process
         found.append([np.array(chunk[name][..., begin:end]) for name in ("hi", "lo", "points", "rows")])
         found[-1][-1] = found[-1][-1] + np.int64(piece.first)
+        if "lengths" in chunk.names():
+            lengths.append(np.array(chunk["lengths"][begin:end]))
     hi, lo, points, rows = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
     order = morton.sort(hi, lo)
     hi, lo, points, rows = hi[order], lo[order], np.ascontiguousarray(points[:, order]), rows[order]
@@ -94,11 +98,13 @@ def gather(
         values |= {"source_rows": rows[is_source], "target_rows": rows[~is_source]}
         blocks = {"sources": order[is_source], "targets": order[~is_source] - n_sources}
         blocks["ptr"] = np.concatenate([[0], np.cumsum(sizes[~of_sources])])
+    if lengths:
+        values["lengths"] = np.concatenate(lengths)[blocks["sources"]]
     if apart:
         _refuse_unresolved(values)
     depot.put(path, "points", region, values)
     depot.put(path, "blocks", region, {name: each.astype(np.int32) for name, each in blocks.items()})
-    surely = crowded(units.of(region), hi, lo, leaf_size, before)
+    surely = crowded(units.of(region), hi, lo, leaf_size, before, units.deepest)
     _put_cells(path, "split", region, distinct(surely, beside_top(units, region, hi, lo)))
 
 
@@ -196,12 +202,13 @@ def essential_tree(region: int, facts: Facts, path: Path) -> Essential:
 
 
 def points_of(region: int, path: Path) -> Points:
-    """The sources and targets of a region."""
+    """The sources and targets of a region, and the lengths of softened sources."""
     found = depot.get(path, "points", region)
     sources, rows = np.array(found["sources"]), np.array(found["source_rows"])
+    lengths = np.array(found["lengths"]) if "lengths" in found.names() else None
     if "targets" not in found.names():
-        return Points(sources, sources, rows, rows)
-    return Points(sources, np.array(found["targets"]), rows, np.array(found["target_rows"]))
+        return Points(sources, sources, rows, rows, lengths)
+    return Points(sources, np.array(found["targets"]), rows, np.array(found["target_rows"]), lengths)
 
 
 def boxes_of(region: int, path: Path) -> Boxes:

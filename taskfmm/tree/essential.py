@@ -69,12 +69,14 @@ class Points:
 
     sources, targets : float64 [3, n], scaled
     source_rows, target_rows : int64 [n], in the caller's order
+    lengths : float64 [n], scaled, of the sources where these are softened
     """
 
     sources: np.ndarray
     targets: np.ndarray
     source_rows: np.ndarray
     target_rows: np.ndarray
+    lengths: np.ndarray | None = None
 
     @classmethod
     def none(cls) -> Points:
@@ -130,6 +132,7 @@ def _tree(
     return Octree(
         domain, level_ptr, cells.level, cells.anchor, parent, child_ptr,
         source_ptr, target_ptr, points.sources, points.targets, points.source_rows, points.target_rows,
+        points.lengths,
     )  # fmt: skip
 
 
@@ -170,7 +173,7 @@ def asked(found: Essential, boxes: np.ndarray) -> Runs:
 
 
 def with_points(found: Essential, boxes: np.ndarray, runs: Runs, points: np.ndarray) -> Essential:
-    """With the sources of `asked`, float64 [3, n], after the region's own."""
+    """With the sources of `asked`, float64 [3, n], after the region's own; without lengths, as charges have them."""
     tree, boxes = found.tree, np.unique(boxes[~found.own[boxes]])
     first = tree.sources.shape[1] + np.concatenate([[0], np.cumsum(runs.size)])
     run_begin = found.first[runs.region] + runs.begin
@@ -181,4 +184,5 @@ def with_points(found: Essential, boxes: np.ndarray, runs: Runs, points: np.ndar
     source_ptr[boxes] = np.stack([begin, begin + count], axis=1)
     sources = np.concatenate([tree.sources, points], axis=1)
     targets = sources if tree.targets is tree.sources else tree.targets
-    return replace(found, tree=replace(tree, source_ptr=source_ptr, sources=sources, targets=targets))
+    whole = replace(tree, source_ptr=source_ptr, sources=sources, targets=targets, lengths=None)
+    return replace(found, tree=whole)

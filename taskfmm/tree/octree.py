@@ -192,14 +192,21 @@ def _sorted_keys(
 
 def _deepest(reach: np.ndarray, order: np.ndarray, domain: Domain) -> np.ndarray:
     """The level of the smallest box in which each sorted point may be, int8 [n]; 0 where it is none but the root."""
-    width, found = 2.0 * domain.half_width, np.full(order.size, morton.MAX_LEVEL, np.int8)
+    found = np.full(order.size, morton.MAX_LEVEL, np.int8)
+    is_source = order < reach.size
+    found[is_source] = deepest_level(reach, domain)[order[is_source]]
+    return found
+
+
+def deepest_level(reach: np.ndarray, domain: Domain) -> np.ndarray:
+    """The level of the smallest box that is as wide as each reach, int [n]; 0 where none is, or the root alone.
+
+    reach : float64 [n], in the caller's units
+    """
     with np.errstate(divide="ignore", over="ignore"):
         # exact, as the width has few bits: a reach that is larger than a box by a bit gives less than a power of two
-        ratio = np.minimum(width / (reach * domain.scale), 2.0 * morton.CELLS)
-    level = np.clip(np.frexp(ratio)[1] - 1, 0, morton.MAX_LEVEL)
-    is_source = order < reach.size
-    found[is_source] = level[order[is_source]]
-    return found
+        ratio = np.minimum(2.0 * domain.half_width / (reach * domain.scale), 2.0 * morton.CELLS)
+    return np.clip(np.frexp(ratio)[1] - 1, 0, morton.MAX_LEVEL)
 
 
 def _running_counts(order: np.ndarray, n_sources: int | None) -> tuple[np.ndarray, np.ndarray]:

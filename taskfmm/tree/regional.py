@@ -33,12 +33,18 @@ class Boxes:
 
 
 def crowded(
-    units: Cells, hi: np.ndarray, lo: np.ndarray, leaf_size: int, before: np.ndarray | None = None
+    units: Cells,
+    hi: np.ndarray,
+    lo: np.ndarray,
+    leaf_size: int,
+    before: np.ndarray | None = None,
+    deepest: int = morton.MAX_LEVEL,
 ) -> Cells:
     """The cells in some units that hold too many sources, or too many targets, which can be told apart.
 
     hi, lo : uint64 [n], the sorted keys of these units' points
     before : int64 [n + 1], how many sources come before each of them; None where each is a target as well
+    deepest : the level below which there are no boxes
     """
     found, level = [units[:0]], int(units.level.min(initial=morton.MAX_LEVEL))
     cells = units[units.level == level]
@@ -51,7 +57,7 @@ def crowded(
         if before is not None:
             n_sources = before[end] - before[begin]
             most = np.maximum(n_sources, most - n_sources)
-        cells = cells[(most > leaf_size) & apart]
+        cells = cells[(most > leaf_size) & apart & (level < deepest)]
         found.append(cells)
         level += 1
         cells = distinct(cells.refined(1), units[units.level == level])

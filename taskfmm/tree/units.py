@@ -99,6 +99,7 @@ class Units:
     sources : int64 [n], how many of these are sources, where targets are others; None where each is both
     top : the cells above units, in Morton order within each level
     first : int64 [n_regions + 1], the units at which regions begin
+    deepest : the level below which there are no boxes
     """
 
     cells: Cells
@@ -106,6 +107,7 @@ class Units:
     top: Cells
     first: np.ndarray
     sources: np.ndarray | None = None
+    deepest: int = morton.MAX_LEVEL
 
     @property
     def n_regions(self) -> int:
@@ -183,14 +185,17 @@ class Held:
         )
 
 
-def find(held: Callable[[Cells], Held], n_points: int, cap: int, most: int) -> Units:
+def find(
+    held: Callable[[Cells], Held], n_points: int, cap: int, most: int, deepest: int = morton.MAX_LEVEL
+) -> Units:
     """The units, from exact counts.
 
     held : what each of some cells holds; they come in Morton order, and do not overlap
     cap : points of a unit, at most, unless they cannot be told apart; most : points of a region, about
+    deepest : the level below which there are no boxes
     """
     cells, counts = [], []
-    crowded, n, split = Cells.root(), np.array([n_points]), np.array([n_points > cap])
+    crowded, n, split = Cells.root(), np.array([n_points]), np.array([n_points > cap and deepest > 0])
     if split[0]:
         split &= ~held(crowded).alike
     while True:
@@ -199,12 +204,13 @@ def find(held: Callable[[Cells], Held], n_points: int, cap: int, most: int) -> U
         crowded = crowded[split]
         if not len(crowded):
             break
-        steps = min(STEP, morton.MAX_LEVEL - int(crowded.level.max()))
+        steps = min(STEP, deepest - int(crowded.level.max()))
         crowded, n, split = _settled(crowded.refined(steps), held, steps, cap)
+        split &= crowded.level < deepest
     found, count = joined(*cells), np.concatenate(counts)
     order = np.lexsort((found.lo, found.hi))
     found, count = found[order], count[order]
-    return Units(found, count, ancestors(found), _regions(count, most))
+    return Units(found, count, ancestors(found), _regions(count, most), deepest=deepest)
 
 
 def _settled(
