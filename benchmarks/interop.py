@@ -1,9 +1,9 @@
 """The bridges of `taskfmm.interop` beside the packages whose functions they have.
 
-``python -m benchmarks.interop fmm3d`` times whole calls, planning included, of points that were not met before;
-``python -m benchmarks.interop gravity`` times accelerations of a Plummer sphere; ``python -m benchmarks.interop theta``
-gives the errors of pytreegrav from which the table of `taskfmm.interop.pytreegrav_tree` comes. For one thread set
-OMP_NUM_THREADS=1 and NUMBA_NUM_THREADS=1, and bind the process to a core.
+``python -m benchmarks.interop fmm3d`` times whole calls, planning included, of points that were not met before, and
+``gravity`` accelerations of a Plummer sphere; ``theta`` measures the errors of pytreegrav from which the table of
+`taskfmm.interop.pytreegrav_tree` comes. Seconds are those of CPU: set OMP_NUM_THREADS=1 and NUMBA_NUM_THREADS=1, and
+bind the process to a core, so that they are those of a clock as well.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -34,13 +35,13 @@ def main() -> None:
 
 
 def seconds(repeats: int, call: Callable[[], Any]) -> tuple[float, Any]:
-    """The median of so many calls after a first one, each without a plan that was kept, and the last result."""
+    """The median of CPU over so many calls after a first one, none with a plan that was kept; and the last result."""
     took = []
     for _ in range(repeats + 1):
         sums.PLANS.forget()
-        started = time.perf_counter()
+        started = time.process_time()
         found = call()
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
     return median(took[1:]), found
 
 
@@ -55,7 +56,7 @@ def seconds(repeats: int, call: Callable[[], Any]) -> tuple[float, Any]:
 def of_fmm3d(
     sizes: tuple[int, ...], accuracies: tuple[float, ...], cases: tuple[str, ...], zk: float, repeats: int
 ) -> None:
-    """Seconds and errors of fmm3dpy and of taskfmm in its place."""
+    """Seconds of CPU and errors of fmm3dpy and of taskfmm in its place."""
     import fmm3dpy
 
     click.echo(
@@ -74,7 +75,7 @@ def of_fmm3d(
             name, exact, asked_of_exact = "stfmm3d", fmm3d.st3ddir, {"ifppregtarg": 1, "eps": eps}
             asked |= {"stoklet": np.asfortranarray(rng.uniform(-1, 1, (3, n))), "ifppreg": 1}
         took, results = zip(
-            *(seconds(repeats, lambda of=of: getattr(of, name)(**asked)) for of in (fmm3dpy, fmm3d)),
+            *(seconds(repeats, partial(getattr(of, name), **asked)) for of in (fmm3dpy, fmm3d)),
             strict=True,
         )
         given = {key: value for key, value in asked.items() if key not in ("eps", "pg", "ifppreg")}
@@ -100,11 +101,23 @@ def clouds(n: int) -> dict[str, np.ndarray]:
     return {"plummer": plummer(n, rng), "cube": rng.random((n, 3)), "two": two}
 
 
+def of_bodies(found: np.ndarray, exact: np.ndarray) -> float:
+    """The root mean square of their relative errors."""
+    wrong, size = (
+        np.linalg.norm(np.reshape(each, (len(each), -1)), axis=1) for each in (found - exact, exact)
+    )
+    return float(np.sqrt(np.mean((wrong / size) ** 2)))
+
+
 @main.command()
 @click.option("--n", type=fresh.Count(), default=20_000)
 @click.option("--theta", "angles", type=float, multiple=True, default=tuple(sorted(EPS)))
 def theta(n: int, angles: tuple[float, ...]) -> None:
-    """Relative l2 errors of pytreegrav at opening angles, the eps that stand for them, and the errors at these."""
+    """Errors of pytreegrav at opening angles, the eps that stand for these, and the errors of taskfmm then.
+
+    Errors are root mean squares of those of the bodies, each relative to its own value, so that no close pair counts
+    more than others.
+    """
     import pytreegrav as theirs
 
     click.echo(
@@ -117,9 +130,7 @@ def theta(n: int, angles: tuple[float, ...]) -> None:
         exact = getattr(pytreegrav, name)(x, masses, method="bruteforce")
         for quadrupole, angle in itertools.product((False, True), angles):
             asked = {"theta": angle, "quadrupole": quadrupole, "method": "tree"}
-            errors = [
-                relative_error(getattr(of, name)(x, masses, **asked), exact) for of in (theirs, pytreegrav)
-            ]
+            errors = [of_bodies(getattr(of, name)(x, masses, **asked), exact) for of in (theirs, pytreegrav)]
             click.echo(
                 f"{cloud:<9}{output:<14}{angle:>6g}{quadrupole!s:>12}{errors[0]:>12.1e}"
                 f"{eps_of(angle, output, quadrupole):>9.0e}{errors[1]:>10.1e}"
@@ -130,7 +141,7 @@ def theta(n: int, angles: tuple[float, ...]) -> None:
 @click.option("--n", type=fresh.Count(), default=100_000, help="Bodies of a Plummer sphere.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3)
 def gravity(n: int, repeats: int) -> None:
-    """Seconds and errors of accelerations by pytreegrav and by taskfmm in its place."""
+    """Seconds of CPU and errors of accelerations by pytreegrav and by taskfmm in its place."""
     import pytreegrav as theirs
 
     x, masses = plummer(n, np.random.default_rng(20240611)), np.full(n, 1.0 / n)
@@ -141,7 +152,7 @@ def gravity(n: int, repeats: int) -> None:
     for angle, quadrupole in ((0.7, False), (0.5, False), (0.5, True), (0.3, True)):
         took, results = zip(
             *(
-                seconds(repeats, lambda of=of: of.Accel(x, masses, theta=angle, quadrupole=quadrupole))
+                seconds(repeats, partial(of.Accel, x, masses, theta=angle, quadrupole=quadrupole))
                 for of in (theirs, pytreegrav)
             ),
             strict=True,

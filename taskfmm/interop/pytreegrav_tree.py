@@ -10,16 +10,16 @@ from taskfmm import kernels
 from taskfmm.interop.sums import FEW, Plans, evaluate
 
 EPS = {
-    0.1: {"potential": (1e-6, 4e-8), "acceleration": (1e-5, 2e-7)},
+    0.1: {"potential": (1e-6, 4e-8), "acceleration": (1e-5, 1e-7)},
     0.2: {"potential": (1e-5, 7e-7), "acceleration": (8e-5, 5e-6)},
     0.3: {"potential": (2e-5, 3e-6), "acceleration": (2e-4, 3e-5)},
     0.5: {"potential": (7e-5, 1e-5), "acceleration": (8e-4, 1e-4)},
     0.7: {"potential": (1e-4, 6e-5), "acceleration": (2e-3, 7e-4)},
     1.0: {"potential": (4e-4, 1e-4), "acceleration": (4e-3, 2e-3)},
 }
-"""For an opening angle and those above it: the smallest relative l2 error of pytreegrav 1.5, without and with
-quadrupoles, of 20,000 bodies as a Plummer sphere, a cube and two Plummer spheres, rounded down;
-``python -m benchmarks.interop theta`` measures it."""
+"""For an opening angle and those above it, without and with quadrupoles: a little less than the smallest relative
+error of pytreegrav 1.5, of 20,000 bodies as a Plummer sphere, a cube and two Plummer spheres, as a root mean square
+over the bodies. ``python -m benchmarks.interop theta`` measures it, and that taskfmm then errs less."""
 
 STEEP = 5
 """Below the smallest angle of the table, errors are taken to fall with this power; measured are 3 to 4."""
