@@ -31,7 +31,7 @@ ZK = 2.3 + 0.4j
 def points(n, m, seed=5):
     """Sources and targets, of which some coincide where there are many."""
     rng = np.random.default_rng(seed)
-    sources, targets = rng.random((3, n)), rng.random((3, m))
+    sources, targets = np.asfortranarray(rng.random((3, n))), rng.random((3, m))
     if n > 6:
         sources[:, 5], targets[:, 0] = sources[:, 6], sources[:, 3]
     return sources, targets
