@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -240,6 +241,7 @@ def test_programs_run_unchanged_until_it_is_taken_away():
             import fmm3dpy
             from fmm3dpy.fmm3d import lfmm3d
 
+            assert find_spec("fmm3dpy") is not None
             assert fmm3dpy.lfmm3d is lfmm3d and fmm3dpy.__version__.startswith(scaling)
             factor = {"2": 1.0, "1": FOUR_PI}[scaling]
             found = lfmm3d(eps=1e-3, sources=Y, charges=Q, pg=1)

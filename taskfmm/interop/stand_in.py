@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,7 @@ class StandIn:
 
     def __init__(self, name: str, contents: Mapping[str, Any], submodules: tuple[str, ...] = ()) -> None:
         self.module = ModuleType(name, f"{name}, computed by taskfmm.")
+        self.module.__spec__ = ModuleSpec(name, None)  # for who looks whether the package is there
         self.module.__dict__.update(contents)
         names = [name, *(f"{name}.{each}" for each in submodules)]
         self._before = {each: sys.modules.get(each) for each in names}
