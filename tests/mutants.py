@@ -2540,6 +2540,49 @@ AHEAD = (
     ),
 )
 
+BRIDGES = (
+    Mutant(
+        "yz-before-xz",
+        "interop/fmm3d_fields.py",
+        "HESSIAN = [0, 4, 8, 1, 2, 5]",
+        "HESSIAN = [0, 4, 8, 1, 5, 2]",
+        "Hessians in place of those of fmm3dpy have two components exchanged",
+        ("interop_fmm3d",),
+    ),
+    Mutant(
+        "doublets-without-a-source",
+        "interop/fmm3d_fields.py",
+        "products - trace * one / 3.0",
+        "products",
+        "doublets of Stokes flow in place of those of fmm3dpy lack their isotropic part",
+        ("interop_fmm3d",),
+    ),
+    Mutant(
+        "points-of-the-caller-are-kept",
+        "interop/fmm3d_fields.py",
+        'np.array(np.reshape(array, (3, -1)).T, np.float64, order="C")',
+        "np.ascontiguousarray(np.reshape(array, (3, -1)).T, np.float64)",
+        "points that a program moves in place get the plan of where they were",
+        ("interop_fmm3d",),
+    ),
+    Mutant(
+        "rounding-acts",
+        "interop/merging.py",
+        "within = max(ROUNDING * width, thresh)",
+        "within = thresh",
+        "a target that is a source but for its last bit gets an enormous potential, which fmm3dpy leaves out",
+        ("interop_fmm3d",),
+    ),
+    Mutant(
+        "targets-without-softening",
+        "interop/pytreegrav_tree.py",
+        "of_targets.max(initial=0.0) > h.min(initial=np.inf)",
+        "of_targets.max(initial=0.0) > h.max(initial=0.0)",
+        "softened targets near points get the pull of points, which pytreegrav softens",
+        ("interop_pytreegrav",),
+    ),
+)
+
 MUTANTS = (
     *GEOMETRY,
     *TREE,
@@ -2557,4 +2600,5 @@ MUTANTS = (
     *PERIODIC,
     *COMMAND_LINE,
     *AHEAD,
+    *BRIDGES,
 )
