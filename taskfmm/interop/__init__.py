@@ -1,0 +1,1 @@
+"""Modules that answer the calls of other programs, under the names by which these import them."""
