@@ -1,6 +1,6 @@
 """The Python module of exafmm-t, as bempp-cl and programs upon it call it, answered by taskfmm.
 
-`install` makes ``import exafmm`` find it: ``laplace``, ``helmholtz`` and ``modified_helmholtz``, modules with the same
+`install` makes ``import exafmm`` find it: modules ``laplace``, ``helmholtz`` and ``modified_helmholtz`` with the same
 functions. Kernels are those of exafmm, 1 / (4 pi r), exp(i k r) / (4 pi r) and exp(-k r) / (4 pi r).
 
 >>> import numpy as np
