@@ -179,7 +179,7 @@ def _points(name: str, given: Any) -> np.ndarray:
 
 def _charges(given: Any, n: int) -> np.ndarray:
     """A copy, float64 or complex128."""
-    charges = np.array(given)
+    charges = np.asarray(given)
     if charges.shape != (n,):
         raise ShapeError(f"charges have shape {charges.shape}, expected ({n},): one for each source")
     return charges.astype(np.complex128 if charges.dtype.kind == "c" else np.float64)
