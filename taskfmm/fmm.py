@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -24,6 +24,9 @@ from taskfmm.report.described import Described
 from taskfmm.report.stored import Stored
 from taskfmm.runtime import memory
 from taskfmm.runtime.threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 class Fmm(Described, Stored):
@@ -291,6 +294,55 @@ class Fmm(Described, Stored):
         given = self._given(charges, others)
         found = [self._evaluator.serial_of_vectors(part, wanted) for part in given.parts]
         return np.asarray(whole(found))
+
+    def as_linear_operator(
+        self, output: str | None = None, source: str | None = None, like: Any = None
+    ) -> LinearOperator:
+        """The matrix of this plan, for the solvers of SciPy.
+
+        Parameters
+        ----------
+        output : str
+            The kernel's first, if left out. Rows are its numbers at each target, those of one target side by side.
+        source : str
+            An argument of `evaluate`, as "charges" or "dipoles"; the kernel's first, if left out. Columns are its
+            numbers, those of one source side by side.
+        like : array_like, optional
+            Sources that those of the products will resemble, as for `Fmm`. Without, vectors are taken for lazy ones:
+            eps is kept for a single charge and for equal ones.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator, (n_targets * rows, n_sources * numbers)
+            Of the dtype of the output; its ``accuracy`` is chosen now, for all products. They are linear, but for
+            rounding, and the same vector gives the same bits, as solvers need it. ``matmat`` takes up to eight
+            columns at once. A matrix of few pairs is multiplied in this thread, a larger one by the scheduler in use.
+            ``rmatvec`` and ``rmatmat`` are the adjoint, to within eps: the same sums with sources and targets
+            exchanged, for which targets apart from the sources are planned when it is first asked for.
+
+        Raises
+        ------
+        InputError
+            An unknown output or source; ``like`` does not fit. Of products: a value that is not finite; in a
+            periodic box, charges that do not add up to zero. Of the adjoint: the kernel has no source and output
+            that are the transpose of these, as for second derivatives, or softening hangs on the sources.
+        AccuracyError
+            eps is below the floor of this output.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> from scipy.sparse.linalg import LinearOperator, gmres
+        >>> x = np.random.default_rng(1729).random((500, 3))
+        >>> matrix = taskfmm.Fmm(x, eps=1e-8).as_linear_operator()
+        >>> shifted = LinearOperator(matrix.shape, lambda charges: 50 * charges + matrix @ charges)
+        >>> charges, info = gmres(shifted, np.ones(500), rtol=1e-6)
+        >>> info, bool(np.linalg.norm(shifted @ charges - 1) < 1e-6 * 500**0.5)
+        (0, True)
+        """
+        from taskfmm.linear_operator import PlanOperator, of_evaluator
+
+        return PlanOperator(of_evaluator(self._evaluator, self.memory_limit), output, source, like)
 
     def error_estimate(
         self,

@@ -77,6 +77,10 @@ SERIAL_ERROR = {"potential": 2e-2, "gradient": 2e-2}
 """Order 3, charges of random sign: what order 3 gives (4e-3 to 1e-2 measured), with room for another cloud. Any
 missing entry of a list gives more."""
 
+ORDER_5 = 5e-4
+"""Order 5, potentials and gradients of charges of random sign (2e-4 measured, at targets apart from the sources): a
+sign, a factor or an order of columns that is wrong gives 1."""
+
 FLOAT32_ERROR = 1e-6
 """What rounding a result to float32 may add to its relative error: half of 1.2e-7 and some cancellation."""
 

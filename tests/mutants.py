@@ -2583,6 +2583,57 @@ BRIDGES = (
     ),
 )
 
+CLIENTS = (
+    Mutant(
+        "products-round-as-m2l-in-float32",
+        "linear_operator.py",
+        'replace(found, m2l_dtype="float64")',
+        "found",
+        "GMRES stalls at 1e-7, as products are not linear to more",
+        ("linear_operator",),
+    ),
+    Mutant(
+        "adjoint-of-waves-is-the-transpose",
+        "linear_operator.py",
+        "np.conj(self._transpose_block.times(np.conj(x)))",
+        "self._transpose_block.times(x)",
+        "least squares with waves go wrong",
+        ("linear_operator",),
+    ),
+    Mutant(
+        "any-matrix-is-a-transpose",
+        "linear_operator.py",
+        "        if np.abs(there - wanted).max()",
+        "        if True or np.abs(there - wanted).max()",
+        "the adjoint of what has none is another matrix",
+        ("linear_operator",),
+    ),
+    Mutant(
+        "bempp-gets-the-field",
+        "interop/exafmm.py",
+        'values[:, 1:] = found["potential"], found["gradient"]',
+        'values[:, 1:] = found["potential"], -found["gradient"]',
+        "double layers of bempp-cl have the other sign",
+        ("interop_exafmm",),
+    ),
+    Mutant(
+        "bempp-refills-charges",
+        "interop/exafmm.py",
+        'np.complex128 if charges.dtype.kind == "c" else np.float64)',
+        'np.complex128 if charges.dtype.kind == "c" else np.float64, copy=False)',
+        "a caller that uses its vector again changes charges that it gave before",
+        ("interop_exafmm",),
+    ),
+    Mutant(
+        "panels-do-not-turn",
+        "gallery/capacitance.py",
+        "(self.axes[panels, None] + np.arange(3)) % 3",
+        "(0 * self.axes[panels, None] + np.arange(3)) % 3",
+        "neighbours on four of the six faces of the cube are corrected wrongly",
+        ("gallery",),
+    ),
+)
+
 MUTANTS = (
     *GEOMETRY,
     *TREE,
@@ -2601,4 +2652,5 @@ MUTANTS = (
     *COMMAND_LINE,
     *AHEAD,
     *BRIDGES,
+    *CLIENTS,
 )

@@ -1,1 +1,1 @@
-"""Bridges: the functions of other packages, computed by taskfmm, so that programs written for them run unchanged."""
+"""Modules that answer the calls of other programs in place of the packages that these were written for."""

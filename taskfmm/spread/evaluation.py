@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
 
 from taskfmm import choices, foreign, validate
+from taskfmm.errors import InputError
 from taskfmm.evaluation import chunked_as
 from taskfmm.graph import reference
 from taskfmm.graph.spec import lazy
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, Known
 from taskfmm.operators.levels import Operators
-from taskfmm.passes.given import Given, all_together, whole
+from taskfmm.passes.given import AT_ONCE, Given, all_together, whole
 from taskfmm.plan.planned import Asked
 from taskfmm.profiling.names import MARK
 from taskfmm.spread.bringing import in_chunks
@@ -27,6 +28,9 @@ from taskfmm.spread.chunks import Piece
 from taskfmm.spread.described import DescribedSpread
 from taskfmm.spread.estimate import sampled_error
 from taskfmm.spread.plan import SpreadPlan
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 class Spread(DescribedSpread):
@@ -118,6 +122,32 @@ class Spread(DescribedSpread):
         if charges is not None or others:
             given = self._given(charges, others).parts[0].columns[0]
         return self._chooser.accuracy(wanted, given, alone=True)
+
+    def as_linear_operator(
+        self, output: str | None = None, source: str | None = None, like: Any = None
+    ) -> LinearOperator:
+        """As `taskfmm.Fmm.as_linear_operator`, of vectors that this process holds.
+
+        Where targets are apart from the sources there is no adjoint.
+        """
+        from taskfmm.linear_operator import PlanOperator, Side
+
+        def run(given: Given, output: str, accuracy: Accuracy) -> np.ndarray:
+            return np.asarray(self._arrays(given, (output,), accuracy)[output].compute())
+
+        def exchange() -> Side:
+            raise InputError(
+                "the transpose exchanges sources and targets, which a plan of points that no process holds does not "
+                "do by itself: plan Fmm.from_dask(targets, sources) as well"
+            )
+
+        def choose(output: str, given: Given) -> Accuracy:
+            return self._chooser.accuracy(output, given, alone=True)
+
+        facts = self.kernel, self._asked.dtype, self.n_sources, self.n_targets, False
+        at_once: Any = lambda kernel, output, vectors: AT_ONCE  # noqa: E731
+        side = Side(*facts, choose, run, at_once, exchange if self.separate else None)
+        return PlanOperator(side, output, source, like)
 
     def error_estimate(
         self,

@@ -1,0 +1,46 @@
+"""The capacitance of a cube: three digits with few panels, and a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from taskfmm.gallery import capacitance
+from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
+
+
+def test_integrals_over_rectangles():
+    """Above, beside, and in the plane of a rectangle, against a rule of many points; at its middle the textbook's."""
+    sizes = np.tile([0.3, 1.1], (4, 1))
+    offsets = np.array([[0.2, 0.1, -0.4], [-0.05, 0.7, 0.3], [0.0, 0.4, 0.9], [0.0, 0.4, 0.0]])
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    u, v = 0.15 * nodes[:, None], 0.55 * nodes
+    for offset, found in zip(offsets, of_rectangle(offsets, sizes), strict=True):
+        r = np.sqrt(offset[0] ** 2 + (u - offset[1]) ** 2 + (v - offset[2]) ** 2)
+        assert found == pytest.approx(weights @ (0.15 * 0.55 / r) @ weights, rel=1e-9)
+    square = of_rectangle(np.zeros((1, 3)), np.ones((1, 2)))
+    assert square == pytest.approx(4.0 * np.arcsinh(1.0))
+    corner = of_rectangle(np.array([[0.0, 0.5, 0.5]]), np.ones((1, 2)))
+    assert corner == pytest.approx(2.0 * np.arcsinh(1.0))
+
+
+def test_panels_cover_the_cube_and_turn_with_their_faces():
+    """What a panel does to others hangs on where it lies on its face alone."""
+    panels = Panels.on_cube(6)
+    assert panels.sizes.prod(axis=1).sum() == pytest.approx(6.0)
+    assert np.allclose(panels.centres.mean(axis=0), 0.5)
+    sums = corrections(panels).sum(axis=0).reshape(6, 36)
+    assert np.allclose(sums, sums[0])
+
+
+def test_three_digits_and_a_picture(tmp_path):
+    pytest.importorskip("matplotlib").use("agg")
+    picture = tmp_path / "cube.png"
+    found = CliRunner().invoke(capacitance.main, ["-k", "16", "-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert "0.660" in found.output
+    assert picture.stat().st_size > 10_000
+    few = CliRunner().invoke(capacitance.main, ["-k", "4", "-o", str(picture)])
+    assert few.exit_code == 1
+    assert "three digits" in few.output
