@@ -48,9 +48,7 @@ def seconds(repeats: int, call: Callable[[], Any]) -> tuple[float, Any]:
 @main.command("fmm3d")
 @click.option("--n", "sizes", type=fresh.Count(), multiple=True, default=(10**5,), help="Points in a cube.")
 @click.option("--eps", "accuracies", type=float, multiple=True, default=(1e-6,))
-@click.option(
-    "--case", "cases", type=click.Choice(CASES), multiple=True, default=("potential", "gradient", "flow")
-)
+@click.option("--case", "cases", type=click.Choice(CASES), multiple=True, default=CASES)
 @click.option("--zk", default=6.28, help="Of waves.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3)
 def of_fmm3d(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import sys
 from importlib.util import find_spec
 
@@ -266,3 +268,10 @@ def test_imaginary_parts_are_cast_away_with_the_warning_of_numpy():
         found = fmm3d.lfmm3d(eps=1e-3, sources=Y, charges=Q + 1j, pg=1)
     compare(fmm3d.lfmm3d(eps=1e-3, sources=Y.tolist(), charges=list(Q), pg=1), found)
     assert fmm3d_fields.Output is fmm3d.Output
+
+
+@each("name", ["stand_in", "fmm3d", "pytreegrav"])
+def test_docstring_examples_run(name):
+    module = importlib.import_module(f"taskfmm.interop.{name}")
+    found = doctest.testmod(module, extraglobs={"np": np})
+    assert found.attempted > 0 and found.failed == 0

@@ -36,18 +36,19 @@ class StandIn:
         self.module.__spec__ = ModuleSpec(name, None)  # for who looks whether the package is there
         self.module.__dict__.update(contents)
         names = [name, *(f"{name}.{each}" for each in submodules)]
-        self._before = {each: sys.modules.get(each) for each in names}
+        self._before = {each: sys.modules[each] for each in names if each in sys.modules}
         for each in submodules:
             setattr(self.module, each, self.module)
+        self._names = names
         sys.modules.update(dict.fromkeys(names, self.module))
 
     def uninstall(self) -> None:
         """Put back what was there. Doing so twice does nothing."""
-        for name, module in self._before.items():
+        for name in self._names:
             if sys.modules.get(name) is self.module:
                 del sys.modules[name]
-                if module is not None:
-                    sys.modules[name] = module
+                if name in self._before:
+                    sys.modules[name] = self._before[name]
 
     def __enter__(self) -> StandIn:
         return self
