@@ -2229,6 +2229,14 @@ SOFTENING = (
         ("softening",),
     ),
     Mutant(
+        "runs-that-were-packed-before",
+        "kernels/packing.py",
+        "if low < high:",
+        "if True:",
+        "leaves that meet more than 8192 sources read beyond arrays, which may end the process",
+        ("pairs",),
+    ),
+    Mutant(
         "boxes-of-regions-narrower-than-the-softening",
         "tree/regional.py",
         "(most > leaf_size) & apart & (level < deepest)",

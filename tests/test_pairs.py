@@ -11,7 +11,7 @@ import pytest
 from bounds import ROUNDING
 from boxes import l2_error
 
-from taskfmm.kernels import KERNELS, filling, gather_loops, pairs, spread_loops
+from taskfmm.kernels import KERNELS, filling, gather_loops, packing, pairs, spread_loops
 from taskfmm.kernels.kernel import Source
 from taskfmm.operators.matrix import kernel_matrix
 
@@ -108,6 +108,22 @@ def test_many_vectors_are_sums_of_each(kernel):
     for number, found in enumerate(np.split(onto, vectors)):
         exact = expected(kernel, sources, targets, q[number])[: kernel.n_potential]
         assert l2_error(found, exact) <= 10 * ROUNDING
+
+
+def test_sources_that_are_packed_in_parts_are_packed_once(monkeypatch):
+    """And nothing else is read: a run that was packed before has no place in the next part."""
+    monkeypatch.setattr(
+        packing, "_copy", packing._copy.py_func
+    )  # which NumPy lets read nothing beyond an array
+    rng = np.random.default_rng(5)
+    points, charges, n, most = rng.random((3, 900)), rng.random((2, 900)), 900, 350
+    begin, end, here = np.array([600, 0, 300]), np.array([900, 300, 600]), np.zeros(3)
+    runs = np.concatenate([np.arange(a, b) for a, b in zip(begin, end, strict=True)])
+    for skip in range(0, n, most):
+        how = skip, min(most, n - skip), here, np.float64, 1
+        packed, numbers = packing.pack.py_func(begin, end, points, charges, *how)
+        np.testing.assert_array_equal(packed, points[:, runs[skip : skip + most]])
+        np.testing.assert_array_equal(numbers, charges[:, runs[skip : skip + most]])
 
 
 def test_what_is_not_asked_for_is_not_computed():

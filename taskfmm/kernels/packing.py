@@ -26,10 +26,11 @@ def pack(begin, end, points, charges, skip, size, here, dtype, width):
     at = -skip
     for entry in range(begin.size):
         low, high = max(0, -at), min(end[entry] - begin[entry], size - at)
-        for axis in range(3):
-            _copy(points[axis], begin[entry] + low, here[axis], packed[axis, at + low : at + high])
-        for c in range(charges.shape[0]):
-            _copy(charges[c], begin[entry] + low, 0.0, q[c, at + low : at + high])
+        if low < high:  # of a run that was packed before, at + high is negative, and would count from the end
+            for axis in range(3):
+                _copy(points[axis], begin[entry] + low, here[axis], packed[axis, at + low : at + high])
+            for c in range(charges.shape[0]):
+                _copy(charges[c], begin[entry] + low, 0.0, q[c, at + low : at + high])
         at += end[entry] - begin[entry]
     return packed, q
 
