@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -124,7 +124,7 @@ class PlanOperator(LinearOperator):
         return self._rmatmat(np.asarray(x).reshape(-1))
 
     def _rmatmat(self, x: Any) -> np.ndarray:
-        return np.conj(self._transpose_block.times(np.conj(x)))
+        return np.conj(self._transpose_block.times(np.conj(np.asarray(x))))
 
     @cached_property
     def _transpose_block(self) -> Block:
@@ -165,13 +165,13 @@ def _lazy(side: Side, source: Source) -> da.Array:
 
 
 def transposed(kernel: Kernel, source: Source, output: Output) -> tuple[Source, Output] | None:
-    """Which source and output of a kernel have the transposed matrix in the opposite direction; none have.
+    """Which source and output of a kernel have the transposed matrix in the opposite direction; None where none have.
 
-    A potential of charges is its own transpose, a gradient of charges is that of a potential of
-    dipoles. It is not declared: the matrices say it.
+    A potential of charges is its own transpose, a gradient of charges is that of a potential of dipoles. It is not
+    declared: the matrices say it.
     """
     plain = kernel.unsoftened
-    found = next(_matrices_that_last(plain, source, output), None)
+    found = _where_it_lasts(plain, source, output)
     if found is None:
         return None
     width, matrices = found
@@ -186,13 +186,14 @@ def transposed(kernel: Kernel, source: Source, output: Output) -> tuple[Source, 
     return None
 
 
-def _matrices_that_last(kernel: Kernel, source: Source, output: Output) -> Iterator[tuple[float, np.ndarray]]:
-    """Widths at which a kernel has not died away, and its matrices there."""
+def _where_it_lasts(kernel: Kernel, source: Source, output: Output) -> tuple[float, np.ndarray] | None:
+    """A width at which a kernel has not died away, and its matrices there; None where they are zero."""
     for width in WIDTHS:
         matrices = _matrices(kernel, source, output, width * OFFSETS)
         sizes = np.abs(matrices).max(axis=(1, 2))
         if np.isfinite(sizes).all() and sizes.min() > FADED * sizes.max():
-            yield width, matrices
+            return width, matrices
+    return None
 
 
 def _matrices(kernel: Kernel, source: Source, output: Output, offsets: np.ndarray) -> np.ndarray:

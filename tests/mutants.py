@@ -2603,8 +2603,8 @@ CLIENTS = (
     Mutant(
         "adjoint-of-waves-is-the-transpose",
         "linear_operator.py",
-        "np.conj(self._transpose_block.times(np.conj(x)))",
-        "self._transpose_block.times(x)",
+        "np.conj(self._transpose_block.times(np.conj(np.asarray(x))))",
+        "self._transpose_block.times(np.asarray(x))",
         "least squares with waves go wrong",
         ("linear_operator",),
     ),
