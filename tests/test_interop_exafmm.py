@@ -26,11 +26,10 @@ MODES = {
 @pytest.fixture
 def exafmm():
     """Installed for one test."""
-    bridge.install()
-    import exafmm
+    with bridge.install():
+        import exafmm
 
-    yield exafmm
-    bridge.uninstall()
+        yield exafmm
     assert "exafmm" not in sys.modules
     assert "exafmm.laplace" not in sys.modules
 
@@ -154,15 +153,14 @@ def test_what_does_not_fit_is_refused(exafmm):
 def test_another_exafmm_comes_back(monkeypatch):
     other = type(sys)("exafmm")
     monkeypatch.setitem(sys.modules, "exafmm", other)
-    for _ in range(2):
-        bridge.install()
+    stand_in = bridge.install()
     import exafmm.helmholtz
 
     assert exafmm.helmholtz.init_targets is bridge.init_targets
     with pytest.raises(ModuleNotFoundError):
         import exafmm.stokes
     for _ in range(2):
-        bridge.uninstall()
+        stand_in.uninstall()
     assert sys.modules["exafmm"] is other
     assert "exafmm.helmholtz" not in sys.modules
 

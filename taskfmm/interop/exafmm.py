@@ -5,23 +5,20 @@ functions. Kernels are those of exafmm, 1 / (4 pi r), exp(i k r) / (4 pi r) and 
 
 >>> import numpy as np
 >>> import taskfmm.interop.exafmm as bridge
->>> bridge.install()
+>>> stand_in = bridge.install()
 >>> import exafmm.laplace
 >>> sources = exafmm.laplace.init_sources([[0.0, 0.0, 0.0]], [4 * np.pi])
 >>> fmm = exafmm.laplace.LaplaceFmm(p=6, ncrit=400)
 >>> tree = exafmm.laplace.setup(sources, exafmm.laplace.init_targets([[0.0, 0.0, 2.0]]), fmm)
 >>> np.round(exafmm.laplace.evaluate(tree, fmm), 12) + 0.0
 array([[ 0.5 ,  0.  ,  0.  , -0.25]])
->>> bridge.uninstall()
+>>> stand_in.uninstall()
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import dask
@@ -29,6 +26,7 @@ import numpy as np
 
 import taskfmm
 from taskfmm.errors import InputError
+from taskfmm.interop.stand_in import StandIn
 
 OUTPUTS = ("potential", "gradient")
 N_SAMPLES = 1000
@@ -189,38 +187,13 @@ FUNCTIONS = (init_sources, init_targets, setup, update_charges, clear_values, ev
 CLASSES = {"laplace": LaplaceFmm, "helmholtz": HelmholtzFmm, "modified_helmholtz": ModifiedHelmholtzFmm}
 
 
-def _modules() -> dict[str, ModuleType]:
-    """The package and its modules, by the names that import them."""
-    found = {name: ModuleType(name, __doc__) for name in ("exafmm", *(f"exafmm.{each}" for each in CLASSES))}
-    for name, module in found.items():
-        module.__spec__ = ModuleSpec(name, None, is_package=name == "exafmm")
-    found["exafmm"].__path__ = []
-    for name, fmm in CLASSES.items():
-        module = found[f"exafmm.{name}"]
-        setattr(found["exafmm"], name, module)
-        vars(module).update({each.__name__: each for each in (*FUNCTIONS, fmm, Tree)})
-    return found
+def install() -> StandIn:
+    """Let ``import exafmm`` give these modules, from now on or as long as a ``with`` block lasts.
 
-
-_ours = _modules()
-_before: dict[str, ModuleType] = {}
-
-
-def install() -> None:
-    """Let ``import exafmm`` find this module, whether another exafmm is there or not."""
-    if sys.modules.get("exafmm") is not _ours["exafmm"]:
-        _before.update(
-            {name: module for name, module in sys.modules.items() if name.split(".")[0] == "exafmm"}
-        )
-        for name in _before:
-            del sys.modules[name]
-        sys.modules.update(_ours)
-
-
-def uninstall() -> None:
-    """Undo `install`: another exafmm that had been imported before is there again."""
-    if sys.modules.get("exafmm") is _ours["exafmm"]:
-        for name in _ours:
-            sys.modules.pop(name, None)
-        sys.modules.update(_before)
-        _before.clear()
+    Returns
+    -------
+    StandIn
+        Its ``uninstall()`` puts back another exafmm that had been imported before.
+    """
+    common = {each.__name__: each for each in (*FUNCTIONS, Tree)}
+    return StandIn("exafmm", {}, {name: common | {fmm.__name__: fmm} for name, fmm in CLASSES.items()})

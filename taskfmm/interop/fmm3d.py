@@ -249,7 +249,7 @@ def install(scaling: str = "2") -> StandIn:
     if scaling == "1":
         names = ("lfmm3d", "l3ddir", "hfmm3d", "h3ddir", "stfmm3d", "st3ddir")
         contents |= {name: unscaled(contents[name]) for name in names} | {"__version__": "1.0.4"}
-    return StandIn("fmm3dpy", contents, submodules=("fmm3d",))
+    return StandIn("fmm3dpy", contents, {"fmm3d": contents})
 
 
 def _waves(zk: complex) -> Any:

@@ -203,7 +203,8 @@ def install() -> StandIn:
     contents = {name: globals()[name] for name in __all__} | {
         name: _not_offered(name) for name in NOT_OFFERED
     }
-    return StandIn("pytreegrav", contents | {"__version__": "1.5.0"}, submodules=("frontend",))
+    contents["__version__"] = "1.5.0"
+    return StandIn("pytreegrav", contents, {"frontend": contents})
 
 
 def _at_bodies(

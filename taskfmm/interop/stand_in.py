@@ -20,7 +20,8 @@ class StandIn:
         Of the package.
     contents : mapping
         What its module has.
-    submodules : names of modules within it, which have the same
+    submodules : mapping
+        Of modules within it, by their names, what each has.
 
     Examples
     --------
@@ -31,27 +32,38 @@ class StandIn:
     42
     """
 
-    def __init__(self, name: str, contents: Mapping[str, Any], submodules: tuple[str, ...] = ()) -> None:
-        self.module = ModuleType(name, f"{name}, computed by taskfmm.")
-        self.module.__spec__ = ModuleSpec(name, None)  # for who looks whether the package is there
-        self.module.__dict__.update(contents)
-        names = [name, *(f"{name}.{each}" for each in submodules)]
-        self._before = {each: sys.modules[each] for each in names if each in sys.modules}
-        for each in submodules:
-            setattr(self.module, each, self.module)
-        self._names = names
-        sys.modules.update(dict.fromkeys(names, self.module))
+    def __init__(
+        self,
+        name: str,
+        contents: Mapping[str, Any],
+        submodules: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._ours = {name: _module(name, contents)}
+        for each, own in (submodules or {}).items():
+            module = self._ours[f"{name}.{each}"] = _module(f"{name}.{each}", own)
+            setattr(self._ours[name], each, module)
+        self._before = {each: sys.modules[each] for each in list(sys.modules) if each.split(".")[0] == name}
+        for each in self._before:
+            del sys.modules[each]
+        sys.modules.update(self._ours)
 
     def uninstall(self) -> None:
         """Put back what was there. Doing so twice does nothing."""
-        for name in self._names:
-            if sys.modules.get(name) is self.module:
-                del sys.modules[name]
-                if name in self._before:
-                    sys.modules[name] = self._before[name]
+        ours = [name for name, module in self._ours.items() if sys.modules.get(name) is module]
+        for name in ours:
+            del sys.modules[name]
+        if ours:
+            sys.modules.update(self._before)
 
     def __enter__(self) -> StandIn:
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.uninstall()
+
+
+def _module(name: str, contents: Mapping[str, Any]) -> ModuleType:
+    module = ModuleType(name, f"{name}, computed by taskfmm.")
+    module.__spec__ = ModuleSpec(name, None)  # for who looks whether the package is there
+    vars(module).update(contents)
+    return module
