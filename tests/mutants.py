@@ -2282,7 +2282,7 @@ SOFTENING = (
         "SOFTENED_POINT if softened else REGION_POINT",
         "REGION_POINT",
         "workers run out of memory where they plan widely softened bodies",
-        ("spread_softened",),
+        ("spread_lengths",),
     ),
     Mutant(
         "lazy-lengths-below-zero",
@@ -2290,7 +2290,7 @@ SOFTENING = (
         "    refuse_negative(lengths, begin,",
         "    (lambda *_: None)(lengths, begin,",
         "a sign that was mistaken goes unnoticed where lengths are lazy",
-        ("spread_softened",),
+        ("spread_lengths",),
     ),
 )
 
