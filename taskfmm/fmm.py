@@ -19,7 +19,7 @@ from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes.given import Given, whole
 from taskfmm.plan.planned import Planned
-from taskfmm.planning import from_points
+from taskfmm.planning import elsewhere, from_points
 from taskfmm.report.described import Described
 from taskfmm.report.stored import Stored
 from taskfmm.runtime import memory
@@ -343,6 +343,44 @@ class Fmm(Described, Stored):
         from taskfmm.linear_operator import PlanOperator, of_evaluator
 
         return PlanOperator(of_evaluator(self._evaluator, self.memory_limit), output, source, like)
+
+    def moved(self, sources: Any = None, targets: Any = None) -> Fmm:
+        """A plan for the same points in other places, as after a step in time.
+
+        The size of leaves and how wide the cube is are those of this plan: to choose them is half of planning or more.
+        All else is made anew, so eps is kept wherever the points are. Where they are crowded in other places than
+        before, a new `Fmm` chooses leaves that take less time.
+
+        Parameters
+        ----------
+        sources, targets : array_like, real, (n, 3), optional
+            As many as there are, in their order; what is left out stays where it is. No targets where these are the
+            sources.
+
+        Returns
+        -------
+        Fmm
+            Another one, with the same kernel, eps or order, dtype and box; charges and softening keep their order.
+            What was known of charges like others' stays. This one is as it was.
+
+        Raises
+        ------
+        InputError
+            Another number of points, or as of `Fmm`.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> rng = np.random.default_rng(1729)
+        >>> x, q = rng.random((5000, 3)), rng.uniform(-1, 1, 5000)
+        >>> fmm = taskfmm.Fmm(x, eps=1e-3)
+        >>> for _ in range(2):
+        ...     x += 1e-3 * fmm.evaluate(q, "gradient")["gradient"].compute()
+        ...     fmm = fmm.moved(x)
+        """
+        moved = type(self).__new__(type(self))
+        moved._hold(elsewhere(self._planned, sources, targets, self.memory_limit), self.memory_limit)
+        return moved
 
     def error_estimate(
         self,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from taskfmm import choices, foreign, kernels, validate
+from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
+from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
@@ -41,8 +43,9 @@ def from_points(
     like: Any = None,
     columns: int = 1,
     box: Box | None = None,
+    before: Domain | None = None,
 ) -> Planned:
-    """Plan; parameters and errors are those of `taskfmm.Fmm`."""
+    """Plan; parameters and errors are those of `taskfmm.Fmm`. before : see `taskfmm.plan.make.make`"""
     given = kernels.find(kernel)
     asked = Asked(
         given.without_lengths,
@@ -82,7 +85,7 @@ def from_points(
             Given(asked.kernel.of_first, (shown,)).refuse_charged("like")
     announce_compilation()
     with budget() as threads:
-        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once)
+        planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)
     plan = planned.plan
     if shown is not None and plan is not None:
         known = look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1], close=asked.close)
@@ -92,6 +95,27 @@ def from_points(
     if planned.crowded:
         say_once(CROWDED_TEXT, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned
+
+
+def elsewhere(planned: Planned, sources: Any, targets: Any, memory_limit: int | None) -> Planned:
+    """The same plan for the same points in other places; parameters and errors are those of `taskfmm.Fmm.moved`."""
+    asked, given = planned.asked, {"sources": sources, "targets": targets}
+    if planned.same and targets is not None:
+        raise InputError("targets are given, and in this plan they are the sources: give sources alone")
+    if sources is None and targets is None:
+        raise InputError("no points are given: give sources, targets or both")
+    for name, n in (("sources", planned.n_sources), ("targets", planned.n_targets)):
+        if given[name] is not None and memory.n_rows(given[name]) != n:
+            raise InputError(
+                f"{name} has {memory.n_rows(given[name])} points, and the plan has {n}: give each of them a new "
+                "place, or plan others with taskfmm.Fmm"
+            )
+    at_sources = planned.sources if sources is None else sources
+    at_targets = planned.targets if targets is None and not planned.same else targets
+    before = None if planned.plan is None or planned.plan.is_direct else planned.plan.tree.domain
+    how = planned.kernel, asked.eps, asked.order, planned.leaf_size, asked.dtype, memory_limit
+    found = from_points(at_sources, at_targets, *how, box=asked.box, before=before)
+    return replace(found, like=planned.like)
 
 
 def _needs_no_operators(sources: Any, targets: Any, kernel: Kernel, order: int) -> bool:

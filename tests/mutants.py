@@ -2593,6 +2593,22 @@ BRIDGES = (
 
 CLIENTS = (
     Mutant(
+        "moved-points-choose-again",
+        "planning.py",
+        "asked.order, planned.leaf_size, asked.dtype",
+        "asked.order, None, asked.dtype",
+        "a step in time plans as long as the first one",
+        ("moved",),
+    ),
+    Mutant(
+        "moved-points-shrink-the-cube",
+        "plan/make.py",
+        "    if before is not None and scaled:\n        domain = as_wide(domain, before)",
+        "    if before is not None and scaled:\n        pass",
+        "leaves after a step in time are of another size than those that were chosen",
+        ("moved",),
+    ),
+    Mutant(
         "products-round-as-m2l-in-float32",
         "linear_operator.py",
         'replace(found, m2l_dtype="float64")',

@@ -284,6 +284,12 @@ def test_docstring_examples_run(module):
 
 
 def test_every_public_function_has_an_example():
-    public = (taskfmm.Fmm.potential, taskfmm.Fmm.evaluate, taskfmm.Fmm.as_linear_operator, taskfmm.direct)
+    public = (
+        taskfmm.Fmm.potential,
+        taskfmm.Fmm.evaluate,
+        taskfmm.Fmm.as_linear_operator,
+        taskfmm.Fmm.moved,
+        taskfmm.direct,
+    )
     for item in (taskfmm, taskfmm.Fmm, *public):
         assert ">>>" in item.__doc__

@@ -212,6 +212,15 @@ def from_center(x, x_lo, hi, lo):
     return (x - hi) + (x_lo - lo)
 
 
+def as_wide(domain: Domain, other: Domain) -> Domain:
+    """The smallest cube around some points, enlarged as another was around the same points elsewhere."""
+    if domain.cell is not None:
+        assert other.cell is not None
+        return domain if other.cell.cubes == domain.cell.cubes else enlarge(domain, THIRDS)
+    factor = (other.half_width / other.scale) / (domain.half_width / domain.scale)
+    return enlarge(domain, factor) if 1.0 < factor < 2.0 else domain
+
+
 def enlarge(domain: Domain, factor: float) -> Domain:
     """A cube that is wider by about ``factor``, 1 to 2, around the same ``middle``, in the same scaled coordinates.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from taskfmm.errors import InputError
 from taskfmm.geometry.cell import Box
-from taskfmm.geometry.domain import Domain, enclose, with_room
+from taskfmm.geometry.domain import Domain, as_wide, enclose, with_room
 from taskfmm.geometry.periodic import enclose as enclose_cell
 from taskfmm.geometry.resolution import refuse_unresolved
 from taskfmm.kernels import Kernel
@@ -43,6 +43,7 @@ def make(
     threads: int = 1,
     lengths: np.ndarray | None = None,
     vectors: int = 1,
+    before: Domain | None = None,
 ) -> Planned:
     """Choose the leaves, build the tree and its lists, and cut them into shards.
 
@@ -51,6 +52,7 @@ def make(
     leaf_size : None where the estimated cost decides
     lengths : float64 [n], softening of the sources
     vectors : of charges, which most evaluations will have at once
+    before : the cube that the points had elsewhere, where leaves are as they were there
     """
     priced = asked.kernel.with_vectors(vectors)
     at = sources if targets is None else targets
@@ -59,7 +61,7 @@ def make(
         return Planned(asked, leaf_size, None, points=(sources, sources if targets is None else at.copy()))
     threads = threads if len(sources) + len(at) > FEW_POINTS else 1
     if asked.box is not None:
-        return _in_box(asked, asked.box, accuracy, sources, targets, leaf_size, threads, priced)
+        return _in_box(asked, asked.box, accuracy, sources, targets, leaf_size, threads, priced, before)
     scaled = asked.kernel.degree is not None
     smallest = enclose(sources, sources[:0] if targets is None else targets, scaled)
     if lengths is not None:
@@ -83,6 +85,8 @@ def make(
     leaf_size, domain = tune.choose(boxed, targets, operators, smallest, scaled, leaf_size, *how, of_boxed)
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest, lengths)
+    if before is not None and scaled:
+        domain = as_wide(domain, before)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
     tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed)
@@ -109,6 +113,7 @@ def _in_box(
     leaf_size: int | None,
     threads: int,
     priced: Kernel,
+    before: Domain | None = None,
 ) -> Planned:
     """As `make`, in a periodic box: no sum over all pairs is finite, and the root follows from the box."""
     domain, moved = enclose_cell(box, [sources] if targets is None else [sources, targets])
@@ -119,6 +124,8 @@ def _in_box(
     columns, weights = priced.columns, cost.first(priced).of(operators.accuracy.dtype)
     how = threads, top, columns, weights
     size, domain = tune.choose(sources, targets, operators, domain, True, leaf_size, *how)
+    if before is not None:
+        domain = as_wide(domain, before)
     assert size is not None and domain.cell is not None
     top = domain.cell.level
     refuse_unresolved(sources, targets, domain.scale)
