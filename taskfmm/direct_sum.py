@@ -198,7 +198,7 @@ def sampled_error(
     """
     rows = rng.choice(len(found), min(n_samples, len(found)), replace=False)
     own = lengths[rows] if lengths is not None and targets is sources else None
-    exact = sum_pairs(given, sources, targets[rows], (output,), lengths, own, box, targets)[output]
+    exact = sum_pairs(given.exact, sources, targets[rows], (output,), lengths, own, box, targets)[output]
     found = found[rows]
     if given.vectors is None:
         return relative_error(found, exact)

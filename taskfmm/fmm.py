@@ -347,9 +347,9 @@ class Fmm(Described, Stored):
     def moved(self, sources: Any = None, targets: Any = None) -> Fmm:
         """A plan for the same points in other places, as after a step in time.
 
-        The size of leaves and how wide the cube is are those of this plan: to choose them is half of planning or more.
-        All else is made anew, so eps is kept wherever the points are. Where they are crowded in other places than
-        before, a new `Fmm` chooses leaves that take less time.
+        The size of leaves and how wide the cube is are those of this plan: to choose them is half of planning or
+        more. All else is made anew, so eps is kept wherever the points are. Where they are crowded in other places
+        than before, a new `Fmm` chooses leaves that take less time.
 
         Parameters
         ----------

@@ -408,8 +408,8 @@ KERNELS = (
     Mutant(
         "estimates-of-phases",
         "kernels/roots.py",
-        "if name != ESTIMATED or kernel.degree is not None)",
-        "if True)",
+        "if periodic or kernel.degree is None else None",
+        "if periodic else None",
         "waves many wavelengths away from their sources have wrong phases",
         ("roots",),
     ),
@@ -420,6 +420,14 @@ KERNELS = (
         "return kernel.roots",
         "gradients in small leaves far from their sources err by more than eps",
         ("accuracy",),
+    ),
+    Mutant(
+        "estimates-over-images",
+        "kernels/roots.py",
+        "if periodic or kernel.degree is None else None",
+        "if kernel.degree is None else None",
+        "potentials in a periodic box err by 50 times eps",
+        ("roots", "periodic"),
     ),
     Mutant(
         "estimates-without-a-step",

@@ -66,6 +66,8 @@ def test_their_part_of_eps_is_small():
 )
 def test_which_are_used(kernel, eps, roots):
     assert with_roots(KERNELS[kernel], eps).roots == roots
+    # what is left of a net charge would be summed over all images
+    assert with_roots(KERNELS[kernel], eps, periodic=True).roots == roots.replace("estimated", "quadratic")
 
 
 @pytest.mark.parametrize("eps", [1e-4, 1e-8])
@@ -78,6 +80,7 @@ def test_an_evaluation_uses_them(eps, monkeypatch):
     assert (fmm.potential(q).compute() == found).all()
     monkeypatch.setattr("taskfmm.kernels.roots.ROOTS", {})
     error = l2_error(found, fmm.serial(q))
+    assert fmm.error_estimate(q, found) == pytest.approx(l2_error(found, taskfmm.direct(points, q)), rel=0.2)
     assert 0.02 * ROUNDING < error <= MOST["estimated" if eps == 1e-4 else "quadratic"]
 
 

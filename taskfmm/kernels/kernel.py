@@ -219,6 +219,11 @@ class Kernel:
         return self if self.vectors == 1 else replace(self, first_row=rows)
 
     @property
+    def exact(self) -> Kernel:
+        """The same kernel with all digits of its roots."""
+        return replace(self, roots="")
+
+    @property
     def of_one(self) -> Kernel:
         """The same kernel, for one vector of sources."""
         if self.vectors == 1:

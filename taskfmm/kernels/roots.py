@@ -28,16 +28,17 @@ ROOTS = {ESTIMATED: 1e-5, QUADRATIC: 1e-10}
 1e-7 at most, the latter by 3e-15: nearly all in the same direction, so that a sum errs by as much of itself."""
 
 
-def with_roots(kernel: Kernel, eps: float) -> Kernel:
+def with_roots(kernel: Kernel, eps: float, periodic: bool = False) -> Kernel:
     """The same kernel with the roots that eps allows.
 
-    A kernel without a degree has a length, and may take a distance for a phase: then no estimates are used.
+    A kernel without a degree has a length, and may take a distance for a phase: then no estimates are used. Neither
+    are they in a periodic box, as sums over all images make much of a net charge that is left of rounding.
     """
     if kernel.fixed_order:
         return kernel
     enough = (name for name, least in ROOTS.items() if eps >= least)
-    found = next((name for name in enough if name != ESTIMATED or kernel.degree is not None), "")
-    return replace(kernel, roots=found)
+    refused = ESTIMATED if periodic or kernel.degree is None else None
+    return replace(kernel, roots=next((name for name in enough if name != refused), ""))
 
 
 def roots_of(kernel: Kernel, derivative: int) -> str:

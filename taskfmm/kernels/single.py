@@ -59,7 +59,7 @@ def _remade(function: Any, real: type, make: Callable[..., Any], twin: str) -> A
 @cache
 def has_twin(function: Any, twin: str) -> bool:
     """Whether a compiled function, or one that it calls, has another one beside it whose name ends so."""
-    if not twin:
+    if not (twin and hasattr(function, "py_func")):
         return False
     body = function.py_func
     named = [body.__globals__.get(name) for name in body.__code__.co_names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -90,6 +90,11 @@ class Given:
                 net = np.trace(array, axis1=1, axis2=2) if kind.shape else array
                 sums = np.atleast_1d(net.sum(axis=0)), np.atleast_1d(np.abs(array).sum(axis=all_axes))
                 refuse_charged(*sums, self.kernel, self.vectors is not None, argument)
+
+    @property
+    def exact(self) -> Given:
+        """The same for sums that results are compared with."""
+        return replace(self, kernel=self.kernel.exact)
 
     @property
     def are_lazy(self) -> bool:

@@ -21,7 +21,7 @@ from taskfmm.spread.run import run
 
 def sampled_error(plan: SpreadPlan, given: Given, values: Any, output: str, rows: np.ndarray) -> float:
     """As `taskfmm.direct_sum.sampled_error`; values : at the rows, an array; rows : ascending"""
-    parts = [_exact(plan, part, output, rows) for part in given.parts]
+    parts = [_exact(plan, part, output, rows) for part in given.exact.parts]
     exact = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
     if given.vectors is None:
         return relative_error(values, exact)
