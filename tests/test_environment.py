@@ -112,7 +112,8 @@ AS_NOBODY = """
 import os, sys
 sys.path.insert(0, {root!r})
 {everything}
-# all that is read from places of root's: modules, compiled kernels
+# all that is read from places of root's: modules, compiled kernels, also those that make operators
+os.environ["TASKFMM_CACHE_DIR"] = {cold!r}
 main()
 from taskfmm.operators import levels
 levels._kept.clear()
@@ -136,7 +137,7 @@ def test_as_a_user_who_may_not_write_the_cache(tmp_path, mode):
         if parent.stat().st_mode & 0o5 != 0o5:
             parent.chmod(parent.stat().st_mode | 0o055)
     everything = EVERYTHING.split("if __name__")[0]
-    code = AS_NOBODY.format(root=ROOT, everything=everything, cache=str(cache))
+    code = AS_NOBODY.format(root=ROOT, everything=everything, cache=str(cache), cold=str(tmp_path / "cold"))
     done = run([sys.executable, "-c", code], env=dict(os.environ), cwd="/")
     lines = [line for line in done.stderr.splitlines() if line]
     assert any("Permission denied" in line for line in lines)
