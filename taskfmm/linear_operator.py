@@ -170,7 +170,7 @@ def transposed(kernel: Kernel, source: Source, output: Output) -> tuple[Source, 
     A potential of charges is its own transpose, a gradient of charges is that of a potential of dipoles. It is not
     declared: the matrices say it.
     """
-    plain = kernel.unsoftened
+    plain = kernel.unsoftened.exact
     found = _where_it_lasts(plain, source, output)
     if found is None:
         return None
@@ -227,7 +227,7 @@ def of_evaluator(evaluator: Evaluator, memory_limit: int | None) -> Side:
         return of_evaluator(Evaluator(found), memory_limit)
 
     return Side(
-        planned.asked.kernel,
+        planned.summed,
         planned.asked.dtype,
         planned.n_sources,
         planned.n_targets,

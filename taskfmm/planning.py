@@ -97,7 +97,9 @@ def from_points(
     return planned
 
 
-def elsewhere(planned: Planned, sources: Any, targets: Any, memory_limit: int | None) -> Planned:
+def elsewhere(
+    planned: Planned, sources: Any, targets: Any, memory_limit: int | None, like: Any = None
+) -> Planned:
     """The same plan for the same points in other places; parameters and errors are those of `taskfmm.Fmm.moved`."""
     asked, given = planned.asked, {"sources": sources, "targets": targets}
     if planned.same and targets is not None:
@@ -114,8 +116,7 @@ def elsewhere(planned: Planned, sources: Any, targets: Any, memory_limit: int | 
     at_targets = planned.targets if targets is None and not planned.same else targets
     before = None if planned.plan is None or planned.plan.is_direct else planned.plan.tree.domain
     how = planned.kernel, asked.eps, asked.order, planned.leaf_size, asked.dtype, memory_limit
-    found = from_points(at_sources, at_targets, *how, box=asked.box, before=before)
-    return replace(found, like=planned.like)
+    return from_points(at_sources, at_targets, *how, like, box=asked.box, before=before)
 
 
 def _needs_no_operators(sources: Any, targets: Any, kernel: Kernel, order: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 from boxes import l2_error
@@ -106,10 +107,15 @@ def test_a_periodic_box(unchosen):
     assert l2_error(fmm.moved(there).serial(q), exact) <= EPS
 
 
-def test_what_is_known_of_charges_stays():
+def test_what_was_known_of_charges_is_no_longer():
+    """It was of where they were; lazy ones may need more than that now."""
     x, q = cloud(18), np.random.default_rng(19).uniform(-1, 1, N)
-    fmm = taskfmm.Fmm(x, eps=1e-6, like=q)
-    assert fmm.moved(x + step(20))._planned.like == fmm._planned.like
+    fmm, there = taskfmm.Fmm(x, eps=1e-6, like=q), x + step(20)
+    lazy = da.from_array(q)
+    unknown, known = taskfmm.Fmm(there, eps=1e-6), taskfmm.Fmm(there, eps=1e-6, like=q)
+    assert known.accuracy("gradient", lazy) != unknown.accuracy("gradient", lazy)
+    assert fmm.moved(there).accuracy("gradient", lazy) == unknown.accuracy("gradient", lazy)
+    assert fmm.moved(there, like=q).accuracy("gradient", lazy) == known.accuracy("gradient", lazy)
 
 
 @each("n", [0, 1, 2, 50])

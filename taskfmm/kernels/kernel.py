@@ -185,7 +185,7 @@ class Kernel:
         if self.expansion is not None:
             return self.expansion.expands
         plain = tuple(output for output in self.outputs if not output.derivative)
-        return replace(self.of_one, sources=(self.dense,), density=None, outputs=plain, roots="")
+        return replace(self.of_one.exact, sources=(self.dense,), density=None, outputs=plain)
 
     @property
     def elliptic(self) -> bool:
@@ -248,7 +248,7 @@ class Kernel:
     def measured(self) -> Kernel:
         """The same kernel, with 1 for each parameter that results are only divided by: errors are the same."""
         divisors = {output.divisor for output in self.outputs}
-        return replace(self, roots="").with_parameters(
+        return self.exact.with_parameters(
             *(1.0 if number in divisors else each for number, each in enumerate(self.parameters))
         )
 

@@ -65,7 +65,9 @@ def has_twin(function: Any, twin: str) -> bool:
     named = [body.__globals__.get(name) for name in body.__code__.co_names]
     named += [cell.cell_contents for cell in body.__closure__ or ()]
     return f"{body.__name__}_{twin}" in body.__globals__ or any(
-        has_twin(each, twin) for each in named if hasattr(each, "py_func")
+        has_twin(each, twin)
+        for each in named
+        if hasattr(each, "py_func")  # others may not be hashable
     )
 
 
