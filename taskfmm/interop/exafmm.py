@@ -76,26 +76,26 @@ class LaplaceFmm(Fmm):
     """Of 1 / (4 pi r)."""
 
 
-class HelmholtzFmm(Fmm):
+class _FmmOfWavenumber(Fmm):
+    """wavek : 0 gives the kernel 1 / (4 pi r)"""
+
+    def __init__(self, p: int, ncrit: int, wavek: Any, filename: str = "") -> None:
+        super().__init__(p, ncrit, filename)
+        self.wavek = wavek
+
+
+class HelmholtzFmm(_FmmOfWavenumber):
     """Of exp(i k r) / (4 pi r), with the wavenumber k, whose imaginary part is a decay."""
 
     is_complex = True
-
-    def __init__(self, p: int, ncrit: int, wavek: complex, filename: str = "") -> None:
-        super().__init__(p, ncrit, filename)
-        self.wavek = wavek
 
     @property
     def kernel(self) -> taskfmm.kernels.Kernel:
         return taskfmm.kernels.Helmholtz(self.wavek) if self.wavek else super().kernel
 
 
-class ModifiedHelmholtzFmm(Fmm):
+class ModifiedHelmholtzFmm(_FmmOfWavenumber):
     """Of exp(-k r) / (4 pi r)."""
-
-    def __init__(self, p: int, ncrit: int, wavek: float, filename: str = "") -> None:
-        super().__init__(p, ncrit, filename)
-        self.wavek = wavek
 
     @property
     def kernel(self) -> taskfmm.kernels.Kernel:

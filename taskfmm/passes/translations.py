@@ -2,7 +2,8 @@
 
 Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once.
 Blocks are independent: a block is what one thread adds into, and what stays in its cache. Rows are copied number by
-number, as an assignment of slices takes two seconds to compile: it can fail, and has to write why.
+number: the first assignment of slices in a process takes more than a second to compile, since it can fail, and has to
+write why.
 """
 
 from __future__ import annotations

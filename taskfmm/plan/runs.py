@@ -16,7 +16,7 @@ def take_runs(points, begin, end):
     out = np.empty((3, ptr[-1]))
     for i in range(begin.size):
         for axis in range(3):
-            # an assignment of slices takes two seconds to compile: it can fail, and has to write why
+            # not by slices, whose assignment takes more than a second to compile, see `passes/translations.py`
             for j in range(end[i] - begin[i]):
                 out[axis, ptr[i] + j] = points[axis, begin[i] + j]
     return out, ptr
