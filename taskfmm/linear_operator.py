@@ -170,7 +170,7 @@ def transposed(kernel: Kernel, source: Source, output: Output) -> tuple[Source, 
     A potential of charges is its own transpose, a gradient of charges is that of a potential of dipoles. It is not
     declared: the matrices say it.
     """
-    plain = kernel.unsoftened.exact
+    plain = kernel.unsoftened
     found = _where_it_lasts(plain, source, output)
     if found is None:
         return None

@@ -107,6 +107,20 @@ def test_a_periodic_box(unchosen):
     assert l2_error(fmm.moved(there).serial(q), exact) <= EPS
 
 
+def test_cubes_of_a_periodic_box_stay_cut(monkeypatch):
+    from taskfmm.geometry.domain import THIRDS, enlarge
+
+    x, q = cloud(26), np.where(np.arange(N) % 2, 1.0, -1.0)
+    choose = tune.choose
+    monkeypatch.setattr(
+        tune, "choose", lambda *args: (60, enlarge(args[3], THIRDS)) if args[5] is None else choose(*args)
+    )
+    fmm = taskfmm.Fmm(x, eps=EPS, box=1.0)
+    moved = fmm.moved((x + step(27)) % 1.0)
+    assert moved.plan.tree.domain.cell == fmm.plan.tree.domain.cell
+    assert moved.error_estimate(q, moved.serial(q)) <= EPS
+
+
 def test_what_was_known_of_charges_is_no_longer():
     """It was of where they were; lazy ones may need more than that now."""
     x, q = cloud(18), np.random.default_rng(19).uniform(-1, 1, N)

@@ -45,9 +45,9 @@ def roots_of(kernel: Kernel, derivative: int) -> str:
     """Of loops over pairs of a kernel.
 
     Densities on a surface around a small leaf add up to gradients that are far smaller than what each of them does.
-    So no estimates are used where a derivative is formed, be it of the sources or in formulas of an expansion.
+    So no estimates are used where outputs or sources are derivatives.
     """
-    formed = derivative or kernel.expansion is not None or any(kind.derivative for kind in kernel.sources)
+    formed = derivative or any(kind.derivative for kind in kernel.sources)
     return QUADRATIC if formed and kernel.roots == ESTIMATED else kernel.roots
 
 

@@ -144,8 +144,10 @@ class Spread(DescribedSpread):
         def choose(output: str, given: Given) -> Accuracy:
             return self._chooser.accuracy(output, given, alone=True)
 
+        def at_once(*_: Any) -> int:
+            return AT_ONCE
+
         facts = self._asked.summed, self._asked.dtype, self.n_sources, self.n_targets, False
-        at_once: Any = lambda kernel, output, vectors: AT_ONCE  # noqa: E731
         side = Side(*facts, choose, run, at_once, exchange if self.separate else None)
         return PlanOperator(side, output, source, like)
 
