@@ -80,8 +80,8 @@ def test_an_evaluation_uses_them(eps, monkeypatch):
     assert (fmm.potential(q).compute() == found).all()
     monkeypatch.setattr("taskfmm.kernels.roots.ROOTS", {})
     error = l2_error(found, fmm.serial(q))
-    estimated = fmm.error_estimate(q, found, n_samples=len(q))
-    assert estimated == pytest.approx(l2_error(found, taskfmm.direct(points, q)), rel=1e-6)
+    # what they are compared with has all digits
+    assert fmm.error_estimate(q, taskfmm.direct(points, q)) <= 0.01 * ROUNDING
     assert 0.02 * ROUNDING < error <= MOST["estimated" if eps == 1e-4 else "quadratic"]
 
 
