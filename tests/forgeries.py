@@ -49,11 +49,25 @@ def results(fmm: taskfmm.Fmm) -> list[np.ndarray]:
         return list(dask.compute(fmm.evaluate(charges))[0].values())
 
 
+def described(text: bytes) -> dict:
+    """An outline, with the descriptions of values as objects."""
+    outline = json.loads(text)
+    return outline | {"values": {name: json.loads(value) for name, value in outline["values"].items()}}
+
+
+def told(outline: dict) -> bytes:
+    """The text of an outline whose values may be anything."""
+    values = outline.get("values")
+    if isinstance(values, dict):
+        outline = outline | {"values": {name: json.dumps(value) for name, value in values.items()}}
+    return json.dumps(outline).encode()
+
+
 def forged(content: bytes, rng: random.Random) -> bytes:
     """A plan file with a few numbers, descriptions or facts changed, and every digest made right again."""
     facts = json.loads(content.partition(b"\n")[0])
     place, size, _ = facts["outline"]
-    outline, data = json.loads(content[place : place + size]), bytearray(content)
+    outline, data = described(content[place : place + size]), bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         action = rng.random()
         if action < 0.7:
@@ -65,7 +79,7 @@ def forged(content: bytes, rng: random.Random) -> bytes:
     for table in outline["datasets"].values():
         with contextlib.suppress(Exception):  # it does not say any more where it is
             table[3] = zlib.crc32(data[table[1] : table[1] + table[2] * np.dtype(table[0]).itemsize])
-    text = json.dumps(outline).encode()
+    text = told(outline)
     if facts.get("outline") == [place, size, hashlib.sha256(content[place : place + size]).hexdigest()]:
         facts |= {"outline": [place, len(text), hashlib.sha256(text).hexdigest()], "size": place + len(text)}
     return file._front(json.dumps(facts).encode()) + data[file.FRONT : place] + text

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from cases import each
+from forgeries import described, told
 from plans import changed, leaves, one_of_each, with_entry
 
 import taskfmm
@@ -320,9 +321,9 @@ def forge(path, content, change):
     """The file with another outline, changed as an object or as text, and with every digest right again."""
     facts = json.loads(content.partition(b"\n")[0])
     place, size, _ = facts["outline"]
-    outline = json.loads(content[place : place + size])
+    outline = described(content[place : place + size])
     text = change(outline)
-    text = text if isinstance(text, bytes) else json.dumps(outline).encode()
+    text = text if isinstance(text, bytes) else told(outline)
     facts |= {"outline": [place, len(text), hashlib.sha256(text).hexdigest()], "size": place + len(text)}
     path.write_bytes(file._front(json.dumps(facts).encode()) + content[file.FRONT : place] + text)
 
@@ -416,6 +417,21 @@ def test_nests_without_end(original, tmp_path):
         nest = [nest]
     forge(path, original[0], _value(eps=nest))
     refused(path, "eps: is nested too deep")
+
+
+def test_no_description_is_decoded_but_the_one_asked_for(original, tmp_path):
+    """A task opens the file for one of hundreds of values."""
+    path = tmp_path / "plan.h5"
+
+    def change(outline):
+        outline["values"] = {name: json.dumps(value) for name, value in outline["values"].items()}
+        return json.dumps(outline | {"values": outline["values"] | {"eps": "["}}).encode()
+
+    forge(path, original[0], change)
+    found = file.PlanFile(path)
+    assert found["leaf_size"] == 9
+    with pytest.raises(StorageError, match=r"is damaged.*eps"):
+        found["eps"]
 
 
 def test_first_lines_that_cannot_be(stored):

@@ -2,8 +2,9 @@
 
 In front of the HDF5 file, in the user block that other programs skip, a line of JSON says what this is and where the
 outline lies, followed by a digest of that line. The outline, a dataset of JSON text, says where every other dataset
-lies, with a checksum of each, and which values their arrays belong to (`taskfmm.store.outline`). So no structure of
-HDF5 is trusted or even looked at, and a size is believed only if the file is as long as that.
+lies, with a checksum of each, and which values their arrays belong to (`taskfmm.store.outline`). The description of
+each value is a string of JSON, so that a task that reads one of many values decodes no others. No structure of HDF5
+is trusted or even looked at, and a size is believed only if the file is as long as that.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from taskfmm.store import hdf5
 from taskfmm.store.outline import Maker, Outline, checksum, fits, places
 from taskfmm.version import __version__
 
-FORMAT = 7
+FORMAT = 8
 """Of the files; raised whenever the same bytes would mean something else."""
 
 FRONT = 4096
@@ -38,7 +39,7 @@ FRONT = 4096
 
 KIND = "taskfmm plan"
 
-OFTEN_READ = 2**17
+OFTEN_READ = 2**20
 """Bytes of an outline that a process keeps."""
 
 DTYPES = ("float64", "float32", "int64", "int32", "int8", "uint64", "uint8")
@@ -105,7 +106,8 @@ def _write(descriptor: int, outline: Outline, attributes: Mapping[str, Any], apa
     about = {"kind": KIND, "format": FORMAT, "version": __version__, **attributes}
 
     def told(table: hdf5.Table) -> bytes:
-        found = {"datasets": table, "values": outline.values}
+        values = {name: json.dumps(described) for name, described in outline.values.items()}
+        found = {"datasets": table, "values": values}
         return json.dumps(found | ({"checksums": outline.checksums()} if apart else {})).encode()
 
     place, text = hdf5.write(descriptor, outline.arrays, about, FRONT, told, not apart)
@@ -202,7 +204,7 @@ class PlanFile:
         text = self._array("uint8", place, size).tobytes()
         if hashlib.sha256(text).hexdigest() != digest:
             raise ValueError("the digest of the outline is wrong")
-        # that of works, which many tasks read; its strings and lists take some thirty times as much as the text
+        # that of works, which many tasks read
         if size <= OFTEN_READ:
             return _decoded(text)
         found: dict[str, Any] = json.loads(text)
@@ -245,19 +247,22 @@ class PlanFile:
         """Of all values."""
         return list(self._values)
 
+    def _described(self, name: str) -> Any:
+        return json.loads(self._values[name])
+
     def places(self, names: Collection[str]) -> list[tuple[int, int]]:
         """The bytes, from and to, that a file has to have for some values of it to be read; raises KeyError."""
         begin, size, _ = self._facts()["outline"]
-        arrays = [self._maker.array(*place) for name in names for place in places(self._values[name])]
+        arrays = [self._maker.array(*place) for name in names for place in places(self._described(name))]
         first = [array.ctypes.data - self._bytes.ctypes.data for array in arrays]
         found = [(at, at + array.nbytes) for at, array in zip(first, arrays, strict=True) if array.size]
         return [(0, FRONT), (begin, begin + size), *found]
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._found:
-            described = self._values[name]
+            text = self._values[name]
             try:
-                self._found[name] = self._maker.make(described)
+                self._found[name] = self._maker.make(json.loads(text))
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise self._damaged(f"{name}: {error}") from error
         return self._found[name]
@@ -265,8 +270,8 @@ class PlanFile:
     def checked(self, name: str) -> Any:
         """A value of a file that has a checksum of each; raises StorageError if its bytes have changed."""
         try:
-            same = checksum(self._values[name], self._maker.array) == self._checksums[name]
-        except (KeyError, TypeError, ValueError) as error:
+            same = checksum(self._described(name), self._maker.array) == self._checksums[name]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise self._damaged(f"{name}: {error}") from error
         if not same:
             raise self._damaged(f"the checksum of {name} is wrong")
