@@ -3,7 +3,7 @@
 python -m benchmarks.spread --n 1e7 --chunks 20 --workers 2 --memory 3GiB
 python -m benchmarks.spread --n 1e6 --chunks 4 --workers 2 --forecast
 python -m benchmarks.spread --n 1e7 --kill 0.5
-python -m benchmarks.spread --n 5e7 --chunks 50 --zarr /tmp/points
+python -m benchmarks.spread --n 5e7 --chunks 50 --zarr /tmp/points --apart
 """
 
 from __future__ import annotations
@@ -174,6 +174,17 @@ def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> No
         click.echo(line)
 
 
+def started(workers: int, memory: str, apart: bool) -> Any:
+    """Processes of one thread; the scheduler is in this process, or in one of its own."""
+    from distributed import LocalCluster
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    how = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    if apart:
+        return SubprocessCluster(**how, worker_kwargs={"memory_limit": memory})
+    return LocalCluster(**how, memory_limit=memory)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--n", type=fresh.Count(), default=10**7, help="Points.")
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="cube")
@@ -188,6 +199,7 @@ def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> No
 )
 @click.option("--kill", type=float, multiple=True, help="Kill a worker after this part of an evaluation.")
 @click.option("--beside/--alone", default=False, help="Also one process with as many threads.")
+@click.option("--apart", is_flag=True, help="The scheduler in a process of its own, as on machines.")
 @click.option("--forecast", "is_forecast", is_flag=True, help="Print what was expected beside it.")
 def main(
     n: int,
@@ -201,10 +213,11 @@ def main(
     zarr: Path | None,
     kill: tuple[float, ...],
     beside: bool,
+    apart: bool,
     is_forecast: bool,
 ) -> None:
     """Plan and evaluate twice; print seconds, peaks of memory, and what lies on the disk."""
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     x = in_chunks(points, n, chunks, (3,), shape)
     q = in_chunks(charges, n, chunks, ())
@@ -212,8 +225,8 @@ def main(
         with dask.config.set(scheduler="synchronous"):
             x, q = (written(array, zarr / name) for name, array in (("x.zarr", x), ("q.zarr", q)))
     slow = slowness(min(n, 300_000), eps, shape) if is_forecast else 1.0
-    how = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": memory, "dashboard_address": None}
-    with LocalCluster(**how) as cluster, Client(cluster) as client:
+    with started(workers, memory, apart) as cluster, Client(cluster) as client:
+        client.wait_for_workers(workers)
         before, began = psutil.Process().memory_info().rss, time.perf_counter()
         plan = taskfmm.Fmm.from_dask(x, eps=eps, region=region)
         planned = time.perf_counter() - began
@@ -232,7 +245,11 @@ def main(
         peaks = list(client.run(peak).values())
         grown = (psutil.Process().memory_info().rss - before) / 2**20
         click.echo(f"peaks of workers {', '.join(f'{each:.2f}' for each in peaks)} GiB; ", nl=False)
-        click.echo(f"the client grew by {grown:.0f} MiB")
+        click.echo(
+            f"the client grew by {grown:.0f} MiB{f', its peak is {1024 * peak():.0f} MiB' if apart else ''}"
+        )
+        if apart:
+            click.echo(f"peak of the scheduler {1024 * client.run_on_scheduler(peak):.0f} MiB")
     if is_forecast:
         measured = min(found, key=lambda each: each["seconds"])
         measured |= {"regions": plan.n_regions, "disk, bytes a point": disk / n}

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from boxes import l2_error
 from cases import each
 
 import taskfmm
-from taskfmm.errors import StorageError
+from taskfmm.errors import MemoryLimitError, StorageError
 from taskfmm.graph import reference
 from taskfmm.runtime import cluster as runtime
 from taskfmm.testing import DISTRIBUTIONS
@@ -119,6 +120,16 @@ def test_the_bits_are_those_of_a_shared_directory(client, tmp_path, monkeypatch,
     assert len(said) == 1
     del plan
     wait_until_nothing_is_kept(client)
+
+
+def test_a_plan_is_cut_by_the_memory_of_workers_that_are_yet_to_come():
+    of_nobody = dict(n_workers=0, threads_per_worker=1, memory_limit="230MiB", dashboard_address=":0")
+    with distributed.LocalCluster(**of_nobody) as cluster, distributed.Client(cluster):
+        starting = threading.Timer(0.5, cluster.scale, [1])
+        starting.start()
+        with pytest.raises(MemoryLimitError, match="the smallest worker has 230"):
+            taskfmm.Fmm.from_dask(lazy(X), **HOW)
+        starting.join()
 
 
 def test_files_are_removed_with_evaluations_plans_and_clients(cluster, hosts):

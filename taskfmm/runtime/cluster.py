@@ -106,6 +106,11 @@ def workers(client: Any) -> list[dict[str, Any]]:
     return found
 
 
+def ask_again(client: Any) -> None:
+    """What was said of its workers is not so any more."""
+    _told.pop(client, None)
+
+
 def _ask(client: Any) -> list[dict[str, Any]]:
     """The workers as the scheduler describes them, or nothing where asking would block."""
     import distributed

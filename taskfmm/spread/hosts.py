@@ -26,6 +26,17 @@ SLOWER = (
 logger = logging.getLogger("taskfmm")
 
 
+def await_worker(client: Any) -> None:
+    """Wait until there is a worker, as a plan is cut by their memory and lies where they are.
+
+    A task does that: it makes clusters that adapt start a worker, and is given up where none will come.
+    """
+    if not cluster.workers(client):
+        logger.info("waiting for a worker")
+        client.submit(os.getpid, key=f"await-worker-{uuid.uuid4().hex}").result()
+        cluster.ask_again(client)
+
+
 class Workers:
     """The workers of a client, as the client's process sees them: those that there are, and those to come."""
 

@@ -143,6 +143,9 @@ def from_dask(
     sizes, operators = [piece.n for piece in pieces], Operators(asked.kernel, accuracy)
     if client := cluster.active_client():
         cluster.prepare(client, lambda: sum(sizes) * SECONDS)
+        from taskfmm.spread.hosts import await_worker
+
+        await_worker(client)
     space = room.of_workers(sum(sizes), max(sizes), wanted, operators, given.softening is not None)
     stage = Stages(Depot(), pieces, space)
     priced = asked.kernel.with_vectors(min(AT_ONCE, choices.columns(columns)))
