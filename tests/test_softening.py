@@ -359,9 +359,7 @@ def with_a_few_wide(separate=False):
 
 @each("kind", gravity.KINDS)
 @each("separate", [False, True])
-def test_wide_sources_are_in_no_box_and_meet_all_points(kind, separate, monkeypatch):
-    # with all digits of roots, sums over pairs are told from expansions
-    monkeypatch.setattr("taskfmm.kernels.roots.ROOTS", {})
+def test_wide_sources_are_in_no_box_and_meet_all_points(kind, separate, all_digits):
     x, at, m, h, wide = with_a_few_wide(separate)
     h = h if kind == "spline" else np.where(np.isin(np.arange(N), wide), h, 1e-5)
     fmm = plan_with_wide(x, at, Gravity(h, kind), wide)
