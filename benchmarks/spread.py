@@ -76,7 +76,7 @@ def forget_peak() -> None:
 
 
 def later_peak() -> float:
-    """GiB that this process has held since `forget_peak`, where the system tells."""
+    """GiB that this process has held since `forget_peak`; since it began, where the system does not tell."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
@@ -192,10 +192,11 @@ def beside_forecast(ahead: Ahead, measured: dict[str, float], slow: float) -> No
 def started(workers: int, memory: str, apart: bool) -> Any:
     """Processes of one thread; the scheduler is in this process, or in one of its own."""
     from distributed import LocalCluster
-    from distributed.deploy.subprocess import SubprocessCluster
 
     how = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     if apart:
+        from distributed.deploy.subprocess import SubprocessCluster
+
         return SubprocessCluster(**how, worker_kwargs={"memory_limit": memory})
     return LocalCluster(**how, memory_limit=memory)
 

@@ -424,8 +424,9 @@ def test_no_description_is_decoded_but_the_one_asked_for(original, tmp_path):
     path = tmp_path / "plan.h5"
 
     def change(outline):
-        outline["values"] = {name: json.dumps(value) for name, value in outline["values"].items()}
-        return json.dumps(outline | {"values": outline["values"] | {"eps": "["}}).encode()
+        outline = json.loads(told(outline))
+        outline["values"]["eps"] = "["
+        return json.dumps(outline).encode()
 
     forge(path, original[0], change)
     found = file.PlanFile(path)

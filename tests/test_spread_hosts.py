@@ -23,14 +23,14 @@ from boxes import l2_error
 from cases import each
 
 import taskfmm
-from taskfmm.errors import MemoryLimitError, StorageError
+from taskfmm.errors import StorageError
 from taskfmm.graph import reference
 from taskfmm.runtime import cluster as runtime
 from taskfmm.testing import DISTRIBUTIONS
 
 distributed = pytest.importorskip("distributed")
 
-from taskfmm.spread import exchange, lease  # noqa: E402  needs distributed
+from taskfmm.spread import exchange, lease, room  # noqa: E402  needs distributed
 from taskfmm.spread import hosts as hosts_of  # noqa: E402
 
 N, PATIENCE = 4000, 60.0
@@ -122,14 +122,27 @@ def test_the_bits_are_those_of_a_shared_directory(client, tmp_path, monkeypatch,
     wait_until_nothing_is_kept(client)
 
 
-def test_a_plan_is_cut_by_the_memory_of_workers_that_are_yet_to_come():
-    of_nobody = dict(n_workers=0, threads_per_worker=1, memory_limit="230MiB", dashboard_address=":0")
-    with distributed.LocalCluster(**of_nobody) as cluster, distributed.Client(cluster):
+@pytest.mark.parametrize("known_by", ["cluster", "address"])
+def test_a_plan_waits_for_the_first_worker(known_by, monkeypatch):
+    """Its memory decides on regions, and where it runs on the directory."""
+    limits, of_memory = [], room.of_memory
+
+    def seen(*args):
+        limits.append(args[4])
+        return of_memory(*args)
+
+    monkeypatch.setattr(room, "of_memory", seen)
+    of_nobody = dict(n_workers=0, threads_per_worker=1, memory_limit="2GiB", dashboard_address=":0")
+    with (
+        distributed.LocalCluster(**of_nobody) as cluster,
+        distributed.Client(cluster if known_by == "cluster" else cluster.scheduler_address),
+    ):
         starting = threading.Timer(0.5, cluster.scale, [1])
         starting.start()
-        with pytest.raises(MemoryLimitError, match="the smallest worker has 230"):
-            taskfmm.Fmm.from_dask(lazy(X), **HOW)
+        found = taskfmm.Fmm.from_dask(lazy(X), **HOW)
         starting.join()
+        assert limits == [2**31]
+        assert found.plan.depot.path.is_absolute()
 
 
 def test_files_are_removed_with_evaluations_plans_and_clients(cluster, hosts):

