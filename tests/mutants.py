@@ -1689,6 +1689,31 @@ VECTORS = (
         ("spread_hosts",),
     ),
     Mutant(
+        "plans-before-workers",
+        "spread/planning.py",
+        "        await_worker(client)",
+        "        pass",
+        "a plan made before a worker has joined is cut by no memory, or finds no room on disks",
+        ("spread_hosts",),
+    ),
+    Mutant(
+        "what-a-scheduler-said",
+        "spread/hosts.py",
+        "        cluster.ask_again(client)",
+        "        pass",
+        "the same, where the scheduler was asked a moment before",
+        ("spread_hosts",),
+    ),
+    Mutant(
+        "all-descriptions-at-once",
+        "store/file.py",
+        '            tables, self._values = outline["datasets"], dict(outline["values"])\n',
+        '            tables, self._values = outline["datasets"], dict(outline["values"])\n'
+        "            list(map(json.loads, self._values.values()))\n",
+        "each task decodes what all other tasks of its region do",
+        ("hostile_plans",),
+    ),
+    Mutant(
         "threads-share-the-memory-of-one",
         "spread/room.py",
         "- operators) // threads",

@@ -53,6 +53,11 @@ def test_every_task_is_counted_and_no_other(fmm, charges, outputs):
     assert {_bare(key) for key in graph} == set(counted(fmm, outputs)[0])
 
 
+def test_a_forecast_at_a_prompt_is_one_line(clustered):
+    found = clustered.forecast()
+    assert repr(found) == f"<Forecast of potential: {len(found.keys):,} tasks, {found.seconds:.3g} s>"
+
+
 def test_counts_are_those_of_the_lists(fmm):
     found, at = counted(fmm, ("potential",))
     tree, lists = fmm.plan.tree, fmm.plan.lists

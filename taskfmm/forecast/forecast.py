@@ -36,7 +36,7 @@ HEAP = 1.12
 """What C's heap keeps beyond the live arrays: pieces that were freed and do not fit what is asked for next."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast:
     """What one evaluation of a plan is expected to take.
 
@@ -62,6 +62,9 @@ class Forecast:
     n_chunks: int
     compiled: bool
     base: int = field(default_factory=memory.resident)
+
+    def __repr__(self) -> str:
+        return f"<Forecast of {', '.join(self.outputs)}: {len(self.keys):,} tasks, {self.seconds:.3g} s>"
 
     @property
     def refreshed(self) -> Forecast:
