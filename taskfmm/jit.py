@@ -51,25 +51,6 @@ def wide_vectors(typingctx):  # type: ignore[no-untyped-def]
 
 
 @_hint
-def estimated_roots(typingctx):  # type: ignore[no-untyped-def]
-    """As `wide_vectors`, and reciprocal roots in float32 are estimates of 11 bits, where LLVM has an instruction for
-    these: on x86. Other processors divide by a root, as is done without this hint."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        # a number after the colon would be that of steps which follow
-        estimates = ' "reciprocal-estimates"="vec-sqrtf:0,sqrtf:0"' if _is_x86(context.codegen()) else ""
-        set.add(builder.function.attributes, WIDE + estimates)
-        return context.get_dummy_value()
-
-    return types.none(), codegen
-
-
-def _is_x86(codegen: Any) -> bool:
-    """Whether the processor that is compiled for is one."""
-    return str(codegen.magic_tuple()[0]).startswith("x86")
-
-
-@_hint
 def _call(typingctx, address, first, last, args):  # type: ignore[no-untyped-def]
     """Call the compiled loop that lies at an address; whether it has failed."""
 

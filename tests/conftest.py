@@ -200,9 +200,3 @@ def written(tmp_path) -> Callable[..., list[str]]:
     from batches import write
 
     return partial(write, tmp_path)
-
-
-@pytest.fixture
-def all_digits(monkeypatch):
-    """Reciprocal roots have all digits at any eps, so that sums over pairs are told from expansions."""
-    monkeypatch.setattr("taskfmm.kernels.roots.ROOTS", {})

@@ -359,7 +359,7 @@ def with_a_few_wide(separate=False):
 
 @each("kind", gravity.KINDS)
 @each("separate", [False, True])
-def test_wide_sources_are_in_no_box_and_meet_all_points(kind, separate, all_digits):
+def test_wide_sources_are_in_no_box_and_meet_all_points(kind, separate):
     x, at, m, h, wide = with_a_few_wide(separate)
     h = h if kind == "spline" else np.where(np.isin(np.arange(N), wide), h, 1e-5)
     fmm = plan_with_wide(x, at, Gravity(h, kind), wide)

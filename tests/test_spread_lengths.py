@@ -93,7 +93,7 @@ def test_a_kernel_without_its_lengths_is_refused():
         spread(cloud("uniform", 83)[0], "spline_gravity")
 
 
-def test_leaves_that_no_task_can_hold_are_refused(monkeypatch, all_digits):
+def test_leaves_that_no_task_can_hold_are_refused(monkeypatch):
     """As they have to be as wide as the longest length; a cloud that is small enough is summed."""
     x, m = cloud("uniform", 84)
     kernel = Gravity(np.where(np.arange(N) == 5, 3.0, 0.0), "spline")

@@ -158,7 +158,7 @@ def test_leaves_are_chosen_for_boxes_as_wide_as_the_longest_length(monkeypatch):
     assert len(seen) > 4 and all((reach == 0.1).all() for reach in seen)
 
 
-def test_bodies_reach_into_other_regions(all_digits):
+def test_bodies_reach_into_other_regions():
     """What a body does within its length is exact, wherever the other one is, and of no other size."""
     x, _ = cloud("uniform", 69)
     h = 0.2 * np.random.default_rng(70).random(N)
@@ -188,7 +188,7 @@ def test_many_vectors():
             assert l2_error(values[..., number], exact[output][..., number]) <= 1e-3
 
 
-def test_where_all_is_within_reach_sums_are_exact(all_digits):
+def test_where_all_is_within_reach_sums_are_exact():
     x, m = cloud("uniform", 73)
     for kernel in (
         Gravity(100.0, "spline"),

@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm.jit import estimated_roots, formula, part, wide_vectors
+from taskfmm.jit import formula, part, wide_vectors
 from taskfmm.kernels import filling, function, pairs
 from taskfmm.kernels.kernel import Kernel, Source
-from taskfmm.kernels.roots import ESTIMATED, roots_of
 from taskfmm.kernels.single import has_twin, is_alike, single, with_twins
 from taskfmm.kernels.softening import Softening
 
@@ -96,9 +95,8 @@ def instantiate(
     with _lock:
         called = {kind.name for kind in sources} | {pairs.formula_name(kind, softening) for kind in sources}
         formulas = {each: _formula(getattr(module, each), dtype, roots) for each in called}
-        hints = {"wide_vectors": estimated_roots if roots == ESTIMATED else wide_vectors}
-        meeting = _module(f"{runs}_{label}", path, text, dtype, formulas | hints)
-        names = {name: getattr(meeting, name) for name in RUNS} | hints
+        meeting = _module(f"{runs}_{label}", path, text, dtype, formulas)
+        names = {name: getattr(meeting, name) for name in RUNS}
         return _module(f"{template}_{label}", Path(__file__).with_name(f"{template}.py"), "", dtype, names)
 
 
@@ -140,13 +138,11 @@ def _loops(
     dtype: Any,
     softening: Softening | None = None,
     first_row: int = 0,
-    derivative: int = 0,
 ) -> ModuleType:
     """Asked for by each task: the formulas that a module has now tell whether it was loaded again."""
     module = module_of(kernel)
     now = tuple(getattr(module, kind.name) for kind in sources)
     n_parameters = len(kernel.parameters) if softening else 0
-    roots = roots_of(kernel, derivative)
     return _instantiated(
         template,
         module,
@@ -157,7 +153,7 @@ def _loops(
         n_parameters,
         first_row if kernel.vectors > 1 else None,
         np.dtype(dtype).name,
-        roots if dtype == np.float64 and any(has_twin(each, roots) for each in now) else "",
+        kernel.roots if dtype == np.float64 and any(has_twin(each, kernel.roots) for each in now) else "",
     )
 
 
@@ -186,10 +182,7 @@ def gather_loops(kernel: Kernel, output: str, dtype: Any = np.float64) -> Any:
     """The loops that end at points, for the sources of a kernel, and for an output and those before it."""
     softening = kernel.softening and kernel.softening.bare
     rows = kernel.odd_rows[: kernel.n_components(output)]
-    derivative = kernel.output(output).derivative
-    return _loops(
-        "gather_loops", kernel, kernel.sources, rows, dtype, softening, kernel.first_row, derivative
-    )
+    return _loops("gather_loops", kernel, kernel.sources, rows, dtype, softening, kernel.first_row)
 
 
 def apart_loops(kernel: Kernel, output: str) -> Any:

@@ -64,7 +64,7 @@ class Asked:
     def summed(self) -> Kernel:
         """The kernel, with reciprocal roots that are as rough as eps allows."""
         eps = min(self.eps, of_order(self.order).basis_tol) if self.order else self.eps
-        return with_roots(self.kernel, eps, self.box is not None)
+        return with_roots(self.kernel, eps)
 
     @property
     def first(self) -> str:
