@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from taskfmm import choices, validate
+from taskfmm import choices, foreign, validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.evaluation import Evaluator
@@ -115,16 +115,16 @@ class PlanOperator(LinearOperator):
         return self._block.accuracy
 
     def _matvec(self, x: Any) -> np.ndarray:
-        return self._block.times(np.asarray(x).reshape(-1))
+        return self._block.times(_vectors(x).reshape(-1))
 
     def _matmat(self, x: Any) -> np.ndarray:
-        return self._block.times(np.asarray(x))
+        return self._block.times(_vectors(x))
 
     def _rmatvec(self, x: Any) -> np.ndarray:
-        return self._rmatmat(np.asarray(x).reshape(-1))
+        return self._rmatmat(_vectors(x).reshape(-1))
 
     def _rmatmat(self, x: Any) -> np.ndarray:
-        return np.conj(self._transpose_block.times(np.conj(np.asarray(x))))
+        return np.conj(self._transpose_block.times(np.conj(_vectors(x))))
 
     @cached_property
     def _transpose_block(self) -> Block:
@@ -141,6 +141,11 @@ class PlanOperator(LinearOperator):
             return self._block
         side = side if side.exchange is None else side.exchange()
         return Block(side, of, to, self.accuracy if same else _accuracy(side, of, to, None))
+
+
+def _vectors(x: Any) -> np.ndarray:
+    """What a matrix is multiplied by; SciPy passes masked arrays on."""
+    return foreign.numpy_array("the vector", x)
 
 
 def _accuracy(side: Side, source: Source, output: Output, like: Any) -> Accuracy:

@@ -2577,7 +2577,7 @@ BRIDGES = (
     Mutant(
         "points-of-the-caller-are-kept",
         "interop/fmm3d_fields.py",
-        'np.array(np.reshape(array, (3, -1)).T, np.float64, order="C")',
+        'np.array(np.reshape(unmasked(name, array), (3, -1)).T, np.float64, order="C")',
         "np.ascontiguousarray(np.reshape(array, (3, -1)).T, np.float64)",
         "points that a program moves in place get the plan of where they were",
         ("interop_fmm3d",),
@@ -2601,6 +2601,14 @@ BRIDGES = (
 )
 
 CLIENTS = (
+    Mutant(
+        "hidden-values-count",
+        "interop/given.py",
+        "if np.ma.is_masked(array):",
+        "if False:",
+        "charges and masses that a caller has masked take part",
+        ("interop_fmm3d", "interop_pytreegrav", "interop_exafmm"),
+    ),
     Mutant(
         "moved-points-choose-again",
         "planning.py",
@@ -2628,8 +2636,8 @@ CLIENTS = (
     Mutant(
         "adjoint-of-waves-is-the-transpose",
         "linear_operator.py",
-        "np.conj(self._transpose_block.times(np.conj(np.asarray(x))))",
-        "self._transpose_block.times(np.asarray(x))",
+        "np.conj(self._transpose_block.times(np.conj(_vectors(x))))",
+        "self._transpose_block.times(_vectors(x))",
         "least squares with waves go wrong",
         ("linear_operator",),
     ),

@@ -134,6 +134,13 @@ def test_what_does_not_fit_is_refused(exafmm):
     ):
         with pytest.raises(RuntimeError, match="shape"):
             call()
+    for call in (
+        lambda: laplace.init_sources(np.ma.masked_less(points, 0.5), np.zeros(5)),
+        lambda: laplace.init_sources(points, np.ma.masked_equal(np.arange(5), 3)),
+        lambda: laplace.init_targets(np.ma.masked_less(points, 0.5)),
+    ):
+        with pytest.raises(InputError, match="masked"):
+            call()
     tree, _ = set_up(laplace, "laplace", points, points)
     with pytest.raises(ValueError, match="expected \\(5,\\)"):
         laplace.update_charges(tree, np.zeros((5, 1)))

@@ -210,6 +210,13 @@ def test_what_does_not_fit_is_refused_as_by_fmm3dpy(asked, about):
     assert about in str(error.value)
 
 
+@each("name,array", [("sources", Y), ("targets", X), ("charges", Q), ("dipvec", Y)])
+def test_masked_entries_are_refused(name, array):
+    asked = dict(sources=Y, targets=X, charges=Q, dipvec=Y) | {name: np.ma.masked_equal(array, array.flat[0])}
+    with pytest.raises(taskfmm.InputError, match=f"{name} has masked entries"):
+        fmm3d.lfmm3d(eps=1e-3, pgt=1, **asked)
+
+
 def test_what_is_not_served_says_what_to_call():
     for call in (lambda: fmm3d.emfmm3d(eps=1e-3, zk=1.0, sources=Y), lambda: fmm3d.em3ddir(sources=Y)):
         with pytest.raises(NotImplementedError, match="3d"):

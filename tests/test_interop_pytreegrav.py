@@ -176,6 +176,9 @@ def test_what_is_not_offered_says_so():
         pytreegrav.Accel(x, m, method="trees")
     with pytest.raises(ValueError, match="neither a tree"):
         pytreegrav.AccelTarget(x, None, None)
+    for masked in ((np.ma.masked_equal(x, x[0, 0]), m), (x, np.ma.masked_equal(m, m[0]))):
+        with pytest.raises(taskfmm.InputError, match="masked"):
+            pytreegrav.Accel(*masked)
 
 
 def test_programs_run_unchanged_until_it_is_taken_away():

@@ -254,6 +254,10 @@ def test_what_does_not_fit(points):
         fmm.as_linear_operator(like=np.ones(29))
     with pytest.raises(InputError, match="nan"):
         fmm.as_linear_operator() @ np.full(30, np.nan)
+    matrix, masked = fmm.as_linear_operator(), np.ma.masked_equal(np.arange(30.0), 3)
+    for product in (matrix.matvec, matrix.rmatvec, matrix.matmat, matrix.rmatmat):
+        with pytest.raises(InputError, match="masked"):
+            product(masked if "vec" in product.__name__ else masked[:, None])
     with pytest.raises(AccuracyError):
         taskfmm.Fmm(points, eps=1e-13, leaf_size=40).as_linear_operator("gradient")
     assert taskfmm.Fmm(np.zeros((0, 3)), points[:3]).as_linear_operator().shape == (3, 0)

@@ -26,6 +26,7 @@ import numpy as np
 
 import taskfmm
 from taskfmm.errors import InputError
+from taskfmm.interop.given import unmasked
 from taskfmm.interop.stand_in import StandIn
 
 OUTPUTS = ("potential", "gradient")
@@ -169,7 +170,7 @@ def evaluate(tree: Tree, fmm: Fmm, verbose: bool = False) -> np.ndarray:
 
 
 def _points(name: str, given: Any) -> np.ndarray:
-    points = np.array(given, dtype=np.float64, order="C")
+    points = np.array(unmasked(name, given), dtype=np.float64, order="C")
     if points.ndim != 2 or points.shape[1] != 3:
         raise ShapeError(f"{name} has shape {points.shape}, expected (n, 3): one row for each point")
     return points
@@ -177,7 +178,7 @@ def _points(name: str, given: Any) -> np.ndarray:
 
 def _charges(given: Any, n: int) -> np.ndarray:
     """A copy, float64 or complex128."""
-    charges = np.asarray(given)
+    charges = np.asarray(unmasked("charges", given))
     if charges.shape != (n,):
         raise ShapeError(f"charges have shape {charges.shape}, expected ({n},): one for each source")
     return charges.astype(np.complex128 if charges.dtype.kind == "c" else np.float64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm import kernels
+from taskfmm.interop.given import unmasked
 from taskfmm.interop.merging import merged
 from taskfmm.interop.sums import FEW, evaluate
 
@@ -162,7 +163,7 @@ def _points(name: str, array: Any) -> np.ndarray:
     shape = np.shape(array)
     if len(shape) not in (1, 2) or shape[0] != 3:
         raise AssertionError(f"{name} has shape {shape}, expected (3, n): one column for each point")
-    return np.array(np.reshape(array, (3, -1)).T, np.float64, order="C")
+    return np.array(np.reshape(unmasked(name, array), (3, -1)).T, np.float64, order="C")
 
 
 def _columns(name: str, array: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -170,7 +171,7 @@ def _columns(name: str, array: Any, shape: tuple[int, ...], dtype: Any) -> np.nd
     found = np.shape(array)
     if _without_ones(found) != _without_ones(shape):
         raise AssertionError(f"{name} has shape {found}, expected {shape}: densities first, points last")
-    return np.asarray(array).reshape(shape).T.astype(dtype, order="C", copy=True)
+    return np.asarray(unmasked(name, array)).reshape(shape).T.astype(dtype, order="C", copy=True)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

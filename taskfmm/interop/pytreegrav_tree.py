@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm import kernels
+from taskfmm.interop.given import unmasked
 from taskfmm.interop.sums import FEW, Plans, evaluate
 
 EPS = {
@@ -71,8 +72,8 @@ def eps_of(theta: float, output: str, quadrupole: bool) -> float:
 
 def points_of(array: Any) -> np.ndarray:
     """A copy, float64 [n, 3]."""
-    return np.array(np.atleast_2d(array), np.float64, order="C")
+    return np.array(np.atleast_2d(unmasked("an array of positions", array)), np.float64, order="C")
 
 
 def _numbers(array: Any) -> np.ndarray:
-    return np.array(np.atleast_1d(array), np.float64)
+    return np.array(np.atleast_1d(unmasked("an array of masses or softenings", array)), np.float64)
