@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import memory, peers
 from benchmarks.problem import kernel_of, points_and_charges
-from taskfmm import bench
+from taskfmm import bench, bounds
 from taskfmm.direct_sum import direct
 from taskfmm.fmm import Fmm
 
@@ -45,19 +45,16 @@ def taskfmm_case(case: dict[str, Any]) -> dict[str, Any]:
     first_seconds = time.perf_counter() - started
     peak = memory.peak() - baseline
 
-    before = bench.reference_rate()
     started = time.perf_counter()
     fmm = Fmm(sources, **options)
     plan_seconds = time.perf_counter() - started
     found = bench.timed_evaluations(fmm, charges, outputs, threads, case["repeats"])
-    rate = before.mean(bench.reference_rate())
     return found | {
         "operator_seconds": max(0.0, first_seconds - plan_seconds - found["evaluation_seconds"]),
         "plan_seconds": plan_seconds,
         "plan_peak_bytes": plan_peak,
         "peak_bytes": peak,
         "bytes_a_point": peak / n,
-        **bench.pair_equivalents(found, rate, n),
         "order": bench.accuracy(fmm, charges, outputs)[0].order,
         "leaf_size": fmm.leaf_size,
         "plan": fmm.facts(),
@@ -71,7 +68,7 @@ def peer_case(case: dict[str, Any]) -> dict[str, Any]:
     importlib.import_module(case["code"])
     baseline = memory.resident() - sources.nbytes - sum(array.nbytes for array in charges.values())
     memory.reset_peak()
-    before = bench.reference_rate()
+    best = bounds.measure(case["eps"])
     started = time.perf_counter()
     evaluate = peers.make(sources, case)
     plan_seconds = time.perf_counter() - started
@@ -83,7 +80,7 @@ def peer_case(case: dict[str, Any]) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), time.process_time()
         found = evaluate(given)
         runs.append((time.perf_counter() - wall, time.process_time() - cpu))
-    rate = before.mean(bench.reference_rate())
+    best = best.better(bounds.measure(case["eps"]))
     rows = np.random.default_rng(0).choice(n, min(bench.N_CHECK, n), replace=False)
     exact = direct(sources, targets=sources[rows], kernel=kernel_of(case), outputs=case["outputs"], **given)
     seconds, cpu_seconds = map(median, zip(*runs, strict=True))
@@ -97,7 +94,7 @@ def peer_case(case: dict[str, Any]) -> dict[str, Any]:
         "bytes_a_point": peak / n,
         "errors": {name: bench.relative_error(found[name][rows], exact[name]) for name in exact},
     }
-    return measured | bench.pair_equivalents(measured, rate, n)
+    return measured | bench.at_best(best, cpu_seconds, n)
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:

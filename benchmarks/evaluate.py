@@ -1,4 +1,4 @@
-"""Time plans and evaluations over kernels, shapes, sizes and accuracies, beside a reference loop and other codes.
+"""Time plans and evaluations over kernels, shapes, sizes and accuracies, beside the rates of a core and other codes.
 
 ``python -m benchmarks.evaluate --n 1e5 --n 1e6 --eps 1e-6 --shape cube --threads 1``. Every case runs in a
 fresh process; one that fails or takes too long is reported and the others go on. See benchmarks/README.md.
@@ -19,7 +19,7 @@ from benchmarks.problem import label, problems, with_kernel
 
 COLUMNS = (
     f"{'code':<14}{'kernel, sources: outputs':<32} {'shape':<8}{'N':>9} {'eps':>7} {'thr':>3} {'operators s':>11} "
-    f"{'plan s':>8} {'eval s':>8} {'error':>8} {'pair-eq':>8} {'by CPU':>7} {'Gpair/s':>7} {'B/point':>8} "
+    f"{'plan s':>8} {'eval s':>8} {'error':>8} {'pairs':>8} {'FLOP':>8} {'Gpair/s':>7} {'GFLOP/s':>7} {'B/point':>8} "
     f"{'tasks':>6} {'outside':>7} {'order':>5} {'leaf':>5}"
 )
 
@@ -47,14 +47,14 @@ def row(found: dict[str, Any]) -> str:
     return (
         f"{head} {shown('operator_seconds', '.3f'):>11} {found['plan_seconds']:>8.3f} "
         f"{found['evaluation_seconds']:>8.3f} {max(found['errors'].values()):>8.1e} "
-        f"{shown('pair_equivalents', '.0f'):>8} {shown('pair_equivalents_cpu', '.0f'):>7} "
-        f"{found['reference_rate'] / 1e9:>7.2f} {found['bytes_a_point']:>8.0f} {shown('tasks', 'd'):>6} "
+        f"{found['pairs_a_point']:>8.0f} {found['flops_a_point']:>8.0f} {found['pair_rate']:>7.2f} "
+        f"{found['gemm_rate']:>7.1f} {found['bytes_a_point']:>8.0f} {shown('tasks', 'd'):>6} "
         f"{shown('outside', '.1%'):>7} {shown('order', 'd'):>5} {shown('leaf_size', 'd'):>5}"
     )
 
 
 def operator_rows(results: list[dict[str, Any]]) -> list[str]:
-    """Seconds by operator of every case of ours, side by side."""
+    """Seconds by operator of every case of ours, side by side, below it what part they would take at best."""
     ours = [found for found in results if "operators" in found]
     names = list(dict.fromkeys(name for found in ours for name in found["operators"]))
     head = f"{'seconds in':<54}" + "".join(f"{name:>10.9}" for name in names)
@@ -63,6 +63,11 @@ def operator_rows(results: list[dict[str, Any]]) -> list[str]:
         case = f"{label(found)} {found['shape']} {found['n']:.3g} {found['eps']:.0e} x{found['threads']}"
         seconds = (found["operators"].get(name, {}).get("seconds", 0.0) for name in names)
         lines.append(f"{case:<54}" + "".join(f"{value:>10.4f}" for value in seconds))
+        parts = (
+            row["least_cpu_seconds"] / max(row["cpu_seconds"], 1e-9) if row else 0.0
+            for row in (found["operators"].get(name) for name in names)
+        )
+        lines.append(f"{'':<54}" + "".join(f"{part:>10.0%}" for part in parts))
     return lines
 
 

@@ -1,14 +1,13 @@
 """Measuring an evaluation: what ``taskfmm bench`` and the scripts in benchmarks/ share.
 
-Machines differ and are shared, so seconds are also given against a fixed reference that is timed in the same run:
-a plain loop over pairs of points. A time in *pair-equivalents a point* says how many pairs a point that loop would
-have done meanwhile.
+Machines differ and are shared, so seconds stand beside what a core does at best, clocked in the same run
+(`taskfmm.bounds`): its rates, and what each operator would take at these.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from statistics import median
@@ -17,72 +16,22 @@ from typing import Any, NamedTuple
 import dask
 import numpy as np
 
+from taskfmm import bounds
+from taskfmm.bounds import Best
 from taskfmm.direct_sum import direct
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud, numbers
-from taskfmm.jit import jit
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.passes.given import Given
 from taskfmm.profiling.profile import profile
 from taskfmm.runtime.threads import n_cores
 
-N_TARGETS, N_SOURCES = 1024, 8192
-"""Size of the reference: it fits the second-level cache, and one pass takes milliseconds."""
-
 N_CHECK = 1000
 """Random targets of the error estimate."""
 
 Charges = np.ndarray | Mapping[str, np.ndarray]
 """Of the first kind of source of a kernel, or of several kinds by the names of their arguments."""
-
-
-@jit
-def reference_loop(tx, ty, tz, sx, sy, sz, q, out):  # type: ignore[no-untyped-def]
-    """out[i] = sum over j of q[j] / |t_i - s_j|, the plain way: a root, a division, no guard against zero."""
-    for i in range(tx.size):
-        total = 0.0
-        for j in range(sx.size):
-            dx = tx[i] - sx[j]
-            dy = ty[i] - sy[j]
-            dz = tz[i] - sz[j]
-            total += q[j] / np.sqrt(dx * dx + dy * dy + dz * dz)
-        out[i] = total
-
-
-class Rate(NamedTuple):
-    """Pairs a second, by the wall clock and by the CPU time of the thread.
-
-    They are equal on an idle machine; where others run too, the second is the steadier one.
-    """
-
-    wall: float
-    cpu: float
-
-    def mean(self, other: Rate) -> Rate:
-        """The mean of two measurements."""
-        return Rate(0.5 * (self.wall + other.wall), 0.5 * (self.cpu + other.cpu))
-
-
-def pair_rate(once: Callable[[], Any], n_pairs: int, seconds: float) -> Rate:
-    """Pairs a second of a loop: medians over passes for that many seconds, after one that warms up."""
-    once()
-    passes: list[tuple[float, float]] = []
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until or len(passes) < 3:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        once()
-        passes.append((time.perf_counter() - wall, time.thread_time() - cpu))
-    wall, cpu = map(median, zip(*passes, strict=True))
-    return Rate(n_pairs / wall, n_pairs / cpu)
-
-
-def reference_rate(seconds: float = 0.25) -> Rate:
-    """The rate of `reference_loop` on this thread: 1,024 targets x 8,192 sources, float64."""
-    rng = np.random.default_rng(1913)
-    targets, sources = rng.random((3, N_TARGETS)), rng.random((3, N_SOURCES))
-    charges, out = rng.uniform(-1.0, 1.0, N_SOURCES), np.empty(N_TARGETS)
-    return pair_rate(lambda: reference_loop(*targets, *sources, charges, out), N_TARGETS * N_SOURCES, seconds)
 
 
 class Run(NamedTuple):
@@ -203,9 +152,10 @@ def timed_evaluations(
     dict
         evaluation_seconds, evaluation_cpu_seconds (medians of the repeats), evaluations (each),
         first_evaluation_seconds, tasks; from one
-        more run that is recorded: operators; outside and outside_cpu, what Dask and Python between the
-        tasks take; errors by output
+        more run that is recorded: operators, with the seconds of each at best; outside and outside_cpu, what Dask and
+        Python between the tasks take; errors by output; and what a core does at best, see `at_best`
     """
+    best = bounds.measure(fmm.eps)
     first = evaluate(fmm, new_charges(charges, 0), outputs, threads)
     runs = [
         evaluate(fmm, new_charges(charges, i), outputs, threads)._replace(results={})
@@ -214,44 +164,55 @@ def timed_evaluations(
     last = new_charges(charges, repeats + 1)
     with profile() as recorded:
         run = evaluate(fmm, last, outputs, threads)
+    best, cpu_seconds = best.better(bounds.measure(fmm.eps)), median(run.cpu_seconds for run in runs)
     return {
         "threads": threads,
         "evaluation_seconds": median(run.seconds for run in runs),
-        "evaluation_cpu_seconds": median(run.cpu_seconds for run in runs),
+        "evaluation_cpu_seconds": cpu_seconds,
         "evaluations": [run.seconds for run in runs],
         "first_evaluation_seconds": first.seconds,
         "tasks": runs[0].tasks,
-        "operators": by_operator(recorded),
+        "operators": with_bounds(by_operator(recorded), fmm, charges, outputs, best),
         **outside(recorded, run, threads),
         "errors": errors(fmm, last, run.results),
+        **at_best(best, cpu_seconds, fmm.n_sources),
     }
 
 
-def pair_equivalents(found: dict[str, Any], rate: Rate, n: int) -> dict[str, Any]:
-    """Pair-equivalents a point by both clocks, and the reference rates; nothing to compare on several threads."""
-    alone = found["threads"] == 1
-    return {
-        "reference_rate": rate.wall,
-        "reference_cpu_rate": rate.cpu,
-        "pair_equivalents": found["evaluation_seconds"] * rate.wall / n if alone else None,
-        "pair_equivalents_cpu": found["evaluation_cpu_seconds"] * rate.cpu / n if alone else None,
-    }
+def at_best(best: Best, cpu_seconds: float, n: int) -> dict[str, float]:
+    """Rates of a core, and how many pairs and operations it does at these in the time that each of n points takes."""
+    return best.as_rates() | best.equivalents(cpu_seconds, n)
+
+
+def with_bounds(
+    operators: dict[str, dict[str, float]], fmm: Fmm, charges: Charges, outputs: Sequence[str], best: Best
+) -> dict[str, dict[str, float]]:
+    """The same, each with the CPU seconds that it would take at best."""
+    foretold = fmm._evaluator.forecast(tuple(outputs), *accuracy(fmm, charges, outputs))
+    least = bounds.by_operator(zip(foretold.keys, foretold.efforts, strict=True), best)
+    return {name: row | {"least_cpu_seconds": least[name]} for name, row in operators.items()}
 
 
 def table_of_operators(operators: dict[str, dict[str, float]]) -> str:
-    """Text table: operator, tasks, seconds summed over tasks, share of all seconds, CPU share of the seconds."""
+    """Text table: operator, tasks, seconds summed over tasks, share of all seconds, CPU share of the seconds, CPU
+    seconds at best, and these over those that it took."""
     total = sum(row["seconds"] for row in operators.values()) or 1.0
-    lines = [f"{'operator':<10} {'tasks':>6} {'seconds':>9} {'share':>7} {'on CPU':>7}"]
+    lines = [
+        f"{'operator':<10} {'tasks':>6} {'seconds':>9} {'share':>7} {'on CPU':>7} {'at best':>9} {'of best':>7}"
+    ]
     for name, row in operators.items():
         on_cpu = row["cpu_seconds"] / max(row["seconds"], 1e-9)
         share = row["seconds"] / total
-        lines.append(f"{name:<10} {row['tasks']:>6.0f} {row['seconds']:>9.4f} {share:>7.1%} {on_cpu:>7.1%}")
+        of_best = row["least_cpu_seconds"] / max(row["cpu_seconds"], 1e-9)
+        lines.append(
+            f"{name:<10} {row['tasks']:>6.0f} {row['seconds']:>9.4f} {share:>7.1%} {on_cpu:>7.1%} "
+            f"{row['least_cpu_seconds']:>9.4f} {of_best:>7.0%}"
+        )
     return "\n".join(lines)
 
 
 def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[str, Any]:
     """The short benchmark: plan a cloud, evaluate it on one thread and on all; all numbers as data."""
-    before = reference_rate()
     sources, charges = cloud(shape, n, signed=True, seed=seed)
     Fmm(sources[:3000], eps=eps)  # operators and compiled loops are there when the plan is timed
     started = time.perf_counter()
@@ -261,7 +222,6 @@ def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[st
         timed_evaluations(fmm, charges, threads=threads, repeats=repeats)
         for threads in sorted({1, n_cores()})
     ]
-    rate = before.mean(reference_rate())
     return {
         "shape": shape,
         "n": n,
@@ -271,7 +231,6 @@ def case(shape: str, n: int, eps: float, seed: int, repeats: int = 3) -> dict[st
         "leaf_size": fmm.leaf_size,
         "plan_seconds": plan_seconds,
         "runs": runs,
-        **pair_equivalents(runs[0], rate, n),
     }
 
 
@@ -289,11 +248,14 @@ def text(found: dict[str, Any]) -> str:
             f"on {threads:<14} {run['evaluation_seconds']:8.3f} s   {run['outside']:.1%} outside tasks"
         )
     run = found["runs"][0]
-    by_wall, by_cpu = found["pair_equivalents"], found["pair_equivalents_cpu"]
     lines += [
         f"relative l2 error {run['errors']['potential']:8.1e}",
-        f"reference         {found['reference_rate'] / 1e9:8.2f} Gpairs/s (plain loop, one thread)",
-        f"pair-equivalents  {by_wall:8.0f} a point (one thread; {by_cpu:.0f} by CPU time)",
+        "",
+        "at best, one core does",
+        f"pairs             {run['pair_rate']:8.2f} Gpairs/s; {run['pairs_a_point']:,.0f} in the time of a point",
+        f"products          {run['gemm_rate']:8.2f} GFLOP/s; {run['flops_a_point']:,.0f} FLOP in the time of a point",
+        f"in float32        {run['gemm_rate_single']:8.2f} GFLOP/s",
+        f"copies            {run['copy_rate']:8.2f} GB/s",
         "",
         table_of_operators(run["operators"]),
     ]

@@ -23,7 +23,7 @@ MEASURED = {
     "evaluation_cpu_seconds": 0.1,
     "error": 2e-4,
     "bytes_a_point": 300.0,
-    "pair_equivalents": 1500.0,
+    "pairs_a_point": 1500.0,
     "tasks": 7,
 }
 

@@ -2600,6 +2600,25 @@ BRIDGES = (
     ),
 )
 
+MEASURING = (
+    Mutant(
+        "bounds-with-overheads",
+        "bounds.py",
+        "none = Rates(**dict.fromkeys((field.name for field in fields(Rates)), 0.0))",
+        "none = Rates()",
+        "taskfmm bench says that operators are at their bound which are not",
+        ("bench",),
+    ),
+    Mutant(
+        "pairs-of-a-box-with-itself",
+        "bounds.py",
+        "two / (n * (n - BOX) / 2)",
+        "two / (n * n / 2)",
+        "the best rate of pairs is larger than the machine's, and no near field reaches it",
+        ("bench",),
+    ),
+)
+
 CLIENTS = (
     Mutant(
         "hidden-values-count",
@@ -2693,5 +2712,6 @@ MUTANTS = (
     *COMMAND_LINE,
     *AHEAD,
     *BRIDGES,
+    *MEASURING,
     *CLIENTS,
 )

@@ -1,18 +1,22 @@
-"""What is measured and how: the reference loop, the clocks, the shape of the reports. No timing is asserted."""
+"""What is measured and how: rates at best, the clocks, the shape of the reports. No timing is asserted."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import taskfmm
-from taskfmm import bench
+from taskfmm import bench, bounds
+from taskfmm.bounds import Best
 from taskfmm.cli import main
+from taskfmm.cost.counts import Counts
+from taskfmm.cost.rates import Rates
+from taskfmm.forecast.effort import Effort
 from taskfmm.generate import cloud
-from taskfmm.kernels import KERNELS
 from taskfmm.runtime.threads import n_cores
 
 OPERATORS = {"charges", "P2M", "M2M", "M2L", "L2L", "L2P", "P2P", "potential"}
@@ -24,21 +28,61 @@ def planned():
     return taskfmm.Fmm(points, eps=1e-3, leaf_size=40), charges
 
 
-def test_reference_loop_is_the_direct_sum():
-    rng = np.random.default_rng(72)
-    targets, sources, charges = rng.random((50, 3)), rng.random((300, 3)), rng.uniform(-1, 1, 300)
-    out = np.empty(50)
-    columns = [np.ascontiguousarray(column) for column in (*targets.T, *sources.T)]
-    bench.reference_loop(*columns, charges, out)
-    exact = np.asarray(taskfmm.direct(sources, charges, targets))
-    np.testing.assert_allclose(out * KERNELS["laplace"].of_first.factor, exact, rtol=1e-11)
+BEST = Best(1e-9, 1.5e-9, 2e-9, 3e-9, 1e-10, 5e-11, 1e-11)
 
 
-def test_reference_rate_is_a_rate():
-    rate = bench.reference_rate(seconds=0.01)
-    assert rate.wall > 1e6
-    assert rate.cpu > 1e6
-    assert bench.Rate(1.0, 2.0).mean(bench.Rate(3.0, 4.0)) == (2.0, 3.0)
+def test_best_rates_pay_for_pairs_products_and_copies_alone():
+    counts = Counts(
+        {
+            "near_one": 10,
+            "near_two_gradient": 100,
+            "run": 7,
+            "row": 7,
+            "m2l_core": 7,
+            "m2l_multiply_add_32": 1e3,
+        },
+        {"multiply_add": 1e4, "gathered": 1e5},
+    )
+    assert counts.seconds(BEST.rates) == pytest.approx(10e-9 + 300e-9 + 50e-9 + 1e-6 + 1e-6)
+    efforts = [
+        (("M2L", 2, 0), Effort(counts)),
+        (("M2L", 3, 0), Effort(counts)),
+        (("P2P", 0, 0), Effort(Counts())),
+    ]
+    assert bounds.by_operator(efforts, BEST) == {"M2L": pytest.approx(2 * 2360e-9), "P2P": 0.0}
+    assert set(asdict(Rates())) >= set(counts.shared)
+
+
+def test_rates_are_of_two_sides_and_two_operations():
+    assert BEST.as_rates() == {
+        "pair_rate": pytest.approx(2 / 1.5),
+        "gemm_rate": pytest.approx(20),
+        "gemm_rate_single": pytest.approx(40),
+        "copy_rate": pytest.approx(1600),
+    }
+    # 30 ns for 10 points: 3 ns each, in which two pairs are served on both sides
+    assert BEST.equivalents(30e-9, 10) == {
+        "pairs_a_point": pytest.approx(4),
+        "flops_a_point": pytest.approx(60),
+    }
+    other = replace(BEST, one=0.5e-9, copied=7.0)
+    assert BEST.better(other) == other.better(BEST) == replace(BEST, one=0.5e-9)
+
+
+def test_rates_are_measured():
+    found = bounds.measure(1e-6, seconds=0.002)
+    for name, seconds in asdict(found).items():
+        assert 1e-12 < seconds < 1e-6, name
+
+
+def test_pairs_are_counted(monkeypatch):
+    """A pass that takes a second: seconds a pair are one over the pairs that the loops served."""
+    monkeypatch.setattr(bounds, "least", lambda once, seconds: once() or 1.0)
+    one, two = bounds.pairs("potential", 1e-6, 0.0)
+    n = bounds.BOX * bounds.BOXES
+    assert 1.0 / one == bounds.BOX * n
+    # of all pairs of boxes, but for those of a box with itself
+    assert 2.0 / two == n * n - bounds.BOXES * bounds.BOX**2
 
 
 def test_evaluation_gives_what_the_plan_gives(planned):
@@ -71,6 +115,8 @@ def test_measurements_of_a_plan(planned):
     assert found["outside_cpu"] < 1.0
     text = bench.table_of_operators(found["operators"])
     assert len(text.splitlines()) == len(found["operators"]) + 1
+    # of every operator it is known what it takes at best
+    assert all(row["least_cpu_seconds"] > 0 for row in found["operators"].values())
 
 
 def test_new_charges_are_new_and_alike():
@@ -85,12 +131,12 @@ def test_command():
     arguments = ["bench", "-n", "6000", "--eps", "1e-3", "--shape", "sphere", "--seed", "5"]
     shown = CliRunner().invoke(main, arguments)
     assert shown.exit_code == 0, shown.output
-    for word in ("plan", "on 1 thread", "pair-equivalents", "Gpairs/s", "P2P", "M2L"):
+    for word in ("plan", "on 1 thread", "of best", "Gpairs/s", "GFLOP/s", "P2P", "M2L"):
         assert word in shown.output
     found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)
     assert (found["shape"], found["n"], found["eps"], found["seed"]) == ("sphere", 6000, 1e-3, 5)
     assert [run["threads"] for run in found["runs"]] == sorted({1, n_cores()})
-    assert found["pair_equivalents"] > 0
+    assert found["runs"][0]["pairs_a_point"] > 0
     assert found["runs"][0]["errors"]["potential"] < 1e-3
 
 

@@ -65,6 +65,10 @@ def test_what_a_peer_does_not_have():
     assert peers.offers("jaxfmm", one("laplace", sources=["charges"], outputs=["potential"]))
 
 
+OF_P2P = {"seconds": 1.5, "cpu_seconds": 1.5, "least_cpu_seconds": 1.2}
+RATES = dict.fromkeys(("pairs_a_point", "flops_a_point", "pair_rate", "gemm_rate"), 1.0)
+
+
 @pytest.fixture
 def pretended(monkeypatch):
     """Cases that take no time: ours 1 s for the plan and 2 s for an evaluation, others 0.5 s and 11.5 s."""
@@ -73,11 +77,11 @@ def pretended(monkeypatch):
     def run(module, asked, timeout):
         ran.append(asked)
         ours = asked["code"] == "taskfmm"
-        seconds = {"plan_seconds": 1.0, "evaluation_seconds": 2.0, "operators": {"P2P": {"seconds": 1.5}}}
+        seconds = {"plan_seconds": 1.0, "evaluation_seconds": 2.0, "operators": {"P2P": OF_P2P}}
         if not ours:
             seconds = {"plan_seconds": 0.5, "evaluation_seconds": 11.5}
         errors = dict.fromkeys(asked["outputs"], 1e-7)
-        return asked | seconds | {"errors": errors, "reference_rate": 1e9, "bytes_a_point": 100.0}
+        return asked | seconds | {"errors": errors, "bytes_a_point": 100.0, **RATES}
 
     monkeypatch.setattr(fresh, "run", run)
     return ran

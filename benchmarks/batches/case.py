@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import machine, memory
 from benchmarks.batches.matrix import Case
 from benchmarks.batches.scheduling import Config, scheduler
-from taskfmm import bench, doctor
+from taskfmm import bench, bounds, doctor
 from taskfmm.fmm import Fmm
 from taskfmm.generate import cloud
 
@@ -93,7 +93,7 @@ def measure(case: Case, config: Config) -> dict[str, Any]:
         everywhere(client, lambda: memory.reset_peak() or 0.0)
 
         sources, charges = cloud(case.distribution, case.n, signed=True, seed=case.seed)
-        before = bench.reference_rate()
+        best = bounds.measure(case.eps)
         started = time.perf_counter()
         fmm = Fmm(sources, kernel=case.kernel, eps=case.eps)
         plan_seconds = time.perf_counter() - started
@@ -105,7 +105,7 @@ def measure(case: Case, config: Config) -> dict[str, Any]:
         for i in range(case.repeats):
             last, cpu_seconds = evaluation(fmm, bench.new_charges(charges, i), outputs, client)
             runs.append((last.seconds, cpu_seconds))
-        rate = before.mean(bench.reference_rate())
+        best = best.better(bounds.measure(case.eps))
     errors = bench.errors(fmm, bench.new_charges(charges, case.repeats - 1), last.results)
     seconds, cpu = map(median, zip(*runs, strict=True))
     found = {"threads": case.cores, "evaluation_seconds": seconds, "evaluation_cpu_seconds": cpu}
@@ -122,7 +122,7 @@ def measure(case: Case, config: Config) -> dict[str, Any]:
         "tasks": last.tasks,
         "order": fmm.accuracy(outputs[-1], charges).order,
         "leaf_size": fmm.leaf_size,
-        **bench.pair_equivalents(found, rate, case.n),
+        **bench.at_best(best, cpu, case.n),
     }
 
 

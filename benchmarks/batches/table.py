@@ -36,10 +36,12 @@ COLUMNS = (
     "tasks",
     "order",
     "leaf_size",
-    "pair_equivalents",
-    "pair_equivalents_cpu",
-    "reference_rate",
-    "reference_cpu_rate",
+    "pairs_a_point",
+    "flops_a_point",
+    "pair_rate",
+    "gemm_rate",
+    "gemm_rate_single",
+    "copy_rate",
     "operator_seconds",
     "process_seconds",
     "started",
@@ -52,7 +54,7 @@ COLUMNS = (
 
 HEAD = (
     f"{'distribution':<12} {'N':>9} {'eps':>7} {'W x T x K':>9} {'plan s':>8} {'first s':>8} {'eval s':>8} "
-    f"{'CPU s':>8} {'error':>8} {'B/point':>8} {'pair-eq':>8} {'tasks':>6}"
+    f"{'CPU s':>8} {'error':>8} {'B/point':>8} {'pairs':>8} {'tasks':>6}"
 )
 
 
@@ -97,12 +99,11 @@ def row(record: Record) -> str:
     head = f"{record['distribution']:<12} {record['n']:>9.3g} {record['eps']:>7.0e} {split:>9}"
     if record["state"] == "failed":
         return f"{head} failed: {record['reason'][:90]}"
-    alone = record["pair_equivalents"]
     return (
         f"{head} {record['plan_seconds']:>8.3f} {record['first_evaluation_seconds']:>8.3f} "
         f"{record['evaluation_seconds']:>8.3f} {record['evaluation_cpu_seconds']:>8.3f} "
         f"{record['error']:>8.1e} {record['bytes_a_point']:>8.0f} "
-        f"{'-' if alone is None else format(alone, '.0f'):>8} {record['tasks']:>6}"
+        f"{record['pairs_a_point']:>8.0f} {record['tasks']:>6}"
     )
 
 

@@ -20,8 +20,8 @@ from taskfmm.cli.group import main
 def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> None:
     """Time one case on this machine: plan, evaluations of new charges, the operators, the error.
 
-    Pair-equivalents a point compare machines: seconds on one thread times the rate of a plain loop over pairs,
-    timed in the same run, divided by the points.
+    What a core does at best, in loops over pairs of points, matrix products and copies, is clocked in the same run.
+    It tells how much of each operator's time is needed at least, and compares machines.
     """
     from taskfmm import bench
     from taskfmm.generate import new_seed
