@@ -3,7 +3,8 @@
     python -m benchmarks.store [--n 1000000] [--eps 1e-6] [--shape cube] [--repeats 5] [--threads 1]
 
 Every measurement is a process of its own, whose loops were compiled before. "cold" has an empty operator cache, and
-so has loading, which needs none. The last column is a digest of a potential: loaded and saved plans give the same.
+so has loading, which needs none. "same leaves" is given the leaf size that was chosen, as a file of points and choices
+alone would be planned again. The last column is a digest of a potential: loaded and saved plans give the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CASES = ("plan, cold", "plan, warm", "save", "load")
+CASES = ("plan, cold", "plan, warm", "same leaves", "save", "load")
 
 
 def one(case: str, path: str, n: int, eps: float, shape: str) -> dict[str, object]:
@@ -31,14 +32,17 @@ def one(case: str, path: str, n: int, eps: float, shape: str) -> dict[str, objec
 
     points, charges = cloud(shape, n, signed=True, seed=90210)
     make = taskfmm.Fmm  # imported here and now
+    leaves = Path(path).with_suffix(".leaves")
+    chosen = int(leaves.read_text()) if case == "same leaves" else None
     started = time.perf_counter()
-    fmm = make.load(path) if case == "load" else make(points, eps=eps)
+    fmm = make.load(path) if case == "load" else make(points, eps=eps, leaf_size=chosen)
     seconds = time.perf_counter() - started
     if case == "save":
         fmm.operators("gradient")
         started = time.perf_counter()
         fmm.save(path)
         seconds = time.perf_counter() - started
+        leaves.write_text(str(fmm.leaf_size))
     digest = ""
     if case in ("save", "load"):
         digest = hashlib.sha256(np.asarray(fmm.potential(charges)).data).hexdigest()[:12]

@@ -54,7 +54,7 @@ class Parts:
 
     def __init__(self, points: np.ndarray, n_regions: int = 6) -> None:
         self.tree = octree.build(points, None, LEAF, enclose(points, points[:0]))
-        hi, lo, _ = octree._sorted_keys(points, self.tree.domain, 1)
+        hi, lo, _ = octree.sorted_keys(points, self.tree.domain, 1)
         n = len(points)
         self.units = units.find(
             lambda cells: Held.of(cells, hi, lo), n, max(LEAF, n // (4 * n_regions)), n // n_regions

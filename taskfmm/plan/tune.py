@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import count, takewhile
@@ -78,7 +79,7 @@ def choose(
     may_enlarge : bool, whether operators do not hang on the size of the cube
     leaf_size : int, optional
         Given by the caller; then the cube is the smallest one.
-    threads : int
+    threads : int, of which each estimates one candidate at a time: loops over a sample are too short to share
     top : int, the first level with expansions
     columns : int, of these, side by side
     weights : Weights, of the pairs
@@ -95,15 +96,20 @@ def choose(
     if leaf_size is not None:
         return leaf_size, domain
     at = sources if targets is None else targets
-    seconds = _estimator(
-        sources, targets, operators, domain, threads, top, columns, weights, reach, times, every
-    )
+    seconds = _estimator(sources, targets, operators, domain, top, columns, weights, reach, times, every)
     guess = _guess(operators, len(sources), len(at), columns, weights)
-    best = _descend(guess, lambda size: seconds(size, 1.0))
-    factors = _factors(domain) if may_enlarge else ()
-    tried = {(size, factor): seconds(size, factor) for size in (best, 2 * best) for factor in factors}
+    with ThreadPoolExecutor(threads) as pool:
+        if threads > 1:  # the walk asks for these in nearly all cases
+            sizes = [
+                size for size in (guess, 2 * guess, 4 * guess, guess // 2) if SMALLEST <= size <= LARGEST
+            ]
+            list(pool.map(seconds, sizes))
+        best = _descend(guess, seconds)
+        factors = _factors(domain) if may_enlarge else ()
+        cases = [(size, factor) for size in (best, 2 * best) for factor in factors]
+        tried = dict(zip(cases, pool.map(lambda case: seconds(*case), cases), strict=True))
     size, factor = min(tried, key=tried.__getitem__, default=(best, 1.0))
-    if not tried or seconds(best, 1.0) <= tried[size, factor]:
+    if not tried or seconds(best) <= tried[size, factor]:
         size, factor = best, 1.0
     parts = times * every
     all_pairs = cost.direct(round(parts * len(sources)), round(parts * len(at)), targets is None, weights)
@@ -147,13 +153,14 @@ def wide(
     def seconds(n_wide: int, reach: np.ndarray | None) -> float:
         kept = np.sort(furthest[n_wide:])
         of_kept = None if reach is None else reach[kept]
-        found = _estimator(sources[kept], targets, operators, domain, threads, top, columns, weights, of_kept)
-        return found(size, 1.0) + (cost.beside(n_wide, n_targets, same, weights) if n_wide else 0.0)
+        found = _estimator(sources[kept], targets, operators, domain, top, columns, weights, of_kept)
+        return found(size) + (cost.beside(n_wide, n_targets, same, weights) if n_wide else 0.0)
 
     took = {0: seconds(0, reach)}
     if took[0] > WORTHWHILE * seconds(0, None):
-        counts = takewhile(lambda n: n <= len(sources) // FEWER, (8**power for power in count()))
-        took |= {n_wide: seconds(n_wide, reach) for n_wide in counts}
+        numbers = list(takewhile(lambda n: n <= len(sources) // FEWER, (8**power for power in count())))
+        with ThreadPoolExecutor(threads) as pool:
+            took |= zip(numbers, pool.map(lambda n_wide: seconds(n_wide, reach), numbers), strict=True)
     best = min(took, key=took.__getitem__)
     return np.sort(furthest[: best if took[0] > WORTHWHILE * took[best] else 0])
 
@@ -163,7 +170,6 @@ def _estimator(
     targets: np.ndarray | None,
     operators: BoxOperators,
     domain: Domain,
-    threads: int,
     top: int,
     columns: int,
     weights: Weights,
@@ -186,11 +192,21 @@ def _estimator(
     of_some = None if reach is None else reach[rows]
     others = None if targets is None else targets[_thin(len(targets), steps[1], rng)]
 
+    points = some if others is None else np.concatenate((some, others))
+
     @cache
-    def seconds(size: int, factor: float, apart: bool = False) -> float:
+    def keys(factor: float) -> octree.Keys:
+        return octree.sorted_keys(points, enlarge(domain, factor), 1)
+
+    # the costs take the numbers of entries; which boxes these are counts where some are left out, or are images
+    only_count_v = top <= TOP_LEVEL and domain.cell is None
+
+    @cache
+    def seconds(size: int, factor: float = 1.0, apart: bool = False) -> float:
         shrunk = round(size / max(each))
-        tree = octree.build(some, others, shrunk, enlarge(domain, factor), threads, of_some)
-        found = within_reach(tree, lists.build(tree, threads=threads), top)
+        cube = enlarge(domain, factor)
+        tree = octree.build(some, others, shrunk, cube, 1, of_some, keys(factor))
+        found = within_reach(tree, lists.build(tree, 1, only_count_v), top)
         if apart:
             found = without_coincident(tree, found)
         if of_some is not None:

@@ -79,13 +79,15 @@ def _relations() -> tuple[np.ndarray, np.ndarray]:
 SLOT_OF, TOUCHES = _relations()
 
 
-def build(tree: Octree, threads: int = 1) -> Lists:
+def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     """Find the colleagues and the U, V, W and X lists of every box.
 
     Parameters
     ----------
     tree : Octree
     threads : int
+    only_count_v : bool
+        Leave the entries of V out, which are most of all: of the list there is ``ptr`` alone.
 
     Returns
     -------
@@ -105,7 +107,10 @@ def build(tree: Octree, threads: int = 1) -> Lists:
     for first, last in zip(tree.level_ptr[top:-2], tree.level_ptr[top + 1 : -1], strict=True):
         _colleagues(int(first), int(last), *boxes, n_v, threads=threads)
     v = _allocate(n_v)
-    _fill_v(0, n_boxes, *boxes, v.ptr, v.idx, threads=threads)
+    if only_count_v:
+        v = Csr(v.ptr, np.empty(0, np.int32))
+    else:
+        _fill_v(0, n_boxes, *boxes, v.ptr, v.idx, threads=threads)
 
     n_u, n_w, n_x = (np.zeros(n_boxes, np.int64) for _ in range(3))
     _count_uwx(0, n_boxes, tree.parent, *boxes, n_u, n_w, n_x, threads=threads)

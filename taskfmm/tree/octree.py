@@ -95,6 +95,10 @@ class Octree:
         return max(int(count.max(initial=0)) for count in counts)
 
 
+Keys = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Both words of keys that ascend, uint64, and the rows of their points, int64."""
+
+
 def build(
     sources: np.ndarray,
     targets: np.ndarray | None,
@@ -102,6 +106,7 @@ def build(
     domain: Domain | None = None,
     threads: int = 1,
     reach: np.ndarray | None = None,
+    keys: Keys | None = None,
 ) -> Octree:
     """Sort the points and make the boxes.
 
@@ -123,6 +128,8 @@ def build(
     threads : int
     reach : float64 [n_sources], optional
         Of each source, the distance within which expansions must not stand for it; in the caller's units.
+    keys : optional
+        What `sorted_keys` gives for all points, sources first, where it is known already.
 
     Returns
     -------
@@ -136,7 +143,7 @@ def build(
         points = np.concatenate((sources, np.asarray(targets, dtype=np.float64)))
     if domain is None:
         domain = enclose(points, points[:0])
-    hi, lo, order = _sorted_keys(points, domain, threads)
+    hi, lo, order = sorted_keys(points, domain, threads) if keys is None else keys
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
     split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest, domain.cell)
@@ -180,9 +187,8 @@ def root(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Oct
     )  # fmt: skip
 
 
-def _sorted_keys(
-    points: np.ndarray, domain: Domain, threads: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> Keys:
+    """Keys of points in ascending order."""
     hi, lo = morton.keys(points, domain, threads)
     order = morton.sort(hi, lo)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
