@@ -3,8 +3,9 @@
     python -m benchmarks.store [--n 1000000] [--eps 1e-6] [--shape cube] [--repeats 5] [--threads 1]
 
 Every measurement is a process of its own, whose loops were compiled before. "cold" has an empty operator cache, and
-so has loading, which needs none. "same leaves" is given the leaf size that was chosen, as a file of points and choices
-alone would be planned again. The last column is a digest of a potential: loaded and saved plans give the same.
+so has loading, which needs none. "same leaves" is given the leaf size that was chosen, as a file of points and
+choices alone would be planned again. The last column is a digest of a potential: saved and loaded plans give the
+same.
 """
 
 from __future__ import annotations
