@@ -15,6 +15,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import taskfmm
 from taskfmm.kernels import KERNELS
@@ -22,6 +23,9 @@ from taskfmm.operators import levels
 from taskfmm.plan import cost, plan
 from taskfmm.runtime import once
 from taskfmm.testing import DISTRIBUTIONS
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 HERE = Path(__file__).parent
 OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]

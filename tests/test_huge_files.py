@@ -427,13 +427,12 @@ def test_a_killed_run_leaves_nothing_under_the_name(output):
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
 from taskfmm.cli import main, spread
-spread.each_block = spread.each_block_in_tasks = lambda *_: time.sleep(100)
+spread.each_block = spread.each_block_in_tasks = lambda *_: print("writing", flush=True) or time.sleep(100)
 main(["run", "in.h5", "-o", "{output}", "--spread", "--eps", "1e-3"])
 """
     for number in (signal.SIGINT, signal.SIGKILL):
-        with subprocess.Popen([sys.executable, "-c", code]) as running:
-            while running.poll() is None and not list(Path().glob(".out*.part")):
-                time.sleep(0.05)
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as running:
+            assert "writing\n" in iter(running.stdout.readline, "")
             running.send_signal(number)
             assert running.wait(10) in (130, -signal.SIGKILL)
         assert not Path(output).exists()
