@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from taskfmm.evaluation import Evaluator
+from taskfmm.field import Field
+from taskfmm.kernels import Kernel
+from taskfmm.passes.given import Given
 from taskfmm.plan.planned import Planned
-from taskfmm.planning import elsewhere
+from taskfmm.planning import beside, elsewhere
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -15,11 +19,18 @@ if TYPE_CHECKING:
 class Derived:
     """Methods of `taskfmm.Fmm`."""
 
+    kernel: Kernel
     memory_limit: int | None
     _planned: Planned
     _evaluator: Evaluator
 
-    def _hold(self, planned: Planned, memory_limit: int | None) -> None:
+    def _hold(self, planned: Planned, memory_limit: int | None, root: Evaluator | None = None) -> None:
+        raise NotImplementedError
+
+    def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
+        raise NotImplementedError
+
+    def _wanted(self, outputs: Sequence[str] | str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
         raise NotImplementedError
 
     def as_linear_operator(
@@ -70,6 +81,95 @@ class Derived:
         from taskfmm.linear_operator import PlanOperator, of_evaluator
 
         return PlanOperator(of_evaluator(self._evaluator, self.memory_limit), output, source, like)
+
+    def at(self, targets: Any, like: Any = None) -> Self:
+        """The field of these sources at other targets.
+
+        The tree of the sources, its operators and its multipoles are those of this plan: only lists and shards of the
+        targets are made. So many sets of targets, as slices, probes or streamlines, cost little more than what is
+        evaluated there. Charges that are evaluated at several of them at once, by ``dask.compute``, go upward once;
+        for what is evaluated one after the other, `field` keeps their multipoles.
+
+        Parameters
+        ----------
+        targets : array_like, real, (m, 3)
+            In the unit of the sources. They may be anywhere, also outside the cube of the sources and far away; in a
+            periodic box they are moved into it. Those of this plan count no more.
+        like : array_like, optional
+            As of `Fmm`. It is to be given again: which accuracy charges need hangs on the targets.
+
+        Returns
+        -------
+        Fmm
+            With the same sources, kernel, eps or order, dtype and box, and all that an `Fmm` does, but for `save`:
+            save this plan. eps is the relative error over the new targets. Of a result of ``at``, ``at`` has the same
+            sources. Where this plan is a direct sum, or targets are 1e12 widths of the smallest leaf away, it is a
+            plan of its own, which shares nothing.
+
+        Raises
+        ------
+        InputError
+            As of `Fmm`.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> rng = np.random.default_rng(1729)
+        >>> x, q = rng.random((5000, 3)), rng.uniform(-1, 1, 5000)
+        >>> fmm = taskfmm.Fmm(x, eps=1e-4)
+        >>> for z in 0.5, 2.0:
+        ...     plane = np.column_stack([rng.random((1000, 2)), np.full(1000, z)])
+        ...     probe = fmm.at(plane)
+        ...     phi = probe.potential(q)
+        ...     print(phi.shape, probe.error_estimate(q, phi) < 1e-4)
+        (1000,) True
+        (1000,) True
+        """
+        root = self._evaluator.root
+        found = beside(root.planned, targets, self.memory_limit, like)
+        at = type(self).__new__(type(self))
+        at._hold(found, self.memory_limit, root)
+        return at
+
+    def field(self, charges: Any = None, outputs: Sequence[str] | str | None = None, **others: Any) -> Field:
+        """Charges and their multipoles, kept for evaluations at many sets of targets, one after the other.
+
+        It is given in the place of charges, to this plan and to all that `at` makes of it. Multipoles are computed
+        now, with the scheduler in use, and stay in its memory as long as this object does, on a cluster as futures;
+        ``nbytes`` tells how much that is.
+
+        Parameters
+        ----------
+        charges, **others
+            As of `evaluate`.
+        outputs : sequence of the kernel's outputs
+            Those that will be evaluated, which decide the accuracy of the multipoles; as of `evaluate`, if left out.
+
+        Returns
+        -------
+        Field
+            With ``accuracy``, ``nbytes`` and ``outputs``. The accuracy is what targets like those of this plan need;
+            results of `at` have this method, too. Where others ask for a higher one, as those far from charges that
+            cancel may, multipoles are computed again for them: eps is kept at all targets. Of a direct sum nothing is
+            kept.
+
+        Raises
+        ------
+        InputError, AccuracyError, MemoryLimitError
+            As `evaluate`.
+
+        Examples
+        --------
+        >>> import numpy as np, taskfmm
+        >>> rng = np.random.default_rng(1729)
+        >>> x, q = rng.random((5000, 3)), rng.uniform(-1, 1, 5000)
+        >>> fmm = taskfmm.Fmm(x, eps=1e-4)
+        >>> field = fmm.field(q, "potential")
+        >>> steps = [fmm.at(rng.random((1000, 3))).potential(field).compute() for _ in range(3)]
+        """
+        given = self._given(charges, others, lazy=True)
+        wanted = self._wanted(outputs, self.kernel.usual)
+        return Field(self._evaluator, given, wanted, self.memory_limit)
 
     def moved(self, sources: Any = None, targets: Any = None, like: Any = None) -> Self:
         """A plan for the same points in other places, as after a step in time.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -23,42 +24,63 @@ from taskfmm.passes import serial
 from taskfmm.passes.given import AT_ONCE, Given, all_together, together
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned
-from taskfmm.profiling.names import MARK
+from taskfmm.profiling.names import MARK, SHARED
 from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.threads import budget, one_blas_thread
 from taskfmm.version import __version__
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Multipoles of some charges.
+
+    accuracy : of all of them; known : by `Evaluator.shared_token`
+    """
+
+    accuracy: Accuracy
+    known: Mapping[str, build.Sending]
+
+
 class Evaluator:
     """Evaluates what was planned; outputs and charges have been validated."""
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: Planned, root: Evaluator | None = None) -> None:
+        """root : of the plan from which this one was made for other targets, if it was"""
         self.planned = planned
-        self._digest = _identify(planned)
+        self.root = root or self
+        self.base = None if planned.plan is None or planned.plan.base is None else root
+        self._digest: str = (
+            _identify(planned) if self.base is None else _identify_targets(planned, self.base._digest)
+        )
         self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel], Forecast] = {}
         self._usual_known: dict[str, Known] = {}
 
     def of_vectors(
-        self, charges: Given, outputs: tuple[str, ...], memory_limit: int | None = None
+        self,
+        charges: Given,
+        outputs: tuple[str, ...],
+        memory_limit: int | None = None,
+        kept: Kept | None = None,
     ) -> dict[str, da.Array]:
         """As `arrays`, of charges that may have an axis of vectors, which outputs then have as well."""
         if charges.vectors is None:
-            return self.arrays(charges, outputs, memory_limit)
+            accuracy = self.with_kept(kept, charges.kernel.last(outputs), charges, len(outputs) == 1)
+            return self.arrays(charges, outputs, memory_limit, accuracy, kept=kept)
         most = self.at_once(charges.kernel, outputs, charges.vectors or 1, memory_limit)
         beside = self._beside(charges.kernel, outputs, (charges.vectors or 1) - most)
         found = {
-            tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy, beside)
-            for numbers, group, accuracy in self._groups(charges, outputs, most)
+            tuple(numbers): self.arrays(group, outputs, memory_limit, accuracy, beside, kept)
+            for numbers, group, accuracy in self._groups(charges, outputs, most, kept)
         }
         return all_together(found, charges, outputs)
 
-    def serial_of_vectors(self, charges: Given, output: str) -> np.ndarray:
+    def serial_of_vectors(self, charges: Given, output: str, kept: Kept | None = None) -> np.ndarray:
         """As `serial`, of charges that may have an axis of vectors."""
         if charges.vectors is None:
-            return self.serial(charges, output)
+            return self.serial(charges, output, self.with_kept(kept, output, charges, True))
         found = {
             tuple(numbers): self.serial(group, output, accuracy)
-            for numbers, group, accuracy in self._groups(charges, (output,))
+            for numbers, group, accuracy in self._groups(charges, (output,), kept=kept)
         }
         return np.asarray(together(found, charges.kernel.output(output), charges.vectors))
 
@@ -86,11 +108,43 @@ class Evaluator:
         return min(needed, key=needed.__getitem__)
 
     def _groups(
-        self, charges: Given, outputs: tuple[str, ...], most: int = AT_ONCE
+        self, charges: Given, outputs: tuple[str, ...], most: int = AT_ONCE, kept: Kept | None = None
     ) -> Iterator[tuple[list[int], Given, Accuracy]]:
         """Vectors in groups of one accuracy: what stands beside a vector changes nothing but its last digits."""
-        last = charges.kernel.last(outputs)
-        return charges.in_groups_of(lambda each: self.accuracy(last, each, alone=len(outputs) == 1), most)
+        last, alone = charges.kernel.last(outputs), len(outputs) == 1
+        return charges.in_groups_of(lambda each: self.with_kept(kept, last, each, alone), most)
+
+    def with_kept(self, kept: Kept | None, output: str, charges: Given, alone: bool) -> Accuracy:
+        """As `accuracy`, or that of multipoles that are kept, if these are as good."""
+        found = self.accuracy(output, charges, alone)
+        return kept.accuracy if kept is not None and kept.accuracy.covers(found) else found
+
+    def keep(self, parts: Sequence[Given], outputs: tuple[str, ...], memory_limit: int | None = None) -> Kept:
+        """Compute the multipoles of charges, with the scheduler in use, for outputs at any targets."""
+        columns, base = [each for part in parts for each in part.columns], self.root
+        found = [self._elsewhere(each.kernel.last(outputs), each, len(outputs) == 1) for each in columns]
+        # if one is not better than another in all, what is best in any of them is
+        accuracy = replace(
+            max(found, key=lambda each: (each.dtypes == ("float64", "float64"), each.order)),
+            basis_tol=min(each.basis_tol for each in found),
+            m2l_tol=min(each.m2l_tol for each in found),
+        )
+        known = {}
+        for part in parts:
+            most = base.at_once(part.kernel, outputs, part.vectors or 1, memory_limit)
+            for _, group in [(None, part)] if part.vectors is None else part.in_groups(most=most):
+                base._prepare(group.kernel, outputs, accuracy, memory_limit, 0)
+                token = base.shared_token(group, accuracy)
+                known[token] = base._builder(group.kernel, outputs, accuracy, token).computed(group)
+        return Kept(accuracy, known)
+
+    @one_blas_thread()
+    def _elsewhere(self, output: str, charges: Given, alone: bool) -> Accuracy:
+        """As `accuracy`; where the targets are the sources, for others at which charges cancel as much as here."""
+        if self.planned.asked.chosen or charges.are_lazy or not self.planned.same:
+            return self.accuracy(output, charges, alone)
+        known = replace(self._look(charges, output, alone), many=False)
+        return self.planned.accuracy(output, known, kernel=charges.kernel)
 
     def arrays(
         self,
@@ -99,6 +153,7 @@ class Evaluator:
         memory_limit: int | None = None,
         accuracy: Accuracy | None = None,
         beside: int = 0,
+        kept: Kept | None = None,
     ) -> dict[str, da.Array]:
         """The outputs as lazy arrays that share their tasks; raises MemoryLimitError.
 
@@ -111,7 +166,7 @@ class Evaluator:
             return {output: da.zeros(shape, dtype=self.dtype(output)) for output, shape in shapes.items()}
         accuracy = accuracy or self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit, beside)
-        graph, chunks = self.graph(charges, outputs, accuracy)
+        graph, chunks = self.graph(charges, outputs, accuracy, kept)
         return {
             output: lazy(
                 graph,
@@ -130,7 +185,9 @@ class Evaluator:
             return np.zeros((*self._shape(output), *n), self.dtype(output))
         operators = planned.operators(accuracy or self.accuracy(output, charges, alone=True))
         with budget() as threads:
-            return serial.run(planned.plan, operators, charges.kernel, charges.arrays, output, dtype, threads)
+            of_base = None if self.base is None else self.base.planned.operators(operators.accuracy)
+            how = charges.kernel, charges.arrays, output, dtype, threads, of_base
+            return serial.run(planned.plan, operators, *how)
 
     @one_blas_thread()
     def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
@@ -213,16 +270,40 @@ class Evaluator:
         return Places(self.planned.plan.tree)
 
     def graph(
-        self, charges: Given, outputs: Sequence[str], accuracy: Accuracy | None = None
+        self,
+        charges: Given,
+        outputs: Sequence[str],
+        accuracy: Accuracy | None = None,
+        kept: Kept | None = None,
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
-        planned, last = self.planned, charges.kernel.last(outputs)
-        assert planned.plan is not None
+        last = charges.kernel.last(outputs)
         accuracy = accuracy or self.accuracy(last, charges, alone=len(outputs) == 1)
+        shared = self.shared_token(charges, accuracy)
+        known = None if kept is None else kept.known.get(shared)
+        return build.build(self._builder(charges.kernel, outputs, accuracy, shared, known), charges, outputs)
+
+    def _builder(
+        self,
+        kernel: Kernel,
+        outputs: Sequence[str],
+        accuracy: Accuracy,
+        shared: str,
+        known: build.Sending | None = None,
+    ) -> build.GraphBuilder:
+        """shared : see `shared_token`; known : what its tasks would find"""
+        planned, kernel = self.planned, kernel.computing(outputs)
+        assert planned.plan is not None
         own = planned.name_brought(accuracy)
         operators = planned.made(accuracy) if own is None else self.works.reference(build.operators_name(own))
-        token = self._token(charges, charges.kernel.computing(outputs), accuracy, last)
-        return build.build(planned.plan, self.works, operators, charges, outputs, planned.asked.dtype, token)
+        base = None
+        if self.base is not None and planned.plan.base is not None:
+            base = self.base._builder(kernel, outputs, accuracy, shared, known), planned.plan.base
+        last = kernel.last(outputs)
+        sending = shared if base is None else f"{shared}{self._digest[:8]}"
+        token = shared + hashlib.sha256(f"{self._digest} {kernel} {last}".encode()).hexdigest()[:12]
+        how = kernel, operators, last, planned.asked.dtype, token, sending, base
+        return build.GraphBuilder(planned.plan, self.works, *how, known if base is None else None)
 
     @cached_property
     def works(self) -> reference.Shelf:
@@ -232,11 +313,13 @@ class Evaluator:
         brought = {name: (found, planned.made(found.accuracy)) for name, found in planned.brought.items()}
         return build.works(planned.plan, brought)
 
-    def _token(self, charges: Given, kernel: Kernel, accuracy: Accuracy, last: str) -> str:
-        digest = hashlib.sha256(f"{self._digest} {kernel} {last} {accuracy}".encode())
+    def shared_token(self, charges: Given, accuracy: Accuracy) -> str:
+        """Names the multipoles of charges: whoever reads these shares tasks with others that do."""
+        digest = (self.base or self)._digest
+        found = hashlib.sha256(f"{digest} {charges.kernel} {accuracy}".encode())
         for array in charges.arrays:
-            digest.update(array.name.encode() if isinstance(array, da.Array) else array.data)
-        return MARK + digest.hexdigest()[:20]
+            found.update(array.name.encode() if isinstance(array, da.Array) else array.data)
+        return (MARK + found.hexdigest())[:SHARED]
 
     @one_blas_thread()
     def forecast(
@@ -254,10 +337,11 @@ class Evaluator:
         kernel = kernel or asked.kernel.of_first
         case = (outputs, accuracy, layout.current(), kernel)
         if case not in self._forecasts:
-            graph, _ = self.graph(_zeros(kernel, planned.n_sources), outputs, accuracy)
-            self._forecasts[case] = forecast(
-                planned.plan, graph, planned.matrices(accuracy), kernel, outputs, asked.dtype, case[2]
-            )
+            nothing = _zeros(kernel, planned.n_sources)
+            graph, _ = self.graph(nothing, outputs, accuracy)
+            of_base = self.shared_token(nothing, accuracy) if self.base else ""
+            how = planned.matrices(accuracy), kernel, outputs, asked.dtype, case[2], of_base
+            self._forecasts[case] = forecast(planned.plan, graph, *how)
         return self._forecasts[case].refreshed
 
     def dtype(self, output: str) -> np.dtype:
@@ -341,4 +425,13 @@ def _identify(planned: Planned) -> str:
             digest.update(array.data)
         if tree.lengths is not None:
             digest.update(np.ascontiguousarray(tree.lengths).data)
+    return digest.hexdigest()[:24]
+
+
+def _identify_targets(planned: Planned, of_base: str) -> str:
+    """The same of a plan with other targets than that of its sources."""
+    digest = hashlib.sha256(f"{of_base} {planned.leaf_size} {planned.plan and planned.plan.top}".encode())
+    if planned.plan is not None:
+        for array in (planned.plan.tree.targets, planned.plan.tree.target_order):
+            digest.update(array.data)
     return digest.hexdigest()[:24]

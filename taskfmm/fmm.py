@@ -13,7 +13,9 @@ import numpy as np
 from taskfmm import choices, foreign, spread, validate
 from taskfmm.derived import Derived
 from taskfmm.direct_sum import sampled_error
+from taskfmm.errors import InputError
 from taskfmm.evaluation import Evaluator, chunked_as
+from taskfmm.field import Field
 from taskfmm.geometry.periodic import checked
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy
@@ -27,7 +29,7 @@ from taskfmm.runtime import memory
 from taskfmm.runtime.threads import one_blas_thread
 
 
-class Fmm(Derived, Described, Stored):
+class Fmm(Described, Stored, Derived):
     """A fast multipole method for fixed sources and targets.
 
     Making one builds the octree, its lists, the operators and the shards. After that any number of charge
@@ -145,14 +147,14 @@ class Fmm(Derived, Described, Stored):
 
     from_dask = staticmethod(spread.from_dask)
 
-    def _hold(self, planned: Planned, memory_limit: int | None) -> None:
+    def _hold(self, planned: Planned, memory_limit: int | None, root: Evaluator | None = None) -> None:
         asked = planned.asked
         self.kernel, self.dtype, self.eps, self.order = planned.kernel, asked.dtype, asked.eps, asked.order
         self.leaf_size, self.plan, self.box = planned.leaf_size, planned.plan, asked.box
         self.n_sources, self.n_targets, self.separate = planned.n_sources, planned.n_targets, not planned.same
         self.memory_limit = memory_limit
         self._planned = planned
-        self._evaluator = Evaluator(planned)
+        self._evaluator = Evaluator(planned, root)
 
     @cached_property
     def sources(self) -> np.ndarray:
@@ -234,7 +236,7 @@ class Fmm(Derived, Described, Stored):
 
         Parameters
         ----------
-        charges : array_like or dask.array, (n_sources,), or (n_sources, numbers) where a source has several
+        charges : array_like or dask.array, (n_sources,), or (n_sources, numbers) where a source has several; or Field
             Of the kernel's first kind of source. Complex ones take two evaluations, unless the kernel is complex.
             With one more axis, (n_sources, k) or (n_sources, numbers, k), they are k vectors: outputs have the same
             last axis, and distances and operators serve up to eight vectors at once. Each vector has its own eps.
@@ -279,7 +281,8 @@ class Fmm(Derived, Described, Stored):
         """
         wanted = self._wanted(outputs, self.kernel.usual)
         given = self._given(charges, others, lazy=True)
-        found = [self._evaluator.of_vectors(part, wanted, self.memory_limit) for part in given.parts]
+        kept = charges._kept if isinstance(charges, Field) else None
+        found = [self._evaluator.of_vectors(part, wanted, self.memory_limit, kept) for part in given.parts]
         results = {output: whole([part[output] for part in found]) for output in wanted}
         return {output: chunked_as(given, each, not self.separate) for output, each in results.items()}
 
@@ -290,7 +293,8 @@ class Fmm(Derived, Described, Stored):
         """
         wanted = self._one(output)
         given = self._given(charges, others)
-        found = [self._evaluator.serial_of_vectors(part, wanted) for part in given.parts]
+        kept = charges._kept if isinstance(charges, Field) else None
+        found = [self._evaluator.serial_of_vectors(part, wanted, kept) for part in given.parts]
         return np.asarray(whole(found))
 
     def error_estimate(
@@ -353,6 +357,10 @@ class Fmm(Derived, Described, Stored):
     def _given(self, charges: Any, others: dict[str, Any], lazy: bool = False) -> Given:
         """What an evaluation is given, once it has been looked at."""
         asked = self._planned.asked
+        if isinstance(charges, Field):
+            if others:
+                raise InputError(f"a field has all its sources, and {', '.join(others)} were given as well")
+            return charges.of(self._evaluator)
         given = Given.checked(self._planned.summed, charges, others, self.n_sources, lazy)
         if asked.box is not None:
             given.refuse_charged()

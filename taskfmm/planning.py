@@ -18,6 +18,7 @@ from taskfmm.operators.size import least_bytes
 from taskfmm.passes.given import AT_ONCE, Given, of_kind
 from taskfmm.passes.share import look
 from taskfmm.plan import cost
+from taskfmm.plan.make import beside as make_beside
 from taskfmm.plan.make import make
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.profiling.progress import announce_compilation
@@ -76,25 +77,59 @@ def from_points(
     lengths = given.lengths(len(at_sources))
     most = choices.leaf_size(leaf_size)
     at_once = min(AT_ONCE, choices.columns(columns))
-    shown = None
-    if like is not None:
-        kind = asked.kernel.sources[0]
-        shown = of_kind(kind, like, len(at_sources), "like")
-        validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
-        if box is not None:
-            Given(asked.kernel.of_first, (shown,)).refuse_charged("like")
+    shown = _shown(asked, like, len(at_sources))
     announce_compilation()
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)
-    plan = planned.plan
-    if shown is not None and plan is not None:
-        known = look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1], close=asked.close)
-        planned = replace(planned, like=known)
-        if not (asked.chosen or plan.is_direct):
-            planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
+    planned = _with_like(planned, shown)
     if planned.crowded:
         say_once(CROWDED_TEXT, planned.crowded, planned.leaf_size, morton.MAX_LEVEL)
     return planned
+
+
+def _shown(asked: Asked, like: Any, n_sources: int) -> np.ndarray | None:
+    """Charges that lazy ones will resemble, checked."""
+    if like is None:
+        return None
+    kind = asked.kernel.sources[0]
+    shown = of_kind(kind, like, n_sources, "like")
+    validate.of_numbers("like", shown.dtype, np.dtype(complex if kind.complex else float))
+    if asked.box is not None:
+        Given(asked.kernel.of_first, (shown,)).refuse_charged("like")
+    return np.asarray(shown)
+
+
+def _with_like(planned: Planned, shown: np.ndarray | None) -> Planned:
+    """The same, with what such charges tell."""
+    asked, plan = planned.asked, planned.plan
+    if shown is None or plan is None:
+        return planned
+    known = look(plan, asked.kernel.of_first, [shown], asked.kernel.usual[-1], close=asked.close)
+    planned = replace(planned, like=known)
+    if not (asked.chosen or plan.is_direct):
+        planned.accuracy(asked.first, planned.like)  # an eps below its floor is told now
+    return planned
+
+
+def beside(planned: Planned, targets: Any, memory_limit: int | None, like: Any = None) -> Planned:
+    """The same sources with other targets; parameters and errors are those of `taskfmm.Fmm.at`.
+
+    What is planned has a base, if ``planned`` has a tree of which it can be that.
+    """
+    asked = planned.asked
+    at_targets = validate.points("targets", targets)
+    foreign.same_unit(None if foreign.unit_of(targets) is None else np.empty((0, 3)), targets)
+    shown = _shown(asked, like, planned.n_sources)
+    announce_compilation()
+    found = None
+    if len(at_targets) and planned.plan is not None and not planned.plan.is_direct:
+        with budget() as threads:
+            found = make_beside(planned, at_targets, threads)
+    if found is None:
+        size, kernel = planned.leaf_size, planned.kernel
+        how = kernel, asked.eps, asked.order, size, asked.dtype, memory_limit, like
+        return from_points(planned.sources, at_targets, *how, box=asked.box)
+    return _with_like(found, shown)
 
 
 def elsewhere(

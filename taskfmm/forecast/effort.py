@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from taskfmm.cost.rates import Rates
 from taskfmm.kernels import Kernel, gather_loops, weights
 from taskfmm.operators.levels import Matrices
 from taskfmm.passes import translations
-from taskfmm.passes.drive import Place, drive
+from taskfmm.passes.drive import Place, downward, upward
 from taskfmm.plan.cost import row_sums
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.works import (
@@ -85,16 +86,39 @@ def efforts(
     """
     count = _Counting(plan, operators, kernel.computing(outputs), kernel.last(outputs))
     found = {("charges", number, 0): count.charges(rows.size) for number, rows in enumerate(plan.charges)}
+    entered, base, before = list(found), plan.base, None
 
     def call(name: str, at: Place, work: Any, *inputs: Any) -> Key:
         found[name, *at] = getattr(count, name.lower())(at, work, *inputs)
         return (name, *at)
 
-    drive(plan, list(found), call)
+    if base is not None:
+        of_base = [of_base_key(plan, key) for key in entered]
+        found |= dict(zip(of_base, [found[key] for key in entered], strict=True))
+
+        def call_base(name: str, at: Place, work: Any, *inputs: Any) -> Key:
+            key = of_base_key(plan, (name, *at))
+            found[key] = getattr(count, name.lower())(key[1:], work, *inputs)
+            return key
+
+        sent = upward(base.plan, of_base, call_base)
+        before = sent.called(partial(base.place, plan.far))
+    downward(plan, entered, call, upward(plan, entered, call, before))
     for output in outputs:
         for number, chunk in enumerate(plan.chunks):
             found[output, number, 0] = count.collect(chunk, output, result_bytes)
     return found
+
+
+def of_base_key(plan: Plan, key: Key) -> Key:
+    """What a task of the plan's base is called among those of this plan."""
+    name, level, number = key
+    assert plan.base is not None
+    if name == "P2I":
+        return key
+    if name == "charges":
+        return (name, level + len(plan.charges) * (plan.base.up > 0), number)
+    return (name, *plan.base.place(plan.far, level, number))
 
 
 class _Counting:

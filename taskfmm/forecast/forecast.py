@@ -13,7 +13,7 @@ from dask.order import order
 
 from taskfmm.cost import rates
 from taskfmm.cost.rates import Rates
-from taskfmm.forecast.effort import DOUBLE, Effort, Key, efforts, n_bytes
+from taskfmm.forecast.effort import DOUBLE, Effort, Key, efforts, n_bytes, of_base_key
 from taskfmm.forecast.schedule import Schedule, Tasks, critical_path, simulate
 from taskfmm.graph.spec import Graph
 from taskfmm.kernels import Kernel, gather_loops
@@ -181,14 +181,16 @@ def forecast(
     outputs: Sequence[str],
     dtype: np.dtype,
     layout: Layout,
+    of_base: str = "",
 ) -> Forecast:
     """Foretell one evaluation.
 
     graph : of the evaluation, for any charges; its keys and dependencies count, its tasks are not looked into
+    of_base : the token of the tasks of the plan's base, if it has one
     """
     rate, own_bytes = rates.current(), n_bytes(operators)
     found = efforts(plan, operators, kernel, tuple(outputs), dtype.itemsize)
-    names = {key: bare for key in graph if (bare := _bare(key)) in found}
+    names = {key: bare for key in graph if (bare := _bare(key, plan, of_base)) in found}
     place = {key: i for i, key in enumerate(names)}
     inputs = [sorted(place[d] for d in graph[key].dependencies if d in place) for key in names]
     listed = tuple(found[bare] for bare in names.values())
@@ -240,13 +242,14 @@ def _is_compiled(kernel: Kernel, output: str, operators: Matrices) -> bool:
     return gather_loops(kernel.of_densities, output, dtype).surfaces_to_points.compiled
 
 
-def _bare(key: Any) -> Key | None:
+def _bare(key: Any, plan: Plan | None = None, of_base: str = "") -> Key | None:
     """The key of an effort: of ours, without its token."""
     operator = operator_of(key)
     if operator is None:
         return None
     numbers = (*key[1:], 0)
-    return operator, int(numbers[0]), int(numbers[1])
+    found = operator, int(numbers[0]), int(numbers[1])
+    return of_base_key(plan, found) if plan and of_base and key[0] == f"{operator}-{of_base}" else found
 
 
 def _seconds(effort: Effort, n_inputs: int, rate: Rates, layout: Layout) -> float:

@@ -65,6 +65,7 @@ class Domain:
     cell : of a periodic box, else None
     middle : float64 [3], that of the points, from ``lower`` and in half-widths: 1, or `OFF_FACES` along some axes;
         a wider cube keeps it there
+    rest : float64 [3], what rounding took from ``lower``, see `grown`
     """
 
     lower: np.ndarray
@@ -72,6 +73,7 @@ class Domain:
     scale: float
     cell: Cell | None = None
     middle: np.ndarray = field(default_factory=lambda: np.ones(3))
+    rest: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
 
 def enclose(sources: np.ndarray, targets: np.ndarray, scaled: bool = True) -> Domain:
@@ -194,6 +196,7 @@ def box_centers(domain: Domain, level: int | np.ndarray, anchor: np.ndarray) -> 
     hi = lower + offset
     back = hi - lower
     lo = (lower - (hi - back)) + (offset - back)
+    lo += domain.rest[:, None]
     if domain.cell is not None:
         lo += _rest_of_product(factor, step, offset)
     return np.ascontiguousarray(hi), np.ascontiguousarray(lo)
@@ -234,3 +237,49 @@ def enlarge(domain: Domain, factor: float) -> Domain:
     half_width = math.ldexp(half_width, exponent)
     lower = domain.lower - domain.middle * (half_width - domain.half_width)
     return replace(domain, lower=lower, half_width=half_width)
+
+
+def grown(
+    domain: Domain, points: np.ndarray, scaled: bool, most: int
+) -> tuple[Domain, int, np.ndarray] | None:
+    """The smallest cube around another one and some points in which the other one is a box.
+
+    Parameters
+    ----------
+    domain : Domain, not of a periodic box
+    points : float64 [n, 3], in the caller's units, n at least 1
+    scaled : bool, as of `enclose`
+    most : int, how many times the width may be doubled
+
+    Returns
+    -------
+    domain : Domain
+        Its coordinates are those of the other one over ``2**up``, where they are scaled.
+    up : int, the level of the other cube in this one
+    anchor : int64 [3], its place among the boxes of that level
+    None where the points are too far away.
+    """
+    with np.errstate(over="ignore"):
+        low, high = (np.array(_extreme(reduce, points)) * domain.scale for reduce in (np.min, np.max))
+    lower, width, anchor, up = domain.lower.copy(), 2.0 * domain.half_width, np.zeros(3, np.int64), 0
+    while not ((low >= lower) & (high - lower < width)).all():
+        if up == most:
+            return None
+        below = low < lower
+        lower -= width * below
+        anchor += below * 2**up
+        width *= 2.0
+        up += 1
+    # exact, as an anchor has at most 42 bits and a width 9
+    offset = -2.0 * domain.half_width * anchor
+    lower = domain.lower + offset
+    back = lower - domain.lower
+    rest = (domain.lower - (lower - back)) + (offset - back)
+    if not scaled:
+        return (
+            replace(domain, lower=lower, rest=rest, half_width=math.ldexp(domain.half_width, up)),
+            up,
+            anchor,
+        )
+    lower, rest, scale = np.ldexp(lower, -up), np.ldexp(rest, -up), math.ldexp(domain.scale, -up)
+    return replace(domain, lower=lower, rest=rest, scale=scale), up, anchor

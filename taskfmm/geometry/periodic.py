@@ -176,6 +176,27 @@ def enclose(box: Box, clouds: Sequence[np.ndarray]) -> tuple[Domain, list[np.nda
     return Domain(lower, side * scale * 2.0 ** (level - 1), scale, cell), moved
 
 
+def into(box: Box, domain: Domain, points: np.ndarray) -> np.ndarray | None:
+    """Points moved by whole sides into the cell of a domain, where they are outside; in the caller's unit.
+
+    None where they are outside along an axis that is not repeated. Raises InputError as `enclose`.
+    """
+    assert domain.cell is not None
+    found, lower = points, domain.lower / domain.scale
+    sides = np.array(domain.cell.lengths) / domain.scale
+    for axis, repeated in enumerate(box.periodic):
+        if repeated and not box.wrap:
+            _refuse_outside([points], axis, box.lengths[axis])
+        away = points[:, axis] - lower[axis]
+        outside = (away < 0.0) | (away >= sides[axis])
+        if outside.any():
+            if not repeated:
+                return None
+            found = found.copy() if found is points else found
+            found[outside, axis] = lower[axis] + _wrapped(away[outside, None], 0, sides[axis])[:, 0]
+    return found
+
+
 def _corners(clouds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     filled = [points for points in clouds if len(points)]
     low = np.min([points.min(axis=0) for points in filled], axis=0)

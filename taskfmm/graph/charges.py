@@ -32,6 +32,7 @@ def enter(
     scale: float,
     token: str,
     lengths: Sequence[Reference] = (),
+    exponents: Any = None,
 ) -> tuple[list[TaskRef], Any]:
     """A task for each shard of charges, and their exponents, which are a task's as well where charges are lazy.
 
@@ -40,6 +41,7 @@ def enter(
     scale : of the domain
     token : of the evaluation, which begins with `MARK`
     lengths : to those of the sources of each shard, where these are softened
+    exponents : if they are known, or found by another task
     """
     kernel, aside = given.kernel, ASIDE + token.removeprefix(MARK)
     taken: list[Sequence[Any]] = []
@@ -47,20 +49,20 @@ def enter(
     for number, (kind, array) in enumerate(zip(kernel.kinds, given.arrays, strict=True)):
         if isinstance(array, da.Array):
             groups, starts = _checked(graph, array, kind.given_as, len(rows), aside, number)
-            powers += [
-                add_aside(graph, (f"power-{aside}", number, i), power, group, kind, scale)
-                for i, group in enumerate(groups)
-            ]
+            if exponents is None:
+                powers += [
+                    add_aside(graph, (f"power-{aside}", number, i), power, group, kind, scale)
+                    for i, group in enumerate(groups)
+                ]
             taken.append(_of_shards(graph, groups, starts, references, aside, number))
         else:
-            powers.append(power(array, kind, scale))
+            powers += [power(array, kind, scale)] if exponents is None else []
             # a copy, as the caller may fill his array anew before a lazy result is computed
             shelf = Shelf({f"charges/{shard}": array[each] for shard, each in enumerate(rows)})
             taken.append([shelf.reference(each) for each in shelf.values])
-    exponents: Any
-    if given.are_lazy:
+    if exponents is None and given.are_lazy:
         exponents = add_aside(graph, (f"exponent-{aside}", 0, 0), largest, sequence(powers), kernel)
-    else:
+    elif exponents is None:
         exponents = largest(powers, kernel)
     how = kernel, scale, exponents
     entered = [

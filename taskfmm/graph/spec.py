@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.delayed import Delayed
 from dask.task_spec import List, Task, TaskRef
 
 from taskfmm.profiling import recording
@@ -63,3 +65,11 @@ def lazy(graph: Graph, name: str, chunks: tuple[tuple[int, ...], ...], dtype: np
         keys = [(name, i, *(0,) * (len(chunks) - 1)) for i in range(len(chunks[0]))]
         return from_graph(graph, meta, chunks, keys, name.rsplit("-", 1)[0])
     return da.Array(graph, name, chunks, meta=meta)
+
+
+def persisted(graph: Graph, keys: Iterable[Any]) -> Graph:
+    """The results of some tasks, by their keys: values in this process, or futures of a cluster."""
+    found: Graph = {}
+    for each in dask.persist(*(Delayed(key, graph) for key in keys)):
+        found.update(each.dask)
+    return found

@@ -219,6 +219,11 @@ class Kernel:
         return self if self.vectors == 1 else replace(self, first_row=rows)
 
     @property
+    def sending(self) -> Kernel:
+        """The same kernel as multipoles have it, whatever is to be computed from these."""
+        return replace(self, first_row=0)
+
+    @property
     def exact(self) -> Kernel:
         """The same kernel with all digits of its roots."""
         return replace(self, roots="")

@@ -117,6 +117,14 @@ class Accuracy:
         """Of all stages but M2L, and of M2L."""
         return self.dtype, self.m2l_dtype
 
+    def covers(self, other: Accuracy) -> bool:
+        """Whether nothing is coarser than in another one."""
+        finer = (
+            self.order >= other.order and self.basis_tol <= other.basis_tol and self.m2l_tol <= other.m2l_tol
+        )
+        wide = all(own == "float64" or own == its for own, its in zip(self.dtypes, other.dtypes, strict=True))
+        return finer and wide
+
     @property
     def coarse(self) -> Accuracy:
         """That of the large boxes of a periodic box: an order better, and M2L in float64."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,59 +51,85 @@ class Values:
         return [*(self.far[at] for at in chunk.far), *(self.near[number] for number in chunk.near)]
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What boxes send: the multipoles of each shard, and the moments of each shard of charges in a periodic box."""
+
+    multipoles: Mapping[Place, Any] = field(default_factory=dict)
+    moments: Sequence[Any] = ()
+
+    def called(self, place: Callable[[int, int], Place]) -> Sent:
+        """The same, under other levels and numbers of shards."""
+        return Sent({place(*at): found for at, found in self.multipoles.items()}, self.moments)
+
+
 def drive(plan: Shards, charges: Sequence[Any], call: Call) -> Values:
     """Call every operator of a plan, each after those that it reads.
 
     charges : for each shard of charges, what is handed to the operators that read it
     """
-    numbers = {(CHARGES, number): each for number, each in enumerate(charges)}
-    multipoles: dict[Place, Any] = {}
-    locals_: dict[Place, Any] = {}
-    values = Values()
-    levels = range(plan.top, len(plan.far))
+    return downward(plan, charges, call, upward(plan, charges, call))
 
-    def read(what: dict[Place, Any], halo: Halo) -> list[Any]:
-        return [what[halo.level, number] for number in halo.shards]
 
-    # Upward: multipoles of leaves from their sources, of inner boxes from their children, finest level first.
-    for level in reversed(levels):
+def _read(what: Mapping[Place, Any], halo: Halo) -> list[Any]:
+    return [what[halo.level, number] for number in halo.shards]
+
+
+def _numbers(charges: Sequence[Any]) -> dict[Place, Any]:
+    return {(CHARGES, number): each for number, each in enumerate(charges)}
+
+
+def upward(plan: Shards, charges: Sequence[Any], call: Call, before: Sent | None = None) -> Sent:
+    """Multipoles of leaves from their sources, of inner boxes from their children, finest level first.
+
+    before : of shards that another plan has
+    """
+    numbers, before = _numbers(charges), before or Sent()
+    multipoles = dict(before.multipoles)
+    for level in reversed(range(plan.top, len(plan.far))):
         for shard in plan.far[level]:
             at, found = (level, shard.number), None
             if shard.p2m:
-                found = call("P2M", at, shard.p2m, read(numbers, shard.p2m.charges))
+                found = call("P2M", at, shard.p2m, _read(numbers, shard.p2m.charges))
             if shard.m2m:
-                found = call("M2M", at, shard.m2m, found, read(multipoles, shard.m2m.halo))
+                found = call("M2M", at, shard.m2m, found, _read(multipoles, shard.m2m.halo))
             if found is not None:
                 multipoles[at] = found
 
     moments = [
-        call("P2I", (plan.top, number), work, read(numbers, work.charges))
+        call("P2I", (plan.top, number), work, _read(numbers, work.charges))
         for number, work in enumerate(plan.moments)
     ]
+    return Sent(multipoles, [*before.moments, *moments])
 
-    # Across and downward: locals from the V list, the X list and the parent, coarsest level first. At the leaves:
-    # values from the local, and from the multipoles of the W list.
-    for level in levels:
+
+def downward(plan: Shards, charges: Sequence[Any], call: Call, sent: Sent) -> Values:
+    """Across and downward: locals from the V list, the X list and the parent, coarsest level first. At the leaves:
+    values from the local, and from the multipoles of the W list. Then the near field."""
+    numbers, multipoles, moments = _numbers(charges), sent.multipoles, sent.moments
+    locals_: dict[Place, Any] = {}
+    values = Values()
+    for level in range(plan.top, len(plan.far)):
         for shard in plan.far[level]:
             at, parts, parents = (level, shard.number), [], []
             if shard.i2l:
-                parts.append(call("I2L", at, shard.i2l, read(multipoles, shard.i2l.halo), moments))
+                parts.append(call("I2L", at, shard.i2l, _read(multipoles, shard.i2l.halo), moments))
             if shard.m2l:
-                parts.append(call("M2L", at, shard.m2l, read(multipoles, shard.m2l.halo)))
+                parts.append(call("M2L", at, shard.m2l, _read(multipoles, shard.m2l.halo)))
             if shard.p2l:
-                parts.append(call("P2L", at, shard.p2l, read(numbers, shard.p2l.charges)))
+                parts.append(call("P2L", at, shard.p2l, _read(numbers, shard.p2l.charges)))
             if shard.l2l:
-                parents = read(locals_, shard.l2l.halo)
+                parents = _read(locals_, shard.l2l.halo)
             if parts or shard.l2l or _is_read(plan, at):
                 locals_[at] = call("L2L", at, shard.l2l, shard.n_boxes, parents, parts)
             if shard.l2p:
-                from_w = call("M2P", at, shard.m2p, read(multipoles, shard.m2p.halo)) if shard.m2p else None
+                from_w = call("M2P", at, shard.m2p, _read(multipoles, shard.m2p.halo)) if shard.m2p else None
                 values.far[at] = call("L2P", at, shard.l2p, locals_[at], from_w)
 
     # The near field: from the U list directly.
     for number, work in enumerate(plan.near):
-        own = read(numbers, work.mutual.own) if work.mutual else []
-        values.near.append(call("P2P", (work.level, number), work, read(numbers, work.charges), own))
+        own = _read(numbers, work.mutual.own) if work.mutual else []
+        values.near.append(call("P2P", (work.level, number), work, _read(numbers, work.charges), own))
     return values
 
 

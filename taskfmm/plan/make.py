@@ -10,15 +10,18 @@ from taskfmm.errors import InputError
 from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import Domain, as_wide, enclose, with_room
 from taskfmm.geometry.periodic import enclose as enclose_cell
-from taskfmm.geometry.resolution import refuse_unresolved
+from taskfmm.geometry.periodic import into
+from taskfmm.geometry.resolution import refuse_unresolved, unresolved_pair
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import Accuracy, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import first_level
 from taskfmm.plan import cost, tune
+from taskfmm.plan.base import Base
 from taskfmm.plan.plan import build, sum_directly, within_reach, without_coincident
 from taskfmm.plan.planned import Asked, Planned
 from taskfmm.plan.softened import direct_within_reach, with_wide
+from taskfmm.tree import beside as beside_tree
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
 
@@ -102,6 +105,53 @@ def make(
     if reach is not None:
         found = direct_within_reach(tree, found, reach[tree.source_order] * domain.scale)
     return Planned(asked, leaf_size, build(tree, found, operators, top, columns, weights))
+
+
+def beside(planned: Planned, targets: np.ndarray, threads: int = 1) -> Planned | None:
+    """A plan of the same sources with other targets, which reads the multipoles of the first one.
+
+    planned : of a tree, and not itself such a plan
+    targets : float64 [n, 3], n at least 1
+    None where no such plan can be: targets are too far from the sources, or divide what softening keeps whole.
+    """
+    asked, plan, leaf_size = planned.asked, planned.plan, planned.leaf_size
+    assert plan is not None and leaf_size is not None
+    other, kernel = plan.tree, asked.kernel
+    within = targets if asked.box is None else into(asked.box, other.domain, targets)
+    if within is None:
+        return None
+    threads = threads if planned.n_sources + len(targets) > FEW_POINTS else 1
+    accuracy = asked.any_accuracy()
+    if not (asked.chosen or asked.calibrated(asked.first)):
+        accuracy = planned.accuracy(asked.first, None)
+    operators = planned.made(accuracy).at(plan.top)
+    how = kernel.columns, cost.first(kernel).of(operators.accuracy.dtype)
+
+    def size(n_sources: int, n_targets: int) -> int:
+        return max(leaf_size, tune.guess(operators, n_sources, n_targets, *how)) if n_targets else leaf_size
+
+    found = beside_tree.build(other, within, size, kernel.degree is not None, threads)
+    if found is None or (other.lengths is not None and beside_tree.divides_sources(found, other)):
+        return None
+    tree = found.tree
+    refuse_width(asked, tree.domain)
+    met = lists.build(tree, threads)
+    if not kernel.counts_itself:
+        if unresolved_pair(tree.sources.T, tree.targets.T, 1.0) is not None:
+            refuse_unresolved(planned.sources, within, tree.domain.scale)
+        met = without_coincident(tree, met)
+    if tree.domain.cell is not None:
+        top = tree.domain.cell.level
+    else:
+        where = tree.sources.T / tree.domain.scale
+        top = top_level(asked, where, within, tree.domain.half_width, len(where))
+        top = max(TOP_LEVEL, min(top, tree.n_levels - 1))
+        met = within_reach(tree, met, top)
+    reach = asked.reach(tree.lengths)
+    if reach is not None:
+        met = direct_within_reach(tree, met, reach)
+    base = Base(plan, found.up, found.box)
+    return Planned(asked, leaf_size, build(tree, met, operators, top, *how, base))
 
 
 def _in_box(

@@ -12,6 +12,7 @@ from taskfmm.csr import Csr
 from taskfmm.geometry.domain import Domain
 from taskfmm.operators.box import BoxOperators
 from taskfmm.plan import cost, direct
+from taskfmm.plan.base import Base, OfBase
 from taskfmm.plan.runs import list_runs, take_runs
 from taskfmm.plan.shards import Bounds, Interactions, ShardBuilder
 from taskfmm.plan.works import Chunk, FarShard, Moments, Part, PointsToPoints
@@ -44,6 +45,7 @@ class Plan:
     chunks : how the values of L2P and near field become the result, in the caller's order
     charge_ptr : int64 [n + 1], the sources at which the shards of charges begin, in the order of the tree
     moments : of these shards, in a periodic box
+    base : the plan whose multipoles this one reads, if there is one; its moments as well
     """
 
     tree: Octree
@@ -53,6 +55,7 @@ class Plan:
     chunks: tuple[Chunk, ...]
     charge_ptr: np.ndarray
     moments: tuple[Moments, ...] = ()
+    base: Base | None = None
 
     @property
     def charges(self) -> list[np.ndarray]:
@@ -216,12 +219,14 @@ def build(
     top: int = TOP_LEVEL,
     columns: int = 1,
     weights: Weights = PLAIN,
+    base: Base | None = None,
 ) -> Plan:
     """Cut the tree into shards of about equal cost.
 
     lists : of boxes that are within reach of each other
     top : the first level with expansions; columns : of these, side by side
     weights : of the pairs
+    base : where multipoles are those of another plan
     """
     if tree.n_boxes == 1 and tree.domain.cell is None and lists.u.idx.size:
         return _of_one_box(tree, weights)
@@ -229,6 +234,8 @@ def build(
     seconds = cost.seconds(
         cost.counted(tree, interactions, operators, top=top, columns=columns, weights=weights)
     )
+    if base is not None:
+        del seconds["P2M"], seconds["M2M"]
     near_cost, m2l = seconds.pop("P2P"), seconds["M2L"]
     far_cost = sum(seconds.values(), np.zeros(tree.n_boxes))
     task = cost.task(far_cost.sum() + near_cost.sum())
@@ -238,7 +245,11 @@ def build(
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
     charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
-    builder = ShardBuilder(tree, interactions, Bounds(bounds, charge_ptr), top)
+    own = Bounds(bounds, charge_ptr)
+    if base is None:
+        builder = ShardBuilder(tree, interactions, own, top)
+    else:
+        builder = ShardBuilder(tree, interactions, OfBase(base, own), top, ~base.sends(tree))
     far = tuple(
         tuple(
             builder.far(level, number, first, last)
@@ -269,4 +280,5 @@ def build(
     works += direct.of_wide(tree, charge_ptr, task, weights)
     chunks = _chunks(tree, far_places, [at for _, at in works])
     near = tuple(work for work, _ in works)
-    return Plan(tree, interactions, far, near, chunks, charge_ptr, builder.moments(charge_ptr))
+    moments = () if base is not None else builder.moments(charge_ptr)
+    return Plan(tree, interactions, far, near, chunks, charge_ptr, moments, base)

@@ -197,6 +197,8 @@ class Regional:
         bounds = {region: cuts[region].bounds[level] for region in np.unique(owner).tolist()}
         return _placed(level, owner, row, bounds, first)
 
+    sending = boxes
+
     def sources(self, rows: np.ndarray) -> Halo:
         run = np.searchsorted(self.first, rows, side="right") - 1
         owner, row = self.region[run], self.begin[run] + rows - self.first[run]

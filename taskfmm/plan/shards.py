@@ -89,7 +89,10 @@ class Places(Protocol):
     """In which rows of which shards the boxes of a tree, and its sources, are."""
 
     def boxes(self, level: int, boxes: np.ndarray) -> Halo:
-        """The halo of some boxes of a level."""
+        """The halo of the locals of some boxes of a level, and of the multipoles that the plan's own shards form."""
+
+    def sending(self, level: int, boxes: np.ndarray) -> Halo:
+        """The halo of the multipoles of some boxes of a level."""
 
     def sources(self, rows: np.ndarray) -> Halo:
         """The halo of some sources of the tree."""
@@ -109,6 +112,8 @@ class Bounds:
     def boxes(self, level: int, boxes: np.ndarray) -> Halo:
         return halo_of(level, boxes, self.levels[level])
 
+    sending = boxes
+
     def sources(self, rows: np.ndarray) -> Halo:
         return halo_of(CHARGES, rows, self.charge_ptr)
 
@@ -117,15 +122,24 @@ class ShardBuilder:
     """Builds the work of runs of boxes; holds what all of them share.
 
     top : the first level with expansions
+    forms : bool [n_boxes], of which boxes multipoles are formed; of all that have sources, if left out
     """
 
-    def __init__(self, tree: Octree, lists: Interactions, places: Places, top: int) -> None:
+    def __init__(
+        self,
+        tree: Octree,
+        lists: Interactions,
+        places: Places,
+        top: int,
+        forms: np.ndarray | None = None,
+    ) -> None:
         self.tree = tree
         self.lists = lists
         self.places = places
         self.top = top
         self.has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
         self.has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
+        self.forms = self.has_sources if forms is None else forms
         self.is_leaf = tree.is_leaf
         self.octant = ((tree.anchor & 1) @ np.array([4, 2, 1])).astype(np.int16)
         self.source_ptr = lists.images.with_own(tree.source_ptr)
@@ -164,7 +178,7 @@ class ShardBuilder:
         return found, where.astype(np.int32)
 
     def _p2m(self, level: int, first: int, last: int) -> PointsToSurfaces | None:
-        boxes = first + np.flatnonzero((self.is_leaf & self.has_sources)[first:last])
+        boxes = first + np.flatnonzero((self.is_leaf & self.has_sources & self.forms)[first:last])
         if boxes.size == 0:
             return None
         begin, end, points, charges = self._sources(boxes)
@@ -224,13 +238,13 @@ class ShardBuilder:
     def _m2m(self, level: int, first: int, last: int) -> Translation | None:
         child_ptr = self.tree.child_ptr
         children = np.arange(child_ptr[first], child_ptr[last])
-        children = children[self.has_sources[children]]
+        children = children[self.has_sources[children] & self.forms[self.tree.parent[children]]]
         if children.size == 0:
             return None
         row = (self.tree.parent[children] - first).astype(np.int32)
         source = np.arange(children.size, dtype=np.int32)
         sort = sort_by_code(row, source, self.octant[children], 8, last - first, DENSE_BLOCK)
-        return Translation(self.places.boxes(level + 1, children), last - first, *sort)
+        return Translation(self.places.sending(level + 1, children), last - first, *sort)
 
     def _l2l(self, level: int, first: int, last: int) -> Translation | None:
         if level <= self.top:
@@ -270,7 +284,7 @@ class ShardBuilder:
         code, mirror = MIRRORED[:, direction]
         pair = np.arange(target.size, dtype=np.int32)
         code_ptr, target, pair = sort_by_code(target.astype(np.int32), pair, code, 7, parents.size, M2L_BLOCK)
-        halo = self.places.boxes(level, children)
+        halo = self.places.sending(level, children)
         return Siblings(
             halo, last - first, code_ptr, target, where[pair], mirror[pair], target_child, source_child
         )
@@ -280,7 +294,7 @@ class ShardBuilder:
             return None
         begin, end = self.tree.level_ptr[level : level + 2]
         boxes = begin + np.flatnonzero(self.has_sources[begin:end])
-        halo = self.places.boxes(level, boxes)
+        halo = self.places.sending(level, boxes)
         return FarImages(halo, last - first, self.tree.anchor[first:last], self.tree.anchor[boxes])
 
     def moments(self, charge_ptr: np.ndarray) -> tuple[Moments, ...]:
@@ -327,7 +341,7 @@ class ShardBuilder:
         low, high = self.tree.level_ptr[level + 1 : level + 3]
         boxes, where = self._distinct(w.idx[w.ptr[first] : w.ptr[last]], low, high)
         own = self.lists.images.boxes(boxes, self.tree.n_boxes)
-        halo = self.places.boxes(level + 1, own)
+        halo = self.places.sending(level + 1, own)
         ptr = np.concatenate([[0], np.cumsum(count)])
         return self._to_points(level, leaves, halo, boxes, Csr(ptr, where))
 

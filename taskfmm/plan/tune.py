@@ -97,14 +97,14 @@ def choose(
         return leaf_size, domain
     at = sources if targets is None else targets
     seconds = _estimator(sources, targets, operators, domain, top, columns, weights, reach, times, every)
-    guess = _guess(operators, len(sources), len(at), columns, weights)
+    first = guess(operators, len(sources), len(at), columns, weights)
     with ThreadPoolExecutor(threads) as pool:
         if threads > 1:  # the walk asks for these in nearly all cases
             sizes = [
-                size for size in (guess, 2 * guess, 4 * guess, guess // 2) if SMALLEST <= size <= LARGEST
+                size for size in (first, 2 * first, 4 * first, first // 2) if SMALLEST <= size <= LARGEST
             ]
             list(pool.map(seconds, sizes))
-        best = _descend(guess, seconds)
+        best = _descend(first, seconds)
         factors = _factors(domain) if may_enlarge else ()
         cases = [(size, factor) for size in (best, 2 * best) for factor in factors]
         tried = dict(zip(cases, pool.map(lambda case: seconds(*case), cases), strict=True))
@@ -147,7 +147,7 @@ def wide(
     are tried, at one leaf size. Parameters as those of `choose`.
     """
     n_targets, same = len(sources if targets is None else targets), targets is None
-    size = leaf_size or _guess(operators, len(sources), n_targets, columns, weights)
+    size = leaf_size or guess(operators, len(sources), n_targets, columns, weights)
     furthest = np.argsort(-reach, kind="stable")
 
     def seconds(n_wide: int, reach: np.ndarray | None) -> float:
@@ -217,7 +217,7 @@ def _estimator(
     return seconds
 
 
-def _guess(operators: BoxOperators, n_sources: int, n_targets: int, columns: int, weights: Weights) -> int:
+def guess(operators: BoxOperators, n_sources: int, n_targets: int, columns: int, weights: Weights) -> int:
     """Where near field and M2L cost the same in a filled cube: 27 s^2 pairs of points and 189 of boxes."""
     share = min(n_sources, n_targets) / max(n_sources, n_targets)
     rate = rates.current()

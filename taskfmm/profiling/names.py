@@ -34,6 +34,9 @@ LEVELED = tuple(name for name in COLOURS if name.isupper())
 MARK = "fmm0"
 """Begins the token of every evaluation. With its digit Dask's tools see that it is no part of a task's name."""
 
+SHARED = len(MARK) + 20
+"""So much of a token names charges, their plan and the accuracy; what follows names outputs and targets."""
+
 ASIDE = "fmm1"
 """The same in tasks that only bring lazy charges to their shards: profiles and forecasts leave them out."""
 
@@ -68,7 +71,8 @@ def name_of(key: Hashable) -> Name | None:
     if operator is None:
         return None
     leveled = isinstance(key, tuple) and len(key) > 1 and operator in LEVELED
-    return Name(operator, int(key[1]) if leveled else None, _first(key).split("-", 1)[1])  # type: ignore[index]
+    token = _first(key).split("-", 1)[1]
+    return Name(operator, int(key[1]) if leveled else None, token[:SHARED])  # type: ignore[index]
 
 
 def _first(key: Hashable) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Self
 
+from taskfmm.errors import InputError
 from taskfmm.evaluation import Evaluator
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.progress import announce_compilation
@@ -19,7 +20,7 @@ class Stored:
     _planned: Planned
     _evaluator: Evaluator
 
-    def _hold(self, planned: Planned, memory_limit: int | None) -> None:
+    def _hold(self, planned: Planned, memory_limit: int | None, root: Evaluator | None = None) -> None:
         raise NotImplementedError
 
     @one_blas_thread()
@@ -35,6 +36,8 @@ class Stored:
         ------
         StorageError
             The file cannot be written; nothing was changed.
+        InputError
+            This plan reads the multipoles of another one, see `at`.
 
         Examples
         --------
@@ -46,6 +49,10 @@ class Stored:
         >>> bool(np.all(again.potential(np.ones(500)).compute() == fmm.potential(np.ones(500)).compute()))
         True
         """
+        if self._evaluator.base is not None:
+            raise InputError(
+                "this plan was made by at, from that of its sources: save that one, and call at again"
+            )
         saved.save(path, saved.Contents.of(self._planned, self._evaluator.reachable()))
 
     @classmethod

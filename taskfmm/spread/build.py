@@ -31,7 +31,7 @@ class SpreadBuilder(build.GraphBuilder):
         self.aside = ASIDE + token.removeprefix(MARK)
         self.where = plan.depot.path, plan.depot.directory("evaluation")
 
-    def enter(self, charges: Given) -> tuple[list[TaskRef], Any]:
+    def enter(self, charges: Given, exponents: Any = None) -> tuple[list[TaskRef], Any]:
         kernel, pieces, powers, names = charges.kernel, self.spread.of_sources, [], []
         for number, (kind, array) in enumerate(zip(kernel.kinds, charges.arrays, strict=True)):
             self.graph.update(array.__dask_graph__())

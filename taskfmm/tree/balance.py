@@ -46,8 +46,17 @@ def balance(
     list of int64 arrays
         For each level from the root: the first point of every cell to split, ascending.
     """
-    top, period = (0, np.zeros(3, np.int64)) if cell is None else (cell.level, cell.boxes(morton.MAX_LEVEL))
+    top = 0 if cell is None else cell.level
     crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads, deepest, top)
+    return closed(hi, lo, crowded, cell)
+
+
+def closed(hi: np.ndarray, lo: np.ndarray, crowded: list[np.ndarray], cell: Cell | None) -> list[np.ndarray]:
+    """Cells of every level and those that have to be split as well, for the sake of balance.
+
+    crowded : by level, the first points of cells, ascending; others as for `balance`, and what it returns
+    """
+    period = np.zeros(3, np.int64) if cell is None else cell.boxes(morton.MAX_LEVEL)
     stamp = np.full(hi.size, -1, np.int8)
     split = []
     below = np.empty(0, np.int64)

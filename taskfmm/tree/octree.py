@@ -147,24 +147,19 @@ def build(
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
     split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest, domain.cell)
-    level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
-    level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
-    anchor = np.empty((level.size, 3), np.int64)
-    _anchors(0, begin.size, hi, lo, begin, level, anchor, threads=threads)
-
+    boxes, begin, end = boxes_of(hi, lo, split, threads)
     source_ptr = np.stack((source_count[begin], source_count[end]), axis=1)
     source_order = order if targets is None else order[order < len(sources)]
-    sorted_sources = _arrange(points, source_order, domain, threads)
+    sorted_sources = sorted_in_rows(points, source_order, domain, threads)
     if targets is None:
         target_ptr, target_order, sorted_targets = source_ptr, source_order, sorted_sources
     else:
         target_ptr = np.stack((target_count[begin], target_count[end]), axis=1)
         target_order = order[order >= len(sources)]
-        sorted_targets = _arrange(points, target_order, domain, threads)
+        sorted_targets = sorted_in_rows(points, target_order, domain, threads)
         target_order -= len(sources)
     return Octree(
-        domain, level_ptr, level, anchor, parent, child_ptr,
-        source_ptr, target_ptr, sorted_sources, sorted_targets, source_order, target_order,
+        domain, *boxes, source_ptr, target_ptr, sorted_sources, sorted_targets, source_order, target_order,
     )  # fmt: skip
 
 
@@ -225,6 +220,24 @@ def _running_counts(order: np.ndarray, n_sources: int | None) -> tuple[np.ndarra
     return source_count, everything - source_count
 
 
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""What an `Octree` has from ``level_ptr`` to ``child_ptr``."""
+
+
+def boxes_of(
+    hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: int
+) -> tuple[Boxes, np.ndarray, np.ndarray]:
+    """The boxes of sorted keys; and of each the first and one past the last point, int64 [n_boxes].
+
+    split : see `taskfmm.tree.balance.balance`
+    """
+    level_ptr, begin, end, parent, child_ptr = _levels(hi, lo, split, threads)
+    level = np.repeat(np.arange(level_ptr.size - 1, dtype=np.int8), np.diff(level_ptr))
+    anchor = np.empty((level.size, 3), np.int64)
+    _anchors(0, begin.size, hi, lo, begin, level, anchor, threads=threads)
+    return (level_ptr, level, anchor, parent, child_ptr), begin, end
+
+
 def _levels(hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: int) -> tuple[np.ndarray, ...]:
     """Make the boxes from the root down, given the first point of every box to split, level by level."""
     begins, ends, parents = [np.zeros(1, np.int64)], [np.array([hi.size])], [np.array([-1])]
@@ -246,7 +259,7 @@ def _levels(hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: in
     return level_ptr, np.concatenate(begins), np.concatenate(ends), parent, child_ptr
 
 
-def _arrange(points: np.ndarray, order: np.ndarray, domain: Domain, threads: int) -> np.ndarray:
+def sorted_in_rows(points: np.ndarray, order: np.ndarray, domain: Domain, threads: int) -> np.ndarray:
     """Scaled coordinates of the points in the given order, a contiguous row for each of x, y, z."""
     out = np.empty((3, order.size))
     _scaled_rows(0, order.size, points, order, domain.scale, out, threads=threads)
