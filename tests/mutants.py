@@ -2709,6 +2709,22 @@ CLIENTS = (
         ("at",),
     ),
     Mutant(
+        "derivatives-of-sources-and-targets-exchanged",
+        "interop/derivatives.py",
+        "_weighted(q, gradient[..., :k]) + _weighted(w, gradient[..., k:])",
+        "_weighted(w, gradient[..., :k]) + _weighted(q, gradient[..., k:])",
+        "PyTorch and JAX get wrong derivatives in places",
+        ("interop_autodiff",),
+    ),
+    Mutant(
+        "derivatives-in-charges-of-the-charges",
+        "interop/derivatives.py",
+        'found["potential"][:, :k]',
+        'found["potential"][:, -k:]',
+        "PyTorch and JAX get wrong derivatives in charges",
+        ("interop_autodiff",),
+    ),
+    Mutant(
         "products-round-as-m2l-in-float32",
         "linear_operator.py",
         'replace(found, m2l_dtype="float64")',

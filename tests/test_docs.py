@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -11,6 +12,9 @@ import pytest
 from cases import each
 
 from taskfmm.cli import main
+
+OPTIONAL = ("torch", "jax", "xarray")
+"""Libraries that examples import, and that need not be installed."""
 
 ROOT = Path(__file__).resolve().parents[1]
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
@@ -45,6 +49,8 @@ def test_examples_run(page, tmp_path, monkeypatch, configuration_kept, kernels_k
     monkeypatch.syspath_prepend(str(tmp_path))
     names = {"__name__": "__main__"}
     for block in blocks(page, "python"):
+        if any(find_spec(name) is None for name in OPTIONAL if f"import {name}" in block):
+            continue
         if named := re.match(r"# (\w+\.py)\n", block):
             (tmp_path / named[1]).write_text(block)
             continue

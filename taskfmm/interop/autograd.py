@@ -1,0 +1,43 @@
+"""Potentials that autograd differentiates: ``potential(sources, charges, targets=None, kernel="laplace", eps=1e-6)``.
+
+As `taskfmm.interop.torch.potential`, of arrays; each derivative that is asked for takes a pass of its own.
+
+>>> import autograd, autograd.numpy, numpy as np
+>>> from taskfmm.interop.autograd import potential
+>>> x, q = np.random.default_rng(1).random((1000, 3)), np.ones(1000)
+>>> autograd.grad(lambda x: autograd.numpy.dot(q, potential(x, q)))(x).shape
+(1000, 3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from autograd.extend import defvjp, primitive
+
+from taskfmm.interop import derivatives
+
+
+@primitive
+def potential(
+    sources: Any, charges: np.ndarray, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+) -> np.ndarray:
+    """See the module."""
+    return derivatives.potential(derivatives.plan(sources, targets, kernel, eps), charges)
+
+
+def _derivative(number: int) -> Callable[..., Any]:
+    """By the order of what `taskfmm.interop.derivatives.back` returns."""
+
+    def of(
+        _: Any, sources: Any, charges: Any, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+    ) -> Any:
+        fmm = derivatives.plan(sources, targets, kernel, eps)
+        return lambda weights: derivatives.back(fmm, charges, weights, number > 0)[number]
+
+    return of
+
+
+defvjp(potential, _derivative(1), _derivative(0), _derivative(2))
