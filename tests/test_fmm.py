@@ -269,7 +269,7 @@ def test_explain_is_a_table_of_text(clustered):
         assert operator in text
 
 
-@each("module", ["taskfmm", "taskfmm.fmm", "taskfmm.direct_sum", "taskfmm.testing"])
+@each("module", ["taskfmm", "taskfmm.fmm", "taskfmm.derived", "taskfmm.direct_sum", "taskfmm.testing"])
 def test_docstring_examples_run(module):
     import doctest
     import importlib
@@ -289,6 +289,8 @@ def test_every_public_function_has_an_example():
         taskfmm.Fmm.evaluate,
         taskfmm.Fmm.as_linear_operator,
         taskfmm.Fmm.moved,
+        taskfmm.Fmm.at,
+        taskfmm.Fmm.field,
         taskfmm.direct,
     )
     for item in (taskfmm, taskfmm.Fmm, *public):

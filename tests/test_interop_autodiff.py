@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 from boxes import l2_error
@@ -218,3 +221,11 @@ def test_autograd():
     fmm = taskfmm.Fmm(x, eps=EPS)
     of_plan = autograd.grad(lambda q: anp.dot(q, potential(fmm, q)))(q)
     assert l2_error(of_plan, 2 * taskfmm.direct(x, q)) <= 2 * EPS
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "autograd"])
+def test_examples(name):
+    pytest.importorskip(name)
+    module = importlib.import_module(f"taskfmm.interop.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted and not found.failed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import dask
 import dask.array as da
 import numpy as np
@@ -126,3 +129,8 @@ def test_wrong_labels(fmm):
     ):
         with pytest.raises(InputError, match=told):
             evaluate(fmm, **given)
+
+
+def test_examples():
+    found = doctest.testmod(importlib.import_module("taskfmm.interop.xarray"))
+    assert found.attempted and not found.failed
