@@ -96,7 +96,7 @@ def accuracy(fmm: Fmm, charges: Charges, outputs: Sequence[str]) -> tuple[Accura
     """What an evaluation of these outputs together uses, and the kernel with the kinds of sources that are given."""
     given = Given.checked(fmm.kernel, None, by_kind(fmm.kernel, charges), fmm.n_sources)
     last = fmm.kernel.last(outputs)
-    return fmm._evaluator.accuracy(last, given, alone=len(outputs) == 1), given.kernel
+    return fmm._evaluator.chooser.accuracy(last, given, alone=len(outputs) == 1), given.kernel
 
 
 def by_operator(recorded: profile) -> dict[str, dict[str, float]]:

@@ -148,10 +148,10 @@ class Derived:
         Returns
         -------
         Field
-            With ``accuracy``, ``nbytes`` and ``outputs``. The accuracy is what targets like those of this plan need;
-            results of `at` have this method, too. Where others ask for a higher one, as those far from charges that
-            cancel may, multipoles are computed again for them: eps is kept at all targets. Of a direct sum nothing is
-            kept.
+            With ``accuracy``, ``nbytes`` and ``outputs``, and a copy of the charges, unless these are lazy. The
+            accuracy is what targets like those of this plan need; results of `at` have this method, too. Where others
+            ask for a higher one, as those far from charges that cancel may, multipoles are computed again for them:
+            eps is kept at all targets. Of a direct sum nothing is kept but the charges.
 
         Raises
         ------

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
 import dask.array as da
 import numpy as np
 
-from taskfmm.errors import AccuracyError, InputError
+from taskfmm.choosing import Chooser, shapes
+from taskfmm.errors import InputError
 from taskfmm.forecast.effort import DOUBLE
 from taskfmm.forecast.forecast import Forecast, forecast
 from taskfmm.graph import build, reference
 from taskfmm.graph.spec import Graph, lazy
-from taskfmm.kernels import Kernel, fingerprint
-from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.kernels import Kernel
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.passes import serial
 from taskfmm.passes.given import AT_ONCE, Given, all_together, together
-from taskfmm.passes.share import Places, look
+from taskfmm.plan.identity import identify, identify_targets
 from taskfmm.plan.planned import Planned
 from taskfmm.profiling.names import MARK, SHARED
 from taskfmm.runtime import cluster, layout, memory
 from taskfmm.runtime.threads import budget, one_blas_thread
-from taskfmm.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +44,13 @@ class Evaluator:
 
     def __init__(self, planned: Planned, root: Evaluator | None = None) -> None:
         """root : of the plan from which this one was made for other targets, if it was"""
-        self.planned = planned
+        self.planned, self.chooser = planned, Chooser(planned)
         self.root = root or self
         self.base = None if planned.plan is None or planned.plan.base is None else root
         self._digest: str = (
-            _identify(planned) if self.base is None else _identify_targets(planned, self.base._digest)
+            identify(planned) if self.base is None else identify_targets(planned, self.base._digest)
         )
         self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel], Forecast] = {}
-        self._usual_known: dict[str, Known] = {}
 
     def of_vectors(
         self,
@@ -116,20 +113,13 @@ class Evaluator:
 
     def with_kept(self, kept: Kept | None, output: str, charges: Given, alone: bool) -> Accuracy:
         """As `accuracy`, or that of multipoles that are kept, if these are as good."""
-        found = self.accuracy(output, charges, alone)
+        found = self.chooser.accuracy(output, charges, alone)
         return kept.accuracy if kept is not None and kept.accuracy.covers(found) else found
 
     def keep(self, parts: Sequence[Given], outputs: tuple[str, ...], memory_limit: int | None = None) -> Kept:
         """Compute the multipoles of charges, with the scheduler in use, for outputs at any targets."""
-        columns, base = [each for part in parts for each in part.columns], self.root
-        found = [self._elsewhere(each.kernel.last(outputs), each, len(outputs) == 1) for each in columns]
-        # if one is not better than another in all, what is best in any of them is
-        accuracy = replace(
-            max(found, key=lambda each: (each.dtypes == ("float64", "float64"), each.order)),
-            basis_tol=min(each.basis_tol for each in found),
-            m2l_tol=min(each.m2l_tol for each in found),
-        )
-        known = {}
+        base, known = self.root, {}
+        accuracy = self.chooser.of_field([each for part in parts for each in part.columns], outputs)
         for part in parts:
             most = base.at_once(part.kernel, outputs, part.vectors or 1, memory_limit)
             for _, group in [(None, part)] if part.vectors is None else part.in_groups(most=most):
@@ -137,14 +127,6 @@ class Evaluator:
                 token = base.shared_token(group, accuracy)
                 known[token] = base._builder(group.kernel, outputs, accuracy, token).computed(group)
         return Kept(accuracy, known)
-
-    @one_blas_thread()
-    def _elsewhere(self, output: str, charges: Given, alone: bool) -> Accuracy:
-        """As `accuracy`; where the targets are the sources, for others at which charges cancel as much as here."""
-        if self.planned.asked.chosen or charges.are_lazy or not self.planned.same:
-            return self.accuracy(output, charges, alone)
-        known = replace(self._look(charges, output, alone), many=False)
-        return self.planned.accuracy(output, known, kernel=charges.kernel)
 
     def arrays(
         self,
@@ -164,7 +146,7 @@ class Evaluator:
         if self.planned.plan is None:
             shapes = {output: (*self._shape(output), *chain.from_iterable(of_vectors)) for output in outputs}
             return {output: da.zeros(shape, dtype=self.dtype(output)) for output, shape in shapes.items()}
-        accuracy = accuracy or self.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
+        accuracy = accuracy or self.chooser.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit, beside)
         graph, chunks = self.graph(charges, outputs, accuracy, kept)
         return {
@@ -183,91 +165,11 @@ class Evaluator:
         if planned.plan is None:
             n = (charges.kernel.vectors,) if charges.kernel.vectors > 1 else ()
             return np.zeros((*self._shape(output), *n), self.dtype(output))
-        operators = planned.operators(accuracy or self.accuracy(output, charges, alone=True))
+        operators = planned.operators(accuracy or self.chooser.accuracy(output, charges, alone=True))
         with budget() as threads:
             of_base = None if self.base is None else self.base.planned.operators(operators.accuracy)
             how = charges.kernel, charges.arrays, output, dtype, threads, of_base
             return serial.run(planned.plan, operators, *how)
-
-    @one_blas_thread()
-    def accuracy(self, output: str, charges: Given | None = None, alone: bool = False) -> Accuracy:
-        """What reaches eps for an output of these charges, which may be lazy, or of the usual ones.
-
-        Lazy charges may be anything: a single one at the worst place of a box, or far from small leaves, or equal
-        ones, whose gradients may cancel. Whether outputs before this one are asked for as well is told by ``alone``,
-        see `look`. The usual charges are those that the caller has shown, else equal ones.
-        Raises AccuracyError.
-        """
-        planned, asked = self.planned, self.planned.asked
-        if asked.chosen or planned.plan is None or planned.plan.is_direct:
-            # nothing hangs on it, or it is the same for all charges and outputs
-            return asked.any_accuracy()
-        kernel = asked.kernel.of_first if charges is None else charges.kernel
-        if charges is not None and not charges.are_lazy:
-            return planned.accuracy(output, self._look(charges, output, alone), kernel=kernel)
-        is_first = kernel == asked.kernel.of_first
-        if planned.like is not None and is_first and output in asked.kernel.usual:
-            return planned.accuracy(output, planned.like)
-        if not asked.calibrated(output, kernel):
-            return self._for_any(kernel, output)
-        if charges is None:
-            return planned.accuracy(output, self._usual(output))
-        derivative = asked.kernel.output(output).derivative
-        lone = Known(many=False, gradient=self._places.lone_charge) if derivative else None
-        return planned.accuracy(output, None, lone, self._usual(output))
-
-    def reachable(self) -> dict[str, Accuracy]:
-        """Accuracy by output, for the usual charges, of those outputs whose floor is not above eps.
-
-        And of further kinds of sources, alone and with the others, where they need another one.
-        """
-        found, planned, kernel = {}, self.planned, self.planned.asked.kernel
-        for output in kernel.usual:
-            with suppress(AccuracyError):
-                found[output] = self.accuracy(output)
-        asked = planned.asked
-        if asked.chosen or asked.calibrated(asked.first) or planned.plan is None or planned.plan.is_direct:
-            return found
-        further = [kernel.with_sources(kind) for kind in kernel.sources[1:]]
-        for given, output in itertools.product([*further, kernel] if further else [], kernel.usual):
-            with suppress(AccuracyError):
-                accuracy = self._for_any(given, output)
-                if accuracy not in found.values():
-                    found[f"{output} of {' and '.join(kind.name for kind in given.sources)}"] = accuracy
-        return found
-
-    def _for_any(self, kernel: Kernel, output: str) -> Accuracy:
-        """For sources of which nothing is known, where the kernel has no table.
-
-        A kernel that dies away may leave targets far from all sources next to nothing, whatever these are: there
-        sources of random signs tell what is needed.
-        """
-        if kernel.degree is not None:
-            return self.planned.accuracy(output, None, kernel=kernel)
-        rng = np.random.default_rng(self.planned.n_sources)
-        signs = (rng.choice([-1.0, 1.0], shape) for shape in _shapes(kernel, self.planned.n_sources))
-        known = self._look(Given(kernel, tuple(signs)), output)
-        return self.planned.accuracy(output, None, known, kernel=kernel)
-
-    def _usual(self, output: str) -> Known:
-        if output not in self._usual_known:
-            charges = np.ones(self.planned.n_sources)
-            if self.planned.asked.box is not None:  # where they have to add up to zero
-                charges[1::2] = -1.0
-                charges -= charges.mean()
-            equal = Given(self.planned.asked.kernel.of_first, (charges,))
-            self._usual_known[output] = self._look(equal, output)
-        return self._usual_known[output]
-
-    def _look(self, charges: Given, output: str, alone: bool = False) -> Known:
-        assert self.planned.plan is not None
-        plan, close = self.planned.plan, self.planned.asked.close
-        return look(plan, charges.kernel, charges.arrays, output, self._places, alone, close)
-
-    @cached_property
-    def _places(self) -> Places:
-        assert self.planned.plan is not None
-        return Places(self.planned.plan.tree)
 
     def graph(
         self,
@@ -278,7 +180,7 @@ class Evaluator:
     ) -> tuple[Graph, dict[str, tuple[str, tuple[int, ...]]]]:
         """The graph of an evaluation, and for each output its name and chunk sizes."""
         last = charges.kernel.last(outputs)
-        accuracy = accuracy or self.accuracy(last, charges, alone=len(outputs) == 1)
+        accuracy = accuracy or self.chooser.accuracy(last, charges, alone=len(outputs) == 1)
         shared = self.shared_token(charges, accuracy)
         known = None if kept is None else kept.known.get(shared)
         return build.build(self._builder(charges.kernel, outputs, accuracy, shared, known), charges, outputs)
@@ -333,7 +235,7 @@ class Evaluator:
         planned, asked = self.planned, self.planned.asked
         if planned.plan is None:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
-        accuracy = accuracy or self.accuracy(asked.kernel.last(outputs))
+        accuracy = accuracy or self.chooser.accuracy(asked.kernel.last(outputs))
         kernel = kernel or asked.kernel.of_first
         case = (outputs, accuracy, layout.current(), kernel)
         if case not in self._forecasts:
@@ -381,11 +283,7 @@ class Evaluator:
 
 def _zeros(kernel: Kernel, n_sources: int) -> Given:
     """Of all kinds, for what hangs on no charge."""
-    return Given(kernel, tuple(np.zeros(shape) for shape in _shapes(kernel, n_sources)))
-
-
-def _shapes(kernel: Kernel, n_sources: int) -> list[tuple[int, ...]]:
-    return [(n_sources, *kind.of_one) for kind in kernel.kinds]
+    return Given(kernel, tuple(np.zeros(shape) for shape in shapes(kernel, n_sources)))
 
 
 def chunked_as(charges: Given, found: da.Array, same: bool) -> da.Array:
@@ -399,39 +297,3 @@ def chunked_as(charges: Given, found: da.Array, same: bool) -> da.Array:
         wanted[found.ndim - 1] = lazy.chunks[-1]
     known = {axis: sizes for axis, sizes in wanted.items() if not np.isnan(sizes).any()}
     return found.rechunk(known) if known else found
-
-
-def _identify(planned: Planned) -> str:
-    """Names the plan: what decides its results, the chosen leaves and cube among it."""
-    digest = hashlib.sha256()
-    tree = planned.plan and planned.plan.tree
-    facts = (
-        __version__,
-        planned.asked.kernel,
-        fingerprint(planned.asked.kernel),
-        planned.asked.dtype.str,
-        planned.leaf_size,
-        tree and (tree.domain.half_width, tree.domain.scale, tree.domain.lower.tolist(), tree.domain.cell),
-        tree and tree.n_wide,
-        planned.plan and planned.plan.top,
-    )
-    digest.update(repr(facts).encode())
-    if tree:
-        for array in (
-            tree.sources,
-            tree.source_order,
-            *(() if planned.same else (tree.targets, tree.target_order)),
-        ):
-            digest.update(array.data)
-        if tree.lengths is not None:
-            digest.update(np.ascontiguousarray(tree.lengths).data)
-    return digest.hexdigest()[:24]
-
-
-def _identify_targets(planned: Planned, of_base: str) -> str:
-    """The same of a plan with other targets than that of its sources."""
-    digest = hashlib.sha256(f"{of_base} {planned.leaf_size} {planned.plan and planned.plan.top}".encode())
-    if planned.plan is not None:
-        for array in (planned.plan.tree.targets, planned.plan.tree.target_order):
-            digest.update(array.data)
-    return digest.hexdigest()[:24]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 from dask.utils import format_bytes
 
 from taskfmm.errors import InputError
@@ -22,14 +25,15 @@ class Field:
         self, evaluator: Evaluator, given: Given, outputs: Sequence[str], memory_limit: int | None
     ) -> None:
         self._evaluator = evaluator.root
-        self._given = given
+        # the caller may fill his arrays anew
+        self._given = replace(given, arrays=tuple(map(_copied, given.arrays)))
         self.outputs = tuple(outputs)
         plan = self._evaluator.planned.plan
         # a direct sum has no multipoles
         self._kept = None
         if plan is not None and not plan.is_direct:
             chooses = self._evaluator if evaluator.base is None else evaluator
-            self._kept = chooses.keep(given.parts, self.outputs, memory_limit)
+            self._kept = chooses.keep(self._given.parts, self.outputs, memory_limit)
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -38,7 +42,7 @@ class Field:
 
     @property
     def nbytes(self) -> int:
-        """What is kept, in bytes: multipoles, and charges in the order of the tree."""
+        """What is kept, in bytes: multipoles, and charges, those in memory in two orders."""
         planned = self._evaluator.planned
         if self._kept is None or planned.plan is None:
             return 0
@@ -53,7 +57,7 @@ class Field:
                         total += vectors * shard.n_boxes * numbers
             rows = vectors * sum(kind.n_numbers for kind in kernel.sources)
             total += (rows + (kernel.softening is not None)) * planned.n_sources * DOUBLE
-        return total
+        return total + sum(each.nbytes for each in self._given.arrays if isinstance(each, np.ndarray))
 
     def of(self, evaluator: Evaluator) -> Given:
         """The charges, for a plan of the same sources; raises InputError for another one."""
@@ -70,3 +74,7 @@ class Field:
             f"<taskfmm.Field: {vectors}{kinds} of {planned.n_sources:,} sources, {order}, "
             f"{format_bytes(self.nbytes)}>"
         )
+
+
+def _copied(charges: Any) -> Any:
+    return charges.copy() if isinstance(charges, np.ndarray) else charges

@@ -188,7 +188,7 @@ class Fmm(Described, Stored, Derived):
         if charges is not None or others:
             given = self._given(charges, others, lazy=True)
         parts = [None] if given is None else [each for part in given.parts for each in part.columns]
-        found = [self._evaluator.accuracy(wanted, part, alone=True) for part in parts]
+        found = [self._evaluator.chooser.accuracy(wanted, part, alone=True) for part in parts]
         return max(found, key=lambda accuracy: accuracy.order)
 
     @one_blas_thread()

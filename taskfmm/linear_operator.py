@@ -237,7 +237,7 @@ def of_evaluator(evaluator: Evaluator, memory_limit: int | None) -> Side:
         planned.n_sources,
         planned.n_targets,
         planned.asked.box is not None,
-        lambda output, given: evaluator.accuracy(output, given, alone=True),
+        lambda output, given: evaluator.chooser.accuracy(output, given, alone=True),
         run,
         lambda kernel, output, vectors: evaluator.at_once(kernel, (output,), vectors, memory_limit),
         None if planned.same else exchange,

@@ -79,6 +79,25 @@ def test_charges_that_cancel_far_away(fmm):
     assert l2_error(found, exact) <= EPS
 
 
+@each("width, away", [(1, 8193), (4, 8196)])
+def test_targets_in_corners_of_leaves_far_away(width, away):
+    """There a gradient of a smooth field errs most, and no other targets in these leaves err less."""
+    sources, eps = np.random.default_rng(67).normal(size=(3000, 3)), 2.5e-7
+    sources /= np.linalg.norm(sources, axis=1)[:, None]
+    fmm, q = taskfmm.Fmm(sources, eps=eps, leaf_size=200), cloud(68, 3000)[:, 0]
+    domain = fmm.plan.tree.domain
+    corner = (domain.lower + 2 * domain.half_width * away) / domain.scale
+    probe = fmm.at(corner + 0.1 * width * (cloud(69, 400) - 0.5))
+    assert np.count_nonzero(np.diff(probe.plan.tree.target_ptr[probe.plan.tree.is_leaf])) == 8
+    exact = taskfmm.direct(sources, q, targets=probe.targets, outputs="gradient")["gradient"]
+    assert l2_error(probe.serial(q, "gradient"), exact) <= eps
+
+
+def test_few_targets_far_away_are_in_one_leaf(fmm):
+    tree = fmm.at(20.0 * PLACES["far"][:30]).plan.tree
+    assert np.count_nonzero(np.diff(tree.target_ptr[tree.is_leaf])) == 1
+
+
 def test_boxes_of_sources_are_those_of_the_plan(fmm):
     """Only boxes that balance divides, and those above the root, have multipoles of their own."""
     of_sources = np.count_nonzero(np.diff(fmm.plan.tree.source_ptr, axis=1))
@@ -249,11 +268,22 @@ def test_results_computed_together_share_the_upward_pass(fmm):
     assert both["M2M"] == alone["M2M"] and both["L2P"] > alone["L2P"]
 
 
+def test_targets_that_look_alike_in_cubes_of_other_sizes(fmm):
+    """Their coordinates are equal where they are scaled by the width of the cube."""
+    q, outside = signed(70), 1.9 * cloud(72, 300)
+    up = fmm.at(outside).plan.base.up
+    assert up
+    targets = outside / 2.0**up, outside
+    found = dask.compute(*(fmm.at(place).potential(q) for place in targets))
+    for place, values in zip(targets, found, strict=True):
+        assert l2_error(values, taskfmm.direct(fmm.sources, q, targets=place)) <= EPS
+
+
 def test_a_field_keeps_multipoles(fmm):
     q = signed(38)
     field = fmm.field(q, "potential")
     sizes = [sum(each.nbytes for each in found.results.values()) for found in field._kept.known.values()]
-    assert field.nbytes == sum(sizes) > q.nbytes
+    assert field.nbytes == sum(sizes) + q.nbytes > 2 * q.nbytes
     for targets in (PLACES["inside"], PLACES["around"], cloud(1)):
         probe = fmm.at(targets)
         ran = tasks(probe.potential(field))
@@ -267,6 +297,8 @@ def test_a_field_keeps_multipoles(fmm):
         np.testing.assert_array_equal(found, probe.serial(field))
         assert probe.error_estimate(field, found) <= EPS
     assert "P2M" not in tasks(fmm.potential(field))
+    exact, q[:] = taskfmm.direct(fmm.sources, q, targets=PLACES["inside"]), 0.0
+    assert l2_error(fmm.at(PLACES["inside"]).potential(field).compute(), exact) <= EPS
     assert "multipoles" not in repr(field) and "5,000 sources" in repr(field)
 
 
@@ -349,6 +381,26 @@ def test_loaded_plans(fmm, tmp_path):
         np.testing.assert_array_equal(
             loaded.at(PLACES[name]).potential(q).compute(), fmm.at(PLACES[name]).potential(q).compute()
         )
+
+
+def test_operators_that_came_with_a_plan(tmp_path):
+    """Those of another machine may have other bases: multipoles of both must not be mixed."""
+    fmm, q, targets = taskfmm.Fmm(cloud(1), order=5, leaf_size=50), cloud(73)[:, 0], PLACES["around"]
+    fmm.save(tmp_path / "plan.h5")
+    planned = taskfmm.Fmm.load(tmp_path / "plan.h5")._planned
+    for found in planned.brought["potential"].by_level.values():
+        for array in (found.check_to_multipole, found.multipole_to_density, found.m2l.right):
+            array *= -1.0
+    other = taskfmm.Fmm.__new__(taskfmm.Fmm)
+    other._hold(planned, None)
+    made, brought = fmm.at(PLACES["inside"]), other.at(targets)
+    exact = made.serial(q), fmm.at(targets).serial(q)
+    for found, values in zip(dask.compute(made.potential(q), brought.potential(q)), exact, strict=True):
+        np.testing.assert_allclose(found, values, rtol=1e-12)
+    np.testing.assert_allclose(brought.serial(q), exact[1], rtol=1e-12)
+    # of a kernel without a degree they are of the levels of the plan alone
+    taskfmm.Fmm(cloud(74), kernel=Yukawa(3.0), order=3, leaf_size=50).save(tmp_path / "other.h5")
+    assert taskfmm.Fmm.load(tmp_path / "other.h5").at(targets).plan.base is None
 
 
 def test_wrong_input(fmm):

@@ -160,7 +160,7 @@ def test_the_same_bits_on_workers(sizes, client, by_reference):
 
 def test_a_file_of_a_direct_sum_holds_no_operators(tmp_path):
     fmm, _ = cloud(200)
-    held = saved.Contents.of(fmm._planned, fmm._evaluator.reachable())
+    held = saved.Contents.of(fmm._planned, fmm._evaluator.chooser.reachable())
     assert not held.operators
     forged = held.__class__(
         **{name: getattr(held, name) for name in held.__slots__}

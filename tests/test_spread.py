@@ -180,7 +180,7 @@ def test_what_is_known_of_gradients_is_what_one_process_knows(name):
     spread = taskfmm.Fmm.from_dask(lazy(x, 1100), eps=1e-3, leaf_size=LEAF, region=N // 5)
     fmm = taskfmm.Fmm(x, eps=1e-3, leaf_size=LEAF)
     alone, equal = spread._chooser._of_any
-    places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient").gradient
+    places, usual = fmm._evaluator.chooser.places, fmm._evaluator.chooser.usual("gradient").gradient
     np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
     # that process halves all charges
     for part in ("far", "even", "smooth"):
@@ -207,7 +207,7 @@ def test_few_close_pairs_have_most_of_the_gradient():
     spread = taskfmm.Fmm.from_dask(lazy(x, 7000), eps=1e-3, region=2 * N)
     _, equal = spread._chooser._of_any
     exact = taskfmm.direct(x, np.ones(5 * N), outputs=("gradient",))["gradient"]
-    usual = taskfmm.Fmm(x, eps=1e-3)._evaluator._usual("gradient").gradient
+    usual = taskfmm.Fmm(x, eps=1e-3)._evaluator.chooser.usual("gradient").gradient
     np.testing.assert_allclose(equal.gradient.total, 2.0 * usual.total, rtol=0.05)
     # in units of the kernel without its factor, and of scaled coordinates
     true = 4.0 * np.pi * np.linalg.norm(exact) / spread.plan.scale**2
@@ -441,7 +441,7 @@ def test_gradients_at_separate_targets(name):
     fmm = taskfmm.Fmm(x, targets, eps=1e-3, leaf_size=LEAF)
     spread = taskfmm.Fmm.from_dask(lazy(x, 1100), lazy(targets, 700), eps=1e-3, leaf_size=LEAF, region=N // 4)
     alone, equal = spread._chooser._of_any
-    places, usual = fmm._evaluator._places, fmm._evaluator._usual("gradient")
+    places, usual = fmm._evaluator.chooser.places, fmm._evaluator.chooser.usual("gradient")
     assert equal.many == usual.many
     np.testing.assert_allclose(alone.gradient.smooth, places.lone_charge.smooth, rtol=1e-6)
     for part in ("far", "even", "smooth"):

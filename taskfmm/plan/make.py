@@ -112,11 +112,14 @@ def beside(planned: Planned, targets: np.ndarray, threads: int = 1) -> Planned |
 
     planned : of a tree, and not itself such a plan
     targets : float64 [n, 3], n at least 1
-    None where no such plan can be: targets are too far from the sources, or divide what softening keeps whole.
+    None where no such plan can be: targets are too far from the sources, or divide what softening keeps whole; or
+    operators came with the plan, and are those of its levels alone.
     """
     asked, plan, leaf_size = planned.asked, planned.plan, planned.leaf_size
     assert plan is not None and leaf_size is not None
     other, kernel = plan.tree, asked.kernel
+    if planned.brought and kernel.degree is None:
+        return None
     within = targets if asked.box is None else into(asked.box, other.domain, targets)
     if within is None:
         return None
@@ -151,7 +154,7 @@ def beside(planned: Planned, targets: np.ndarray, threads: int = 1) -> Planned |
     if reach is not None:
         met = direct_within_reach(tree, met, reach)
     base = Base(plan, found.up, found.box)
-    return Planned(asked, leaf_size, build(tree, met, operators, top, *how, base))
+    return Planned(asked, leaf_size, build(tree, met, operators, top, *how, base), brought=planned.brought)
 
 
 def _in_box(

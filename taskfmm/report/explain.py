@@ -69,7 +69,7 @@ def facts(evaluator: Evaluator, outputs: tuple[str, ...], memory_limit: int | No
 def _operators(evaluator: Evaluator, output: str) -> dict[str, Any] | None:
     planned, asked = evaluator.planned, evaluator.planned.asked
     try:
-        chosen = evaluator.accuracy(output)
+        chosen = evaluator.chooser.accuracy(output)
     except AccuracyError:
         return None
     rank = None
@@ -85,7 +85,7 @@ def title(evaluator: Evaluator) -> str:
     targets = "the sources" if planned.same else f"{planned.n_targets:,} targets"
     method = "direct sum"
     if planned.plan is None or planned.leaf_size is not None:
-        method = f"order {evaluator.accuracy(asked.first).order}, leaf size {planned.leaf_size}"
+        method = f"order {evaluator.chooser.accuracy(asked.first).order}, leaf size {planned.leaf_size}"
     return (
         f"<taskfmm.Fmm: {planned.n_sources:,} sources, {targets}, kernel {asked.kernel.name}, "
         f"{'' if asked.box is None else 'periodic box, '}"
@@ -201,7 +201,7 @@ def _forecast(found: dict[str, Any]) -> list[str]:
 def html(evaluator: Evaluator) -> str:
     """What a notebook shows of a plan."""
     planned, asked = evaluator.planned, evaluator.planned.asked
-    chosen = evaluator.accuracy(asked.first)
+    chosen = evaluator.chooser.accuracy(asked.first)
     rows = {
         "points": f"{planned.n_sources:,}"
         + ("" if planned.same else f" sources, {planned.n_targets:,} targets"),

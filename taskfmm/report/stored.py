@@ -53,7 +53,7 @@ class Stored:
             raise InputError(
                 "this plan was made by at, from that of its sources: save that one, and call at again"
             )
-        saved.save(path, saved.Contents.of(self._planned, self._evaluator.reachable()))
+        saved.save(path, saved.Contents.of(self._planned, self._evaluator.chooser.reachable()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], memory_limit: int | str | None = None) -> Self:

@@ -20,7 +20,7 @@ from taskfmm.spread.plan import SpreadPlan
 
 @dataclass(eq=False)
 class Chooser:
-    """As `taskfmm.evaluation.Evaluator.accuracy`: charges of an array are looked at, lazy ones are not.
+    """As `taskfmm.choosing.Chooser.accuracy`: charges of an array are looked at, lazy ones are not.
 
     plan : None where there are no points
     like : what is known of charges that lazy ones will resemble, or None

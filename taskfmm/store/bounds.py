@@ -29,7 +29,7 @@ from taskfmm.tree.octree import Octree
 
 ARRAYS: dict[type, dict[str, str]] = {
     Csr: dict(ptr="int64 n+1", idx="int32 e"),
-    Domain: dict(lower="float64 3", middle="float64 3"),
+    Domain: dict(lower="float64 3", middle="float64 3", rest="float64 3"),
     Octree: dict(
         level_ptr="int64 l+1", level="int8 n", anchor="int64 n 3", parent="int32 n", child_ptr="int32 n+1",
         source_ptr="int64 n 2", target_ptr="int64 n 2", sources="float64 3 s", targets="float64 3 t",

@@ -71,6 +71,7 @@ def check(plan: Plan, same: bool) -> None:
 def _tree(tree: Octree, same: bool) -> None:
     n, domain = tree.n_boxes, tree.domain
     need(np.isfinite(domain.lower).all(), "the domain's corner is not finite")
+    need(not domain.rest.any(), "the domain is that of other targets, which reads multipoles of another plan")
     need(0 < domain.half_width < np.inf and 0 < domain.scale < np.inf, "the domain has no width or scale")
     need(0 < tree.n_levels <= MAX_LEVEL + 1, "has too many levels")
     if domain.cell is not None:

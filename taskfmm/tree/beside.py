@@ -39,7 +39,8 @@ def build(
 ) -> Beside | None:
     """The tree of the sources of another one, and of targets.
 
-    A box is split while it holds more than ``leaf_size`` sources, or targets, and no leaf of the other tree.
+    A box is split while it holds more than ``leaf_size`` sources, or targets, and no leaf of the other tree, or where
+    the root of that tree is below it.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ def _split(
         n_sources, n_targets = (count[end] - count[begin] for count in (source_count, target_count))
         distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
         inner = _is_inner(other, level - up, other.n_wide + source_count[begin])
-        crowded = (np.maximum(n_sources, n_targets) > leaf_size) | (level < up)
+        crowded = (np.maximum(n_sources, n_targets) > leaf_size) | ((n_sources > 0) & (level < up))
         chosen = crowded & np.where(n_sources > 0, inner, distinct) | (level < top)
         begin, end = begin[chosen], end[chosen]
         if begin.size == 0:
