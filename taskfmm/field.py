@@ -44,9 +44,10 @@ class Field:
     def nbytes(self) -> int:
         """What is kept, in bytes: multipoles, and charges, those in memory in two orders."""
         planned = self._evaluator.planned
+        total = sum(each.nbytes for each in self._given.arrays if isinstance(each, np.ndarray))
         if self._kept is None or planned.plan is None:
-            return 0
-        operators, total = planned.matrices(self._kept.accuracy), 0
+            return total
+        operators = planned.matrices(self._kept.accuracy)
         for part in self._given.parts:
             kernel, vectors = part.kernel.of_one, part.vectors or 1
             for shards in planned.plan.far:
@@ -57,7 +58,7 @@ class Field:
                         total += vectors * shard.n_boxes * numbers
             rows = vectors * sum(kind.n_numbers for kind in kernel.sources)
             total += (rows + (kernel.softening is not None)) * planned.n_sources * DOUBLE
-        return total + sum(each.nbytes for each in self._given.arrays if isinstance(each, np.ndarray))
+        return total
 
     def of(self, evaluator: Evaluator) -> Given:
         """The charges, for a plan of the same sources; raises InputError for another one."""

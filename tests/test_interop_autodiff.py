@@ -57,6 +57,17 @@ def test_derivatives_are_fields(separate, vectors):
     assert only[1] is None and l2_error(only[0], wanted[0]) <= EPS
 
 
+@each("n, m", [(0, None), (1, None), (0, 3), (3, 0), (2, 1)])
+def test_few_points_and_none(n, m):
+    for k in ((), (2,)):
+        fmm = derivatives.plan(cloud(20, n), None if m is None else cloud(21, m), "laplace", EPS)
+        q, w = np.ones((n, *k)), np.ones((n if m is None else m, *k))
+        assert derivatives.potential(fmm, q).shape == w.shape
+        charges, sources, targets = derivatives.back(fmm, q, w)
+        assert charges.shape == q.shape and sources.shape == (n, 3)
+        assert (targets is None) if m is None else targets.shape == (m, 3)
+
+
 def test_derivatives_are_differences():
     """Of the direct sum, where one number after the other is moved."""
     x, t, q, w = cloud(5, 12), cloud(6, 9), signed(7, 12), signed(8, 9)

@@ -69,7 +69,7 @@ def back(
     sources, the third is None and the second has both parts.
     """
     outputs = ("potential", "gradient") if points else ("potential",)
-    q, w = (array.reshape(len(array), -1) for array in (charges, weights))
+    q, w = (array[:, None] if array.ndim == 1 else array for array in (charges, weights))
     k = q.shape[1]
     if fmm.separate:
         there = _exchanged(fmm).evaluate(w, outputs)
