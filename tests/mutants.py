@@ -2693,14 +2693,6 @@ CLIENTS = (
         ("at",),
     ),
     Mutant(
-        "bases-have-one-name",
-        "plan/identity.py",
-        "digest.update(np.ascontiguousarray(each.check_to_multipole[0]).data)  # tells bases apart",
-        "pass",
-        "multipoles of a plan from a file and of one made here take each other's place",
-        ("at",),
-    ),
-    Mutant(
         "targets-named-without-their-unit",
         "plan/identity.py",
         "{plan.top} {plan.base.up}",
