@@ -19,7 +19,13 @@ OPTIONAL = ("torch", "jax", "xarray")
 ROOT = Path(__file__).resolve().parents[1]
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 PAGES = [README, *sorted(INDEX.parent.glob("*.md"))]
-OTHERS = [ROOT / "taskfmm" / "DESIGN.md", ROOT / "benchmarks" / "README.md", ROOT / "tests" / "README.md"]
+API = sorted(INDEX.parent.glob("api/*.md"))
+OTHERS = [
+    ROOT / "taskfmm" / "DESIGN.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "tests" / "README.md",
+    *API,
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -94,3 +100,4 @@ def test_scripts_are_there(page):
 def test_every_page_is_linked(contents):
     linked = {(contents.parent / link.partition("#")[0]).resolve() for link in links(contents)}
     assert {page for page in PAGES if page not in (README, INDEX)} <= linked
+    assert contents is README or set(API) <= linked
