@@ -31,6 +31,7 @@ __all__ = [
     "dataset",
     "direct",
     "kernels",
+    "plots",
     "profile",
     "progress",
     "use",
@@ -48,7 +49,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import what needs Numba and Dask when it is first used: ``taskfmm --help`` should not wait for them."""
-    if name in ("kernels", "spread"):  # packages, not names in one
+    if name in ("kernels", "plots", "spread"):  # modules, not names in one
         return import_module(f"taskfmm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'taskfmm' has no attribute {name!r}")

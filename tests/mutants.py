@@ -2814,6 +2814,33 @@ CLIENTS = (
     ),
 )
 
+PICTURES = (
+    Mutant(
+        "images-are-drawn-in-the-box",
+        "report/boxes.py",
+        "lists.images.anchors(anchor, level, cell)",
+        "anchor[lists.images.box]",
+        "the neighbours of a box at a side of a periodic box are drawn at the other side",
+        ("plots",),
+    ),
+    Mutant(
+        "boxes-in-other-units",
+        "report/boxes.py",
+        "domain.lower / domain.scale + anchor",
+        "domain.lower + anchor",
+        "boxes are drawn where no points are",
+        ("plots",),
+    ),
+    Mutant(
+        "errors-of-the-first-output",
+        "plots.py",
+        "fmm.error_estimate(charges, values, n_samples, seed, name)",
+        "fmm.error_estimate(charges, fmm.evaluate(charges, names[0])[names[0]], n_samples, seed, names[0])",
+        "the errors of a gradient are drawn as small as those of the potential",
+        ("plots",),
+    ),
+)
+
 MUTANTS = (
     *GEOMETRY,
     *TREE,
@@ -2834,4 +2861,5 @@ MUTANTS = (
     *BRIDGES,
     *MEASURING,
     *CLIENTS,
+    *PICTURES,
 )

@@ -269,7 +269,17 @@ def test_explain_is_a_table_of_text(clustered):
         assert operator in text
 
 
-@each("module", ["taskfmm", "taskfmm.fmm", "taskfmm.derived", "taskfmm.direct_sum", "taskfmm.testing"])
+MODULES = (
+    "taskfmm",
+    "taskfmm.fmm",
+    "taskfmm.derived",
+    "taskfmm.direct_sum",
+    "taskfmm.plots",
+    "taskfmm.testing",
+)
+
+
+@each("module", MODULES)
 def test_docstring_examples_run(module):
     import doctest
     import importlib
