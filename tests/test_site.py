@@ -63,3 +63,11 @@ def test_what_users_call_is_documented():
     assert {f"taskfmm.{name}" for name in set(taskfmm.__all__) - apart} <= {*named}
     constructors = {constructor.__name__ for constructor in taskfmm.kernels.CONSTRUCTORS.values()}
     assert constructors <= {name.rpartition(".")[2] for name in named}
+
+
+def test_short_docstrings_are_lists_and_examples(site):
+    page = (site / "docs" / "api" / "interop.html").read_text()
+    assert "<li><strong>ncrit</strong>: taken and not used" in page
+    assert "<blockquote>" not in page
+    pages = [page for page in (site / "docs" / "api").glob("*.html") if "&gt;&gt;&gt;" in page.read_text()]
+    assert pages and all("<p>&gt;" not in page.read_text() for page in pages)
