@@ -275,6 +275,7 @@ MODULES = (
     "taskfmm.derived",
     "taskfmm.direct_sum",
     "taskfmm.plots",
+    "taskfmm.report.described",
     "taskfmm.testing",
 )
 
