@@ -53,7 +53,7 @@ ERRORS = {
     "charged": lambda: taskfmm.Fmm(X, box=1.0, eps=1e-3).potential(Q),
     "unknown chunks": lambda: taskfmm.Fmm.from_dask(da.from_array(X)[da.from_array(X)[:, 0] > 0.5]),
     "eps": lambda: taskfmm.Fmm(X, eps=1e-15, leaf_size=30),
-    "memory": lambda: taskfmm.Fmm(X, memory_limit="100MiB", leaf_size=30),
+    "memory": lambda: (taskfmm.Fmm(X, leaf_size=30), taskfmm.Fmm(X, memory_limit="1MiB", leaf_size=30)),
     "a scheduler": lambda: taskfmm.use("thread"),
     "no plan": lambda: taskfmm.Fmm.load("plan.h5"),
     "no file": lambda: taskfmm.dataset("points.h5", "sources"),
