@@ -1,183 +1,152 @@
-"""What this machine is, and what a core of it takes for the parts of an evaluation."""
+"""What this machine is, as taskfmm sees it, and what could be better. Nothing is measured or changed."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
-import numpy as np
-from dask import threaded
-from dask.task_spec import TaskRef
+import numba
+import psutil
+from dask.utils import format_bytes
 from threadpoolctl import threadpool_info
 
-from taskfmm.bench import by_operator, evaluate
 from taskfmm.cost import rates
-from taskfmm.cost.rates import Rates
+from taskfmm.errors import InputError
 from taskfmm.files.cache import directory
-from taskfmm.fmm import Fmm
-from taskfmm.forecast.effort import efforts
-from taskfmm.graph.spec import add, sequence
-from taskfmm.operators.levels import Operators
-from taskfmm.profiling.profile import profile
-from taskfmm.runtime.threads import budget, concurrent_calls_are_safe, n_cores
+from taskfmm.geometry import morton
+from taskfmm.runtime import layout
+from taskfmm.runtime.threads import cores, n_cores, threading_layer
 from taskfmm.version import __version__
 
-N = 30_000
-"""Points of the measured evaluations: up to a second each."""
+PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "dask", "distributed", "h5py")
 
-LEAF_SIZE = 100
+VECTORS = ("avx512f", "avx2", "sve", "neon", "sse2")
+"""Sets of vector instructions, the widest first."""
 
-REPEATS = 3
+BUSY = 0.25
+"""Of the cores: with a load above that, seconds tell little."""
 
-MANY = 500_000
-"""Numbers that are copied: more than the nearest caches hold."""
-
-FEW = 200
-"""Tasks that do nothing."""
-
-EMPTY_TASK, HASHED = 70e-6, 6.7e-9
-"""Seconds of such a task, and to hash and check a charge, on the machine of the default rates."""
-
-PACKAGES = ("numpy", "scipy", "numba", "dask", "distributed", "h5py")
+PLAIN_BLAS = ("generic", "prescott", "nehalem", "armv8")
+"""Kernels of OpenBLAS for processors with short vectors, which it takes where it does not know the processor."""
 
 
 def machine() -> dict[str, Any]:
-    """Cores, versions, threading layer, BLAS kernels, caches."""
+    """Versions, processor, memory, threads, BLAS kernels, and where things are kept."""
     import scipy.linalg.cython_blas  # noqa: F401  the BLAS that loops call must be loaded to be listed
 
+    memory = psutil.virtual_memory()
     return {
-        "cpu, as LLVM names it": llvmlite.binding.get_host_cpu_name(),
-        "cores": n_cores(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
         "versions": {"taskfmm": __version__} | {name: metadata.version(name) for name in PACKAGES},
-        "parallel loops under several threads": "safe" if concurrent_calls_are_safe() else "serial instead",
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu, as LLVM names it": llvmlite.binding.get_host_cpu_name(),
+        "vector instructions": vectors(),
+        "cores": n_cores(),
+        "cores of the system": cores(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "memory": f"{format_bytes(memory.available)} of {format_bytes(memory.total)} are free",
+        "threads of an evaluation now": str(layout.current()),
+        "threading layer of Numba": _or_why_not(threading_layer),
+        "compiled loops": str(_loops() or "kept nowhere"),
         "blas": [
-            f"{info['internal_api']} {info['version']}, kernels for {info.get('architecture', '?')}"
-            for info in threadpool_info()
-            if info["user_api"] == "blas"
+            f"{info['internal_api']} {info['version']}, kernels for {info.get('architecture', '?')}, "
+            f"{info['num_threads']} threads outside tasks"
+            for info in _blas()
         ],
-        "cache": _or_why_not(directory),
+        "operators": _or_why_not(_operators),
         "rates": _or_why_not(rates.path) if rates.is_kept() else "defaults: none measured here yet",
     }
+
+
+def advice() -> list[str]:
+    """What to do about what is not as it could be, whole sentences; none where all is well."""
+    return list(_advice())
+
+
+def _advice() -> Iterator[str]:
+    if numba.config.DISABLE_JIT:
+        yield "Loops are not compiled and take hundreds of times as long: unset NUMBA_DISABLE_JIT."
+    if not rates.is_kept():
+        yield "Plans and forecasts count with the rates of an ordinary core: run taskfmm calibrate once."
+    if n_cores() < cores():
+        yield f"Loops use {n_cores()} of {cores()} cores: NUMBA_NUM_THREADS limits them."
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY * cores():
+        yield f"The load is {load:.1f} on {cores()} cores: while others run, compare CPU seconds, not seconds."
+    for info in _blas():
+        kernels = str(info.get("architecture", "")).lower()
+        if kernels in PLAIN_BLAS and vectors() in ("avx512f", "avx2", "sve"):
+            yield (
+                f"BLAS runs its kernels for {info['architecture']}, which are slow here: update NumPy and SciPy, or "
+                "set OPENBLAS_CORETYPE to your processor."
+            )
+    yield from _advice_on_places()
+
+
+def _advice_on_places() -> Iterator[str]:
+    try:
+        if threading_layer() == "workqueue":
+            yield "Only one loop at a time runs on several threads: pip install tbb, or install libgomp."
+    except InputError as error:
+        yield f"{error}."
+    try:
+        if not _is_writable(directory()):
+            yield (
+                f"Operators are made again in every process, as {directory()} cannot be written: set "
+                "TASKFMM_CACHE_DIR to a directory of yours."
+            )
+    except OSError as error:
+        yield f"Operators are made again in every process: {error}."
+    if not numba.config.DISABLE_JIT and not _is_writable(_loops()):
+        yield (
+            "Loops are compiled again in every process, as they cannot be kept: set NUMBA_CACHE_DIR to a directory "
+            "of yours."
+        )
+
+
+def vectors() -> str:
+    """The widest vector instructions of the processor that LLVM knows of."""
+    has = llvmlite.binding.get_host_cpu_features()
+    return next((name for name in VECTORS if has.get(name)), "none")
+
+
+def _blas() -> list[dict[str, Any]]:
+    return [info for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def _loops() -> Path | None:
+    """Where Numba keeps compiled loops; None if nowhere."""
+    found = getattr(morton.key, "stats", None)
+    return None if found is None or found.cache_path is None else Path(found.cache_path)
+
+
+def _operators() -> str:
+    files = [file.stat().st_size for file in directory().glob("*.h5")]
+    return f"{len(files)} files, {format_bytes(sum(files))}, in {directory()}"
+
+
+def _is_writable(place: Path | None) -> bool:
+    """Whether files can be put there, or the place can be made."""
+    if place is None:
+        return False
+    there = next(each for each in (place, *place.parents) if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _or_why_not(place: Callable[[], Any]) -> str:
     try:
         return str(place())
-    except OSError as error:
+    except (OSError, InputError) as error:
         return f"nowhere: {error}"
 
 
-def measure() -> Rates:
-    """This machine's rates, one thread.
-
-    Products, copies and tasks are clocked alone. Then small evaluations are, and each operator that has only one
-    unknown rate left gives it.
-    """
-    a = np.random.default_rng(70657).random((512, 512))
-    with budget():
-        multiply_add = min(_cpu_seconds(lambda: a @ a) for _ in range(10)) / 512**3
-    # M2L of so few boxes mostly waits for its cores, which are counted as copies: take them out of its rates
-    slower = multiply_add / rates.DEFAULT.multiply_add
-    small = {name: slower * getattr(rates.DEFAULT, name) for name in ("m2l_meeting", "row")}
-    found = Rates(multiply_add=multiply_add, **small, **_copies(), **_overheads())
-    rng = np.random.default_rng(80149)
-    sources, targets = rng.random((N, 3)), rng.random((N, 3))
-    for suffix, outputs in (("", ("potential",)), ("_gradient", ("potential", "gradient"))):
-        other, same = (Fmm(sources, points, eps=1e-6, leaf_size=LEAF_SIZE) for points in (targets, None))
-        one_sided, both = (_Operators(fmm, outputs) for fmm in (other, same))
-        found = replace(found, **one_sided.solve(found, "P2P", f"near_one{suffix}"))
-        found = replace(found, **both.solve(found, "P2P", f"near_two{suffix}"))
-        found = replace(found, **both.solve(found, "L2P", f"surface_pair{suffix}"))
-    for bits, eps in ((32, 1e-6), (64, 1e-9)):
-        alone = _Operators(Fmm(sources, eps=eps, leaf_size=LEAF_SIZE), ("potential",))
-        found = replace(found, **alone.solve(found, "M2L", f"m2l_multiply_add_{bits}"))
-    return found
-
-
-class _Operators:
-    """Seconds of each operator in an evaluation, and the counts they are spent on."""
-
-    def __init__(self, fmm: Fmm, outputs: tuple[str, ...]) -> None:
-        assert fmm.plan is not None
-        charges = np.random.default_rng(60013).uniform(-1.0, 1.0, N)
-        self.seconds = _least(fmm, charges, outputs)
-        operators = Operators(fmm.kernel, fmm.accuracy(outputs[-1], charges)).of((0,))
-        self.efforts = efforts(fmm.plan, operators, fmm.kernel.of_first, outputs)
-
-    def solve(self, known: Rates, operator: str, name: str) -> dict[str, float]:
-        """The one rate that makes the forecast of an operator right; within a factor of five of the default."""
-        default = getattr(rates.DEFAULT, name)
-        ours = [effort for key, effort in self.efforts.items() if key[0] == operator]
-        without = sum(effort.seconds(replace(known, **{name: 0.0})) for effort in ours)
-        count = sum(effort.counts.shared[name] for effort in ours)
-        return {
-            name: float(np.clip((self.seconds[operator] - without) / count, default / 5.0, default * 5.0))
-        }
-
-
-def _copies() -> dict[str, float]:
-    """Rates of moving numbers, and of what is done to charges before any task."""
-    values = np.random.default_rng(92251).random(MANY)
-    places = np.random.default_rng(31847).permutation(MANY)
-
-    def least(once: Callable[[], Any]) -> float:
-        return min(_cpu_seconds(once) for _ in range(5)) / MANY
-
-    hashed = least(lambda: (hashlib.sha256(values.data), np.isfinite(values).all()))
-    return {
-        "copied": least(values.copy),
-        "gathered": least(lambda: values[places]),
-        "charge": rates.DEFAULT.charge * hashed / HASHED,
-    }
-
-
-def _overheads() -> dict[str, float]:
-    """What Dask and the thread budget take, relative to the machine of the defaults."""
-
-    def task(*_: Any) -> None:
-        with budget():
-            pass
-
-    keys = [("task", i) for i in range(FEW)]
-    graph: dict[Any, Any] = {}
-    for i, key in enumerate(keys):
-        add(graph, key, task, sequence([TaskRef(k) for k in keys[max(0, i - 3) : i]]))
-    with ThreadPoolExecutor(1) as pool:
-        seconds = min(_cpu_seconds(lambda: threaded.get(graph, keys[-1], pool=pool)) for _ in range(5))
-    slower = float(np.clip(seconds / FEW / EMPTY_TASK, 0.2, 5.0))
-    return {name: slower * getattr(rates.DEFAULT, name) for name in ("call", "task", "edge", "start")}
-
-
-def _least(fmm: Fmm, charges: np.ndarray, outputs: tuple[str, ...]) -> dict[str, float]:
-    """CPU seconds of each operator on one thread, the least of several evaluations."""
-    spent: list[dict[str, float]] = []
-    for _ in range(REPEATS):
-        with profile() as recorded:
-            evaluate(fmm, charges, outputs, 1)
-        spent.append({name: row["cpu_seconds"] for name, row in by_operator(recorded).items()})
-    return {name: min(row[name] for row in spent) for name in spent[0]}
-
-
-def _cpu_seconds(once: Callable[[], Any]) -> float:
-    """Of all threads: other programs on the machine do not count."""
-    started = time.process_time()
-    once()
-    return time.process_time() - started
-
-
-def text(facts: dict[str, Any], measured: Rates) -> str:
-    """Facts and rates, one a line."""
+def text(facts: dict[str, Any], advised: list[str]) -> str:
+    """Facts, one a line, and what to do."""
     lines = []
     for name, value in facts.items():
         shown = (
@@ -187,10 +156,5 @@ def text(facts: dict[str, Any], measured: Rates) -> str:
             if isinstance(value, list)
             else value
         )
-        lines.append(f"{name:<36} {shown}")
-    lines += ["", f"{'seconds on one core':<36} {'here':>10} {'default':>10}"]
-    lines += [
-        f"{field.name:<36} {getattr(measured, field.name):>10.2e} {getattr(rates.DEFAULT, field.name):>10.2e}"
-        for field in fields(Rates)
-    ]
-    return "\n".join(lines)
+        lines.append(f"{name:<30} {shown}")
+    return "\n".join([*lines, "", *(advised or ["All is well."])])

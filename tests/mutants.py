@@ -2602,6 +2602,14 @@ BRIDGES = (
 
 MEASURING = (
     Mutant(
+        "doctor-sees-no-missing-cache",
+        "doctor.py",
+        "    if place is None:\n        return False\n",
+        "    if place is None:\n        return True\n",
+        "every process compiles for a minute, and the doctor says that all is well",
+        ("doctor",),
+    ),
+    Mutant(
         "bounds-with-overheads",
         "bounds.py",
         "none = Rates(**dict.fromkeys((field.name for field in fields(Rates)), 0.0))",

@@ -1,15 +1,17 @@
-"""Rates of the machine: kept, read back, and refused when they are no measurement."""
+"""Rates of the machine: kept, read back, refused when they are no measurement; and what is said of the machine."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from cases import each
 from click.testing import CliRunner
 
-from taskfmm import doctor
+from taskfmm import calibrate, doctor
 from taskfmm.cli import main
 from taskfmm.cost import rates
 from taskfmm.files import numbers
@@ -57,19 +59,68 @@ def test_what_is_no_measurement_is_not_used(damage, caplog):
     rates.path().parent.mkdir(exist_ok=True)
     rates.path().write_text(damage)
     assert rates.current() == rates.DEFAULT
-    assert "taskfmm doctor" in caplog.text
+    assert "taskfmm calibrate" in caplog.text
 
 
-def test_doctor_measures_and_keeps(monkeypatch):
-    monkeypatch.setattr(doctor, "N", 4000)
-    monkeypatch.setattr(doctor, "LEAF_SIZE", 20)
-    done = CliRunner().invoke(main, ["doctor", "--json"], catch_exceptions=False)
+def test_rates_are_measured_and_kept(monkeypatch):
+    monkeypatch.setattr(calibrate, "N", 4000)
+    monkeypatch.setattr(calibrate, "LEAF_SIZE", 20)
+    done = CliRunner().invoke(main, ["calibrate", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     found = json.loads(done.output)
-    assert found["cores"] >= 1
-    assert found["blas"]
     assert all(seconds > 0 for seconds in found["seconds"].values())
     assert found["seconds"] == json.loads(rates.path().read_text())["numbers"]
-    monkeypatch.setattr(doctor, "measure", lambda: rates.Rates(**found["seconds"]))
-    text = CliRunner().invoke(main, ["doctor"], catch_exceptions=False).output
+    assert found["kept"] == str(rates.path())
+    monkeypatch.setattr(calibrate, "measure", lambda: rates.Rates(**found["seconds"]))
+    text = CliRunner().invoke(main, ["calibrate"], catch_exceptions=False).output
     assert all(name in text for name in asdict(rates.DEFAULT))
+
+
+def test_the_doctor_looks_and_leaves_all_as_it_is(cache, monkeypatch):
+    monkeypatch.setattr(calibrate, "measure", None)
+    found = json.loads(CliRunner().invoke(main, ["doctor", "--json"], catch_exceptions=False).output)
+    assert found["cores"] >= 1
+    assert found["blas"]
+    assert found["vector instructions"] in (*doctor.VECTORS, "none")
+    assert any("taskfmm calibrate" in each for each in found["advice"])
+    text = CliRunner().invoke(main, ["doctor"], catch_exceptions=False).output
+    assert all(name in text for name in found if name != "advice")
+    assert not list(cache.iterdir())
+    rates.keep(rates.DEFAULT)
+    assert not any("taskfmm calibrate" in each for each in doctor.advice())
+
+
+def well(monkeypatch):
+    """A machine to which nothing is to be said."""
+    rates.keep(rates.DEFAULT)
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(doctor, "cores", doctor.n_cores)
+    monkeypatch.setattr(doctor, "threading_layer", lambda: "omp")
+    monkeypatch.setattr(doctor, "_loops", lambda: rates.path().parent)
+    monkeypatch.setattr(doctor, "vectors", lambda: "avx2")
+    monkeypatch.setattr(doctor, "_blas", lambda: [{"architecture": "Haswell"}])
+    assert doctor.advice() == []
+
+
+@each(
+    "name,value,told",
+    [
+        ("cores", lambda: 1000, "NUMBA_NUM_THREADS"),
+        ("threading_layer", lambda: "workqueue", "tbb"),
+        ("_loops", lambda: None, "NUMBA_CACHE_DIR"),
+        ("_blas", lambda: [{"architecture": "Prescott"}], "OPENBLAS_CORETYPE"),
+        ("directory", lambda: Path(os.devnull, "none"), "TASKFMM_CACHE_DIR"),
+    ],
+)
+def test_what_could_be_better_is_told_once(name, value, told, monkeypatch):
+    well(monkeypatch)
+    monkeypatch.setattr(doctor, name, value)
+    (advice,) = doctor.advice()
+    assert told in advice
+
+
+def test_a_busy_machine(monkeypatch):
+    well(monkeypatch)
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (1e3, 0.0, 0.0))
+    (advice,) = doctor.advice()
+    assert "load is 1000.0" in advice

@@ -257,10 +257,10 @@ def test_the_layout_is_that_of_the_scheduler_in_use(monkeypatch):
         assert layout.current().loop_threads == 1
 
 
-def test_doctors_rates_make_the_operators_they_were_measured_on_come_out_right():
-    from taskfmm import doctor
+def test_measured_rates_make_the_operators_they_were_measured_on_come_out_right():
+    from taskfmm import calibrate
 
-    class Measured(doctor._Operators):
+    class Measured(calibrate._Operators):
         def __init__(self, fmm, outputs):
             self.efforts, _ = counted(fmm, outputs)
             truth = DEFAULT.__class__(near_one=3 * DEFAULT.near_one)

@@ -1,4 +1,4 @@
-"""``taskfmm bench`` and ``taskfmm doctor``: this machine."""
+"""``taskfmm bench``, ``taskfmm doctor`` and ``taskfmm calibrate``: this machine."""
 
 from __future__ import annotations
 
@@ -33,18 +33,26 @@ def bench(n: int, eps: float, shape: str, seed: int | None, as_json: bool) -> No
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def doctor(as_json: bool) -> None:
-    """Show this machine as taskfmm sees it, measure what a core takes, and keep that for planning."""
+    """Show this machine as taskfmm sees it, and say what could be better; measures and changes nothing."""
+    from taskfmm import doctor
+
+    facts, advice = doctor.machine(), doctor.advice()
+    click.echo(json.dumps({**facts, "advice": advice}) if as_json else doctor.text(facts, advice))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def calibrate(as_json: bool) -> None:
+    """Measure what a core of this machine takes, and keep that for plans and forecasts; some ten seconds."""
     from dataclasses import asdict
 
-    from taskfmm import doctor
+    from taskfmm import calibrate
     from taskfmm.cost import rates
 
-    measured = doctor.measure()
+    measured = calibrate.measure()
     try:
         kept = str(rates.keep(measured))
     except OSError as error:
         kept = f"nowhere: {error}"
-    facts = {**doctor.machine(), "rates": kept}
-    click.echo(
-        json.dumps({**facts, "seconds": asdict(measured)}) if as_json else doctor.text(facts, measured)
-    )
+    found = {"seconds": asdict(measured), "kept": kept}
+    click.echo(json.dumps(found) if as_json else calibrate.text(measured, kept))

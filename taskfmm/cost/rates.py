@@ -1,8 +1,8 @@
 """What a core takes for the few things that everything is made of, in seconds.
 
 They weigh one operator against another: to choose orders and leaves, and to cut equal shards. No result depends
-on them beyond those choices. The defaults are those of an ordinary core; ``taskfmm doctor`` measures this machine's
-and keeps them, and every later process uses those.
+on them beyond those choices. The defaults are those of an ordinary core; ``taskfmm calibrate`` measures this
+machine's and keeps them, and every later process uses those.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def current() -> Rates:
         if kept.keys() != asdict(DEFAULT).keys():
             raise OSError(f"{path()}: rates of another version")
     except OSError as error:
-        logger.warning("kept machine rates are unusable, run taskfmm doctor again: %r", error)
+        logger.warning("kept machine rates are unusable, run taskfmm calibrate again: %r", error)
         return DEFAULT
     if not all(_believable(rate, getattr(DEFAULT, name)) for name, rate in kept.items()):
-        logger.warning("machine rates in %s are out of range, run taskfmm doctor again", path())
+        logger.warning("machine rates in %s are out of range, run taskfmm calibrate again", path())
         return DEFAULT
     return Rates(**kept)
 
