@@ -1,4 +1,4 @@
-"""The capacitance of a cube: three digits with few panels, and a picture."""
+"""The capacitance of a cube and the vortex ring: what they check, in small, and their pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from taskfmm.gallery import capacitance
+from taskfmm.gallery import capacitance, ring
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
 
@@ -44,3 +44,29 @@ def test_three_digits_and_a_picture(tmp_path):
     few = CliRunner().invoke(capacitance.main, ["-k", "4", "-o", str(picture)])
     assert few.exit_code == 1
     assert "three digits" in few.output
+
+
+def test_a_ring_starts_as_fast_as_kelvin_says():
+    filaments = ring.ring()
+    assert np.linalg.norm(ring.vorticity(filaments).reshape(filaments.shape), axis=2).sum() == pytest.approx(
+        2.0 * np.pi, rel=1e-3
+    )
+    assert ring.impulse(filaments) == pytest.approx(np.pi * (1.0 + 0.25 * ring.CORE**2), rel=1e-3)
+    velocity = ring.Flow(filaments, 1e-3)(filaments)
+    # the pieces of filaments are as long as filaments are apart, which makes it slower by 0.45 %
+    assert velocity[..., 2].mean() == pytest.approx(ring.kelvin(), rel=5e-3)
+
+
+def test_a_ring_that_moves_and_one_that_is_too_slow(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.setattr(ring, "STEPS", 2)
+    picture = tmp_path / "ring.png"
+    found = CliRunner().invoke(ring.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 10_000
+    for name, text in (("SPEED_WITHIN", "Kelvin's is"), ("IMPULSE_WITHIN", "impulse changed")):
+        with monkeypatch.context() as patched:
+            patched.setattr(ring, name, -1.0)
+            worse = CliRunner().invoke(ring.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
