@@ -35,8 +35,8 @@ STEPS, STEP = 30, 0.05
 """A filament at the edge of the core goes around it in 0.4."""
 
 SPEED_WITHIN, IMPULSE_WITHIN = 0.02, 1e-3
-"""Relative. At first the ring is slower by half a per cent, as filaments have pieces. Then they pass each other, as parts
-of no wheel do: with 64 or 128 of them, and steps of other lengths, it was 0.7 to 1.6 per cent slower."""
+"""Relative. At first the ring is slower by half a per cent, as filaments have pieces. Then they pass each other, as
+parts of no wheel do: with 64 or 128 of them, and steps of other lengths, it was 0.7 to 1.6 per cent slower."""
 
 
 def kelvin() -> float:
