@@ -2709,14 +2709,6 @@ CLIENTS = (
         ("at",),
     ),
     Mutant(
-        "corners-of-leaves-do-not-count",
-        "passes/places.py",
-        "IN_CORNERS = 6.0",
-        "IN_CORNERS = 1.0",
-        "gradients at targets far away, in corners of their leaves, err by more than eps",
-        ("at",),
-    ),
-    Mutant(
         "far-targets-are-one-by-one-in-leaves",
         "tree/beside.py",
         "((n_sources > 0) & (level < up))",

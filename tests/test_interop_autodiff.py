@@ -230,6 +230,8 @@ def test_autograd():
     for one, other in zip(found, exact(x, q, t, w), strict=True):
         assert l2_error(one, other) <= 3 * EPS
     fmm = taskfmm.Fmm(x, eps=EPS)
+    with pytest.raises(taskfmm.InputError, match="charges are complex"):
+        potential(x, q + 0j)
     of_plan = autograd.grad(lambda q: anp.dot(q, potential(fmm, q)))(q)
     assert l2_error(of_plan, 2 * taskfmm.direct(x, q)) <= 2 * EPS
 

@@ -148,9 +148,9 @@ def test_leaves_are_chosen_for_boxes_as_wide_as_the_longest_length(monkeypatch):
     x, _ = cloud("uniform", 87)
     built, seen = octree.build, []
 
-    def build(sources, targets, leaf_size, domain, threads, reach=None):
+    def build(sources, targets, leaf_size, domain, threads, reach=None, keys=None):
         seen.append(reach)
-        return built(sources, targets, leaf_size, domain, threads, reach)
+        return built(sources, targets, leaf_size, domain, threads, reach, keys)
 
     monkeypatch.setattr(tune.octree, "build", build)
     for lengths in (0.1, np.linspace(0.0, 0.1, N)):

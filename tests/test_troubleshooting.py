@@ -20,7 +20,8 @@ Q = np.linspace(-1.0, 2.0, 300)
 
 
 def plain(message: str) -> str:
-    """Without numbers, as these are examples."""
+    """Without numbers and units of bytes, as these are examples."""
+    message = re.sub(r"\b[kMG]iB\b", "bytes", message)
     return re.sub(r"[-+]?(?:\d[\d,]*\.?\d*(?:e[-+]?\d*)?|nan)", "#", message)
 
 

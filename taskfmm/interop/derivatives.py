@@ -47,7 +47,11 @@ def plan(sources: Any, targets: Any, kernel: Any, eps: float) -> taskfmm.Fmm:
 
 
 def potential(fmm: taskfmm.Fmm, charges: np.ndarray) -> np.ndarray:
-    """float64 [n_targets], or [n_targets, k] of k vectors."""
+    """float64 [n_targets], or [n_targets, k] of k vectors; raises InputError for complex charges."""
+    if np.asarray(charges).dtype.kind == "c":
+        raise taskfmm.InputError(
+            "charges are complex, expected real ones: give their parts one after the other"
+        )
     return np.asarray(fmm.potential(charges).compute(), np.float64)
 
 

@@ -173,7 +173,7 @@ class Expanded:
     def sums(self, output: Output) -> Sums:
         """Over the targets of all leaves."""
         derivative, widths = output.derivative, self.places.half_widths**output.derivative
-        n_targets = self.places.n_targets
+        n_targets = np.diff(self.plan.tree.target_ptr[self.places.leaves], axis=1)[:, 0]
         of_kind, field = np.zeros((len(self.kernel.sources), 2)), np.zeros(self.places.leaves.size)
         for kind, found in self._reached(output):
             of_kind[kind] += n_targets @ found[0], n_targets @ found[1]
@@ -183,7 +183,7 @@ class Expanded:
         if derivative:
             # the sign of other kernels may hang on the direction
             parts = field[None] if self.calibrated else self._field[:, self.places.leaves]
-            fields = float(self.places.smooth_weights @ ((parts / widths) ** 2).sum(axis=0))
+            fields = float(n_targets @ ((parts / widths) ** 2).sum(axis=0))
             if not self.kernel.elliptic:
                 of_values = sum(found[0] for _, found in self._reached(self.kernel.outputs[0]))
                 reached = float(n_targets @ (of_values / widths**2))

@@ -9,14 +9,9 @@ import numpy as np
 from taskfmm.geometry.domain import box_centers
 from taskfmm.operators.accuracy import Share
 from taskfmm.operators.radial import Radial
-from taskfmm.passes.share_loops import PLUS, SPOT, SUMS, close_pairs, descend, sum_boxes
+from taskfmm.passes.share_loops import PLUS, SUMS, close_pairs, descend, sum_boxes
 from taskfmm.plan.shards import Interactions
 from taskfmm.tree.octree import Octree
-
-IN_CORNERS = 6.0
-"""How much more a smooth field errs at targets that are together in a leaf, which may all be in a corner of it, than
-`taskfmm.operators.accuracy.SMOOTH` says. Gradients of 400 such targets, a thousand to a hundred thousand widths away
-from a sphere of charges, erred by up to 4.4 eps without this margin."""
 
 
 class Places:
@@ -89,25 +84,14 @@ class Places:
         It is 1 / r^2 at a distance r, and its potential over the half-width h of a leaf is 1 / (r h): that is r / h
         times as much, most at leaves that are small and far away. How far they may be follows from the sources.
         """
-        weight = self.smooth_weights / self.half_widths**2
+        n_targets = np.diff(self.tree.target_ptr[self.leaves], axis=1)[:, 0]
+        weight = n_targets / self.half_widths**2
         at = self.targets[self.leaves, PLUS : PLUS + 3]
         center = weight @ at / weight.sum()
         spread = np.sqrt(weight @ ((at - center) ** 2).sum(axis=1) / weight.sum())
         offset = self.tree.sources - (self.tree.domain.lower + center)[:, None]
         distance = np.sqrt((offset**2).sum(axis=0).max()) + spread
-        return Share(
-            total=1.0, far=0.0, smooth=float(distance * np.sqrt(weight.sum() / self.n_targets.sum()))
-        )
-
-    @cached_property
-    def n_targets(self) -> np.ndarray:
-        """Of the leaves, int64 [n_leaves]."""
-        return np.diff(self.tree.target_ptr[self.leaves], axis=1)[:, 0]
-
-    @cached_property
-    def smooth_weights(self) -> np.ndarray:
-        """What the targets of each leaf count for where its field is smooth, float64 [n_leaves], see `IN_CORNERS`."""
-        return self.n_targets * (1.0 + (IN_CORNERS**2 - 1.0) * self.targets[self.leaves, SPOT])
+        return Share(total=1.0, far=0.0, smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum())))
 
     @cached_property
     def half_widths(self) -> np.ndarray:
