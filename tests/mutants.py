@@ -269,7 +269,7 @@ OPERATORS = (
     Mutant(
         "lone-charges-believed-to-be-near",
         "passes/places.py",
-        "smooth=float(distance * np.sqrt(weight.sum() / self.n_targets.sum()))",
+        "smooth=float(distance * np.sqrt(weight.sum() / n_targets.sum()))",
         "smooth=0.0",
         "gradients of a lazy charge far from small leaves err by up to 245 eps",
         ("accuracy",),
