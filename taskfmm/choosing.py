@@ -12,7 +12,8 @@ import numpy as np
 
 from taskfmm.errors import AccuracyError
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.known import Known
 from taskfmm.passes.given import Given
 from taskfmm.passes.share import Places, look
 from taskfmm.plan.planned import Planned

@@ -212,7 +212,7 @@ OPERATORS = (
     ),
     Mutant(
         "heavy-charges-taken-for-many",
-        "operators/accuracy.py",
+        "operators/known.py",
         "return bool(squares.sum() ** 2 >= MANY * (squares @ squares))",
         "return True",
         "the potential of one charge that outweighs all others errs by up to twice eps",
@@ -220,7 +220,7 @@ OPERATORS = (
     ),
     Mutant(
         "far-field-weighs-nothing",
-        "operators/accuracy.py",
+        "operators/known.py",
         "wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth)",
         "wrong = math.hypot(error * math.hypot(self.far, together), SMOOTH * smooth * self.smooth) / 30",
         "gradients of a star and its debris err by ten times eps",

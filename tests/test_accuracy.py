@@ -13,7 +13,7 @@ from cases import each, even_sphere
 import taskfmm
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy
-from taskfmm.operators.accuracy import Known, Share
+from taskfmm.operators.known import Known, Share
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, HEAVY_PLACES, REGULAR, charges, with_heavy
 
 CLOUDS = ("uniform", "sphere", "plummer", "two_clusters")

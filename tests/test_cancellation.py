@@ -17,7 +17,7 @@ from test_kernels_of_users import HERE, NAMES
 
 import taskfmm
 from taskfmm.kernels import KERNELS, register
-from taskfmm.operators.accuracy import Share
+from taskfmm.operators.known import Share
 from taskfmm.operators.radial import radial
 from taskfmm.passes.share import look
 from taskfmm.testing import REGULAR, with_heavy

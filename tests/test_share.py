@@ -12,7 +12,8 @@ import taskfmm
 from taskfmm import testing
 from taskfmm.kernels import KERNELS, Gravity
 from taskfmm.operators import accuracy
-from taskfmm.operators.accuracy import SHARE, Known, Share, are_many
+from taskfmm.operators.accuracy import SHARE
+from taskfmm.operators.known import Known, Share, are_many
 from taskfmm.passes.share import Places, look
 from taskfmm.testing import charges, with_heavy
 

@@ -11,7 +11,7 @@ from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
 from taskfmm.kernels import KERNELS, weights
 from taskfmm.operators import accuracy
-from taskfmm.operators.accuracy import Known
+from taskfmm.operators.known import Known
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, tune
 from taskfmm.testing import DISTRIBUTIONS
@@ -73,8 +73,21 @@ def test_the_choice_is_cheaper_than_far_smaller_and_far_larger_leaves(name, eps,
     whole = enclose(points, points[:0])
     assert found < seconds(size // 8, whole)
     assert found < seconds(16 * size, whole)
-    again = choose(points, chosen)
-    assert (again[0], again[1].half_width) == (size, domain.half_width)
+    for threads in (1, 2, 3):
+        again = choose(points, chosen, threads=threads)
+        assert (again[0], again[1].half_width) == (size, domain.half_width)
+
+
+@pytest.mark.parametrize("name", ["uniform", "plummer"])
+def test_counts_of_lists_are_enough_for_an_estimate(name):
+    """Keys that are known, and V lists of which there are the numbers alone, change no digit."""
+    points = DISTRIBUTIONS[name](20_000, np.random.default_rng(9814079))
+    chosen, domain = operators(1e-6), enclose(points, points[:0])
+    tree = octree.build(points, None, 40, domain)
+    same = octree.build(points, None, 40, domain, keys=octree.sorted_keys(points, domain, 1))
+    counted = lists.build(same, only_count_v=True)
+    assert counted.v.idx.size == 0 < lists.build(tree).v.idx.size
+    assert tune.estimate(same, counted, chosen) == tune.estimate(tree, lists.build(tree), chosen)
 
 
 def test_tighter_accuracy_wants_larger_leaves():

@@ -43,7 +43,7 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def calibrate(as_json: bool) -> None:
-    """Measure what a core of this machine takes, and keep that for plans and forecasts; some ten seconds."""
+    """Measure what a core of this machine takes, and keep that for plans and forecasts."""
     from dataclasses import asdict
 
     from taskfmm import calibrate

@@ -12,7 +12,8 @@ import numpy as np
 
 from taskfmm.geometry.domain import Domain, box_half_width
 from taskfmm.kernels import Kernel, Output
-from taskfmm.operators.accuracy import EVEN, is_calibrated
+from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.known import EVEN
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, radial
 from taskfmm.operators.yardstick import decayed

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from taskfmm.geometry.domain import box_centers
-from taskfmm.operators.accuracy import Share
+from taskfmm.operators.known import Share
 from taskfmm.operators.radial import Radial
 from taskfmm.passes.share_loops import PLUS, SUMS, close_pairs, descend, sum_boxes
 from taskfmm.plan.shards import Interactions

@@ -8,7 +8,8 @@ from functools import reduce
 import numpy as np
 
 from taskfmm.kernels import Kernel, Output
-from taskfmm.operators.accuracy import Share, is_calibrated
+from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.known import Share
 from taskfmm.passes.expanded import Expanded, Sums
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import FEW, add, usual

@@ -9,16 +9,8 @@ import numpy as np
 from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel, with_roots, works_in_single
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import (
-    CLOSE,
-    IN_SINGLE,
-    Accuracy,
-    Known,
-    choose,
-    is_calibrated,
-    of_order,
-    reach,
-)
+from taskfmm.operators.accuracy import CLOSE, IN_SINGLE, Accuracy, choose, is_calibrated, of_order, reach
+from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import does_nothing
 from taskfmm.plan.plan import Plan

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.known import Known
 from taskfmm.passes.given import Given
 from taskfmm.plan.planned import Asked
 from taskfmm.spread import looking

@@ -16,7 +16,8 @@ from taskfmm.evaluation import chunked_as
 from taskfmm.graph import reference
 from taskfmm.graph.spec import lazy
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.known import Known
 from taskfmm.operators.levels import Operators
 from taskfmm.passes.given import AT_ONCE, Given, all_together, whole
 from taskfmm.plan.planned import Asked

@@ -22,8 +22,9 @@ from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.kernels.softening import Softening
-from taskfmm.operators.accuracy import Accuracy, Known, Share
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.known import Known, Share
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.plan import works

@@ -15,8 +15,9 @@ from taskfmm.geometry import morton, surface
 from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
-from taskfmm.operators.accuracy import Accuracy, Known
+from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, fine
 from taskfmm.plan.plan import Plan
 from taskfmm.plan.planned import Asked, Planned
