@@ -9,10 +9,12 @@ import ewald
 import numpy as np
 import pytest
 from bounds import EWALD, PERIODIC_DIRECT, ROUNDING, SUM_ROUNDING
+from boxes import l2_error
 from cases import each
 
 import taskfmm
 from taskfmm.cli import options
+from taskfmm.errors import AccuracyError
 from taskfmm.geometry.cell import Box
 from taskfmm.geometry.domain import THIRDS, enlarge
 from taskfmm.geometry.periodic import enclose
@@ -197,6 +199,23 @@ def test_eps_is_kept_on_clusters_lines_and_planes(axes):
             for output in ("potential", "gradient"):
                 values = fmm.evaluate(q, output)[output]
                 assert fmm.error_estimate(q, values, output=output, n_samples=200, seed=1) < 1e-5
+
+
+@each("n_targets", [40, 600])
+def test_gradients_off_a_slab(n_targets):
+    """They fall by exp(2 pi) with each width, while the potential stays as large as it is."""
+    rng = np.random.default_rng(31)
+    x, beside = rng.random((2000, 3)), rng.random((n_targets, 3)) * [1.0, 1.0, 0.1]
+    q = rng.normal(size=2000)
+    q -= q.mean()
+    how = {"box": (1.0, 1.0, None), "periodic": (True, True, False)}
+    for widths, eps in ((2.0, 1e-6), (3.0, 1e-3)):
+        targets = beside + np.array([0.0, 0.0, widths])
+        exact = taskfmm.direct(x, q, targets, outputs=("gradient",), **how)["gradient"]
+        assert l2_error(taskfmm.Fmm(x, targets, eps=eps, **how).serial(q, "gradient"), exact) <= eps
+    fmm = taskfmm.Fmm(x, beside + np.array([0.0, 0.0, 5.0]), eps=1e-3, **how)
+    with pytest.raises(AccuracyError, match="floor for a gradient of these charges"):
+        fmm.serial(q, "gradient")
 
 
 @each("axes, sides", [("xyz", "brick"), ("xz", "cube"), ("y", "cube")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -32,8 +33,8 @@ FEW = 64
 FEWEST, PAIRS = 16, 10**8
 """In a periodic box, where each of them meets all images nearby: at least so many, and so many pairs if there are."""
 
-ROUGH = 4
-"""Order of the expansions of far images in these sums."""
+ROUGH, FINE = 4, 12
+"""Orders of the expansions of far images in these sums: usually, and where what they do may cancel."""
 
 CANCELLING = 0.5
 """Of charges of random sign, potentials are as large as what each charge does, added in quadrature. One of forty
@@ -210,10 +211,30 @@ class AtTargets:
     @cached_property
     def images(self) -> Around | None:
         """In a periodic box, sums over all images."""
+        return self._around(ROUGH)
+
+    def with_fine_images(self) -> AtTargets:
+        """The same, with far images at the order `FINE`."""
+        found = copy(self)
+        found.images, found._exact = self._around(FINE), {}
+        return found
+
+    def _around(self, order: int) -> Around | None:
         tree, cell = self.plan.tree, self.plan.tree.domain.cell
         if cell is None:
             return None
-        return Around(tree, cell, self.kernel, self.charges, *of_cubes(self.kernel, cell, ROUGH))
+        return Around(tree, cell, self.kernel, self.charges, *of_cubes(self.kernel, cell, order))
+
+    def of_far_images(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """An output of far images alone, squared, float64 [n_rows]."""
+        assert self.images is not None
+        return (self.images.far(output, rows)[self.kernel.rows(output)] ** 2).sum(axis=0)
+
+    def fields_of_far_images(self, rows: np.ndarray, output: str) -> np.ndarray:
+        """Of an output that is a derivative, their potential over the half-width of the target's leaf, squared."""
+        values = [each.name for each in self.kernel.outputs if not each.derivative][-1]
+        half = self._half_widths(self._leaves_of(rows))
+        return self.of_far_images(rows, values) / half ** (2 * self.kernel.output(output).derivative)
 
     @property
     def few(self) -> int:
@@ -274,9 +295,7 @@ class AtTargets:
         seen : float64 [3, n], where they are as seen from the cell itself
         ptr, begin, end : runs of sources of the cell that they meet
         """
-        tree, leaves = self.plan.tree, self.places.leaves
-        leaves = leaves[np.argsort(tree.target_ptr[leaves, 1], kind="stable")]
-        at = leaves[np.searchsorted(tree.target_ptr[leaves, 1], rows, side="right")]
+        tree, at = self.plan.tree, self._leaves_of(rows)
         ptr, near = _entries(self.plan.lists.u, at)
         images, cell = self.plan.lists.images, tree.domain.cell
         begin, end = np.ascontiguousarray(images.with_own(tree.source_ptr)[near].T)
@@ -289,11 +308,21 @@ class AtTargets:
         seen = tree.targets[:, rows[owner]] - cell.shift(case % N_CELLS)
         return at, owner, seen, ptr, begin[order], end[order]
 
+    def _leaves_of(self, rows: np.ndarray) -> np.ndarray:
+        """Those in which some targets are."""
+        ends, leaves = self.plan.tree.target_ptr[:, 1], self.places.leaves
+        leaves = leaves[np.argsort(ends[leaves], kind="stable")]
+        return leaves[np.searchsorted(ends[leaves], rows, side="right")]
+
+    def _half_widths(self, boxes: np.ndarray) -> np.ndarray:
+        tree = self.plan.tree
+        return np.ldexp(tree.domain.half_width, -tree.level[boxes].astype(np.int32))
+
     def rounding(self, rows: np.ndarray, output: str) -> np.ndarray:
         """What the near field in float32 errs by at some targets, squared, float64 [n_rows]."""
         tree = self.plan.tree
         at, owner, seen, *near = self._near(rows)
-        half = np.ldexp(tree.domain.half_width, -tree.level[at[owner]].astype(np.int32))
+        half = self._half_widths(at[owner])
         where = np.ascontiguousarray(seen), half, self.close, *near, tree.sources
         of_numbers = (
             size for _, size in sizes(self.plan.tree.domain, self.kernel, self.kernel.output(output))

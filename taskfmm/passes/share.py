@@ -27,6 +27,10 @@ CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
 
+LEFT = 1e-2
+"""A gradient that is less than this part of the potential of far images over the half-width of leaves, as off a slab,
+is summed again with finer expansions: those of the order `taskfmm.passes.sampled.ROUGH` err by some 1e-4 of that."""
+
 TELLING, DEVIATIONS = 8, 3.0
 """Of charges of random sign, sums over neighbouring runs are independent. Over all lengths of runs of which there are
 eight pairs or more, squared correlations add up to chi squared: six of a thousand random vectors are `DEVIATIONS`
@@ -152,16 +156,16 @@ class _Outputs:
         derivative = self.kernel.output(output).derivative
         sums = self.expanded.sums(self.kernel.output(output))
         far, even, smooth = sums.squares(self.kernel, self.calibrated)
+        of_images, fields = self._of_far_images(output)
+        far, smooth = far + of_images, smooth + fields
         squares = (
             self.at_targets.sampled(output, self.at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
         )
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
-            squares = self.at_targets.sampled(output, self.at_targets.exactly, self.at_targets.few)
-        if not self.calibrated:
-            squares = max(
-                squares, float(self.at_targets.exactly(self.at_targets.around_largest(), output).sum())
-            )
-        elif derivative:
+            squares = self._exactly(self.at_targets, output)
+        if squares < LEFT**2 * fields:
+            squares = self._exactly(self.at_targets.with_fine_images(), output)
+        if self.calibrated and derivative:
             squares = max(squares, self._of_close_pairs(output))
         top = TOP_LEVEL if self.plan.is_direct else self.plan.top
         lost = sums.lost(self.kernel, self.kernel.output(output), self.plan.tree.domain, top) ** 2
@@ -174,6 +178,23 @@ class _Outputs:
                 sum_at = self.at_targets.roughly if self.calibrated else self.at_targets.exactly
                 squares = max(squares, float(sum_at(rows, output).sum()))
         return Share(*(float(np.sqrt(square)) for square in (squares, far, even, smooth, lost, rounding)))
+
+    def _exactly(self, at_targets: AtTargets, output: str) -> float:
+        """Sum over the targets of an output squared, by sums over all pairs at a sample of them."""
+        found = at_targets.sampled(output, at_targets.exactly, at_targets.few)
+        if self.calibrated:
+            return found
+        return max(found, float(at_targets.exactly(at_targets.around_largest(), output).sum()))
+
+    def _of_far_images(self, output: str) -> tuple[float, float]:
+        """Squares of what far images in a periodic box add to ``far`` and ``smooth`` of `Share`."""
+        at_targets = self.at_targets
+        if at_targets.images is None:
+            return 0.0, 0.0
+        far = at_targets.sampled(output, at_targets.of_far_images, FEW)
+        if not self.kernel.output(output).derivative:
+            return far, 0.0
+        return far, at_targets.sampled(output, at_targets.fields_of_far_images, FEW)
 
     def _of_close_pairs(self, output: str) -> float:
         """Sum over the targets that have one source next to them of an output squared, which may be most of it.

@@ -83,6 +83,13 @@ class Plan:
         """Whether the sum over all pairs is taken: nothing is approximated, and no operators are needed."""
         return not any(self.far)
 
+    @property
+    def is_near(self) -> bool:
+        """Whether all pairs are summed: it is direct, or no boxes with expansions are far from each other."""
+        lists = self.lists
+        met = (each.idx.size for each in (lists.v, lists.w, lists.x))
+        return self.is_direct or not (any(met) or self.tree.domain.cell)
+
 
 def within_reach(tree: Octree, lists: Lists, top: int) -> Lists:
     """Without boxes that are too far from each other, where a kernel has died away at the levels above ``top``."""

@@ -148,8 +148,9 @@ class Planned:
 
     @property
     def summed(self) -> Kernel:
-        """The kernel of evaluations; of direct sums roots have all digits."""
-        return self.asked.kernel if self.plan is None or self.plan.is_direct else self.asked.summed
+        """The kernel of evaluations. Where all pairs are summed, roots have all digits: if they cancel, what is left
+        is as good as that of any sum over pairs."""
+        return self.asked.kernel if self.plan is None or self.plan.is_near else self.asked.summed
 
     @property
     def same(self) -> bool:
