@@ -61,7 +61,7 @@ class Field:
         return total
 
     def of(self, evaluator: Evaluator) -> Given:
-        """The charges, for the plan that made this, or one made from it by `at`; raises InputError for another one."""
+        """The charges, for the plan that made this or one made from it by `at`; raises InputError for others."""
         if evaluator.root is not self._evaluator:
             raise InputError(
                 "this field was made by another plan, whose boxes its multipoles belong to: make one by `field` of "
