@@ -61,10 +61,20 @@ class Field:
         return total
 
     def of(self, evaluator: Evaluator) -> Given:
-        """The charges, for a plan of the same sources; raises InputError for another one."""
+        """The charges, for the plan that made this or one made from it by `at`; raises InputError for others."""
         if evaluator.root is not self._evaluator:
-            raise InputError("this field is of other sources: make it by field of this plan")
+            raise InputError(
+                "this field was made by another plan, whose boxes its multipoles belong to: make one by `field` of "
+                "this plan, or evaluate it with that plan or a result of its `at`"
+            )
         return self._given
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        """Raise InputError, wherever a field is given in the place of numbers."""
+        raise InputError(
+            "a taskfmm.Field is all sources of an evaluation of its plan: give it alone and first, as in "
+            "fmm.evaluate(field), and elsewhere the numbers that it was made of"
+        )
 
     def __repr__(self) -> str:
         planned = self._evaluator.planned

@@ -7,7 +7,7 @@ new ones. The numbers are those of their lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ OF_DIRECT = ("kernel", "box", "periodic", "wrap", "surroundings")
 def error(
     sources: Any,
     charges: Any,
-    eps: Sequence[float] = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10),
+    eps: Sequence[float] | float = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10),
     outputs: Sequence[str] | str | None = None,
     n_samples: int = 1000,
     seed: int | None = None,
@@ -53,7 +53,7 @@ def error(
     sources : array_like, real, (n, 3)
     charges : array_like, real, (n,), or (n, numbers) where a source has several
         Of the kernel's first kind of source.
-    eps : sequence of float
+    eps : sequence of float, or one
         One plan is made for each.
     outputs : sequence of the kernel's outputs; the first one, if left out
     n_samples, seed : int
@@ -83,7 +83,8 @@ def error(
     >>> bool((errors < eps).all())
     True
     """
-    known, asked = find(options.get("kernel", "laplace")).names, sorted(eps)
+    known = find(options.get("kernel", "laplace")).names
+    asked = sorted(map(choices.eps, eps if isinstance(eps, Iterable) else [eps]))
     names = known[:1] if outputs is None else choices.outputs(outputs, known)
     if not asked:
         raise InputError("eps is empty: give one number or more, for example [1e-3, 1e-6]")
@@ -132,7 +133,7 @@ def scaling(
         Of the random points.
     ax : matplotlib.axes.Axes, optional
     **options
-        As for `taskfmm.Fmm`, but for ``targets``, which are the sources.
+        As for `taskfmm.Fmm`, but for ``targets``: they are the sources.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def scaling(
     ImportError
         Matplotlib is missing: ``pip install "taskfmm[viz]"``.
     InputError
-        As `taskfmm.Fmm`; also sizes that are not from 1 to n.
+        As `taskfmm.Fmm`; also sizes that are not from 1 to n, and targets.
 
     Examples
     --------
@@ -155,6 +156,8 @@ def scaling(
     >>> [line.get_label() for line in ax.lines]
     ['plan', 'evaluation', 'direct sum']
     """
+    if options.get("targets") is not None:
+        raise InputError("targets were given, but here the sources are the targets: leave them out")
     points = validate.points("sources", sources)
     known = find(options.get("kernel", "laplace")).names
     name = known[0] if output is None else choices.output(output, known)

@@ -2104,8 +2104,8 @@ SOFTENING = (
     Mutant(
         "balance-divides-wide-boxes",
         "tree/balance.py",
-        "whole = _whole(hi, lo, len(found), deepest, whole, kept)",
-        "whole = _whole(hi, lo, len(found), deepest, whole[:0], kept)",
+        "whole = _whole(hi, lo, level, deepest, whole, kept)",
+        "whole = _whole(hi, lo, level, deepest, whole[:0], kept)",
         "a widely softened body beside a dense cluster acts as a point",
         ("softening",),
     ),

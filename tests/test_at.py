@@ -396,9 +396,21 @@ def test_wrong_input(fmm):
         with pytest.raises(InputError, match="targets"):
             fmm.at(targets)
     other = taskfmm.Fmm(cloud(50), eps=EPS, leaf_size=50)
-    with pytest.raises(InputError, match="other sources"):
-        other.potential(fmm.field(np.ones(N), "potential"))
+    again, field = taskfmm.Fmm(fmm.sources, eps=EPS, leaf_size=50), fmm.field(np.ones(N), "potential")
+    for another in (other, again):
+        with pytest.raises(InputError, match="made by another plan"):
+            another.potential(field)
     with pytest.raises(InputError, match="dipoles"):
-        fmm.potential(fmm.field(np.ones(N), "potential"), dipoles=np.ones((N, 3)))
+        fmm.potential(field, dipoles=np.ones((N, 3)))
+    for call in (
+        lambda: fmm.potential(dipoles=field),
+        lambda: fmm.potential(np.ones(N), dipoles=field),
+        lambda: fmm.error_estimate(np.ones(N), field),
+        lambda: taskfmm.direct(fmm.sources, field),
+        lambda: taskfmm.Fmm(field),
+        lambda: np.asarray(field),
+    ):
+        with pytest.raises(InputError, match=r"taskfmm\.Field .* fmm\.evaluate\(field\)"):
+            call()
     with pytest.raises(InputError, match="charges"):
         fmm.field(np.ones(3))

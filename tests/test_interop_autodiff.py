@@ -156,15 +156,18 @@ def test_torch_dtypes_and_errors():
     assert not plain.requires_grad
     for given, told in (
         ((x, q.detach().numpy()), "expected a torch.Tensor"),
-        ((x, q.to(torch.int64)), "expected float32 or float64"),
+        ((x, q.to(torch.int64)), r"expected float32 or float64: give charges\.double\(\)"),
+        ((x, q + 0j), r"charges is torch.complex128, .*: give charges\.real and charges\.imag one after"),
         ((x, torch.empty(N, device="meta")), "expected cpu"),
         ((x, q[:5]), "charges"),
         ((x[:, :2], q), "sources"),
     ):
         with pytest.raises(InputError, match=told):
             potential(*given)
+    with pytest.raises(RuntimeError, match="functorch"):
+        torch.func.grad(lambda q: potential(x.detach(), q).sum())(q.detach())
     (first,) = torch.autograd.grad(potential(x, q).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiated again"):
+    with pytest.raises(NotImplementedError, match="differentiated again"):
         (first.sum() + q.sum()).backward()
 
 
@@ -211,14 +214,63 @@ def test_jax_dtypes_plans_and_errors():
         found = jax.jit(jax.grad(lambda q, of=of: potential(of, q, eps=EPS).sum()))(q)
         assert found.dtype == np.float32 and l2_error(found, right) <= 1e-6
     assert jax.grad(lambda x: potential(x, q, x[:20]).sum())(x).shape == x.shape
-    with pytest.raises(InputError, match="expected float32 or float64"):
-        potential(x, jax.numpy.ones(N, int))
-    with pytest.raises(InputError, match="shape"):
-        potential(x[0], q)
-    with pytest.raises(InputError, match=r"fmm\.at"):
-        potential(fmm, q, x)
-    with pytest.raises(Exception, match="charges"):
-        jax.block_until_ready(potential(x, q[:7]))
+
+
+def test_jax_errors_are_those_of_taskfmm():
+    """Shapes and options also while JAX traces; values where there is nothing to trace."""
+    jax = pytest.importorskip("jax")
+    from taskfmm.interop.jax import potential
+
+    x, q = (jax.numpy.asarray(a, jax.numpy.float32) for a in (cloud(28, 50), signed(29, 50)))
+    fmm, short, bad = taskfmm.Fmm(np.asarray(x)), q[:7], q.at[3].set(np.nan)
+    for given, told in (
+        ((x, jax.numpy.ones(50, int)), r"expected float32 or float64: give charges\.astype\(float\)"),
+        ((x, q + 0j), r"charges is complex64, .*: give charges\.real and charges\.imag one after"),
+        ((x, q[None, :, None]), r"charges has shape \(1, 50, 1\), expected \(n,\), or \(n, k\)"),
+        ((x[:, :2], q), r"sources has shape \(50, 2\), expected \(n, 3\)"),
+        ((x, q, x[0]), r"targets has shape \(3,\), expected \(n, 3\)"),
+        ((x, short), "charges has 7 rows, sources has 50: give one charge for each source"),
+        ((fmm, short), "charges has 7 rows, sources has 50"),
+        ((fmm, q, x), r"fmm\.at"),
+        ((x, q, None, "stokes"), "has parameters"),
+        ((x, q, None, Helmholtz(1.0)), "derivatives are known"),
+        ((x, q, None, "laplace", 2.0), "eps is 2.0"),
+    ):
+        ours = lambda q, given=given: potential(given[0], q, *given[2:]).sum()  # noqa: E731
+        calls = (ours, jax.jit(ours), jax.jit(jax.grad(ours)))
+        for call in calls if given[1].dtype == np.float32 else calls[:2]:  # JAX itself refuses others
+            with pytest.raises(InputError, match=told):
+                call(given[1])
+    for source in (x, fmm):
+        for call in (
+            lambda q, of=source: potential(of, q),
+            jax.grad(lambda q, of=source: potential(of, q)[0]),
+        ):
+            with pytest.raises(InputError, match="charges row 3 is not finite"):
+                call(bad)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="InputError: charges row 3 is not finite"):
+            jax.block_until_ready(jax.jit(lambda q, of=source: potential(of, q))(bad))
+
+
+def test_derivatives_that_are_differentiated_again():
+    autograd, anp = pytest.importorskip("autograd"), pytest.importorskip("autograd.numpy")
+    jax = pytest.importorskip("jax")
+    from taskfmm.interop import autograd as of_autograd
+    from taskfmm.interop import jax as of_jax
+
+    x, q = cloud(34, 30).astype(np.float32), signed(35, 30).astype(np.float32)
+    for grad, sums, potential in (
+        (autograd.grad, anp.sum, of_autograd.potential),
+        (jax.grad, jax.numpy.sum, of_jax.potential),
+    ):
+        energy = lambda x, q, f=potential, s=sums: s(q * f(x, q))  # noqa: E731
+        for first in (0, 1):
+            once = grad(energy, first)
+            slope = lambda x, q, f=once, s=sums: s(f(x, q) ** 2)  # noqa: E731
+            assert np.isfinite(slope(x, q))
+            for second in (0, 1):
+                with pytest.raises(NotImplementedError, match=r"differentiated again.*take differences"):
+                    grad(slope, second)(x, q)
 
 
 def test_autograd():
@@ -230,7 +282,9 @@ def test_autograd():
     for one, other in zip(found, exact(x, q, t, w), strict=True):
         assert l2_error(one, other) <= 3 * EPS
     fmm = taskfmm.Fmm(x, eps=EPS)
-    with pytest.raises(taskfmm.InputError, match="charges are complex"):
+    with pytest.raises(
+        taskfmm.InputError, match=r"charges is complex128.* give charges\.real and charges\.imag"
+    ):
         potential(x, q + 0j)
     of_plan = autograd.grad(lambda q: anp.dot(q, potential(fmm, q)))(q)
     assert l2_error(of_plan, 2 * taskfmm.direct(x, q)) <= 2 * EPS

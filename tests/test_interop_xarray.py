@@ -125,10 +125,58 @@ def test_wrong_labels(fmm):
         ({"charges": labelled(), "targets": X}, "targets is ndarray"),
         ({"charges": labelled().isel(ion=slice(3))}, "charges"),
         ({"charges": labelled(), "dipoles": xarray.DataArray(X, dims=("ion", "axis"))}, "give the same"),
+        ({"charges": labelled(), "targets": xarray.DataArray(1.0)}, "targets has no dimension"),
         ({}, "no sources"),
     ):
         with pytest.raises(InputError, match=told):
             evaluate(fmm, **given)
+    for missing in (labelled(), X):
+        with pytest.raises(InputError, match=r"expected a plan: give taskfmm\.Fmm\(points\) first"):
+            potential(missing, labelled())
+    spread = taskfmm.Fmm(da.from_array(X, chunks=2000), eps=EPS)
+    with pytest.raises(InputError, match="has its own targets alone"):
+        potential(spread, labelled(), xarray.DataArray(X[:3], dims=("place", "axis")))
+
+
+def test_a_name_stands_for_one_thing(fmm):
+    """Where results would have a name twice, that is an error; else what is called as axes are stays as it is."""
+    one, places = (
+        labelled(Q[:, 0, 0], ("ion",)),
+        xarray.DataArray(X[:6].reshape(2, 3, 3), dims=("w", "h", "axis")),
+    )
+    several = labelled(Q[:, 0], ("ion", "step"))
+    of_two = xarray.DataArray(X[:40].reshape(20, 2, 3), dims=("axis", "w", "xyz"))
+    for given, outputs, twice in (
+        ((several.rename(step="axis"),), "gradient", "axis"),
+        ((one.rename(ion="axis"),), "gradient", "axis"),
+        ((several.rename(step="axis_2"),), "hessian", "axis_2"),
+        ((several.rename(step="w"), places), "potential", "w"),
+        ((several.assign_coords(w=("step", [1, 2, 3])), places), "potential", "w"),
+        ((one, of_two), "gradient", "axis"),
+        ((one.assign_coords(axis=3.0),), "gradient", "axis"),
+        ((one.assign_coords(axis=("ion", X[:, 0])),), "gradient", "axis"),
+        ((one.rename(mass="potential"),), "potential", "potential"),
+        ((one.rename(mass="gradient"),), ("potential", "gradient"), "gradient"),
+        ((several.rename(step="potential"),), "potential", "potential"),
+    ):
+        with pytest.raises(InputError, match=rf"'{twice}' stands for two things: .*rename\({{'{twice}'"):
+            evaluate(fmm, given[0], outputs, *given[1:])
+    apart = taskfmm.Fmm(X, X[:5], eps=EPS)
+    with pytest.raises(InputError, match="'target' stands for two things"):
+        potential(apart, several.rename(step="target"))
+
+    steps = potential(fmm, several.rename(step="axis"))
+    assert steps.dims == ("ion", "axis") and steps["axis"].values.tolist() == [0.1, 0.2, 0.4]
+    assert evaluate(fmm, one, "potential", of_two)["potential"].dims == ("axis", "w")
+
+
+def test_coordinates_that_differ(fmm):
+    dipoles = labelled(Q[:, 0], ("ion", "xyz"))
+    both = evaluate(fmm, labelled(Q[:, 0, 0], ("ion",)), "potential", dipoles=dipoles)["potential"]
+    exact = taskfmm.direct(X, Q[:, 0, 0], dipoles=Q[:, 0])
+    assert l2_error(both.values, exact) <= EPS
+    with pytest.raises(InputError, match="coordinates 'ion' differ"):
+        evaluate(fmm, labelled(Q[:, 0, 0], ("ion",)), dipoles=dipoles[::-1])
 
 
 def test_examples():

@@ -106,7 +106,14 @@ def test_given_axes_are_used(plan):
         (lambda fmm: fmm.plot_lists([0.0, float("nan"), 0.0]), "box"),
         (lambda fmm: taskfmm.Fmm(np.empty((0, 3))).plot_tree(), "no boxes to draw"),
         (lambda fmm: taskfmm.plots.error(fmm.sources, np.ones(3000), eps=[]), "eps is empty"),
+        (lambda fmm: taskfmm.plots.error(fmm.sources, np.ones(3000), eps=[1e-3, None]), "eps is None"),
         (lambda fmm: taskfmm.plots.scaling(fmm.sources, np.ones(3000), sizes=[10, 3001]), "1 to 3000"),
+        (
+            lambda fmm: taskfmm.plots.scaling(fmm.sources, np.ones(3000), targets=fmm.sources[:9]),
+            "targets were given",
+        ),
+        (lambda fmm: fmm.plot_tree(ax=3), "ax is int, expected one matplotlib.axes.Axes"),
+        (lambda fmm: fmm.plot_lists(0, ax=np.empty(2, object)), "ax is ndarray"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_error(plan, call, complaint):
@@ -126,6 +133,7 @@ def test_errors_are_those_of_evaluations(plan):
         assert (line.get_ydata() < line.get_xdata()).all() and (line.get_ydata() > 0).all()
     fmm = taskfmm.Fmm(plan.sources, eps=1e-5, leaf_size=60)
     values = fmm.evaluate(charges, "gradient")["gradient"]
+    assert taskfmm.plots.error(plan.sources, charges, 1e-2, **options).lines[1].get_xdata() == [1e-2]
     assert gradient.get_ydata()[0] == fmm.error_estimate(charges, values, 200, 5, "gradient")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import taskfmm
+from taskfmm.errors import InputError, StorageError
 from taskfmm.profiling.names import COLOURS, OPERATORS
 
 
@@ -46,6 +47,18 @@ def test_a_picture_is_returned_and_written(clustered, tmp_path, ending):
     assert {"P2M", "M2M", "M2L", "P2L", "L2L", "L2P", "M2P", "P2P", "charges", "potential"} <= set(texts)
     assert f"{len(clustered.forecast().keys):,} tasks" in figure.axes[0].get_title(loc="left")
     assert target.stat().st_size > 5000
+
+
+def test_a_picture_that_cannot_be_written_is_one_error(clustered, tmp_path):
+    pytest.importorskip("matplotlib")
+    with taskfmm.profile() as profile:
+        pass
+    for draw in (clustered.visualize, profile.plot):
+        with pytest.raises(StorageError, match=r"none/graph\.png: .* No such file or directory"):
+            draw(str(tmp_path / "none" / "graph.png"))
+        with pytest.raises(InputError, match=r"graph\.doc: .* not supported"):
+            draw(str(tmp_path / "graph.doc"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_smallest_graph_is_drawn():

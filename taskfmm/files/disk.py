@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from taskfmm.errors import InputError, StorageError
 
 
 def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
@@ -89,3 +92,21 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as descriptor:
         write_all(descriptor, content)
+
+
+def write_picture(figure: Any, path: str | os.PathLike[str], dpi: float) -> None:
+    """Write a figure of Matplotlib, in the format of the name's ending.
+
+    Raises
+    ------
+    StorageError
+        The directory is missing, or nothing can be written there.
+    InputError
+        A format that Matplotlib does not know.
+    """
+    try:
+        figure.savefig(path, dpi=dpi)
+    except OSError as error:
+        raise StorageError(f"{path}: the picture cannot be written: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: the picture cannot be written: {error}") from error

@@ -1,6 +1,7 @@
 """Potentials that autograd differentiates: ``potential(sources, charges, targets=None, kernel="laplace", eps=1e-6)``.
 
-As `taskfmm.interop.torch.potential`, of arrays; each derivative that is asked for takes a pass of its own.
+As `taskfmm.interop.torch.potential`, of arrays; each derivative that is asked for takes a pass of its own, and raises
+NotImplementedError where it is differentiated again.
 
 >>> import autograd, autograd.numpy, numpy as np
 >>> from taskfmm.interop.autograd import potential
@@ -28,14 +29,24 @@ def potential(
     return derivatives.potential(derivatives.plan(sources, targets, kernel, eps), charges)
 
 
+def _no_step(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError(derivatives.NO_SECOND)
+
+
 def _derivative(number: int) -> Callable[..., Any]:
     """By the order of what `taskfmm.interop.derivatives.back` returns."""
+
+    @primitive
+    def found(weights: Any, charges: Any, sources: Any, targets: Any, kernel: Any, eps: float) -> Any:
+        fmm = derivatives.plan(sources, targets, kernel, eps)
+        return derivatives.back(fmm, charges, weights, number > 0)[number]
+
+    defvjp(found, _no_step, _no_step, _no_step, _no_step)
 
     def of(
         _: Any, sources: Any, charges: Any, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
     ) -> Any:
-        fmm = derivatives.plan(sources, targets, kernel, eps)
-        return lambda weights: derivatives.back(fmm, charges, weights, number > 0)[number]
+        return lambda weights: found(weights, charges, sources, targets, kernel, eps)
 
     return of
 

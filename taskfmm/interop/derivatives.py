@@ -21,6 +21,12 @@ PLANS = Plans(4)
 OFFSETS = np.array([[0.7, -0.4, 0.5], [-0.3, 0.9, 0.4]])
 """From a source to targets, of no symmetry."""
 
+NO_SECOND = (
+    "derivatives of a potential cannot be differentiated again, as taskfmm has no second ones: take differences of "
+    "first ones, at places or charges a little apart"
+)
+"""Said by all frameworks, in a NotImplementedError."""
+
 
 def plan(sources: Any, targets: Any, kernel: Any, eps: float) -> taskfmm.Fmm:
     """A plan, which may be one that was kept; sources : points, or a plan, which is returned as it is.
@@ -46,12 +52,27 @@ def plan(sources: Any, targets: Any, kernel: Any, eps: float) -> taskfmm.Fmm:
     return found
 
 
+def refuse_dtype(name: str, dtype: Any, make: str) -> None:
+    """Raise InputError for numbers that are not float32 or float64.
+
+    make : of the framework, what an array of other real numbers is to become
+    """
+    kind = str(dtype).rpartition(".")[2]
+    if kind not in ("float32", "float64"):
+        if kind.startswith("complex"):
+            make = f"{name}.real and {name}.imag one after the other, as potentials add up"
+        raise taskfmm.InputError(f"{name} is {dtype}, expected float32 or float64: give {make}")
+
+
+def refuse_options(kernel: Any, eps: float) -> None:
+    """Raise InputError for what `plan` would refuse whatever the points, as while these are traced."""
+    _refuse_other_kernels(taskfmm.Fmm(np.zeros((1, 3)), kernel=kernel, eps=eps).kernel)
+
+
 def potential(fmm: taskfmm.Fmm, charges: np.ndarray) -> np.ndarray:
     """float64 [n_targets], or [n_targets, k] of k vectors; raises InputError for complex charges."""
-    if np.asarray(charges).dtype.kind == "c":
-        raise taskfmm.InputError(
-            "charges are complex, expected real ones: give their parts one after the other"
-        )
+    if (dtype := np.asarray(charges).dtype).kind == "c":
+        refuse_dtype("charges", dtype, "")
     return np.asarray(fmm.potential(charges).compute(), np.float64)
 
 

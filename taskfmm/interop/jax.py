@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,33 +42,47 @@ def potential(
     Returns
     -------
     array, (m,) or (m, k), of the dtype of the charges
-        Computed on the CPU, through ``jax.pure_callback``. Derivatives are sums of the same kind, each with eps. They
-        cannot be differentiated again, and there is no rule for ``jax.jvp`` and ``jax.vmap``: give columns.
+        Computed on the CPU; under ``jit`` through ``jax.pure_callback``. Derivatives are sums of the same kind, each
+        with eps. They cannot be differentiated again, and there is no rule for ``jax.jvp`` and ``jax.vmap``: give
+        columns.
 
     Raises
     ------
     InputError
-        Another dtype or shape, a kernel without such derivatives. As the arrays are known when the program runs only,
-        what else `taskfmm.Fmm` refuses is an error of JAX then, with its message.
+        Another dtype or shape, also while JAX traces; a kernel without such derivatives, or as of `taskfmm.Fmm`.
+        Under ``jit`` values are known when the program runs only: what is wrong with them is an error of JAX then,
+        whose text ends with that of taskfmm.
+    NotImplementedError
+        A derivative is differentiated again.
     """
     charges = _checked("charges", charges)
-    how = str(kernel) if isinstance(kernel, str) else kernel, float(eps)
     if isinstance(sources, taskfmm.Fmm):
-        derivatives.plan(sources, targets, *how)
-        return _of_plan(sources, charges)
+        fmm = derivatives.plan(sources, targets, kernel, eps)
+        _refuse_other_rows(charges, fmm.n_sources)
+        return _of_plan(fmm, charges)
     sources = _checked("sources", sources)
-    return _of_points(how, sources, charges, None if targets is None else _checked("targets", targets))
+    targets = None if targets is None else _checked("targets", targets)
+    _refuse_other_rows(charges, len(sources))
+    return _of_points((str(kernel) if isinstance(kernel, str) else kernel, eps), sources, charges, targets)
 
 
 def _checked(name: str, given: Any) -> jax.Array:
     array = jnp.asarray(given)
-    if array.dtype not in (jnp.float32, jnp.float64):
-        raise taskfmm.InputError(
-            f"{name} is {array.dtype}, expected float32 or float64: give {name}.astype(float)"
-        )
-    if array.ndim not in ((1, 2) if name == "charges" else (2,)):
-        raise taskfmm.InputError(f"{name} has shape {array.shape}, see the docstring of potential")
+    derivatives.refuse_dtype(name, array.dtype, f"{name}.astype(float)")
+    if name == "charges":
+        fits, expected = array.ndim in (1, 2), "(n,), or (n, k) for k vectors"
+    else:
+        fits, expected = array.ndim == 2 and array.shape[1] == 3, "(n, 3)"
+    if not fits:
+        raise taskfmm.InputError(f"{name} has shape {array.shape}, expected {expected}")
     return array
+
+
+def _refuse_other_rows(charges: jax.Array, n_sources: int) -> None:
+    if len(charges) != n_sources:
+        raise taskfmm.InputError(
+            f"charges has {len(charges)} rows, sources has {n_sources}: give one charge for each source"
+        )
 
 
 def _numpy(array: Any) -> np.ndarray:
@@ -78,12 +93,36 @@ def _like(array: jax.Array, *shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape or array.shape, array.dtype)
 
 
+def _called(run: Callable[..., Any], like: Any, *given: Any) -> Any:
+    """What a function of NumPy arrays returns; called at once where these are known, so errors are its own."""
+    if _traced(given):
+        return jax.pure_callback(run, like, *given)
+    return jax.tree.map(jnp.asarray, run(*map(np.asarray, given)))
+
+
+def _traced(given: Sequence[Any]) -> bool:
+    return any(isinstance(each, jax.core.Tracer) for each in given)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _derivative(run: Callable[..., Any], like: Any, *given: Any) -> Any:
+    """The same of a derivative, for which there is no step back."""
+    return _called(run, like, *given)
+
+
+def _no_step(*_: Any) -> Any:
+    raise NotImplementedError(derivatives.NO_SECOND)
+
+
+_derivative.defvjp(_no_step, _no_step)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _of_plan(fmm: taskfmm.Fmm, charges: jax.Array) -> jax.Array:
     def run(charges: Any) -> np.ndarray:
         return derivatives.potential(fmm, _numpy(charges)).astype(charges.dtype)
 
-    return jax.pure_callback(run, _like(charges, fmm.n_targets, *charges.shape[1:]), charges)
+    return _called(run, _like(charges, fmm.n_targets, *charges.shape[1:]), charges)
 
 
 def _of_plan_forth(fmm: taskfmm.Fmm, charges: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -94,7 +133,7 @@ def _of_plan_back(fmm: taskfmm.Fmm, charges: jax.Array, weights: jax.Array) -> t
     def run(charges: Any, weights: Any) -> np.ndarray:
         return derivatives.back(fmm, _numpy(charges), _numpy(weights), False)[0].astype(charges.dtype)
 
-    return (jax.pure_callback(run, _like(charges), charges, weights),)
+    return (_derivative(run, _like(charges), charges, weights),)
 
 
 _of_plan.defvjp(_of_plan_forth, _of_plan_back)
@@ -108,7 +147,9 @@ def _of_points(how: tuple, sources: jax.Array, charges: jax.Array, targets: jax.
 
     n_targets = len(sources) if targets is None else len(targets)
     given = (sources, charges) if targets is None else (sources, charges, targets)
-    return jax.pure_callback(run, _like(charges, n_targets, *charges.shape[1:]), *given)
+    if _traced(given):
+        derivatives.refuse_options(*how)
+    return _called(run, _like(charges, n_targets, *charges.shape[1:]), *given)
 
 
 def _of_points_forth(how: tuple, *given: Any) -> tuple[jax.Array, tuple]:
@@ -126,7 +167,7 @@ def _of_points_back(how: tuple, given: tuple, weights: jax.Array) -> tuple[Any, 
 
     points = (sources,) if targets is None else (sources, targets)
     shapes = tuple(map(_like, (charges, *points)))
-    of_charges, *of_points = jax.pure_callback(run, shapes, weights, charges, *points)
+    of_charges, *of_points = _derivative(run, shapes, weights, charges, *points)
     return of_points[0], of_charges, None if targets is None else of_points[1]
 
 

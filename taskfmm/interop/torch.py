@@ -46,6 +46,8 @@ def potential(
     ------
     InputError
         Another device or dtype, a kernel without such derivatives, or as of `taskfmm.Fmm`.
+    NotImplementedError
+        A derivative is differentiated again.
     """
     given = {"charges": charges} | ({} if isinstance(sources, taskfmm.Fmm) else {"sources": sources})
     if targets is not None:
@@ -62,10 +64,7 @@ def _refuse(name: str, tensor: Any) -> None:
         )
     if tensor.device.type != "cpu":
         raise taskfmm.InputError(f"{name} is on {tensor.device}, expected cpu: give {name}.cpu()")
-    if tensor.dtype not in (torch.float32, torch.float64):
-        raise taskfmm.InputError(
-            f"{name} is {tensor.dtype}, expected float32 or float64: give {name}.double()"
-        )
+    derivatives.refuse_dtype(name, tensor.dtype, f"{name}.double()")
 
 
 class _Potential(torch.autograd.Function):
@@ -103,9 +102,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, weights: torch.Tensor) -> Any:
-        raise RuntimeError(
-            "derivatives of a potential cannot be differentiated again: taskfmm has no second ones"
-        )
+        raise NotImplementedError(derivatives.NO_SECOND)
 
 
 def _numpy(given: Any) -> Any:

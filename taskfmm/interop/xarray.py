@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,13 @@ def evaluate(
     Raises
     ------
     InputError
-        No DataArray, dimensions that do not fit together, or as of `taskfmm.Fmm.evaluate`.
+        No plan or no DataArray; dimensions that do not fit together, a name that would stand for two things in a
+        result, or coordinates of one name that differ; or as of `taskfmm.Fmm.evaluate`.
     """
+    if not hasattr(fmm, "evaluate"):
+        raise taskfmm.InputError(
+            f"fmm is {type(fmm).__name__}, expected a plan: give taskfmm.Fmm(points) first, and then the charges"
+        )
     kinds = {kind.given_as: kind for kind in fmm.kernel.sources}
     given = ({} if charges is None else {next(iter(kinds)): charges}) | others
     for name, array in (given | ({} if targets is None else {"targets": targets})).items():
@@ -77,25 +83,63 @@ def evaluate(
     for name, array in given.items():
         own = len(kinds[name].of_one) if name in kinds else 0
         numbers[name], vectors = _numbers(name, array, dim, own, vectors if numbers else None)
-    labels = {name: found for array in given.values() for name, found in array.coords.items()}
-    plan, points, shape = fmm, (_dim(given, dim),), (fmm.n_targets,)
+    labels = _merged(array.coords for array in given.values())
+    points: Dims = (_dim(given, dim),)
+    shape: tuple[int, ...] = (fmm.n_targets,)
+    plan = fmm
     if targets is not None:
-        *points, _ = targets.dims
-        shape, labels = targets.shape[:-1], _along(labels, vectors) | dict(targets.coords)
-        plan = fmm.at(targets.data.reshape(-1, targets.shape[-1]))
+        plan, points, shape = _at(fmm, targets), targets.dims[:-1], targets.shape[:-1]
+        labels = _merged([_along(labels, vectors), _along(targets.coords, points)])
     elif fmm.separate:
         points, labels = ("target",), _along(labels, vectors)
     sizes = [next(iter(given.values())).sizes[each] for each in vectors]
-    found = plan.evaluate(outputs=outputs, **numbers)
-    variables = {}
-    for name, array in found.items():
+    results, variables = plan.evaluate(outputs=outputs, **numbers), {}
+    for name, found in results.items():
         axes = AXES[: len(fmm.kernel.output(name).shape)]
         dims = (*points, *axes, *vectors)
-        whole = array.reshape((*shape, *(3,) * len(axes), *sizes))
-        variables[name] = xarray.DataArray(whole, dims=dims, coords=_along(labels, dims), name=name)
-    return xarray.Dataset(variables).assign_coords(
-        {axis: ["x", "y", "z"] for axis in AXES if any(axis in each.dims for each in variables.values())}
-    )
+        own_labels = _along(labels, dims)
+        _refuse_clashes(name, results, dims, axes, own_labels)
+        whole = found.reshape((*shape, *(3,) * len(axes), *sizes))
+        coords = own_labels | {axis: ["x", "y", "z"] for axis in axes}
+        variables[name] = xarray.DataArray(whole, dims=dims, coords=coords, name=name)
+    return xarray.Dataset(variables)
+
+
+def _at(fmm: taskfmm.Fmm, targets: xarray.DataArray) -> taskfmm.Fmm:
+    """The plan for places on a grid."""
+    if not targets.ndim:
+        raise taskfmm.InputError("targets has no dimension, expected x, y and z along its last one")
+    if not hasattr(fmm, "at"):
+        raise taskfmm.InputError(
+            "a plan of points that no process holds has its own targets alone: give none here"
+        )
+    return fmm.at(targets.data.reshape(-1, targets.shape[-1]))
+
+
+def _refuse_clashes(
+    output: str, outputs: Iterable[str], dims: Dims, axes: Sequence[str], labels: Mapping[Hashable, Any]
+) -> None:
+    """Raise InputError where a name would stand for two things: an output, a dimension, another coordinate."""
+    others = [name for name, found in labels.items() if name in axes or found.dims != (name,)]
+    twice = [name for name, count in Counter((*outputs, *dims, *others)).items() if count > 1]
+    if twice:
+        raise taskfmm.InputError(
+            f"{output} has the dimensions {dims} and the coordinates {tuple(labels)}, so that {twice[0]!r} stands "
+            f"for two things: rename that of your array, by its rename({{{twice[0]!r}: ...}})"
+        )
+
+
+def _merged(several: Iterable[Mapping[Hashable, Any]]) -> dict[Hashable, Any]:
+    """Coordinates of several arrays; raises InputError where those of one name differ."""
+    labels: dict[Hashable, Any] = {}
+    for each in several:
+        for name, found in each.items():
+            if name in labels and not labels[name].variable.equals(found.variable):
+                raise taskfmm.InputError(
+                    f"coordinates {name!r} differ from array to array: sort them alike, or rename or drop one"
+                )
+            labels[name] = found
+    return labels
 
 
 def _dim(given: Mapping[str, xarray.DataArray], dim: Hashable) -> Hashable:

@@ -211,7 +211,9 @@ class profile(Callback):
         Raises
         ------
         InputError
-            Matplotlib is not installed.
+            Matplotlib is not installed, or does not know the format of the path.
+        StorageError
+            The picture cannot be written there.
         """
         from taskfmm.profiling import timeline
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskfmm.errors import InputError
+from taskfmm.files.disk import write_picture
 from taskfmm.profiling import analysis
 from taskfmm.profiling.names import colour
 from taskfmm.profiling.recording import Record
@@ -46,7 +47,7 @@ def draw(
         axes.set_axis_off()
         axes.text(0.5, 0.5, "\n".join(notes), ha="center", va="center", wrap=True)
     if path is not None:
-        figure.savefig(path, dpi=100)
+        write_picture(figure, path, dpi=100)
     return figure
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from taskfmm.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def axes(given: Axes | None, size: tuple[float, float]) -> Axes:
+def axes(given: Any, size: tuple[float, float]) -> Axes:
     """The given axes, or those of a new figure of so many inches, which a notebook shows.
 
     Raises
     ------
     ImportError
         Matplotlib is missing.
+    InputError
+        What is given is no axes.
     """
-    if given is not None:
-        return given
     try:
         from matplotlib import pyplot
+        from matplotlib.axes import Axes
     except ImportError as error:
         raise ImportError('drawing needs Matplotlib: pip install "taskfmm[viz]"') from error
-    return pyplot.subplots(figsize=size, layout="constrained")[1]
+    if given is None:
+        return pyplot.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(given, Axes):
+        raise InputError(
+            f"ax is {type(given).__name__}, expected one matplotlib.axes.Axes, as plt.subplots() gives: "
+            "leave it out for a new picture"
+        )
+    return given

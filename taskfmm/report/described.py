@@ -91,7 +91,9 @@ class Described:
         ImportError
             Matplotlib is missing: ``pip install "taskfmm[viz]"``.
         InputError
-            As `forecast`.
+            As `forecast`, or a format that Matplotlib does not know.
+        StorageError
+            The picture cannot be written, as where its directory is missing.
         """
         return draw(self.forecast(outputs), filename)
 
@@ -117,7 +119,7 @@ class Described:
         ImportError
             Matplotlib is missing: ``pip install "taskfmm[viz]"``.
         InputError
-            A plane that cuts no leaf, or a plan without points.
+            A plane that cuts no leaf, a plan without points, or an ``ax`` that is none.
 
         Examples
         --------
@@ -153,7 +155,7 @@ class Described:
         ImportError
             Matplotlib is missing: ``pip install "taskfmm[viz]"``.
         InputError
-            A number or a place where no box is, or a plan without points.
+            A number or a place where no box is, a plan without points, or an ``ax`` that is none.
 
         Examples
         --------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.utils import format_bytes
 
+from taskfmm.files.disk import write_picture
 from taskfmm.forecast.forecast import Forecast
 from taskfmm.profiling.names import colour, rank
 
@@ -44,6 +45,8 @@ def draw(forecast: Forecast, filename: str | Path | None = None) -> Figure:
     ------
     ImportError
         Matplotlib is missing.
+    StorageError, InputError
+        As `taskfmm.files.disk.write_picture`.
     """
     try:
         from matplotlib.figure import Figure
@@ -61,7 +64,7 @@ def draw(forecast: Forecast, filename: str | Path | None = None) -> Figure:
     _nodes(axes, nodes, place)
     _frame(axes, forecast, nodes, place, levels)
     if filename is not None:
-        figure.savefig(filename, dpi=150)
+        write_picture(figure, filename, dpi=150)
     return figure
 
 

@@ -6,6 +6,8 @@ of indices, a cell is looked up by binary search of its key, and empty cells nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from taskfmm.geometry import morton
@@ -89,6 +91,29 @@ def children(
     )
 
 
+def descended(
+    hi: np.ndarray,
+    lo: np.ndarray,
+    is_split: Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    threads: int,
+) -> list[np.ndarray]:
+    """By level from the root on, the first point of every cell that is split.
+
+    is_split : which cells of a level are, bool [n_cells]: of the level, their runs of sorted points (begin, end), and
+        whether the first and the last point of each can be told apart
+    """
+    found: list[np.ndarray] = []
+    begin, end = np.zeros(1, np.int64), np.array([hi.size])
+    while True:
+        distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
+        chosen = is_split(len(found), begin, end, distinct)
+        begin, end = begin[chosen], end[chosen]
+        if begin.size == 0:
+            return found
+        found.append(begin)
+        begin, end, _, _ = children(hi, lo, len(found) - 1, begin, end, threads)
+
+
 def _crowded(
     hi: np.ndarray,
     lo: np.ndarray,
@@ -104,21 +129,18 @@ def _crowded(
     Of those that may be split: where a point wants a large cell, that cell stays whole, and so do the cells one level
     finer that touch it, since balance would split it for theirs.
     """
-    found: list[np.ndarray] = []
     whole, kept = np.empty(0, np.int64), np.full(hi.size, morton.MAX_LEVEL + 1, np.int8)
-    begin, end = np.zeros(1, np.int64), np.array([hi.size])
-    while True:
+
+    def is_split(level: int, begin: np.ndarray, end: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+        nonlocal whole
         most = np.maximum(source_count[end] - source_count[begin], target_count[end] - target_count[begin])
-        distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
-        chosen = (most > leaf_size) & distinct | (len(found) < top)
+        chosen = (most > leaf_size) & distinct | (level < top)
         if deepest is not None:
-            whole = _whole(hi, lo, len(found), deepest, whole, kept)
-            chosen &= kept[begin] > len(found)
-        begin, end = begin[chosen], end[chosen]
-        if begin.size == 0:
-            return found
-        found.append(begin)
-        begin, end, _, _ = children(hi, lo, len(found) - 1, begin, end, threads)
+            whole = _whole(hi, lo, level, deepest, whole, kept)
+            chosen &= kept[begin] > level
+        return chosen
+
+    return descended(hi, lo, is_split, threads)
 
 
 @loop

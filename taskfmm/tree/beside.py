@@ -16,7 +16,7 @@ import numpy as np
 from taskfmm.geometry import morton
 from taskfmm.geometry.domain import grown
 from taskfmm.jit import jit, loop
-from taskfmm.tree.balance import children, closed
+from taskfmm.tree.balance import closed, descended
 from taskfmm.tree.octree import Octree, boxes_of, sorted_in_rows
 
 
@@ -138,20 +138,14 @@ def _split(
 ) -> list[np.ndarray]:
     """By level, the first point of every crowded cell that is split in the other tree, or holds targets alone."""
     top = 0 if other.domain.cell is None else other.domain.cell.level
-    found: list[np.ndarray] = []
-    begin, end = np.zeros(1, np.int64), np.array([hi.size])
-    while True:
-        level = len(found)
+
+    def is_split(level: int, begin: np.ndarray, end: np.ndarray, distinct: np.ndarray) -> np.ndarray:
         n_sources, n_targets = (count[end] - count[begin] for count in (source_count, target_count))
-        distinct = (hi[begin] != hi[end - 1]) | (lo[begin] != lo[end - 1])
         inner = _is_inner(other, level - up, other.n_wide + source_count[begin])
         crowded = (np.maximum(n_sources, n_targets) > leaf_size) | ((n_sources > 0) & (level < up))
-        chosen = crowded & np.where(n_sources > 0, inner, distinct) | (level < top)
-        begin, end = begin[chosen], end[chosen]
-        if begin.size == 0:
-            return found
-        found.append(begin)
-        begin, end, _, _ = children(hi, lo, level, begin, end, threads)
+        return crowded & np.where(n_sources > 0, inner, distinct) | (level < top)
+
+    return descended(hi, lo, is_split, threads)
 
 
 def _is_inner(other: Octree, level: int, first: np.ndarray) -> np.ndarray:
