@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from taskfmm.gallery import capacitance, ring
+from taskfmm.gallery import capacitance, galaxies, ring
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
 
@@ -68,5 +68,36 @@ def test_a_ring_that_moves_and_one_that_is_too_slow(tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(ring, name, -1.0)
             worse = CliRunner().invoke(ring.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_a_galaxy_is_in_equilibrium_and_a_pair_is_at_rest():
+    """Energies of a Plummer sphere: 3 pi / 64 of motion, and 3 pi / 32 of attraction but for the part that is cut."""
+    positions, velocities = galaxies.galaxy(0.5, np.random.default_rng(5))
+    kinetic = 0.5 * (velocities[: galaxies.DARK] ** 2).sum(axis=1).mean()
+    assert kinetic == pytest.approx(3.0 * np.pi / 64.0, rel=0.05)
+    r, v = positions[galaxies.DARK :], velocities[galaxies.DARK :]
+    radius = np.linalg.norm(r, axis=1)
+    pull = radius**2 / (1.0 + radius**2) ** 1.5
+    assert np.allclose((v**2).sum(axis=1), pull, atol=0.02)
+    assert abs(np.cross(r, v)[:, 1]).mean() < 0.05  # tilted about y
+    positions, velocities, masses = galaxies.pair(np.random.default_rng(5))
+    assert np.allclose(masses @ velocities, 0.0, atol=1e-12)
+    assert masses.sum() == pytest.approx(2.0 * (1.0 + galaxies.DISC))
+
+
+def test_galaxies_that_fall_and_what_they_must_keep(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    for name, value in (("DARK", 300), ("STARS", 200), ("STEPS", 3), ("SHOWN", (0, 2, 3))):
+        monkeypatch.setattr(galaxies, name, value)
+    picture = tmp_path / "galaxies.png"
+    found = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+    for name, text in (("ENERGY_WITHIN", "the energy changed"), ("MOMENTUM_WITHIN", "the momentum changed")):
+        with monkeypatch.context() as patched:
+            patched.setattr(galaxies, name, -1.0)
+            worse = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
             assert worse.exit_code == 1
             assert text in worse.output
