@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import taskfmm
-from taskfmm.gallery import capacitance, galaxies, ring, sediment
+from taskfmm.gallery import capacitance, galaxies, own_kernel, ring, sediment
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
 
@@ -138,3 +138,30 @@ def test_a_cloud_that_sinks_and_ones_that_do_not(tmp_path, monkeypatch):
             worse = CliRunner().invoke(sediment.main, ["-o", str(picture)])
             assert worse.exit_code == 1
             assert text in worse.output
+
+
+def test_a_field_between_places_and_ones_that_are_missed(tmp_path, monkeypatch):
+    """So few places are a direct sum, which is exact."""
+    pytest.importorskip("matplotlib").use("agg")
+    for name, value in (("PLACES", 1500), ("OTHERS", 200), ("PIXELS", 21), ("ERROR_WITHIN", 0.03)):
+        monkeypatch.setattr(own_kernel, name, value)
+    picture = tmp_path / "own_kernel.png"
+    found = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+    texts = {"MISFIT_WITHIN": "measured values are missed", "ERROR_WITHIN": "between the places"}
+    for name, text in texts.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(own_kernel, name, -1.0)
+            worse = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_an_interpolation_is_the_sum_of_its_kernels():
+    places = np.random.default_rng(6).random((50, 3))
+    found = own_kernel.solve(places, own_kernel.field(places), 1e-4)
+    r = np.linalg.norm(places[:, None] - places, axis=2)
+    matrix = 1.0 / np.sqrt(r**2 + (own_kernel.WIDTH * 50 ** (-1.0 / 3.0)) ** 2)
+    assert np.allclose(matrix @ found.weights, own_kernel.field(places), rtol=1e-3)
+    assert np.allclose(found.exact(places), matrix @ found.weights)
