@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import taskfmm
-from taskfmm.gallery import capacitance, galaxies, own_kernel, ring, sediment
+from taskfmm.gallery import capacitance, galaxies, own_kernel, ring, sediment, vectors
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
 
@@ -165,3 +165,38 @@ def test_an_interpolation_is_the_sum_of_its_kernels():
     matrix = 1.0 / np.sqrt(r**2 + (own_kernel.WIDTH * 50 ** (-1.0 / 3.0)) ** 2)
     assert np.allclose(matrix @ found.weights, own_kernel.field(places), rtol=1e-3)
     assert np.allclose(found.exact(places), matrix @ found.weights)
+
+
+def test_maxwells_series():
+    """Spheres far apart, and two equal ones by images that are put in one after the other."""
+    far = vectors.maxwell(1.0, 0.5, 100.0)
+    assert np.allclose(far, [[1.0 + 0.5 / 1e4, -0.5 / 100], [-0.5 / 100, 0.5 + 0.25 / 1e4]], atol=1e-6)
+    charges, place, totals = 1.0, 0.0, [0.0, 0.0]
+    for number in range(
+        40
+    ):  # place: how far the image is from the middle of its sphere, towards the other one
+        totals[number % 2] += charges
+        charges, place = -charges / (2.5 - place), 1.0 / (2.5 - place)
+    assert np.allclose(vectors.maxwell(1.0, 1.0, 2.5), [totals, totals[::-1]])
+
+
+def test_one_sphere_has_its_radius_as_capacitance(monkeypatch):
+    monkeypatch.setattr(vectors, "POINTS", 200)
+    found = vectors.solve(vectors.Spheres.around(np.zeros((1, 3)), np.array([0.3])), 1e-6)
+    assert found.matrix[0, 0] == pytest.approx(0.3, rel=1e-6)
+    assert np.allclose(found.charges, 0.3 / 200, rtol=1e-5)
+
+
+def test_a_capacitance_matrix_and_wrong_ones(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.setattr(vectors, "POINTS", 300)
+    picture = tmp_path / "vectors.png"
+    found = CliRunner().invoke(vectors.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 10_000
+    for name, text in (("SYMMETRIC_WITHIN", "not symmetric"), ("MAXWELL_WITHIN", "differs from Maxwell's")):
+        with monkeypatch.context() as patched:
+            patched.setattr(vectors, name, -1.0)
+            worse = CliRunner().invoke(vectors.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
