@@ -21,7 +21,7 @@ import dask
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.protein import save
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 DARK, STARS = 5120, 3072
@@ -178,13 +178,7 @@ def main(output: Path, eps: float) -> None:
         click.echo(check(ledger))
     except AssertionError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        figure = draw(shown)
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    save(figure, output)
-    click.echo(f"picture             {output}")
+    picture(lambda: draw(shown), output)
 
 
 if __name__ == "__main__":

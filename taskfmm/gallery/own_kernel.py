@@ -27,7 +27,7 @@ from scipy.sparse.linalg import gmres
 from scipy.stats import qmc
 
 import taskfmm
-from taskfmm.gallery.protein import save
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 PLACES, OTHERS = 10_000, 1_000
@@ -157,13 +157,7 @@ def main(output: Path, eps: float) -> None:
         click.echo(check(found, eps))
     except AssertionError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        figure = draw(found)
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    save(figure, output)
-    click.echo(f"picture             {output}")
+    picture(lambda: draw(found), output)
 
 
 if __name__ == "__main__":

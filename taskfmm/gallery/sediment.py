@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.protein import save
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 PARTICLES = 12_000
@@ -162,13 +162,7 @@ def main(output: Path, eps: float) -> None:
         click.echo(check(path, first))
     except AssertionError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        figure = draw(path, beside)
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    save(figure, output)
-    click.echo(f"picture             {output}")
+    picture(lambda: draw(path, beside), output)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import click
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.protein import save
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 POINTS = 2_000
@@ -217,13 +217,7 @@ def main(output: Path, eps: float) -> None:
         click.echo(check(solution.matrix, two.matrix))
     except AssertionError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        figure = draw(spheres, solution)
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    save(figure, output)
-    click.echo(f"picture             {output}")
+    picture(lambda: draw(spheres, solution), output)
 
 
 if __name__ == "__main__":
