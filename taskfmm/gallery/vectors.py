@@ -41,8 +41,8 @@ RADII = np.array([1.1, 0.6, 0.8, 1.0, 0.9, 1.1, 0.7, 0.5])
 TWO = (np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]), np.array([1.0, 0.7]))
 """Middles and radii of the two that are compared with the series."""
 
-TOLERANCE = 1e-7
-"""Of the residuals, relative."""
+TOLERANCE, ITERATIONS = 1e-7, 200
+"""Of conjugate gradients: relative residuals to reach, and in how many steps at most."""
 
 SYMMETRIC_WITHIN, MAXWELL_WITHIN = 1e-6, 1e-4
 """Relative to the largest number of the matrix."""
@@ -84,7 +84,7 @@ def together(times: Callable[[np.ndarray], np.ndarray], right: np.ndarray, scale
     found, left = np.zeros_like(right), right.copy()
     along = better = left / scale[:, None]
     size = (left * better).sum(axis=0)
-    for _ in range(200):
+    for _ in range(ITERATIONS):
         product = times(along)
         step = size / (along * product).sum(axis=0)
         found, left = found + step * along, left - step * product
@@ -93,7 +93,7 @@ def together(times: Callable[[np.ndarray], np.ndarray], right: np.ndarray, scale
         better, before = left / scale[:, None], size
         size = (left * better).sum(axis=0)
         along = better + size / before * along
-    raise AssertionError("conjugate gradients have not converged after 200 iterations")
+    raise AssertionError(f"conjugate gradients have not converged after {ITERATIONS} iterations")
 
 
 @dataclass(frozen=True, slots=True)
