@@ -1,12 +1,21 @@
-"""The capacitance of a cube and the vortex ring: what they check, in small, and their pictures."""
+"""What the examples of the gallery check, in small, and their pictures."""
 
 from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from distributed import LocalCluster
 
-from taskfmm.gallery import capacitance, ring
+import taskfmm
+from taskfmm.gallery import capacitance, galaxies, larger, own_kernel, ring, sediment, vectors
+from taskfmm.gallery import picture as pictures
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
 
@@ -70,3 +79,194 @@ def test_a_ring_that_moves_and_one_that_is_too_slow(tmp_path, monkeypatch):
             worse = CliRunner().invoke(ring.main, ["-o", str(picture)])
             assert worse.exit_code == 1
             assert text in worse.output
+
+
+def test_a_galaxy_is_in_equilibrium_and_a_pair_is_at_rest():
+    """Energies of a Plummer sphere: 3 pi / 64 of motion, and 3 pi / 32 of attraction but for the part that is cut."""
+    positions, velocities = galaxies.galaxy(0.5, np.random.default_rng(5))
+    kinetic = 0.5 * (velocities[: galaxies.DARK] ** 2).sum(axis=1).mean()
+    assert kinetic == pytest.approx(3.0 * np.pi / 64.0, rel=0.05)
+    r, v = positions[galaxies.DARK :], velocities[galaxies.DARK :]
+    radius = np.linalg.norm(r, axis=1)
+    pull = radius**2 / (1.0 + radius**2) ** 1.5
+    assert np.allclose((v**2).sum(axis=1), pull, atol=0.02)
+    assert abs(np.cross(r, v)[:, 1]).mean() < 0.05  # tilted about y
+    positions, velocities, masses = galaxies.pair(np.random.default_rng(5))
+    assert np.allclose(masses @ velocities, 0.0, atol=1e-12)
+    assert masses.sum() == pytest.approx(2.0 * (1.0 + galaxies.DISC))
+
+
+def test_galaxies_that_fall_and_what_they_must_keep(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    for name, value in (("DARK", 300), ("STARS", 200), ("STEPS", 2), ("SHOWN", (0, 1, 2))):
+        monkeypatch.setattr(galaxies, name, value)
+    picture = tmp_path / "galaxies.png"
+    found = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+    for name, text in (("ENERGY_WITHIN", "the energy changed"), ("MOMENTUM_WITHIN", "the momentum changed")):
+        with monkeypatch.context() as patched:
+            patched.setattr(galaxies, name, -1.0)
+            worse = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_a_cloud_sinks_and_turns_as_a_drop_does():
+    """By the direct sum, 5 pi for its drag and the vortex of Hill, which is at rest on the surface's poles alone."""
+    particles = sediment.cloud(8000, np.random.default_rng(4))
+    forces = sediment.weights(8000)
+    stokes = taskfmm.kernels.Stokes(viscosity=1.0)
+    middle = taskfmm.direct(
+        particles, targets=np.zeros((1, 3)), kernel=stokes, outputs="velocity", forces=forces
+    )
+    assert middle["velocity"][0, 2] == pytest.approx(-1.25, rel=0.03)
+    flow = taskfmm.direct(
+        particles, targets=particles[:2000], kernel=stokes, outputs="velocity", forces=forces
+    )
+    assert flow["velocity"][:, 2].mean() == pytest.approx(-1.0, rel=0.02)
+    poles = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    assert np.allclose(sediment.hill(poles), [[0, 0, 0], [0, 0, 0], [0, 0, 0.25]])
+
+
+def test_a_cloud_that_sinks_and_ones_that_do_not(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    for name, value in (("PARTICLES", 3000), ("STEPS", 2), ("SHOWN", (0, 1, 2)), ("PIXELS", 21)):
+        monkeypatch.setattr(sediment, name, value)
+    picture = tmp_path / "sediment.png"
+    found = CliRunner().invoke(sediment.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+    for name, text in (
+        ("SPEED_WITHIN", "the cloud sinks with"),
+        ("VORTEX_WITHIN", "of the vortex of a drop"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(sediment, name, -1.0)
+            worse = CliRunner().invoke(sediment.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_a_field_between_places_and_ones_that_are_missed(tmp_path, monkeypatch):
+    """So few places are a direct sum, which is exact."""
+    pytest.importorskip("matplotlib").use("agg")
+    for name, value in (("PLACES", 800), ("OTHERS", 200), ("PIXELS", 21), ("ERROR_WITHIN", 0.05)):
+        monkeypatch.setattr(own_kernel, name, value)
+    picture = tmp_path / "own_kernel.png"
+    found = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+    texts = {"MISFIT_WITHIN": "measured values are missed", "ERROR_WITHIN": "between the places"}
+    for name, text in texts.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(own_kernel, name, -1.0)
+            worse = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_an_interpolation_is_the_sum_of_its_kernels():
+    places = np.random.default_rng(6).random((50, 3))
+    found = own_kernel.solve(places, own_kernel.field(places), 1e-4)
+    r = np.linalg.norm(places[:, None] - places, axis=2)
+    matrix = 1.0 / np.sqrt(r**2 + (own_kernel.WIDTH * 50 ** (-1.0 / 3.0)) ** 2)
+    assert np.allclose(matrix @ found.weights, own_kernel.field(places), rtol=1e-3)
+    assert np.allclose(found.exact(places), matrix @ found.weights)
+
+
+def test_maxwells_series():
+    """Spheres far apart, and two equal ones by images that are put in one after the other."""
+    far = vectors.maxwell(1.0, 0.5, 100.0)
+    assert np.allclose(far, [[1.0 + 0.5 / 1e4, -0.5 / 100], [-0.5 / 100, 0.5 + 0.25 / 1e4]], atol=1e-6)
+    charges, place, totals = 1.0, 0.0, [0.0, 0.0]
+    for number in range(
+        40
+    ):  # place: how far the image is from the middle of its sphere, towards the other one
+        totals[number % 2] += charges
+        charges, place = -charges / (2.5 - place), 1.0 / (2.5 - place)
+    assert np.allclose(vectors.maxwell(1.0, 1.0, 2.5), [totals, totals[::-1]])
+
+
+def test_one_sphere_has_its_radius_as_capacitance(monkeypatch):
+    monkeypatch.setattr(vectors, "POINTS", 200)
+    found = vectors.solve(vectors.Spheres.around(np.zeros((1, 3)), np.array([0.3])), 1e-6)
+    assert found.matrix[0, 0] == pytest.approx(0.3, rel=1e-6)
+    assert np.allclose(found.charges, 0.3 / 200, rtol=1e-5)
+
+
+def test_a_capacitance_matrix_and_wrong_ones(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.setattr(vectors, "POINTS", 300)
+    picture = tmp_path / "vectors.png"
+    found = CliRunner().invoke(vectors.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 10_000
+    for name, text in (("SYMMETRIC_WITHIN", "not symmetric"), ("MAXWELL_WITHIN", "differs from Maxwell's")):
+        with monkeypatch.context() as patched:
+            patched.setattr(vectors, name, -1.0)
+            worse = CliRunner().invoke(vectors.main, ["-o", str(picture)])
+            assert worse.exit_code == 1
+            assert text in worse.output
+
+
+def test_masses_in_a_file(tmp_path, monkeypatch):
+    """On workers in this process, which may hold much of other tests, so that memory is not bounded."""
+    pytest.importorskip("matplotlib").use("agg")
+    small = {"POINTS": 20_000, "CHUNKS": 2, "SAMPLE": 100, "ENERGY_WITHIN": 0.05}
+    unbounded = {
+        "LIMIT": 2**40,
+        "GROWTH_WITHIN": np.inf,
+        "LocalCluster": partial(LocalCluster, processes=False),
+    }
+    for name, value in (small | unbounded).items():
+        monkeypatch.setattr(larger, name, value)
+    picture = tmp_path / "larger.png"
+    found = CliRunner().invoke(larger.main, ["-o", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 5_000
+
+
+def test_what_is_not_right_of_masses_in_a_file(tmp_path, monkeypatch):
+    for name, value in {"POINTS": 4000, "CHUNKS": 2, "ENERGY_WITHIN": 0.1}.items():
+        monkeypatch.setattr(larger, name, value)
+    larger.write(tmp_path / "masses.h5")
+    points, masses = (array.compute() for array in larger.read(tmp_path / "masses.h5"))
+    assert np.array_equal(points[2000:], larger.plummer(1, 2000)[0])
+    potentials, exact = taskfmm.direct(points, masses), larger.summed(tmp_path / "masses.h5", points[:20])
+    right = larger.Found(potentials, points, masses.sum(), 0.5 * masses @ potentials, 10, [20, 30], 0.0, 0.0)
+    assert "energy" in larger.check(right, exact, 1e-3)
+    for wrong, text in (
+        (replace(right, potentials=1.01 * potentials), "potentials differ"),
+        (replace(right, energy=1.2 * right.energy), "the energy is"),
+        (replace(right, workers=[20, larger.LIMIT + 1]), "a worker took"),
+        (replace(right, growth=4000 * 40 + 1), "this process grew"),
+    ):
+        with pytest.raises(AssertionError, match=text):
+            larger.check(wrong, exact, 1e-3)
+
+
+def test_solvers_that_do_not_converge(monkeypatch):
+    """It is an error, not a solution that is none."""
+    places = np.random.default_rng(6).random((50, 3))
+    monkeypatch.setattr(own_kernel, "TOLERANCE", 0.0)
+    with pytest.raises(AssertionError, match="GMRES has not converged"):
+        own_kernel.solve(places, own_kernel.field(places), 1e-4)
+    monkeypatch.setattr(vectors, "ITERATIONS", 1)
+    monkeypatch.setattr(vectors, "POINTS", 20)
+    with pytest.raises(AssertionError, match="conjugate gradients have not converged"):
+        vectors.solve(vectors.Spheres.around(*vectors.TWO), 1e-6)
+
+
+def test_memory_is_looked_at():
+    with larger.Memory([os.getpid()]) as memory:
+        held = np.ones(2**24)
+        time.sleep(0.1)
+    assert memory.most[0] - memory.first[0] >= 0.9 * held.nbytes
+
+
+def test_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    path = tmp_path / "none.png"
+    pictures.picture(lambda: pytest.fail("drawn without Matplotlib"), path)
+    assert not path.exists()

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 from scipy.spatial import KDTree
 
 import taskfmm
-from taskfmm.gallery.protein import save
+from taskfmm.gallery.picture import picture
 
 EXACT = 0.66067815
 """Of the unit cube, in units of 4 pi eps0; all digits hold."""
@@ -160,17 +160,6 @@ def draw(panels: Panels, density: np.ndarray) -> Any:
     return figure
 
 
-def picture(panels: Panels, charges: np.ndarray, path: Path) -> None:
-    """Save the picture, if Matplotlib is there."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    save(draw(panels, 4.0 * np.pi * charges / panels.sizes.prod(axis=1)), path)
-    click.echo(f"picture             {path}")
-
-
 @click.command()
 @click.option(
     "-k", "k", type=click.IntRange(min=4), default=40, show_default=True, help="Panels along an edge."
@@ -197,7 +186,8 @@ def main(k: int, eps: float, output: Path) -> None:
         raise click.ClickException(
             f"fewer than three digits are right: give more panels than {k} along an edge"
         )
-    picture(panels, solution.charges, output)
+    density = 4.0 * np.pi * solution.charges / panels.sizes.prod(axis=1)
+    picture(lambda: draw(panels, density), output)
 
 
 if __name__ == "__main__":

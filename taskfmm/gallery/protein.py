@@ -12,7 +12,6 @@ included; times e / eps0 they are volts. The sum is Ewald's: its mean over the b
 
 from __future__ import annotations
 
-import io
 import time
 import warnings
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from scipy.spatial import KDTree
 
 import taskfmm
 from taskfmm.errors import InputError
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 VOLTS = constants.e / (constants.epsilon_0 * constants.angstrom)
@@ -132,29 +132,13 @@ def draw(solution: Solution, pixels: np.ndarray, volts: np.ndarray, shape: tuple
     return figure
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a PNG of 256 colours, a third of the size of the full one."""
-    from PIL import Image
-
-    with io.BytesIO() as full:
-        figure.savefig(full, format="png", dpi=100)
-        small = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, format="png", optimize=True)
-
-
-def picture(solution: Solution, path: Path) -> None:
-    """Evaluate the potential in the plane and save the picture, if Matplotlib is there."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
+def evaluate_plane(solution: Solution) -> Any:
+    """Evaluate the potential in the plane, and draw it."""
     pixels, shape = plane(solution)
     fmm = taskfmm.Fmm(solution.positions, targets=pixels, eps=1e-4, box=solution.side)
     with progress():
         volts = VOLTS * fmm.potential(solution.charges).compute()
-    save(draw(solution, pixels, volts, shape), path)
-    click.echo(f"picture             {path} ({len(pixels)} targets)")
+    return draw(solution, pixels, volts, shape)
 
 
 @click.command()
@@ -165,7 +149,7 @@ def main(output: Path, eps: float) -> None:
     try:
         solution = load()
         evaluate(solution, eps)
-        picture(solution, output)
+        picture(lambda: evaluate_plane(solution), output)
     except InputError as error:
         raise click.ClickException(str(error)) from error
 

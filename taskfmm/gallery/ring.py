@@ -23,6 +23,7 @@ import click
 import numpy as np
 
 import taskfmm
+from taskfmm.gallery.picture import picture
 from taskfmm.profiling.progress import progress
 
 CORE = 0.1
@@ -140,13 +141,7 @@ def main(output: Path, eps: float) -> None:
         click.echo(check(times, path))
     except AssertionError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        figure = draw(times, path)
-    except ImportError:
-        click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
-        return
-    figure.savefig(output, dpi=100)
-    click.echo(f"picture             {output}")
+    picture(lambda: draw(times, path), output)
 
 
 if __name__ == "__main__":
