@@ -334,6 +334,22 @@ def test_convert_says_what_it_does_and_writes_it_whole(tmp_path, monkeypatch):
         "masses=charges",
     )
     np.testing.assert_array_equal(read("b.h5", "gravity").given["masses"], np.arange(30.0))
+    told = call("convert", "a.csv", "c.h5", "--neutralize").output
+    assert f"{Q.sum():g}, of all charges or masses: taken from all of them in equal parts" in told
+    np.testing.assert_allclose(read("c.h5").given["charges"], Q - Q.mean(), atol=1e-15)
+    call("run", "c.h5", "-o", "d.h5", "--eps", "1e-3", "--box", "1")
+    told = call(
+        "convert",
+        "a.csv",
+        "--dry-run",
+        "--kernel",
+        "stokes",
+        "--column",
+        "forces=x,y,z",
+        "--neutralize",
+        code=1,
+    )
+    assert "there are no forces to neutralize" in told.stderr
     assert "give OUT.h5, or --dry-run" in call("convert", "a.csv", code=2).stderr
     assert "is not WHAT=NAME" in call("convert", "a.csv", "--dry-run", "--column", "charges", code=2).stderr
     assert "is the input file" in call("convert", "a.h5", "a.h5", "--overwrite", code=1).stderr

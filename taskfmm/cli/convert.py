@@ -21,6 +21,11 @@ from taskfmm.cli.options import with_columns
     "--kernel", metavar="NAME", default="laplace", show_default=True, help="Whose sources the numbers are."
 )
 @with_columns
+@click.option(
+    "--neutralize",
+    is_flag=True,
+    help="Subtract the mean from the charges: in a periodic box they have to add up to zero.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.h5, if it is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -29,6 +34,7 @@ def convert(
     output: str | None,
     kernel: str,
     columns: dict[str, list[str]],
+    neutralize: bool,
     dry_run: bool,
     overwrite: bool,
     as_json: bool,
@@ -58,18 +64,25 @@ def convert(
     with InputFile(input_path, known, named=columns) as file:
         data = charges.read_open(file, known)
         report = _report(file, data, known)
+    first = known.sources[0].given_as
+    if neutralize:
+        if report["sum"] is None:
+            raise taskfmm.InputError(
+                f"{input_path}: there are no {first} to neutralize: leave --neutralize out"
+            )
+        data.given[first] = data.given[first] - data.given[first].mean()
     if output is not None and not dry_run:
         settings = {"from": Path(input_path).name, "kernel": known.name, "version": taskfmm.__version__}
         targets = {} if data.targets is None else {"targets": data.targets}
         charges.write(output, {"sources": data.sources, **data.given, **targets}, settings)
-    report["written"] = None if dry_run else output
+    report |= {"neutralized": neutralize, "written": None if dry_run else output}
     click.echo(json.dumps(report) if as_json else _text(report))
 
 
 def _report(file: Any, data: Any, kernel: Any) -> dict[str, Any]:
     """What was found, and what becomes of it."""
     used = {each for names in file.origin.values() for each in names}
-    first = kernel.sources[0].given_as
+    first, is_number = kernel.sources[0].given_as, not kernel.sources[0].of_one
     return {
         "file": str(file.path),
         "kind": file.kind,
@@ -79,7 +92,7 @@ def _report(file: Any, data: Any, kernel: Any) -> dict[str, Any]:
         "from": {name: list(names) for name, names in file.origin.items()},
         "n_sources": len(data.sources),
         "n_targets": len(data.sources if data.targets is None else data.targets),
-        "sum": float(data.given[first].real.sum()) if first in data.given else None,
+        "sum": float(data.given[first].real.sum()) if first in data.given and is_number else None,
         "not_used": [name for name in file.found if name not in used],
         "notes": file.notes,
     }
@@ -91,7 +104,8 @@ def _text(report: dict[str, Any]) -> str:
     lines += [(name, f"from {', '.join(names)}") for name, names in report["from"].items()]
     lines += [("points", f"{report['n_sources']} sources, {report['n_targets']} targets")]
     if report["sum"] is not None:
-        lines.append(("sum", f"{report['sum']:g}, of all charges or masses"))
+        taken = ": taken from all of them in equal parts" if report["neutralized"] else ""
+        lines.append(("sum", f"{report['sum']:g}, of all charges or masses{taken}"))
     if report["not_used"]:
         lines.append(("not used", ", ".join(report["not_used"])))
     lines += [("note", note) for note in report["notes"]]
