@@ -13,7 +13,7 @@ from cases import each
 
 from taskfmm.cli import main
 
-OPTIONAL = ("torch", "jax", "xarray")
+OPTIONAL = ("torch", "jax", "xarray", "MDAnalysis")
 """Libraries that examples import, and that need not be installed."""
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -53,23 +53,6 @@ def test_sources_charges_and_targets(tmp_path):
     assert found.targets.dtype == np.float64
 
 
-@each("suffix", [".npy", ".csv", ".txt"])
-@each("name", ["points", "with 'quotes' and \"more\""])
-def test_a_table_of_another_kind_is_converted_as_the_error_says(tmp_path, suffix, name):
-    path, table = tmp_path / (name + suffix), np.column_stack((SOURCES, CHARGES))
-    path.with_suffix(".h5").unlink(missing_ok=True)  # of another case
-    if suffix == ".npy":
-        np.save(path, table)
-    else:
-        np.savetxt(path, table, delimiter="," if suffix == ".csv" else " ")
-    text = refusal(read, path)
-    assert f"{path}: is a {path.suffix} file, expected HDF5: convert it" in text
-    exec(text.partition(", by ")[2])
-    found = read(path.with_suffix(".h5"))
-    np.testing.assert_array_equal(found.sources, SOURCES)
-    np.testing.assert_array_equal(found.given["charges"], CHARGES)
-
-
 def test_a_name_of_another_kind_does_no_harm(tmp_path):
     path = write(tmp_path / "in.npy", sources=SOURCES, charges=CHARGES)
     np.testing.assert_array_equal(read(path).given["charges"], CHARGES)

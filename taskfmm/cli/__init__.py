@@ -4,7 +4,7 @@ Exit codes: 0 done, 1 the input or the computation failed (one line says why), 2
 Numba and Dask take a second to import, so each command imports what it needs and ``--help`` stays quick.
 """
 
-from taskfmm.cli import clouds, evaluate, explain, measure, profile
+from taskfmm.cli import clouds, convert, evaluate, explain, measure, profile
 from taskfmm.cli.group import main
 
-__all__ = ["clouds", "evaluate", "explain", "main", "measure", "profile"]
+__all__ = ["clouds", "convert", "evaluate", "explain", "main", "measure", "profile"]

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from taskfmm.cli.group import main
-from taskfmm.cli.options import input_file, refuse_with_plan, with_outputs, with_plan_options, with_scheduler
+from taskfmm.cli.options import (
+    input_file,
+    refuse_with_plan,
+    with_columns,
+    with_outputs,
+    with_plan_options,
+    with_scheduler,
+)
 from taskfmm.cli.planner import Planner, error_estimates, from_file, from_options
 
 N_CHECK = 1000
@@ -21,6 +28,7 @@ N_CHECK = 1000
 @with_plan_options
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="OUTPUT.h5|OUTPUT.zarr")
 @with_outputs
+@with_columns
 @click.option(
     "--check/--no-check", default=False, help="Compare each output with the direct sum at random targets."
 )
@@ -41,6 +49,7 @@ def run(
     options: dict[str, Any],
     outputs: str | None,
     gradient: bool,
+    columns: dict[str, list[str]],
     check: bool,
     charges_batch: bool,
     plan_path: str | None,
@@ -52,6 +61,8 @@ def run(
     Reads /sources (n, 3), optionally /targets (m, 3), and those sources of the kernel that are there, as /charges
     (n,) or /dipoles (n, 3). Writes the kernel's first output, as /potential (m,), or those of --outputs, in the order
     of the targets. The output appears whole or not at all.
+
+    Files of other programs are read as `taskfmm convert` says.
 
     With --charges-batch, /charges is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3). Finished
     vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
@@ -67,6 +78,11 @@ def run(
     if spread and (plan_path is not None or charges_batch):
         other = "--charges-batch" if charges_batch else "--plan"
         raise click.UsageError(f"--spread cannot be given with {other}, whose points are all in one process")
+    if columns and (spread or charges_batch):
+        other = "--charges-batch" if charges_batch else "--spread"
+        raise click.UsageError(
+            f"--column cannot be given with {other}: write the file by taskfmm convert first"
+        )
     if plan_path is None:
         planner = from_options(**options)
     else:
@@ -79,7 +95,7 @@ def run(
 
         report = batch.evaluate(input_path, output, planner, names, N_CHECK if check else 0)
     else:
-        data = None if spread else _read(input_path, planner, spread is None)
+        data = None if spread else _read(input_path, planner, spread is None, columns)
         if data is not None:
             report = _evaluate(data, output, planner, names, check)
         else:
@@ -90,15 +106,19 @@ def run(
     _report({**report, "output": output}, as_json, planner.kernel.names[0])
 
 
-def _read(input_path: str, planner: Planner, may_stay: bool) -> Any:
+def _read(input_path: str, planner: Planner, may_stay: bool, columns: dict[str, list[str]]) -> Any:
     """What the file holds; None where it may stay there, and is so much that it does."""
     from taskfmm.cli.spread import too_large
     from taskfmm.files import charges
     from taskfmm.files.input import InputFile
 
-    with InputFile(input_path, planner.kernel, planner.points) as file:
-        if may_stay and planner.points is None and too_large(file):
+    with InputFile(input_path, planner.kernel, planner.points, named=columns) as file:
+        may_stay &= planner.points is None and file.format is None and not columns
+        if may_stay and too_large(file):
             return None
+        if file.format is not None or columns:
+            found = "; ".join(f"{name} from {', '.join(names)}" for name, names in file.origin.items())
+            click.echo(f"{input_path}: {file.kind}: {found}", err=True)
         return charges.read_open(file, planner.kernel)
 
 

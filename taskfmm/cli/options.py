@@ -77,6 +77,22 @@ def axes(
     return tuple(axis in given for axis in "xyz")
 
 
+def columns(
+    context: click.Context | None, parameter: click.Parameter | None, given: Iterable[str]
+) -> dict[str, list[str]]:
+    """Names in a file, by what they are, from WHAT=NAME,...; raises BadParameter."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        what, _, names = text.partition("=")
+        each = [name.strip() for name in names.split(",")]
+        if not (what.strip() and all(each)):
+            raise click.BadParameter(f"{text!r} is not WHAT=NAME, as charges=q or sources=x,y,z")
+        if what.strip() in found:
+            raise click.BadParameter(f"{what.strip()} is given twice")
+        found[what.strip()] = each
+    return found
+
+
 input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path())
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
@@ -137,6 +153,19 @@ def with_plan_options(command: Any) -> Any:
     for option in reversed(plan_options):
         run = option(run)
     return run
+
+
+def with_columns(command: Any) -> Any:
+    """Adds ``--column``, which `taskfmm.files.input.InputFile` takes; the command gets it as ``columns``."""
+    return click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="WHAT=NAME,...",
+        callback=columns,
+        help="What in the file are the sources, their charges or the targets, as sources=x,y,z and charges=q; an "
+        "array, or several columns; once for each. Left out, what has the usual names.",
+    )(command)
 
 
 def with_outputs(command: Any) -> Any:

@@ -65,6 +65,11 @@ def evaluate(
     n_check : targets at which what was written is compared with the direct sum, 0 for none
     """
     with InputFile(input_path, planner.kernel, complex_too=True) as file:
+        if file.format is not None:
+            raise taskfmm.InputError(
+                f"{input_path}: is {file.format.name}, and points stay in HDF5 or Zarr alone: write that by "
+                "taskfmm convert"
+            )
         kinds = [kind.given_as for kind in file.given()]
         found = {name: Slices.of(file, name) for name in ("sources", *kinds, "targets") if file.holds(name)}
     rows = files.rows_of_chunks(_row_bytes(planner, found, names))

@@ -18,7 +18,7 @@ import numpy as np
 from taskfmm import validate
 from taskfmm.errors import InputError
 from taskfmm.files.input import InputFile, Kernel, Kind, PlannedPoints
-from taskfmm.files.output import OutputFile
+from taskfmm.files.results import result
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +175,14 @@ def write_cloud(
     name: str = "charges",
 ) -> None:
     """Write an input file, whole or not at all; name : of the dataset of the charges."""
-    arrays = {"sources": sources, name: charges}
-    with OutputFile(path, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as output:
+    write(path, {"sources": sources, name: charges}, attributes)
+
+
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
+) -> None:
+    """Write an input file of these datasets, HDF5 or Zarr, whole or not at all."""
+    with result(path, {name: (array.shape, array.dtype) for name, array in arrays.items()}) as output:
         for name, array in arrays.items():
             output.write(name, 0, array)
         output.attributes(attributes)

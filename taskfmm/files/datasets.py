@@ -1,6 +1,7 @@
 """Datasets of a user's file, read by a process of its own, with bounds on its memory and time.
 
-HDF5 files are read by `taskfmm.files.reader`, directories of Zarr by `taskfmm.files.zarr_reader`.
+HDF5 files are read by `taskfmm.files.reader`, directories of Zarr by `taskfmm.files.zarr_reader`, and files of other
+programs, which are known by their suffixes, by `taskfmm.files.formats.reader`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from taskfmm.errors import InputError
 from taskfmm.files import disk
+from taskfmm.files.formats import table
 
 SLAB = 2**26
 """Bytes that travel at once from the process that reads."""
@@ -38,12 +40,15 @@ ZARR = ("zarr.json", ".zgroup")
 class Datasets:
     """Speaks with the process that reads one file; ends it when closed.
 
-    names : of the datasets that are looked for, see `COMPLEX`
+    names : of the datasets that are looked for, see `COMPLEX`; in a file of another program all are
+    format : of a file of another program; None for HDF5 and Zarr
+    notes : what is to be said of the file, and of what of it is not read
     """
 
     def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
         self.path = path
-        self._kind = "Zarr" if is_zarr(path) else "HDF5"
+        self.format = table.of(path)
+        self._kind = self.format.name if self.format else "Zarr" if is_zarr(path) else "HDF5"
         if self._kind == "Zarr":
             need_zarr(path)
         try:
@@ -130,7 +135,8 @@ class Datasets:
         return facts.st_size, facts.st_mtime_ns, facts.st_ino
 
     def _start(self, names: Sequence[str]) -> subprocess.Popen[bytes]:
-        program = Path(__file__).with_name("zarr_reader.py" if self._kind == "Zarr" else "reader.py")
+        program = {"Zarr": "zarr_reader.py", "HDF5": "reader.py"}.get(self._kind, "formats/reader.py")
+        given = [os.fspath(self.path)] if self.format else names
         plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
         environment = {key: value for key, value in os.environ.items() if key not in plugins}
         # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
@@ -142,7 +148,7 @@ class Datasets:
             "OPENBLAS_NUM_THREADS": "1",
         }
         return subprocess.Popen(
-            [sys.executable, "-P", str(program), str(self._descriptor), *names],
+            [sys.executable, "-P", str(Path(__file__).parent / program), str(self._descriptor), *given],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -155,6 +161,11 @@ class Datasets:
         answer = self._answer()
         self._found: dict[str, tuple[list[int], str]] = answer["found"]
         self._names: str = answer["names"]
+        self.notes = [printable(note) for note in answer["notes"]]
+
+    @property
+    def _library(self) -> str:
+        return (self.format.package or "NumPy") if self.format else self._kind
 
     @property
     def _damaged(self) -> str:
@@ -183,25 +194,24 @@ class Datasets:
             self._ended()
         answer = json.loads(line)
         if "refused" in answer:
-            raise InputError(f"{self.path}: {answer['refused']}")
+            raise InputError(f"{self.path}: {printable(answer['refused'])}")
         if "damaged" in answer:
-            raise InputError(
-                f"{self.path}: {self._how_to_convert() or self._damaged + ': ' + answer['damaged'][:200]}"
-            )
+            raise InputError(f"{self.path}: {self._damaged}: {printable(answer['damaged'][:200])}")
         return answer
-
-    def _how_to_convert(self) -> str | None:
-        """What to do with a file of another kind; None where that is not known."""
-        return None
 
     def _ended(self) -> None:
         code = self._process.wait()
         why = (
             "reading it takes too long"
             if code == -signal.SIGXCPU
-            else f"the {self._kind} library ended ({code})"
+            else f"the {self._library} library ended ({code})"
         )
         raise InputError(f"{self.path}: {self._damaged}: {why}")
+
+
+def printable(text: str) -> str:
+    """What a file says, as text that does nothing to a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from taskfmm import validate
 from taskfmm.errors import InputError
+from taskfmm.files import columns
 from taskfmm.files.datasets import COMPLEX, Datasets
-
-READ = {
-    ".npy": ("", "numpy.load({path!r})"),
-    ".csv": (" without a header", "numpy.loadtxt({path!r}, delimiter=',')"),
-    ".txt": (" without a header", "numpy.loadtxt({path!r})"),
-}
-"""How files of other kinds that are often given, known by their names, are read, and in which form they must be."""
 
 
 class Kind(Protocol):
@@ -53,6 +46,8 @@ class InputFile(Datasets):
     kernel : whose sources are looked for; None for points alone
     planned : points that the file need not hold; those that it holds must be the same
     complex_too : whether sources may be complex where those of the kernel are not
+    named : what in the file are ``sources``, ``targets`` or a kind of sources, by this name: an array, or several
+        columns; what is not named is found by `taskfmm.files.columns`
     """
 
     def __init__(
@@ -61,34 +56,63 @@ class InputFile(Datasets):
         kernel: Kernel | None = None,
         planned: PlannedPoints | None = None,
         complex_too: bool = False,
+        named: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self._named = {name: [each.lstrip("/") for each in given] for name, given in (named or {}).items()}
         self._kernel = kernel
         self._kinds = () if kernel is None else tuple(kernel.sources)
         self._planned = planned
-        kinds = [f"{COMPLEX if complex_too or kind.complex else ''}{kind.given_as}" for kind in self._kinds]
-        super().__init__(path, ["sources", *kinds, "targets"])
+        shapes = {"sources": (3,), "targets": (3,)} | {kind.given_as: kind.of_one for kind in self._kinds}
+        columns.refuse_unknown(path, self._named, shapes)
+        self._shapes = shapes
+        may = {kind.given_as for kind in self._kinds if complex_too or kind.complex}
+        asked = {each: name in may for name in shapes for each in self._named.get(name, [name])}
+        super().__init__(path, [f"{COMPLEX if complex_ else ''}{each}" for each, complex_ in asked.items()])
+
+    def holds(self, name: str) -> bool:
+        """Whether the file has this, under whatever name."""
+        return name in self.origin
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of what must be there."""
+        first, *others = self.origin.get(name, (name,))
+        return (*super().shape(first), *([1 + len(others)] if others else []))
+
+    def rows(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Rows of an array, or of columns side by side."""
+        found = [super(InputFile, self).rows(each, first, last) for each in self.origin[name]]
+        return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
     def given(self) -> tuple[Kind, ...]:
         """The kinds of sources that are there, at least one."""
         found = tuple(kind for kind in self._kinds if self.holds(kind.given_as))
         if not found and self._kernel is not None:
             raise InputError(
-                f"{self.path}: no source of kernel {self._kernel.name} is there; found {self._names}; "
-                f"expected {self._expected}"
+                f"{self.path}: no source of kernel {self._kernel.name} is there; found "
+                f"{'; '.join([self._names, *self.notes])}; expected {self._expected}"
             )
         return found
 
     @property
+    def kind(self) -> str:
+        """What kind of file it is, and what has read it."""
+        package = self.format.package if self.format else None
+        return f"{self._kind}, read by {package}" if package else self._kind
+
+    @property
+    def found(self) -> dict[str, tuple[int, ...]]:
+        """Arrays of the file, and their shapes; of HDF5 and Zarr those that are looked for."""
+        return {name: tuple(shape) for name, (shape, _) in self._found.items()}
+
+    @property
     def _expected(self) -> str:
-        """The datasets that are read."""
-        points = "/sources (n, 3)" if self._planned is None else ""
-        if self._kernel is None:
-            return points
-        names = [f"/{kind.given_as} {_shape(kind.of_one)}" for kind in self._kinds]
-        some = (
-            f"{'at least one of ' if len(names) > 1 else ''}{', '.join(names)} for kernel {self._kernel.name}"
-        )
-        return f"{points} and {some}" if points else some
+        """What is read, and how to say that it has other names."""
+        wanted = ["/sources (n, 3)"] if self._planned is None else []
+        if self._kernel is not None:
+            names = [f"/{kind.given_as} {_shape(kind.of_one)}" for kind in self._kinds]
+            some = f"{'at least one of ' if len(names) > 1 else ''}{', '.join(names)}"
+            wanted.append(f"{some} for kernel {self._kernel.name}")
+        return f"{' and '.join(wanted)}; taskfmm convert --column takes other names"
 
     @property
     def n_sources(self) -> int:
@@ -124,6 +148,7 @@ class InputFile(Datasets):
     def _learn(self) -> None:
         super()._learn()
         with self.naming():
+            self.origin = columns.origin(self.found, self._shapes, self._named, self.format is not None)
             for name in ("sources", "targets"):
                 if (name == "sources" and self._planned is None) or self.holds(name):
                     validate.point_shape(name, self.shape(name))
@@ -132,7 +157,7 @@ class InputFile(Datasets):
     def n_bytes(self) -> int:
         """Of the points and sources, once they are read."""
         wide = {kind.given_as for kind in self._kinds if kind.complex}
-        return sum((16 if name in wide else 8) * math.prod(shape) for name, (shape, _) in self._found.items())
+        return sum((16 if name in wide else 8) * math.prod(self.shape(name)) for name in self.origin)
 
     def refuse_large(self) -> None:
         """Raise InputError where this machine has not the memory to read all of it."""
@@ -141,26 +166,6 @@ class InputFile(Datasets):
                 f"{self.path}: declares {self.n_bytes:.1e} bytes of points and sources, this machine has "
                 f"{memory():.1e}: give fewer points"
             )
-
-    def _how_to_convert(self) -> str | None:
-        """What to do with a file of another kind, as Python that can be run; None where it is none that is known."""
-        path = Path(self.path)
-        if path.suffix.lower() not in READ:
-            return None
-        form, table = READ[path.suffix.lower()]
-        name, write = "", ""
-        if self._kinds:
-            first = self._kinds[0]
-            rest = "a[:, 3]" if not first.of_one else f"a[:, 3:{3 + math.prod(first.of_one)}]"
-            if len(first.of_one) > 1:
-                rest += f".reshape(-1, {', '.join(map(str, first.of_one))})"
-            name, write = f" and {first.given_as}", f" f['{first.given_as}'] = {rest};"
-        return (
-            f"is a {path.suffix} file, expected HDF5: convert it; if its columns are x, y, z{name}{form}, by "
-            f"import h5py, numpy; a = {table.format(path=str(path))}; "
-            f"f = h5py.File({str(path.with_suffix('.h5'))!r}, 'w'); "
-            f"f['sources'] = a[:, :3];{write} f.close()"
-        )
 
 
 def _shape(of_one: tuple[int, ...]) -> str:

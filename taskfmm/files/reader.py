@@ -51,7 +51,7 @@ class Refused(Exception):
 def main(descriptor: int, names: list[str]) -> None:
     """Read the file of a descriptor."""
 
-    def find() -> tuple[dict[str, Any], str, int]:
+    def find() -> tuple[dict[str, Any], str, int, list[str]]:
         import h5py
 
         limit_time(SECONDS)
@@ -59,7 +59,12 @@ def main(descriptor: int, names: list[str]) -> None:
         file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
         size = os.fstat(descriptor).st_size
         there = of_names(names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex))
-        return there, contents(file), max(map(chunk_bytes, there.values()), default=0)
+        notes: list[str] = []
+        missing = {name.removeprefix(COMPLEX) for name in names} & {"sources", "masses"} - there.keys()
+        if missing and file.get("sources", getlink=True) is None:
+            parts, notes = snapshot(file, size)
+            there |= {name: found for name, found in parts.items() if name in missing}
+        return there, contents(file), max(map(chunk_bytes, there.values()), default=0), notes
 
     serve(find)
 
@@ -71,18 +76,19 @@ def of_names(names: list[str], look: Callable[[str, bool], Any]) -> dict[str, An
     return {name: data for name, data in found.items() if data is not None}
 
 
-def serve(find: Callable[[], tuple[dict[str, Any], str, int]]) -> None:
+def serve(find: Callable[[], tuple[dict[str, Any], str, int, list[str]]]) -> None:
     """Describe the datasets, then send what is asked for until the input ends.
 
-    find : gives those that are there, what else there is, as text, and the bytes of the largest chunk
+    find : gives those that are there, what else there is, as text, the bytes of the largest chunk, and what is to be
+        said of the file
     """
     answers = sys.stdout.buffer
     try:
-        there, names, largest = find()
+        there, names, largest, notes = find()
         limit_time(SECONDS + sum(data.nbytes for data in there.values()) / SLOWEST)
         limit_memory(ROOM + 3 * largest)
         facts = {name: (data.shape, data.dtype.str) for name, data in there.items()}
-        say(answers, found=facts, names=names)
+        say(answers, found=facts, names=names, notes=notes)
         for line in sys.stdin:
             name, first, last = line.rsplit(maxsplit=2)
             rows = there[name][int(first) : int(last)]
@@ -213,8 +219,87 @@ def stored_whole(name: str, found: Any, file_size: int) -> None:
         )
 
 
+class Joined:
+    """Datasets, or arrays, one after the other, as one that is read by rows."""
+
+    chunks = None
+
+    def __init__(self, parts: list[Any]) -> None:
+        import numpy
+
+        self.parts = parts
+        self.dtype = numpy.result_type(*(part.dtype for part in parts))
+        self.shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, rows: slice) -> Any:
+        import numpy
+
+        found, begin = [numpy.empty((0, *self.shape[1:]), self.dtype)], 0
+        for part in self.parts:
+            first, last = max(rows.start - begin, 0), min(rows.stop - begin, len(part))
+            if first < last:
+                found.append(part[first:last])
+            begin += len(part)
+        return numpy.concatenate(found)
+
+
+def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
+    """``sources`` and ``masses`` of all particles of a snapshot of Gadget and its kin, and notes; nothing of others.
+
+    Masses that are the same for all particles of a type stand in the table of the header.
+    """
+    import numpy
+
+    there = [i for i in range(6) if dataset(file, f"PartType{i}/Coordinates", file_size, False) is not None]
+    if not there:
+        return {}, []
+    if (n_files := header(file, "NumFilesPerSnapshot")) and n_files[0] > 1:
+        raise Refused(f"is one of the {n_files[0]:g} files of a snapshot: write all particles into one file")
+    table, box = header(file, "MassTable") or [], header(file, "BoxSize")
+    places, masses = [], []
+    for i in there:
+        found = dataset(file, f"PartType{i}/Coordinates", file_size, False)
+        if len(found.shape) != 2 or found.shape[1] != 3:
+            raise Refused(f"/PartType{i}/Coordinates has shape {found.shape}, expected (n, 3)")
+        places.append(found)
+        mass = dataset(file, f"PartType{i}/Masses", file_size, False)
+        if mass is None and len(table) > i and table[i] > 0.0:
+            mass = numpy.broadcast_to(table[i], len(found))
+        if mass is not None and mass.shape != (len(found),):
+            raise Refused(f"/PartType{i}/Masses has shape {mass.shape}, expected ({len(found)},)")
+        masses.append(mass)
+    types = ", ".join(f"PartType{i} ({len(found)})" for i, found in zip(there, places, strict=True))
+    notes = [f"a snapshot with the particles of {types}, all of which are sources"]
+    if box and max(box) > 0.0:
+        notes.append(f"a box of {max(box):g}, which is not repeated")
+    missing = [i for i, mass in zip(there, masses, strict=True) if mass is None]
+    if missing:
+        return {"sources": Joined(places)}, [*notes, f"no masses for PartType{missing[0]}"]
+    return {"sources": Joined(places), "masses": Joined(masses)}, [
+        *notes,
+        "masses, which --kernel gravity takes",
+    ]
+
+
+def header(file: Any, name: str) -> list[float] | None:
+    """A few numbers in the attributes of /Header; None where there are none."""
+    import h5py
+
+    if not isinstance(file.get("Header", getlink=True), h5py.HardLink) or name not in file["Header"].attrs:
+        return None
+    kind = file["Header"].attrs.get_id(name)
+    if kind.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or math.prod(kind.shape) > 64:
+        raise Refused(f"/Header has {name} that is no number, or many")
+    return [float(number) for number in file["Header"].attrs[name].reshape(-1)]
+
+
 def chunk_bytes(found: Any) -> int:
     """Of one chunk, unpacked; 0 where there are no chunks."""
+    if isinstance(found, Joined):
+        return max(chunk_bytes(part) for part in found.parts)
+    if not hasattr(found, "chunks"):
+        return 0
     return math.prod(found.chunks) * found.dtype.itemsize if found.chunks else 0
 
 

@@ -36,12 +36,13 @@ ROOM = 2**30
 def main(descriptor: int, names: list[str]) -> None:
     """Read the directory of a descriptor."""
 
-    def find() -> tuple[dict[str, Any], str, int]:
+    def find() -> tuple[dict[str, Any], str, int, list[str]]:
         os.fchdir(descriptor)
         reader.limit_time(reader.SECONDS)
         reader.limit_memory(ROOM)
         there = reader.of_names(names, array)
-        return there, contents(), max((chunk_bytes(each) for each in there.values()), default=0) + ROOM // 3
+        largest = max((chunk_bytes(each) for each in there.values()), default=0)
+        return there, contents(), largest + ROOM // 3, []
 
     reader.serve(find)
 

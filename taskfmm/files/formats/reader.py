@@ -1,0 +1,65 @@
+"""A process of its own that reads one file of another program; `files/datasets.py` runs it, as `files/reader.py`.
+
+The libraries that read are many, and some run for long or inflate what they read. All of that happens to this process
+alone, which has bounds on its memory and time and writes no files.
+
+``reader.py FD PATH`` answers as `taskfmm.files.reader` does, of all arrays that are in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from taskfmm.files import reader
+from taskfmm.files.formats import table
+from taskfmm.files.formats.found import Found
+from taskfmm.files.reader import Refused
+
+SECONDS, SLOWEST = 60, 2e5
+"""Of processor time to load a library, and bytes of text a second that the slowest ones read."""
+
+ROOM, TIMES = 2**31, 60
+"""Bytes of memory for a library, and for each byte of the file."""
+
+
+def main(descriptor: int, path: str) -> None:
+    """Read a file that is open already under this descriptor."""
+    answers = os.dup(1)
+    os.dup2(2, 1)  # libraries may print
+    sys.stdout = os.fdopen(answers, "w")
+
+    def find() -> tuple[dict[str, Any], str, int, list[str]]:
+        facts = os.fstat(descriptor)
+        reader.limit_time(SECONDS + facts.st_size / SLOWEST)
+        reader.limit_memory(ROOM + TIMES * facts.st_size)
+        found = read(path)
+        if not os.path.samestat(os.stat(path), facts):
+            raise Refused("changed while it was read: give a file that nothing writes to")
+        if not all(name.isprintable() for name in found.arrays):
+            raise Refused("has arrays with names that cannot be printed")
+        names = ", ".join(list(found.arrays)[:20]) + (", ..." if len(found.arrays) > 20 else "") or "nothing"
+        return found.arrays, names, ROOM // 3, found.notes
+
+    reader.serve(find)
+
+
+def read(path: str) -> Found:
+    """What a file holds; raises Refused where its library is missing, too."""
+    known = table.of(path)
+    if known is None:
+        raise Refused("is of no kind that is known")
+    try:
+        return import_module(f"taskfmm.files.formats.{known.module}").read(path)
+    except ImportError as error:
+        raise Refused(
+            f"is read by {known.package}, and {error.name} is missing: pip install 'taskfmm[formats]' (from a clone: "
+            "pip install '.[formats]')"
+        ) from error
+
+
+if __name__ == "__main__":
+    reader.confine()
+    main(int(sys.argv[1]), sys.argv[2])
