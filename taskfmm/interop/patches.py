@@ -13,7 +13,7 @@ from taskfmm import foreign, validate
 from taskfmm.errors import InputError
 from taskfmm.interop.triangles import Flat, rule
 
-RULE_ERROR = 2.4
+RULE_ERROR = 5.0
 """With n x n points a triangle of the area A and the size s errs at the distance k s, relative to A / (k s)^2 for its
 solid angle and to A / (k s) for its 1 / r, by less than this times (2 k)^(-2 n), whatever its shape: a test measures
 it."""
