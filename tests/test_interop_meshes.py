@@ -187,6 +187,21 @@ def test_expansions_keep_eps_where_a_tree_has_levels(expanded):
         assert np.abs(phi - exact).max() <= eps * exact.max()
 
 
+def test_points_of_all_kinds_one_after_the_other(monkeypatch):
+    """Few, for which there is no tree yet; very far ones, for which there may be none; and usual ones."""
+    for name in ("PLAN", "SOURCE", "POINT"):
+        monkeypatch.setattr(meshes, name, 0.0)
+    mesh, rng = sphere(5), np.random.default_rng(13)
+    surface = Surface(*mesh, 1e-4)
+    direct = []
+    for n, width in ((2, 1.0), (5000, 2.0), (3, 0.5), (400, 9e7), (3000, 1.2)):
+        points = width * rng.uniform(-1, 1, (n, 3))
+        exact = winding_number(*mesh, points[:200], 0.0)
+        assert np.abs(surface.winding_number(points)[:200] - exact).max() <= 1e-4
+        direct.append(surface._fmm.plan.is_direct)
+    assert direct == [True, False, False, False, False]
+
+
 def test_which_triangles_are_exact_everywhere():
     """The one that is near to all points; and none of equal ones that are spread."""
     mesh = joined(sphere(3), (BIG, np.array([[0, 1, 2]])))

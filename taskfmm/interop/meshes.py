@@ -135,7 +135,7 @@ def surface_potential(
 
 class Surface:
     """A mesh that is asked at one set of points after the other: its tree, and the multipoles of its winding number,
-    are made once.
+    are made once, when first needed.
 
     Parameters
     ----------
@@ -221,12 +221,14 @@ class Surface:
 
     def _from_afar(self, x: np.ndarray, sums: Sums) -> Any:
         """What the points of the rule do, lazy."""
-        rule, at = self._rule, None
-        if self._fmm is None:
+        rule, at = self._rule, self._fmm
+        if at is None or at.plan is None or at.plan.is_direct:  # no tree yet, as few points came first
             lengths = np.repeat(rule.blunt[rule.far], rule.weights.size)
             kernel, order = KERNELS["blunt"].with_lengths(lengths), _order(self.eps)
-            self._fmm = at = taskfmm.Fmm(rule.places[rule.far].reshape(-1, 3), x, kernel=kernel, order=order)
-        at = at or self._fmm.at(x)
+            at = taskfmm.Fmm(rule.places[rule.far].reshape(-1, 3), x, kernel=kernel, order=order)
+            self._fmm, self._field = at, None
+        else:
+            at = at.at(x)
         if sums.charges is not None:
             return at.potential(np.outer(sums.charges[rule.far], rule.weights).ravel())
         if self._field is None:
