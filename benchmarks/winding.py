@@ -1,9 +1,9 @@
 """Winding numbers of a triangle mesh beside libigl's: all triangles, and its fast form.
 
-``python -m benchmarks.winding`` takes the ring of `taskfmm.gallery.scan` with 20,480 triangles and 40,000 points. It
-prints CPU seconds on one thread with planning, the median of some calls taken in turns, and the largest error at a
-sample of the points, against the sum over all triangles. "again" is a `taskfmm.interop.meshes.Surface` that is kept,
-at other points. libigl is left out where it is not installed.
+``python -m benchmarks.winding`` takes the ring of `taskfmm.gallery.scan` with 20,480 triangles, or, with ``--mesh
+soup``, these in any places and directions, and 40,000 points. It prints CPU seconds on one thread with planning, the
+median of some calls taken in turns, and the largest error at a sample of the points, against the sum over all triangles. "again"
+is a `taskfmm.interop.meshes.Surface` that is kept, at other points. libigl is left out where it is not installed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,16 @@ def points_of(scan: Scan, where: str, n: int, rng: np.random.Generator) -> np.nd
     return on + np.ptp(some, axis=1).mean() * rng.uniform(-1.0, 1.0, (n, 3))
 
 
+def soup(scan: Scan, rng: np.random.Generator) -> Scan:
+    """The same triangles anywhere in the box of the mesh, turned in any directions."""
+    corners = scan.vertices[scan.triangles]
+    turns = np.linalg.qr(rng.normal(size=(len(corners), 3, 3)))[0]
+    turned = np.einsum("nij,nkj->nki", turns, corners - corners.mean(axis=1, keepdims=True))
+    places = points_of(scan, "box", len(corners), rng)
+    rows = np.arange(3 * len(corners)).reshape(-1, 3)
+    return Scan((places[:, None] + turned).reshape(-1, 3), rows, scan.missing)
+
+
 def codes(scan: Scan) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """From points to winding numbers, by name; the last one of ours keeps its plan."""
     mesh = scan.vertices, scan.triangles
@@ -54,13 +64,15 @@ def codes(scan: Scan) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--triangles", type=click.IntRange(min=200), default=20_480, help="About so many.")
+@click.option("--mesh", type=click.Choice(["ring", "soup"]), default="ring")
 @click.option("-n", "n", type=click.IntRange(min=1), default=40_000, help="Points.")
 @click.option("--points", "where", type=click.Choice(["box", "near"]), default="box")
 @click.option("--repeats", type=click.IntRange(min=1), default=3)
-def main(triangles: int, n: int, where: str, repeats: int) -> None:
+def main(triangles: int, mesh: str, n: int, where: str, repeats: int) -> None:
     """Seconds and errors of winding numbers, beside libigl."""
     across = round((triangles / 5.0) ** 0.5)
     scan, rng = Scan.of_ring(round(triangles / 2.0 / across), across), np.random.default_rng(3)
+    scan = soup(scan, rng) if mesh == "soup" else scan
     taken: dict[str, list[float]] = {}
     errors: dict[str, float] = {}
     with dask.config.set(scheduler="synchronous", **{"taskfmm.numba-threads": 1}):
@@ -75,7 +87,7 @@ def main(triangles: int, n: int, where: str, repeats: int) -> None:
                 took, values = seconds(run, points)
                 taken.setdefault(name, []).append(took)
                 errors[name] = max(errors.get(name, 0.0), float(np.abs(values[some] - exact).max()))
-    print(f"{len(scan.triangles)} triangles, {n} points: {where}; CPU seconds, largest error")
+    print(f"{mesh}, {len(scan.triangles)} triangles, {n} points: {where}; CPU seconds, largest error")
     for name, times in taken.items():
         print(f"{name:24s} {median(times):8.2f} {errors[name]:9.1e}")
 
