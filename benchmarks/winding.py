@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.winding`` takes the ring of `taskfmm.gallery.scan` with 20,480 triangles, or, with ``--mesh
 soup``, these in any places and directions, and 40,000 points. It prints CPU seconds on one thread with planning, the
-median of some calls taken in turns, and the largest error at a sample of the points, against the sum over all triangles. "again"
-is a `taskfmm.interop.meshes.Surface` that is kept, at other points. libigl is left out where it is not installed.
+median of some calls taken in turns, and the largest error at a sample of the points, against the sum over all
+triangles. "again" is a `taskfmm.interop.meshes.Surface` that is kept, at other points. libigl is left out where it is
+not installed.
 """
 
 from __future__ import annotations
