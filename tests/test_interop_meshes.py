@@ -316,11 +316,11 @@ def test_meshes_with_little_in_them():
         np.testing.assert_array_equal(
             surface_potential(vertices, rows, np.ones(len(rows)), [[0.2, 0, 0]]), nothing
         )
-    more = np.concatenate([mesh[1], [[0, 0, 1], [3, 3, 3]]])
+    more = np.concatenate([[[0, 0, 1], [3, 3, 3]], mesh[1]])
     np.testing.assert_allclose(winding_number(mesh[0], more, [[0, 0, 0]]), 1.0, atol=ROUNDING)
     density = np.arange(len(more), dtype=float)
-    density[-2:] = 1e300  # of triangles without an area
-    known = surface_potential(*mesh, density[:-2], [[0.1, 0, 0]])
+    density[:2] = 1e300  # of triangles without an area
+    known = surface_potential(*mesh, density[2:], [[0.1, 0, 0]])
     np.testing.assert_allclose(surface_potential(mesh[0], more, density, [[0.1, 0, 0]]), known)
 
 
@@ -330,6 +330,19 @@ def test_bits_do_not_hang_on_the_scheduler():
         one = winding_number(*mesh, points)
     with dask.config.set(scheduler="threads", num_workers=3):
         np.testing.assert_array_equal(winding_number(*mesh, points), one)
+
+
+def test_a_surface_outlives_its_cluster(expanded):
+    """Multipoles in the memory of workers are gone with these."""
+    from distributed import Client
+
+    mesh, points = sphere(3), np.random.default_rng(6).uniform(-2, 2, (900, 3))
+    surface = Surface(*mesh, 1e-4)
+    surface.winding_number(points)
+    known = surface.winding_number(points)
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        np.testing.assert_array_equal(surface.winding_number(points), known)
+    np.testing.assert_array_equal(surface.winding_number(points), known)
 
 
 def test_what_does_not_fit():

@@ -135,7 +135,7 @@ def surface_potential(
 
 class Surface:
     """A mesh that is asked at one set of points after the other: its tree, and the multipoles of its winding number,
-    are made once, when first needed.
+    are made once, when first needed. Where points are asked for again, values may differ from the first ones by eps.
 
     Parameters
     ----------
@@ -159,6 +159,7 @@ class Surface:
         self._patches = Patches.of_mesh(at, rows)
         self._fmm: taskfmm.Fmm | None = None
         self._field: Any = None
+        self._client: Any = None
 
     def winding_number(self, points: Any) -> np.ndarray:
         """See `winding_number`: float64 [k]."""
@@ -231,9 +232,13 @@ class Surface:
             at = at.at(x)
         if sums.charges is not None:
             return at.potential(np.outer(sums.charges[rule.far], rule.weights).ravel())
-        if self._field is None:
+        client = _client()
+        if (
+            self._field is None or self._client is not client
+        ):  # the multipoles may be in the memory of its workers
             assert sums.dipoles is not None
             dipoles = sums.dipoles[rule.far, None] * rule.weights[:, None]
+            self._client = client
             self._field = at.field(dipoles=dipoles.reshape(-1, 3), outputs="potential")
         return at.potential(self._field)
 
@@ -251,6 +256,16 @@ class Sums(NamedTuple):
     numbers: np.ndarray
     charges: np.ndarray | None
     dipoles: np.ndarray | None
+
+
+def _client() -> Any:
+    """The cluster in use, or None."""
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
 
 
 def _order(eps: float) -> int:
