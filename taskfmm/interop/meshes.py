@@ -26,6 +26,7 @@ from taskfmm.interop.patches import (
     Patches,
     Rule,
     checked_density,
+    checked_eps,
     checked_points,
     checked_rows,
 )
@@ -33,9 +34,6 @@ from taskfmm.interop.triangles import Flat
 from taskfmm.kernels import KERNELS
 
 __all__ = ["Surface", "read", "surface_potential", "winding_number"]
-
-EPS = (1e-10, 0.1)
-"""The smallest that is not taken for 0, and the largest."""
 
 EXPANSIONS = 0.8
 """Digits of an order. Errors of spheres were 10^(0.8 - 0.8 order) and less at orders 3 to 13, in units of all that
@@ -152,7 +150,7 @@ class Surface:
     """
 
     def __init__(self, vertices: Any, triangles: Any, eps: float = 1e-6) -> None:
-        self.eps = _eps(eps)
+        self.eps = checked_eps(eps)
         at = validate.points("vertices", vertices)
         rows = checked_rows(triangles, len(at))
         self.n_triangles, self.unit = len(rows), foreign.unit_of(vertices)
@@ -295,14 +293,3 @@ def _cut(counts: np.ndarray) -> list[tuple[int, int]]:
     ends = np.searchsorted(np.cumsum(counts), np.arange(PAIRS, counts.sum() + PAIRS, PAIRS)) + 1
     ptr = np.unique(np.minimum([0, *ends, len(counts)], len(counts)))
     return list(zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True))
-
-
-def _eps(given: Any) -> float:
-    """0 where all is exact; raises InputError."""
-    try:
-        eps = float(given)
-    except (TypeError, ValueError):
-        raise InputError(f"eps is {given!r:.40}, expected a number, as 1e-6") from None
-    if not 0.0 <= eps <= EPS[1]:
-        raise InputError(f"eps is {eps:g}, expected 0 to {EPS[1]:g}, as 1e-6; 0 sums all triangles")
-    return eps if eps >= EPS[0] else 0.0

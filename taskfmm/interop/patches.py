@@ -13,6 +13,9 @@ from taskfmm import foreign, validate
 from taskfmm.errors import InputError
 from taskfmm.interop.triangles import Flat, rule
 
+EPS = (1e-10, 0.1)
+"""The smallest that is not taken for 0, and the largest."""
+
 RULE_ERROR = 5.0
 """With n x n points a triangle of the area A and the size s errs at the distance k s, relative to A / (k s)^2 for its
 solid angle and to A / (k s) for its 1 / r, by less than this times (2 k)^(-2 n), whatever its shape: a test measures
@@ -223,3 +226,14 @@ def checked_points(points: Any, unit: Any) -> np.ndarray:
         said = ["have no unit" if each is None else f"are in {each}" for each in (unit, own)]
         raise InputError(f"vertices {said[0]}, points {said[1]}: convert them to the same unit first")
     return validate.points("points", points)
+
+
+def checked_eps(given: Any) -> float:
+    """0 where all is exact; raises InputError."""
+    try:
+        eps = float(given)
+    except (TypeError, ValueError):
+        raise InputError(f"eps is {given!r:.40}, expected a number, as 1e-6") from None
+    if not 0.0 <= eps <= EPS[1]:
+        raise InputError(f"eps is {eps:g}, expected 0 to {EPS[1]:g}, as 1e-6; 0 sums all triangles")
+    return eps if eps >= EPS[0] else 0.0
