@@ -18,7 +18,6 @@ from scipy.spatial import cKDTree
 
 import taskfmm
 from taskfmm import foreign, validate
-from taskfmm.errors import InputError
 from taskfmm.interop import triangles as loops
 from taskfmm.interop.mesh_files import read
 from taskfmm.interop.patches import (
