@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from distributed import LocalCluster
 
 import taskfmm
-from taskfmm.gallery import capacitance, galaxies, larger, own_kernel, ring, sediment, vectors
+from taskfmm.gallery import capacitance, galaxies, larger, own_kernel, ring, scan, sediment, vectors
 from taskfmm.gallery import picture as pictures
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
 
@@ -270,3 +270,30 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     path = tmp_path / "none.png"
     pictures.picture(lambda: pytest.fail("drawn without Matplotlib"), path)
     assert not path.exists()
+
+
+def test_a_scan_is_a_closed_mesh_but_for_its_holes():
+    found = scan.Scan.of_ring()
+    edges = np.concatenate([found.triangles[:, (k, (k + 1) % 3)] for k in range(3)])
+    there, back = ({tuple(edge) for edge in some.tolist()} for some in (edges, edges[:, ::-1]))
+    assert len(there) == len(edges) and there == back
+    assert 0.03 < found.missing.mean() < 0.05
+    # of a tube without bumps, 2 pi^2 a^2, and half of the square of the bumps' mean
+    assert found.volume == pytest.approx(
+        2.0 * np.pi**2 * scan.TUBE**2 * (1.0 + scan.BUMPS**2 / 4.0), rel=5e-3
+    )
+    cut = scan.section(found.corners(~found.missing))
+    np.testing.assert_allclose(scan.depth(np.pad(cut[:, 0], ((0, 0), (0, 1)))), 0.0, atol=5 * scan.NOISE)
+
+
+def test_inside_and_outside_of_a_scan(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("agg")
+    monkeypatch.setattr(scan, "CELLS", 40)
+    monkeypatch.setattr(scan, "VOLUME_WITHIN", 0.03)
+    picture = tmp_path / "scan.png"
+    found = CliRunner().invoke(scan.main, ["-o", str(picture), "--eps", "1e-3"])
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 10_000
+    monkeypatch.setattr(scan, "VOLUME_WITHIN", 0.0)
+    worse = CliRunner().invoke(scan.main, ["-o", str(picture), "--eps", "1e-3"])
+    assert worse.exit_code == 1 and "the volume is" in worse.output

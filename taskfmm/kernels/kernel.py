@@ -381,8 +381,12 @@ class Kernel:
                     of_vector[rows] *= width ** self.power(output.name)
 
     def in_width(self, numbers: np.ndarray, width: float) -> np.ndarray:
-        """The numbers of sources, [n_numbers, n], in units of a width: those of a dipole carry a length more."""
+        """The numbers of sources, [n_numbers, n], in units of a width: those of a dipole carry a length more.
+
+        Where sources are softened, their lengths may be a further row.
+        """
         if width == 1.0 or not any(kind.derivative for kind in self.sources):
             return numbers
         powers = [-kind.derivative for kind in self.kinds for _ in range(kind.n_numbers)]
+        powers += [-1] * (len(numbers) - len(powers))
         return numbers * (width ** np.array(powers, np.float64))[:, None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskfmm import choices
 from taskfmm.errors import InputError
-from taskfmm.kernels import biot_savart, gravity, helmholtz, laplace, one, stokes, yukawa
+from taskfmm.kernels import biot_savart, blunt, gravity, helmholtz, laplace, one, stokes, yukawa
 from taskfmm.kernels.declaration import check
 from taskfmm.kernels.instances import fingerprint
 from taskfmm.kernels.kernel import Kernel
@@ -33,6 +33,8 @@ KERNELS: dict[str, Kernel] = {
         gravity.NEWTON,
         gravity.SPLINE,
         gravity.PLUMMER,
+        blunt.SHARP,
+        blunt.KERNEL,
         one.KERNEL,
     )
 }
@@ -41,9 +43,9 @@ KERNELS: dict[str, Kernel] = {
 _checked: dict[str, str] = {}
 """Fingerprints of the formulas that were looked at: a module that is loaded again may have others."""
 
-HIDDEN = ("one", "newton", "spline_gravity", "plummer_gravity")
-"""Not offered to users: one for tests, with which every target must receive the sum of all charges, and what gravity
-is without softening, or with one of each source."""
+HIDDEN = ("one", "newton", "spline_gravity", "plummer_gravity", "sharp", "blunt")
+"""Not offered to users: one for tests, with which every target must receive the sum of all charges, what gravity is
+without softening, or with one of each source, and what stands for triangles of meshes."""
 
 
 def register(kernel: Kernel) -> Kernel:
