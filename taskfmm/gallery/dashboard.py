@@ -1,7 +1,8 @@
 """The operators of the method on Dask's dashboard, while two worker processes evaluate a million charges.
 
 ``python -m taskfmm.gallery.dashboard`` prints the address to open in a browser. With ``--picture FILE`` Chromium,
-without a window, takes a picture of the page towards the end of the last evaluation.
+without a window, takes a picture of the page towards the end of the last evaluation. ``--page taskfmm`` is the page
+of `taskfmm.dashboard`, which counts from the second evaluation on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ OPTIONS = (
     "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
 )
 
+SIZE = "1200,1000"
+"""Of the window, in pixels."""
+
 
 async def photograph(
     address: str, start: Callable[[], Any], ready: Callable[[], bool], picture: Path
@@ -42,7 +46,7 @@ async def photograph(
     if browser is None:
         raise click.ClickException(f"a picture needs one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser, *OPTIONS.split(), f"--user-data-dir={profile}", "--window-size=1200,900", address]
+        command = [browser, *OPTIONS.split(), f"--user-data-dir={profile}", f"--window-size={SIZE}", address]
         chromium = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             port = Path(profile, "DevToolsActivePort")
@@ -81,8 +85,12 @@ def main(
     rng = np.random.default_rng()
     options = dict(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        click.echo(f"dashboard           {client.dashboard_link}")
-        fmm = taskfmm.Fmm(sources, eps=eps)
+        fmm, own = taskfmm.Fmm(sources, eps=eps), ""
+        if page == "taskfmm":
+            # workers read operators and loops first
+            wait(client.persist(fmm.potential(charges)))
+            own = taskfmm.dashboard(client)
+        click.echo(f"dashboard           {own or client.dashboard_link}")
         for _ in range(evaluations):
             started = time.perf_counter()
             wait(client.persist(fmm.potential(charges)))
@@ -99,7 +107,7 @@ def main(
                 done.update(key for key, state in states if state.state in ("memory", "released"))
                 return len(done) >= n_most
 
-            address = client.dashboard_link.removesuffix("status") + page
+            address = own or client.dashboard_link.removesuffix("status") + page
             start = lambda: running.append(client.persist(phi))  # noqa: E731
             asyncio.run(photograph(address, start, most_done, picture))
             wait(running)
