@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,13 @@ SIZE = "1200,1000"
 """Of the window, in pixels."""
 
 
-async def photograph(
-    address: str, start: Callable[[], Any], ready: Callable[[], bool], picture: Path
-) -> None:
-    """Open a page, start what it should show, and take a picture when it is ready."""
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+"""Calls a method of Chromium's DevTools by its name, with its parameters; gives the result."""
+
+
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[Ask]:
+    """A page in Chromium without a window."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise click.ClickException(f"a picture needs one of {', '.join(BROWSERS)}")
@@ -56,17 +60,29 @@ async def photograph(
             found = json.loads((await AsyncHTTPClient().fetch(pages)).body)
             page = next(each for each in found if each["type"] == "page")
             devtools = await websocket_connect(page["webSocketDebuggerUrl"], max_message_size=2**26)
-            await asyncio.sleep(8)  # the page draws itself when its scripts have talked to the scheduler
-            start()
-            while not ready():
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(1)
-            await devtools.write_message(json.dumps({"id": 1, "method": "Page.captureScreenshot"}))
-            answer = json.loads(await devtools.read_message() or "")
-            picture.write_bytes(base64.b64decode(answer["result"]["data"]))
+
+            async def ask(method: str, **parameters: Any) -> dict[str, Any]:
+                await devtools.write_message(json.dumps({"id": 1, "method": method, "params": parameters}))
+                return json.loads(await devtools.read_message() or "")["result"]
+
+            yield ask
+            devtools.close()
         finally:
             chromium.terminate()
             chromium.wait()
+
+
+async def photograph(
+    address: str, start: Callable[[], Any], ready: Callable[[], bool], picture: Path
+) -> None:
+    """Open a page, start what it should show, and take a picture when it is ready."""
+    async with opened(address) as ask:
+        await asyncio.sleep(8)  # the page draws itself when its scripts have talked to the scheduler
+        start()
+        while not ready():
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        picture.write_bytes(base64.b64decode((await ask("Page.captureScreenshot"))["data"]))
 
 
 @click.command()
