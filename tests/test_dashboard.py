@@ -21,7 +21,7 @@ from taskfmm.gallery.dashboard import BROWSERS, opened
 from taskfmm.live.columns import NOTHING
 from taskfmm.live.plugin import NAME
 from taskfmm.live.table import of_records
-from taskfmm.profiling.names import operator_of
+from taskfmm.profiling.names import MARK, operator_of
 
 distributed = pytest.importorskip("distributed")
 
@@ -444,3 +444,42 @@ def test_a_scheduler_imports_neither_loops_nor_plans():
     """What is unpickled there is light."""
     code = "import sys, taskfmm.live.plugin; sys.exit('numba' in sys.modules or 'taskfmm.fmm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_of_a_task_that_was_tried_again_the_last_time_counts():
+    from types import SimpleNamespace
+
+    from taskfmm.live.plugin import Dashboard
+
+    key = (f"P2M-{MARK}{'7' * 20}", 3, 1)
+    told = {"worker": "tcp://host:1", "nbytes": 8, "type": b"", "typename": "", "stimulus_id": "of the test"}
+    starts = [
+        {"action": "compute", "start": 1.0, "stop": 9.0},
+        {"action": "transfer", "start": 9.0, "stop": 9.5},
+    ]
+    found = Dashboard()
+    found.scheduler = SimpleNamespace(tasks={key: SimpleNamespace(dependencies=set())})
+    found.transition(key, "waiting", "processing", stimulus_id="of the test")
+    found.transition(
+        key,
+        "processing",
+        "memory",
+        startstops=[*starts, {"action": "compute", "start": 9.5, "stop": 10.0}, *starts[1:]],
+        **told,
+    )
+    assert found.table.total().seconds == 0.5 and not found.table.faults
+    found.transition(key, "processing", "memory", startstops=[], **told)
+    assert found.table.total().seconds == 0.5 and found.table.faults == 1
+
+
+def test_the_same_charges_again_are_another_evaluation(client, page, tiny):
+    """Nothing was lost: everything was forgotten before."""
+    phi = tiny[0].potential(charges())
+    table = plugin(client).table
+    for number in (1, 2):
+        client.compute(phi).result()
+        until = time.monotonic() + 30
+        while table._runs and time.monotonic() < until:  # the scheduler hears late that nobody wants them
+            time.sleep(0.05)
+        assert (table.evaluations, table.total().again) == (number, 0)
+    assert table.total().tasks == table.total().foretold

@@ -253,7 +253,7 @@ def test_the_picture_has_bars_forecasts_and_rates(tiny):
     assert sum(bar.get_width() for bar in expected) == pytest.approx(foretold)
     texts = [each.get_text() for each in ax.texts]
     assert any("Gpairs/s" in text for text in texts) and any("GFLOP/s" in text for text in texts)
-    assert "seconds" in ax.get_xlabel() and "at best a core does" in ax.get_xlabel()
+    assert "seconds" in ax.get_xlabel() and "a core at best" in ax.get_xlabel()
     assert "in this process" in ax.get_title(loc="left")
     _, given = pyplot.subplots()
     assert taskfmm.plots.operators(prof, ax=given) is given

@@ -196,7 +196,10 @@ def summary(table: Table) -> list[str]:
     where = (
         "in this process" if [*workers] == [("",)] else f"on {len(workers)} worker{'s' * (len(workers) != 1)}"
     )
-    took = f"{n:,} evaluation{'s' * (n != 1)}, {total.tasks:,} tasks {where}: {total.seconds:.3g} s in tasks"
+    took = (
+        f"{n:,} evaluation{'s' * (n != 1)}, {total.tasks:,} tasks {where}: {total.seconds:.3g} s in tasks by the clock "
+        "on the wall"
+    )
     if total.expected:
         took += f", {total.measured / total.expected:.2f} times the {total.expected:.3g} s of the forecast"
     found = [took]
@@ -216,4 +219,6 @@ def best(table: Table) -> str:
     pairs, products, single, copies = (
         f"{table.best[name]:.3g}" for name in ("pair_rate", "gemm_rate", "gemm_rate_single", "copy_rate")
     )
-    return f"at best a core does {pairs} Gpairs/s, {products} GFLOP/s ({single} in float32), {copies} GB/s of copies"
+    return (
+        f"a core at best: {pairs} Gpairs/s, {products} GFLOP/s ({single} in float32), {copies} GB/s of copies"
+    )
