@@ -2952,7 +2952,7 @@ DASHBOARD = (
         "self.table.faults += 1",
         "self.table.faults += 0",
         "the page leaves tasks out and says nothing",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "faults-of-the-forecast-break",
@@ -2960,7 +2960,7 @@ DASHBOARD = (
         "except Exception as error:  # the computation goes on without it",
         "except KeyboardInterrupt as error:",
         "a fault of the page breaks the evaluation",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "two-pages",
@@ -2968,7 +2968,7 @@ DASHBOARD = (
         "idempotent = True",
         "idempotent = False",
         "a second call begins the page anew",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "a-page-that-stands-still",
@@ -2984,7 +2984,7 @@ DASHBOARD = (
         'tasks are gone."""\n        self.table.clear()',
         'tasks are gone."""',
         "after a restart tasks that run again count as lost",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "a-closed-client-is-asked",
@@ -2992,7 +2992,7 @@ DASHBOARD = (
         'client.status != "running" or ',
         "",
         "making an array waits for a scheduler that is gone",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "the-first-try-counts",
@@ -3000,7 +3000,7 @@ DASHBOARD = (
         '== "compute"][-1]',
         '== "compute"][0]',
         "of a task that failed first, the seconds of the failure are shown",
-        ("dashboard",),
+        ("dashboard_faults",),
     ),
     Mutant(
         "forecast-drawn-at-best",

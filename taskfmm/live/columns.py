@@ -19,13 +19,12 @@ HERE = "this process"
 """What the worker of a profile without workers is called."""
 
 NO_FORECAST = (
-    "{n:,} of {tasks:,} tasks have no forecast: their arrays were made before the page, in another process, or by "
-    "Fmm.from_dask"
+    "No forecast of {n:,} of these: arrays made before the page, in another process, or by Fmm.from_dask"
 )
 
-AGAIN = "{n:,} tasks ran again, as their results were lost; their earlier runs, {seconds:.3g} s, are left out"
+AGAIN = "Not counted, as the result was lost and computed again: {n}, {seconds:.3g} s"
 
-FAULTS = "{n:,} tasks could not be counted; the scheduler's log says why"
+FAULTS = "Not counted, for a reason that the scheduler's log says: {n}"
 
 NOTHING = "No task of taskfmm has ended yet."
 
@@ -187,28 +186,28 @@ def _columns(rows: list[dict[str, Any]], names: tuple[str, ...]) -> Columns:
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _some(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def summary(table: Table) -> list[str]:
     """What ran and what must be known to read it, a sentence each."""
     total = table.total()
     if not total.tasks:
         return [NOTHING]
-    n, workers = table.evaluations, table.by("worker")
-    where = (
-        "in this process" if [*workers] == [("",)] else f"on {len(workers)} worker{'s' * (len(workers) != 1)}"
-    )
-    took = (
-        f"{n:,} evaluation{'s' * (n != 1)}, {total.tasks:,} tasks {where}: {total.seconds:.3g} s in tasks by the clock "
-        "on the wall"
-    )
+    workers = table.by("worker")
+    where = "in this process" if [*workers] == [("",)] else f"on {_some(len(workers), 'worker')}"
+    took = f"{_some(table.evaluations, 'evaluation')}, {_some(total.tasks, 'task')} {where}: "
+    took += f"{total.seconds:.3g} s in tasks by the clock on the wall"
     if total.expected:
         took += f", {total.measured / total.expected:.2f} times the {total.expected:.3g} s of the forecast"
     found = [took]
     if missing := total.tasks - total.foretold:
-        found.append(NO_FORECAST.format(n=missing, tasks=total.tasks))
+        found.append(NO_FORECAST.format(n=missing))
     if total.again:
-        found.append(AGAIN.format(n=total.again, seconds=total.again_seconds))
+        found.append(AGAIN.format(n=_some(total.again, "run"), seconds=total.again_seconds))
     if table.faults:
-        found.append(FAULTS.format(n=table.faults))
+        found.append(FAULTS.format(n=_some(table.faults, "task")))
     return found
 
 
