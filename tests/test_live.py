@@ -10,7 +10,6 @@ import pytest
 
 import taskfmm
 from taskfmm import bounds
-from taskfmm.cost.rates import DEFAULT
 from taskfmm.forecast import made
 from taskfmm.live import columns, table
 from taskfmm.live.expecting import expectations
@@ -109,6 +108,8 @@ def test_columns(filled):
     assert all(math.isnan(found["levels"][name][2]) for name in ("expected", "of_best", "at_best", "gflops"))
     assert found["operators"]["operator"] == ["M2M", "P2P"]
     assert found["operators"]["sent"] == [1000, 0]
+    # of the tasks that something was expected of
+    assert (found["operators"]["over_expected"][0], found["operators"]["gflops"][0]) == (2.0, 2.0)
     assert found["rates"]["operator"] == ["M2M"]
     assert found["workers"]["worker"] == ["host:1", "host:2"]
     assert found["workers"]["seconds"] == pytest.approx([1.3, 2.0])
@@ -151,13 +152,15 @@ def test_what_is_expected_is_what_is_forecast(fmm, charges):
     each = expectations(found, best)
     assert len(each) == len(found.keys)
     assert sum(one.pairs for name, one in each.items() if name[0] == "P2P") == pytest.approx(_pairs(fmm))
+    m2l = fmm._evaluator.planned.made(fmm.accuracy("potential")).at(0).m2l
+    operations = sum(one.operations for name, one in each.items() if name[0] == "M2L")
+    assert operations == pytest.approx(2 * m2l.multiply_adds * fmm.plan.lists.v.idx.size)
     least = bounds.by_operator(zip(found.keys, found.efforts, strict=True), best)
     for operator, seconds in least.items():
         of_it = [one for name, one in each.items() if name[0] == operator]
         assert sum(one.at_best for one in of_it) == pytest.approx(seconds)
         assert sum(one.seconds for one in of_it) < found.by_operator[operator]["seconds"]
     assert all(one.at_best == 0.0 for one in expectations(found, None).values())
-    assert DEFAULT.multiply_add  # products are counted by what is paid for them
 
 
 def _pairs(fmm) -> float:
