@@ -17,6 +17,7 @@ from taskfmm.version import __version__
 if TYPE_CHECKING:
     from taskfmm.direct_sum import direct
     from taskfmm.fmm import Fmm
+    from taskfmm.live.dashboard import dashboard
     from taskfmm.profiling.profile import profile
     from taskfmm.profiling.progress import progress
     from taskfmm.sessions.schedulers import use
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "TaskfmmError",
     "__version__",
+    "dashboard",
     "dataset",
     "direct",
     "kernels",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOME = {
     "Fmm": "taskfmm.fmm",
+    "dashboard": "taskfmm.live.dashboard",
     "dataset": "taskfmm.spread.files",
     "direct": "taskfmm.direct_sum",
     "profile": "taskfmm.profiling.profile",

@@ -13,6 +13,7 @@ import numpy as np
 
 from taskfmm.choosing import Chooser, shapes
 from taskfmm.errors import InputError
+from taskfmm.forecast import made
 from taskfmm.forecast.effort import DOUBLE
 from taskfmm.forecast.forecast import Forecast, forecast
 from taskfmm.graph import build, reference
@@ -50,7 +51,7 @@ class Evaluator:
         self._digest: str = (
             identify(planned) if self.base is None else identify_targets(planned, self.base._digest)
         )
-        self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel], Forecast] = {}
+        self._forecasts: dict[tuple[tuple[str, ...], Accuracy, layout.Layout, Kernel, str], Forecast] = {}
 
     def of_vectors(
         self,
@@ -149,6 +150,7 @@ class Evaluator:
         accuracy = accuracy or self.chooser.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit, beside)
         graph, chunks = self.graph(charges, outputs, accuracy, kept)
+        made.tell(chunks[outputs[0]][0], self, outputs, accuracy, kernel)
         return {
             output: lazy(
                 graph,
@@ -237,7 +239,8 @@ class Evaluator:
             raise InputError("there are no sources or no targets: every output is zero, without any task")
         accuracy = accuracy or self.chooser.accuracy(asked.kernel.last(outputs))
         kernel = kernel or asked.kernel.of_first
-        case = (outputs, accuracy, layout.current(), kernel)
+        # kernels that differ in roots alone are equal, but the names of their tasks are not
+        case = (outputs, accuracy, layout.current(), kernel, kernel.roots)
         if case not in self._forecasts:
             nothing = _zeros(kernel, planned.n_sources)
             graph, _ = self.graph(nothing, outputs, accuracy)

@@ -1,4 +1,5 @@
-"""Pictures that measure: the error against eps, and seconds against the number of points, of points of your own.
+"""Pictures that measure: the error against eps, and seconds against the number of points, of points of your own; the
+operators of a profile beside their forecast.
 
 They need the extra ``viz``, and return the `matplotlib.axes.Axes` in which they have drawn; ``ax`` names others than
 new ones. The numbers are those of their lines.
@@ -13,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taskfmm import choices, validate
+from taskfmm import bounds, choices, validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.fmm import Fmm
+from taskfmm.forecast import made
 from taskfmm.kernels import find
+from taskfmm.live import picture
+from taskfmm.live.expecting import expectations
+from taskfmm.live.table import of_records
 from taskfmm.report.axes import axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from taskfmm.profiling.profile import profile
 
 SIZE = (6.4, 4.4)
 """Inches of a picture."""
@@ -183,6 +190,51 @@ def scaling(
     drawn.set_xlabel("points")
     drawn.set_ylabel("seconds")
     return _framed(drawn)
+
+
+def operators(profile: profile, ax: Axes | None = None) -> Axes:
+    """Draw the seconds of each operator on each level, beside the forecast of the same tasks.
+
+    It is what `taskfmm.dashboard` shows, of a profile and afterwards, so it needs neither a cluster nor a browser.
+
+    Parameters
+    ----------
+    profile : taskfmm.profile
+        Of evaluations that were made in this process, and whose plans still exist; other tasks have no forecast.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A bar for each operator and level, the forecast below it, a mark at what the tasks would take at the best
+        rates of a core of this machine, which are measured now, in half a second; and what a task did, in pairs of
+        points and floating-point operations of matrix products.
+
+    Raises
+    ------
+    ImportError
+        Matplotlib is missing: ``pip install "taskfmm[viz]"``.
+
+    Examples
+    --------
+    >>> import numpy as np, taskfmm
+    >>> rng = np.random.default_rng(1729)
+    >>> fmm = taskfmm.Fmm(rng.random((4000, 3)), eps=1e-3)
+    >>> with taskfmm.profile() as prof:
+    ...     values = fmm.potential(rng.uniform(-1, 1, 4000)).compute()
+    >>> ax = taskfmm.plots.operators(prof)
+    >>> [label.get_text() for label in ax.get_yticklabels()][:2]
+    ['charges', 'P2M, level 2']
+    """
+    found = {record.evaluation for record in profile.tasks}
+    best = bounds.measure() if found else None
+    expected = {
+        evaluation: {
+            name: each for one in made.forecasts(evaluation) for name, each in expectations(one, best).items()
+        }
+        for evaluation in found
+    }
+    return picture.draw(of_records(profile.tasks, expected, best.as_rates() if best else {}), ax)
 
 
 def _sizes(sizes: Sequence[int] | None, n: int) -> list[int]:

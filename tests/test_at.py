@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from boxes import l2_error
 from cases import each
+from conftest import tasks_cut_small
 
 import taskfmm
 from taskfmm import InputError
@@ -297,6 +298,19 @@ def test_a_field_that_is_too_rough_is_not_taken(fmm):
     assert l2_error(found, exact) <= EPS
     # made for these targets, it is taken
     assert "P2M" not in tasks(probe.evaluate(probe.field(q, "gradient"), "gradient")["gradient"])
+
+
+@each("name", ["inside", "around"])
+def test_of_a_plan_that_cut_its_charges_otherwise(name):
+    """As one that was saved where shards had other sizes: values, and the forecast of both plans' tasks."""
+    with tasks_cut_small():
+        fmm = taskfmm.Fmm(cloud(1), eps=EPS, leaf_size=50)
+    probe, q = fmm.at(PLACES[name]), signed(50)
+    assert len(fmm.plan.charges) > 1
+    exact = taskfmm.direct(fmm.sources, q, targets=probe.targets)
+    assert l2_error(probe.potential(q).compute(), exact) <= EPS
+    ran = tasks(probe.potential(q))
+    assert {key: row["tasks"] for key, row in probe.forecast().by_operator.items()} == ran
 
 
 def test_fields_of_vectors_and_of_complex_charges(fmm):

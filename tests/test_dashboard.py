@@ -1,14 +1,22 @@
-"""The dashboard: every operator by its name and in a colour of its own."""
+"""The dashboard: every operator by its name and in a colour of its own, and the page of taskfmm."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
+import time
 import urllib.request
 
 import numpy as np
 import pytest
+from pages import charges, divisions, document, plugin, source_with
 
 import taskfmm
+from taskfmm.gallery.dashboard import BROWSERS, opened
+from taskfmm.live.columns import NOTHING
+from taskfmm.live.table import of_records
+from taskfmm.profiling.names import operator_of
 
 distributed = pytest.importorskip("distributed")
 
@@ -64,3 +72,183 @@ def test_the_pages_answer(client, evaluated):
     assert counts["memory"] >= 1
     for page in ("status", "individual-task-stream", "individual-progress"):
         assert b"bokeh" in fetch(client, page).lower()
+
+
+# The page of taskfmm: `test_live.py` has what needs no scheduler.
+
+
+@pytest.fixture
+def page(client):
+    """Its address; nothing has been counted yet."""
+    address = taskfmm.dashboard(client)
+    plugin(client).table.clear()
+    return address
+
+
+def test_the_page_has_the_operators_and_their_numbers(client, page, tiny):
+    tiny[0].potential(charges()).compute()
+    assert page == client.dashboard_link.removesuffix("status") + "taskfmm"
+    found = document(page)
+    rows = source_with(found, "row", "rate")
+    cells = plugin(client).table.by("operator", "level")
+    assert set(rows["operator"]) == OPERATORS
+    assert list(zip(rows["operator"], rows["level"], rows["tasks"], rows["seconds"], strict=True)) == [
+        (*at, cells[at].tasks, cells[at].seconds) for at in zip(rows["operator"], rows["level"], strict=True)
+    ]
+    assert all(value > 0 for value in (*rows["expected"], *rows["at_best"]))
+    assert any("Gpairs/s" in text for text in rows["rate"])
+    text = divisions(found)
+    assert "1 evaluation," in text and "times the" in text and "No forecast" not in text
+    for name in OPERATORS:
+        assert f"{name} <span" in text
+    for (name,), cell in plugin(client).table.by("operator").items():
+        assert f"{cell.seconds:.4f}" in text and f"{cell.expected:.4f}" in text, name
+    assert b"taskfmm" in fetch(client, "status")  # in the head of Dask's own pages
+
+
+def test_an_open_page_follows(client, page, tiny):
+    """Twice a second it looks whether the table has grown."""
+    from bokeh.document import Document
+
+    from taskfmm.live.page import document as fill
+
+    shown, table = Document(), plugin(client).table
+    fill(table, {}, shown)
+    assert NOTHING in divisions(shown)
+    tiny[0].potential(charges()).compute()
+    (look,) = shown.session_callbacks
+    assert look.period == 500
+    look.callback()
+    assert "1 evaluation," in divisions(shown) and "P2P <span" in divisions(shown)
+    assert sum(source_with(shown, "row", "rate")["tasks"]) == table.total().tasks > 0
+
+
+def test_the_button_begins_anew(client, page, tiny):
+    from taskfmm.live.page import Page
+
+    tiny[0].potential(charges()).compute()
+    table = plugin(client).table
+    drawn = Page(table)
+    assert table.total().tasks and "P2P" in drawn.operators.text
+    drawn._clear()
+    assert not table.total().tasks and "P2P" not in drawn.operators.text
+
+
+LETTERS = """(() => {
+const found = [];
+const walk = node => {
+  if (node.nodeType === 3 && !["SCRIPT", "STYLE"].includes(node.parentNode.nodeName)) found.push(node.textContent);
+  if (node.shadowRoot) walk(node.shadowRoot);
+  node.childNodes.forEach(walk);
+};
+walk(document.body);
+return found.join(" ");
+})()"""
+
+
+async def seen(ask, *words: str) -> str:
+    """The letters of a page in Chromium, when it shows all of these."""
+    letters = ""
+    for _ in range(300):
+        answer = await ask("Runtime.evaluate", expression=LETTERS)
+        letters = answer["result"].get("value", "")  # none while the page loads
+        if all(word in letters for word in words):
+            return letters
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"the page never showed {words}, but {letters}")
+
+
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="needs Chromium")
+def test_a_browser_shows_the_page(client, page, tiny):
+    """What Chromium makes of it, by its own letters."""
+    phi = tiny[0].potential(charges())
+
+    async def watched() -> str:
+        async with opened(page) as ask:
+            await seen(ask, NOTHING)
+            held = phi.persist()
+            found = await seen(ask, "1 evaluation, ", "potential ")
+            del held
+            return found
+
+    shown = asyncio.run(watched())
+    for name in (*OPERATORS, "measured / forecast", "Begin anew", "Gpairs/s"):
+        assert name in shown
+    seconds = plugin(client).table.by("operator")["P2P",].seconds
+    assert f"{seconds:.4f}" in shown
+
+
+def test_the_same_tasks_as_a_profile(client, page, clustered):
+    """By operator, level and worker; Dask's seconds are those of a task and of what calls it. Bytes that workers
+    read of each other are those of the results that they took."""
+    phi = clustered.potential(charges(len(clustered.sources)))
+    with taskfmm.profile(client) as prof:
+        phi.compute()
+    table = plugin(client).table
+    found = of_records(prof.tasks, {}, {})
+    assert {at: cell.tasks for at, cell in table.cells.items()} == {
+        at: cell.tasks for at, cell in found.cells.items()
+    }
+    for at, cell in table.cells.items():
+        assert cell.seconds > found.cells[at].seconds - 1e-3 * cell.tasks, at
+    elapsed = prof.totals()["elapsed_seconds"]
+    assert all(cell.seconds < 1.1 * elapsed + 0.1 for (_,), cell in table.by("worker").items())
+    assert table.sent == found.sent and sum(table.sent.values()) > 0
+    total = table.total()
+    assert total.tasks == total.foretold == len(prof.tasks) and total.pairs > 0
+
+
+async def steal(allowed: bool, dask_scheduler) -> None:
+    """A worker that loses a task to another one has taken for nothing what the task reads."""
+    stealing = dask_scheduler.extensions["stealing"]
+    await (stealing.start() if allowed else stealing.stop())
+
+
+def test_bytes_are_those_that_went_between_workers(client, page, clustered):
+    """As the workers say who sent what to whom."""
+    client.run(lambda dask_worker: dask_worker.transfer_incoming_log.clear())
+    phi = clustered.potential(charges(len(clustered.sources)))
+    client.run_on_scheduler(steal, allowed=False)
+    try:
+        distributed.wait(persisted := phi.persist())
+    finally:
+        client.run_on_scheduler(steal, allowed=True)
+    logs = client.run(lambda dask_worker: list(dask_worker.transfer_incoming_log))
+    told = {}
+    for worker, log in logs.items():
+        for each in log:
+            told[each["who"], worker] = told.get((each["who"], worker), 0) + sum(
+                n for key, n in each["keys"].items() if operator_of(key)
+            )
+    found = {}
+    for (source, target, _), n in plugin(client).table.sent.items():
+        found[source, target] = found.get((source, target), 0) + n
+    assert found == told
+    del persisted
+
+
+def test_the_same_charges_again_are_another_evaluation(client, page, tiny):
+    """Nothing was lost: everything was forgotten before."""
+    phi = tiny[0].potential(charges())
+    table = plugin(client).table
+    for number in (1, 2):
+        client.compute(phi).result()
+        until = time.monotonic() + 30
+        while table._runs and time.monotonic() < until:  # the scheduler hears late that nobody wants them
+            time.sleep(0.05)
+        assert (table.evaluations, table.total().again) == (number, 0)
+    assert table.total().tasks == table.total().foretold
+
+
+def test_other_tasks_and_evaluations_without_forecast(client, page, tiny, monkeypatch):
+    import dask.array as da
+
+    from taskfmm.forecast import made
+
+    da.ones((100, 100), chunks=50).sum().compute()
+    assert not plugin(client).table.cells
+    monkeypatch.setattr(made, "listeners", ())
+    tiny[0].potential(charges()).compute()
+    total = plugin(client).table.total()
+    assert total.tasks > 0 and total.foretold == 0
+    assert f"No forecast of {total.tasks} of these" in divisions(document(page))

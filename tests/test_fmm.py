@@ -274,6 +274,7 @@ MODULES = (
     "taskfmm.fmm",
     "taskfmm.derived",
     "taskfmm.direct_sum",
+    "taskfmm.live.dashboard",
     "taskfmm.plots",
     "taskfmm.report.described",
     "taskfmm.testing",

@@ -93,15 +93,15 @@ def efforts(
         return (name, *at)
 
     if base is not None:
-        of_base = [of_base_key(plan, key) for key in entered]
-        found |= dict(zip(of_base, [found[key] for key in entered], strict=True))
+        charges = {of_base_key(plan, ("charges", i, 0)): rows for i, rows in enumerate(base.plan.charges)}
+        found |= {key: count.charges(rows.size) for key, rows in charges.items()}
 
         def call_base(name: str, at: Place, work: Any, *inputs: Any) -> Key:
             key = of_base_key(plan, (name, *at))
             found[key] = getattr(count, name.lower())(key[1:], work, *inputs)
             return key
 
-        sent = upward(base.plan, of_base, call_base)
+        sent = upward(base.plan, list(charges), call_base)
         before = sent.called(partial(base.place, plan.far))
     downward(plan, entered, call, upward(plan, entered, call, before))
     for output in outputs:

@@ -19,7 +19,7 @@ from taskfmm.graph.spec import Graph
 from taskfmm.kernels import Kernel, gather_loops
 from taskfmm.operators.levels import Matrices, Operators
 from taskfmm.plan.plan import Plan
-from taskfmm.profiling.names import operator_of, rank
+from taskfmm.profiling.names import operator_of, rank, without_charges
 from taskfmm.runtime import memory
 from taskfmm.runtime.layout import Layout
 
@@ -41,6 +41,7 @@ class Forecast:
     """What one evaluation of a plan is expected to take.
 
     keys : of the tasks, without the token; efforts : what each does; tasks : the graph by the same numbers
+    names : of the same tasks, by `taskfmm.profiling.names.without_charges`
     path : the tasks of the critical path; prologue : seconds before the first task
     operator_peak : bytes that a worker takes while it reads or builds its operators
     """
@@ -48,6 +49,7 @@ class Forecast:
     layout: Layout
     outputs: tuple[str, ...]
     keys: tuple[Key, ...]
+    names: tuple[Any, ...]
     efforts: tuple[Effort, ...]
     tasks: Tasks
     schedule: Schedule
@@ -209,6 +211,7 @@ def forecast(
         layout,
         tuple(outputs),
         tuple(names.values()),
+        tuple(map(without_charges, names)),
         listed,
         tasks,
         simulate(tasks, layout, REMOTE_BYTE),

@@ -1,7 +1,8 @@
 """The operators of the method on Dask's dashboard, while two worker processes evaluate a million charges.
 
 ``python -m taskfmm.gallery.dashboard`` prints the address to open in a browser. With ``--picture FILE`` Chromium,
-without a window, takes a picture of the page towards the end of the last evaluation.
+without a window, takes a picture of the page towards the end of the last evaluation. ``--page taskfmm`` is the page
+of `taskfmm.dashboard`, which counts from the second evaluation on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,22 @@ OPTIONS = (
     "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
 )
 
+SIZE = "1200,1000"
+"""Of the window, in pixels."""
 
-async def photograph(
-    address: str, start: Callable[[], Any], ready: Callable[[], bool], picture: Path
-) -> None:
-    """Open a page, start what it should show, and take a picture when it is ready."""
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+"""Calls a method of Chromium's DevTools by its name, with its parameters; gives the result."""
+
+
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[Ask]:
+    """A page in Chromium without a window."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise click.ClickException(f"a picture needs one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser, *OPTIONS.split(), f"--user-data-dir={profile}", "--window-size=1200,900", address]
+        command = [browser, *OPTIONS.split(), f"--user-data-dir={profile}", f"--window-size={SIZE}", address]
         chromium = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             port = Path(profile, "DevToolsActivePort")
@@ -52,17 +60,29 @@ async def photograph(
             found = json.loads((await AsyncHTTPClient().fetch(pages)).body)
             page = next(each for each in found if each["type"] == "page")
             devtools = await websocket_connect(page["webSocketDebuggerUrl"], max_message_size=2**26)
-            await asyncio.sleep(8)  # the page draws itself when its scripts have talked to the scheduler
-            start()
-            while not ready():
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(1)
-            await devtools.write_message(json.dumps({"id": 1, "method": "Page.captureScreenshot"}))
-            answer = json.loads(await devtools.read_message() or "")
-            picture.write_bytes(base64.b64decode(answer["result"]["data"]))
+
+            async def ask(method: str, **parameters: Any) -> dict[str, Any]:
+                await devtools.write_message(json.dumps({"id": 1, "method": method, "params": parameters}))
+                return json.loads(await devtools.read_message() or "")["result"]
+
+            yield ask
+            devtools.close()
         finally:
             chromium.terminate()
             chromium.wait()
+
+
+async def photograph(
+    address: str, start: Callable[[], Any], ready: Callable[[], bool], picture: Path
+) -> None:
+    """Open a page, start what it should show, and take a picture when it is ready."""
+    async with opened(address) as ask:
+        await asyncio.sleep(8)  # the page draws itself when its scripts have talked to the scheduler
+        start()
+        while not ready():
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        picture.write_bytes(base64.b64decode((await ask("Page.captureScreenshot"))["data"]))
 
 
 @click.command()
@@ -81,8 +101,12 @@ def main(
     rng = np.random.default_rng()
     options = dict(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        click.echo(f"dashboard           {client.dashboard_link}")
-        fmm = taskfmm.Fmm(sources, eps=eps)
+        fmm, own = taskfmm.Fmm(sources, eps=eps), ""
+        if page == "taskfmm":
+            # workers read operators and loops first
+            wait(client.persist(fmm.potential(charges)))
+            own = taskfmm.dashboard(client)
+        click.echo(f"dashboard           {own or client.dashboard_link}")
         for _ in range(evaluations):
             started = time.perf_counter()
             wait(client.persist(fmm.potential(charges)))
@@ -99,7 +123,7 @@ def main(
                 done.update(key for key, state in states if state.state in ("memory", "released"))
                 return len(done) >= n_most
 
-            address = client.dashboard_link.removesuffix("status") + page
+            address = own or client.dashboard_link.removesuffix("status") + page
             start = lambda: running.append(client.persist(phi))  # noqa: E731
             asyncio.run(photograph(address, start, most_done, picture))
             wait(running)

@@ -251,7 +251,10 @@ def build(
     bounds = {
         level: _bounds(tree, level, far_cost, m2l, operators, task) for level in range(top, tree.n_levels)
     }
-    charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
+    if base is None or base.up:
+        charge_ptr = _edges(tree.source_order.size, CHARGES_OF_A_SHARD)
+    else:  # the charges are those of the other plan's tasks, however that was cut
+        charge_ptr = base.plan.charge_ptr
     own = Bounds(bounds, charge_ptr)
     if base is None:
         builder = ShardBuilder(tree, interactions, own, top)

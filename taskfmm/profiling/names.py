@@ -75,6 +75,15 @@ def name_of(key: Hashable) -> Name | None:
     return Name(operator, int(key[1]) if leveled else None, token[:SHARED])  # type: ignore[index]
 
 
+def without_charges(key: Hashable) -> tuple | None:
+    """A key of ours without what names charges: the same task has the same in every evaluation of a plan."""
+    operator = operator_of(key)
+    if operator is None:
+        return None
+    numbers = key[1:] if isinstance(key, tuple) else ()
+    return (operator, _first(key).split("-", 1)[1][SHARED:], *numbers)
+
+
 def _first(key: Hashable) -> str:
     name = key[0] if isinstance(key, tuple) and key else key
     return name if isinstance(name, str) else ""

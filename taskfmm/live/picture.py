@@ -1,0 +1,63 @@
+"""The picture of operators: what the dashboard shows, with Matplotlib."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskfmm.live import columns
+from taskfmm.live.table import Table
+from taskfmm.profiling.names import COLOURS
+from taskfmm.report.axes import axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, ROW, FRAME = 9.0, 0.27, 1.5
+"""Inches: of the picture, of a row, and of what stands above and below the rows."""
+
+FORECAST: dict[str, Any] = dict(facecolor="#fdf6d8", edgecolor="#777777", linewidth=0.7)
+"""How its bars look."""
+
+
+def draw(table: Table, ax: Axes | None = None) -> Axes:
+    """Bars of seconds by operator and level, with the forecast below each, a mark at best, and rates beside."""
+    found = columns.levels(table)
+    n = len(found["row"])
+    drawn = axes(ax, (WIDTH, FRAME + ROW * max(4, n)))
+    drawn.set_title("\n".join(columns.summary(table)), fontsize="medium", loc="left", pad=22.0)
+    if not n:
+        drawn.set_axis_off()
+        return drawn
+    rows = list(range(n))
+    drawn.barh([i - 0.12 for i in rows], found["seconds"], 0.5, color=found["colour"])
+    drawn.barh([i + 0.26 for i in rows], found["expected"], 0.2, **FORECAST)
+    drawn.plot(
+        found["at_best"], [i - 0.12 for i in rows], "|", color="black", markersize=9, markeredgewidth=2
+    )
+    drawn.set_yticks(rows, found["row"], fontsize="small")
+    drawn.set_ylim(n - 0.4, -0.6)
+    right = max(0.0, *(x for name in ("seconds", "expected") for x in found[name] if x == x))
+    drawn.set_xlim(0.0, 1.35 * right)
+    for i, rate in enumerate(found["rate"]):
+        end = max(x for name in ("seconds", "expected", "at_best") if (x := found[name][i]) == x)
+        drawn.text(end + 0.01 * right, i, rate, va="center", fontsize="small")
+    drawn.set_xlabel("\n".join(filter(None, ["seconds in tasks", columns.best(table)])))
+    drawn.grid(True, axis="x", alpha=0.3)
+    drawn.set_axisbelow(True)
+    for side in ("top", "right"):
+        drawn.spines[side].set_visible(False)
+    _legend(drawn)
+    return drawn
+
+
+def _legend(drawn: Axes) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    entries = [
+        Patch(color=COLOURS["M2L"], label="measured, in the colour of the operator"),
+        Patch(**FORECAST, label="forecast of the same tasks"),
+        Line2D([], [], color="black", marker="|", markeredgewidth=2, linestyle="", label="at best"),
+    ]
+    where: dict[str, Any] = dict(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    drawn.legend(handles=entries, ncols=3, frameon=False, fontsize="small", **where)

@@ -1,0 +1,279 @@
+"""The table of operators, its columns and its picture, without a scheduler."""
+
+from __future__ import annotations
+
+import gc
+import math
+
+import numpy as np
+import pytest
+
+import taskfmm
+from taskfmm import bounds
+from taskfmm.forecast import made
+from taskfmm.live import columns, table
+from taskfmm.live.expecting import expectations
+from taskfmm.live.table import Cell, Expected, Table, of_records
+from taskfmm.profiling.names import MARK, name_of, without_charges
+
+ONE, TWO = (MARK + digit * 16 for digit in "12")
+HERE, THERE = "tcp://host:1", "tcp://host:2"
+
+
+def key(operator: str, level: int, number: int, token: str = ONE) -> tuple:
+    return (f"{operator}-{token}", level, number)
+
+
+@pytest.fixture
+def filled() -> Table:
+    """Two levels of M2M, whose results P2P of another worker reads; M2M was foretold."""
+    found = Table()
+    found.expect(ONE, {without_charges(key("M2M", 2, 0)): Expected(0.5, 0.25, 0.0, 2e9)})
+    found.add(key("M2M", 3, 0), HERE, 0.3, 100, [])
+    found.add(key("M2M", 2, 0), HERE, 1.0, 1000, [key("M2M", 3, 0)])
+    found.add(key("P2P", 2, 0), THERE, 2.0, 10, [key("M2M", 2, 0), ("of others", 1)])
+    return found
+
+
+def test_sums_by_operator_level_and_worker(filled):
+    assert filled.by("operator", "level")["M2M", 2] == Cell(1, 1.0, 1, 1.0, 0.5, 0.25, 0.0, 2e9)
+    assert filled.by("worker")[HERE,].seconds == pytest.approx(1.3)
+    assert filled.total() == Cell(3, pytest.approx(3.3), 1, 1.0, 0.5, 0.25, 0.0, 2e9)
+    assert filled.evaluations == 1
+
+
+def test_only_what_another_worker_reads_is_sent_and_once_to_each(filled):
+    assert filled.sent == {(HERE, THERE, "M2M"): 1000}
+    filled.add(key("P2P", 2, 1), THERE, 2.0, 10, [key("M2M", 2, 0)])
+    assert filled.sent == {(HERE, THERE, "M2M"): 1000}
+    filled.add(key("P2P", 2, 2), "tcp://host:3", 2.0, 10, [key("M2M", 2, 0), key("P2P", 2, 1)])
+    assert filled.sent[HERE, "tcp://host:3", "M2M"] == 1000
+    assert filled.sent[THERE, "tcp://host:3", "P2P"] == 10
+
+
+def test_a_task_that_ran_again_counts_with_its_last_run(filled):
+    filled.add(key("M2M", 2, 0), THERE, 4.0, 1000, [])
+    assert filled.by("operator", "worker")["M2M", THERE] == Cell(1, 4.0, 1, 4.0, 0.5, 0.25, 0.0, 2e9)
+    assert filled.by("operator", "level")["M2M", 2].tasks == 1
+    total = filled.total()
+    assert (total.tasks, total.again, total.again_seconds) == (3, 1, 1.0)
+    assert filled.evaluations == 1
+    assert any("computed again: 1 run, 1 s" in line for line in columns.summary(filled))
+
+
+def test_a_task_that_was_forgotten_is_of_another_evaluation(filled):
+    for each in [key("M2M", 3, 0), key("M2M", 2, 0), key("P2P", 2, 0), ("of others", 1)]:
+        filled.forget(each)
+    filled.add(key("M2M", 2, 0), HERE, 3.0, 1000, [])
+    assert filled.by("operator", "level")["M2M", 2].seconds == 4.0
+    assert filled.total().again == 0
+    assert filled.evaluations == 2
+    filled.add(key("M2M", 2, 0, TWO), HERE, 3.0, 1000, [])
+    assert filled.evaluations == 3
+    assert filled.total().foretold == 2  # nothing was expected of the third
+
+
+def test_tasks_of_others_are_left_out(filled):
+    before = filled.total()
+    filled.add(("sum-abc", 1), HERE, 1.0, 8, [])
+    filled.add("fmm0", HERE, 1.0, 8, [])
+    assert filled.total() == before
+
+
+def test_beginning_anew_keeps_what_is_expected(filled):
+    version = filled.version
+    filled.clear()
+    assert columns.summary(filled) == [columns.NOTHING]
+    assert filled.version > version and not filled.sent
+    filled.add(key("M2M", 2, 0), HERE, 3.0, 1000, [])
+    assert filled.total() == Cell(1, 3.0, 1, 3.0, 0.5, 0.25, 0.0, 2e9)
+
+
+def test_the_oldest_expectations_are_forgotten_and_equal_ones_are_one(monkeypatch):
+    monkeypatch.setattr(table, "KEPT", 3)
+    found, expected = Table(), {("M2M", "", 2, 0): Expected(1.0, 0.0, 0.0, 0.0)}
+    for number in range(5):
+        found.expect(f"{number}", dict(expected))
+    assert list(found._expected) == ["2", "3", "4"]
+    assert len({id(each) for each in found._expected.values()}) == 1
+
+
+def test_columns(filled):
+    found = columns.shown(filled)
+    assert found["levels"]["row"] == ["M2M, level 2", "M2M, level 3", "P2P, level 2"]
+    assert found["levels"]["rate"] == ["2 GFLOP/s", "", ""]
+    of = {name: values[0] for name, values in found["levels"].items()}
+    assert (of["seconds"], of["expected"], of["over_expected"], of["of_best"]) == (1.0, 0.5, 2.0, 0.25)
+    assert (of["gflops"], math.isnan(of["gpairs"])) == (2.0, True)
+    assert all(math.isnan(found["levels"][name][2]) for name in ("expected", "of_best", "at_best", "gflops"))
+    assert found["operators"]["operator"] == ["M2M", "P2P"]
+    assert found["operators"]["sent"] == [1000, 0]
+    # of the tasks that something was expected of
+    assert (found["operators"]["over_expected"][0], found["operators"]["gflops"][0]) == (2.0, 2.0)
+    assert found["rates"]["operator"] == ["M2M"]
+    assert found["workers"]["worker"] == ["host:1", "host:2"]
+    assert found["workers"]["seconds"] == pytest.approx([1.3, 2.0])
+    assert found["sent"] == {
+        "source": ["host:1"],
+        "target": ["host:2"],
+        "bytes": [1000],
+        "text": ["0.98 kiB"],
+        "parts": ["M2M 0.98 kiB"],
+    }
+    assert any("No forecast of 2 of these" in line for line in columns.summary(filled))
+    assert "2.00 times the 0.5 s" in columns.summary(filled)[0]  # of the same tasks, not of all
+
+
+def test_pieces_of_a_worker_follow_each_other(filled):
+    filled.add(key("M2M", 3, 1), THERE, 0.5, 100, [])
+    found = columns.shown(filled)["parts"]
+    rows = list(zip(found["worker"], found["operator"], found["left"], found["right"], strict=True))
+    assert ("host:2", "M2M", 0.0, 0.5) in rows and ("host:2", "P2P", 0.5, 2.5) in rows
+
+
+def test_of_many_workers_the_others_are_one_row(monkeypatch):
+    monkeypatch.setattr(columns, "MOST_WORKERS", 2)
+    found = Table()
+    for number in range(5):
+        found.add(key("P2M", 3, number), f"tcp://host:{number}", 1.0 + number, 8, [])
+    found.add(key("M2M", 2, 0), "tcp://host:4", 1.0, 8, [key("P2M", 3, number) for number in range(5)])
+    shown = columns.shown(found)
+    assert shown["workers"]["worker"] == ["host:3", "host:4", "3 others"]
+    assert shown["workers"]["seconds"] == [4.0, 6.0, 6.0]
+    assert dict(zip(shown["sent"]["source"], shown["sent"]["bytes"], strict=True)) == {
+        "host:3": 8,
+        "3 others": 24,
+    }
+
+
+def test_what_is_expected_is_what_is_forecast(fmm, charges):
+    """Seconds of operators without the scheduler's share, pairs of points, and seconds at best of each task."""
+    found, best = fmm.forecast(), bounds.measure(seconds=0.001)
+    each = expectations(found, best)
+    assert len(each) == len(found.keys)
+    assert sum(one.pairs for name, one in each.items() if name[0] == "P2P") == pytest.approx(_pairs(fmm))
+    m2l = fmm._evaluator.planned.made(fmm.accuracy("potential")).at(0).m2l
+    operations = sum(one.operations for name, one in each.items() if name[0] == "M2L")
+    assert operations == pytest.approx(2 * m2l.multiply_adds * fmm.plan.lists.v.idx.size)
+    least = bounds.by_operator(zip(found.keys, found.efforts, strict=True), best)
+    for operator, seconds in least.items():
+        of_it = [one for name, one in each.items() if name[0] == operator]
+        assert sum(one.at_best for one in of_it) == pytest.approx(seconds)
+        assert sum(one.seconds for one in of_it) < found.by_operator[operator]["seconds"]
+    assert all(one.at_best == 0.0 for one in expectations(found, None).values())
+
+
+def _pairs(fmm) -> float:
+    u, tree = fmm.plan.lists.u, fmm.plan.tree
+    n_sources, n_targets = (np.diff(ptr, axis=1)[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
+    return float((n_targets[u.rows] * n_sources[u.idx]).sum())
+
+
+def test_forecasts_are_found_by_the_tokens_of_evaluations(fmm, charges):
+    """Other charges have another token and the same names; every task of a profile is expected."""
+    for q in (charges, 2.0 * charges[::-1]):
+        phi = fmm.potential(q)
+        with taskfmm.profile() as prof:
+            phi.compute()
+        (evaluation,) = {record.evaluation for record in prof.tasks}
+        (found,) = made.forecasts(evaluation)
+        filled = of_records(prof.tasks, {evaluation: expectations(found, None)}, {})
+        total = filled.total()
+        assert total.tasks == total.foretold == len(found.keys) == prof.totals()["tasks"]
+        assert total.expected == pytest.approx(
+            sum(each.seconds for each in expectations(found, None).values())
+        )
+
+
+def test_a_table_of_records_is_that_of_the_profile(fmm, charges):
+    """Every run counts, of several evaluations of the same charges as well."""
+    phi = fmm.potential(charges)
+    with taskfmm.profile() as prof:
+        phi.compute()
+        phi.compute()
+    found = of_records(prof.tasks, {}, {}).by("operator", "level")
+    rows = prof.table()
+    assert len(found) == len(rows)
+    for row in rows:
+        cell = found[row["operator"], row["level"]]
+        assert (cell.tasks, cell.seconds) == (row["tasks"], pytest.approx(row["seconds"]))
+    assert not any(cell.again for cell in found.values())
+
+
+def test_of_other_targets_and_of_several_outputs(fmm, charges):
+    """Tasks of the plan whose multipoles are read, and those that two evaluations share, are expected as well."""
+    probe = fmm.at(fmm.sources[::3] + 1e-3)
+    arrays = [probe.potential(charges), fmm.evaluate(charges, "gradient")["gradient"]]
+    with taskfmm.profile() as prof:
+        for array in arrays:
+            array.compute()
+    expected = {}
+    for evaluation in {record.evaluation for record in prof.tasks}:
+        expected[evaluation] = {}
+        for one in made.forecasts(evaluation):
+            expected[evaluation] |= expectations(one, None)
+    total = of_records(prof.tasks, expected, {}).total()
+    assert total.tasks == total.foretold > 0
+
+
+def test_no_plan_is_kept_alive():
+    q = np.ones(700)
+    fmm = taskfmm.Fmm(np.random.default_rng(41887).random((700, 3)), order=3, leaf_size=20)
+    phi = fmm.potential(q)
+    evaluation = name_of((phi.name, 0)).evaluation
+    assert len(made.forecasts(evaluation)) == 1
+    fmm.potential(q)
+    assert len(made.forecasts(evaluation)) == 1
+    del fmm
+    gc.collect()
+    assert made.forecasts(evaluation) == []
+
+
+def test_the_oldest_evaluations_are_forgotten(tiny, monkeypatch):
+    monkeypatch.setattr(made, "KEPT", 2)
+    fmm, q = tiny
+    for times in range(1, 5):
+        fmm.potential(times * q)
+    assert len(made._made) == 2
+
+
+def test_the_picture_has_bars_forecasts_and_rates(tiny):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    fmm, q = tiny
+    phi = fmm.potential(q)
+    with taskfmm.profile() as prof:
+        phi.compute()
+    ax = taskfmm.plots.operators(prof)
+    measured, expected = ax.containers
+    rows = prof.table()
+    names = [columns.label(row["operator"], row["level"]) for row in rows]
+    assert [each.get_text() for each in ax.get_yticklabels()] == names
+    assert [bar.get_width() for bar in measured] == pytest.approx([row["seconds"] for row in rows])
+    evaluation = prof.tasks[0].evaluation
+    (found,) = made.forecasts(evaluation)
+    foretold = sum(each.seconds for each in expectations(found, None).values())
+    assert sum(bar.get_width() for bar in expected) == pytest.approx(foretold)
+    texts = [each.get_text() for each in ax.texts]
+    assert any("Gpairs/s" in text for text in texts) and any("GFLOP/s" in text for text in texts)
+    assert "seconds" in ax.get_xlabel() and "a core at best" in ax.get_xlabel()
+    assert "in this process" in ax.get_title(loc="left")
+    _, given = pyplot.subplots()
+    assert taskfmm.plots.operators(prof, ax=given) is given
+    with taskfmm.profile() as prof:
+        pass
+    assert columns.NOTHING in taskfmm.plots.operators(prof).get_title(loc="left")
+    pyplot.close("all")
+
+
+def test_a_picture_without_forecasts_says_so(tiny):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    fmm = taskfmm.Fmm(tiny[0].sources, order=3, leaf_size=20)
+    phi = fmm.potential(3.0 * tiny[1])
+    made._made.clear()
+    with taskfmm.profile() as prof:
+        phi.compute()
+    ax = taskfmm.plots.operators(prof)
+    assert f"No forecast of {len(prof.tasks)} of these" in ax.get_title(loc="left")
+    pyplot.close("all")
