@@ -17,6 +17,7 @@ from taskfmm.operators.known import EVEN
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, radial
 from taskfmm.operators.yardstick import decayed
+from taskfmm.passes.far_images import FarImages
 from taskfmm.passes.places import Places
 from taskfmm.passes.sampled import add, sizes, two_points, with_images
 from taskfmm.passes.share_loops import EACH, FAR, FIELD, LINE, PLUS, SPOT, WEIGHT, add_flat
@@ -219,7 +220,26 @@ class Expanded:
         if self.region is not None:
             self.region.passed.append(found[self.region.own])
         found = found[self.places.leaves]
+        if self._far_images is not None:
+            more = self._far_images.descended(boxes, size)[self._far_images.cube_of(self.places.leaves)]
+            found[:, [FAR, LINE, EACH]] += more
         return [found[:, FAR] + found[:, LINE] ** 2, found[:, EACH] ** 2, found[:, FIELD]]
+
+    def through_far_images(self, output: Output) -> float:
+        """The part of ``far`` that is of far images, squared: 0 without a periodic box."""
+        images, total = self._far_images, 0.0
+        if images is None:
+            return total
+        n_targets = np.diff(self.plan.tree.target_ptr[images.cubes], axis=1)[:, 0]
+        for boxes, (_, size) in zip(self.boxes.plain, self._sizes(output), strict=True):
+            found = images.descended(boxes, size)
+            total += float(n_targets @ (found[:, FAR] + found[:, LINE] ** 2))
+        return total
+
+    @cached_property
+    def _far_images(self) -> FarImages | None:
+        tree = self.plan.tree
+        return None if tree.domain.cell is None else FarImages(tree, tree.domain.cell)
 
     def _rising(self) -> np.ndarray:
         """In each leaf, squares of what charges do that are as large as dipoles over the half-width of their leaf."""
