@@ -35,8 +35,8 @@ from taskfmm.kernels import KERNELS
 __all__ = ["Surface", "read", "surface_potential", "winding_number"]
 
 DIGITS_PER_ORDER = 0.8
-"""Digits that expansions gain with each order. Errors of spheres were 10^(0.8 - 0.8 order) and less at orders 3 to 13,
-in units of all that the triangles do to a point."""
+"""Digits that expansions gain with each order. Errors of spheres were 10^(0.8 - 0.8 order) and less at orders 3 to
+13, in units of all that the triangles do to a point."""
 
 PAIRS = 1 << 20
 """Pairs of points and triangles that a task looks at, at once."""
