@@ -131,8 +131,10 @@ def surface_potential(
 
 
 class Surface:
-    """A mesh that is asked at one set of points after the other: its tree, and the multipoles of its winding number,
-    are made once, when first needed. Where points are asked for again, values may differ from the first ones by eps.
+    """A mesh that is evaluated at several sets of points, with one tree.
+
+    The tree, and the multipoles of the winding number, are made when they are first needed. Values at the same points
+    may differ from call to call, within eps.
 
     Parameters
     ----------
