@@ -154,6 +154,16 @@ def client(cluster) -> Iterator[object]:
 
 
 @pytest.fixture
+def page(client) -> str:
+    """The address of the page of taskfmm on the dashboard; nothing has been counted yet."""
+    from pages import plugin
+
+    address = taskfmm.dashboard(client)
+    plugin(client).table.clear()
+    return address
+
+
+@pytest.fixture
 def says(monkeypatch, caplog):
     """What is said in this test, as if nothing had been said before."""
     monkeypatch.setattr(once, "_said", set())

@@ -3010,8 +3010,8 @@ MESHES = (
     Mutant(
         "an-order-too-low",
         "interop/meshes.py",
-        "math.ceil(1.0 - math.log10(eps) / EXPANSIONS)",
-        "math.ceil(-1.0 - math.log10(eps) / EXPANSIONS)",
+        "math.ceil(1.0 - math.log10(eps) / DIGITS_PER_ORDER)",
+        "math.ceil(-1.0 - math.log10(eps) / DIGITS_PER_ORDER)",
         "winding numbers err more than eps",
         ("interop_meshes",),
     ),

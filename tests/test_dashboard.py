@@ -77,14 +77,6 @@ def test_the_pages_answer(client, evaluated):
 # The page of taskfmm: `test_live.py` has what needs no scheduler.
 
 
-@pytest.fixture
-def page(client):
-    """Its address; nothing has been counted yet."""
-    address = taskfmm.dashboard(client)
-    plugin(client).table.clear()
-    return address
-
-
 def test_the_page_has_the_operators_and_their_numbers(client, page, tiny):
     tiny[0].potential(charges()).compute()
     assert page == client.dashboard_link.removesuffix("status") + "taskfmm"

@@ -22,14 +22,6 @@ from taskfmm.profiling.names import MARK, operator_of
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture
-def page(client):
-    """Its address; nothing has been counted yet."""
-    address = taskfmm.dashboard(client)
-    plugin(client).table.clear()
-    return address
-
-
 def test_calling_it_again_changes_nothing(client, page, tiny):
     scheduler = client.cluster.scheduler
     before = plugin(client), len(scheduler.http_application.applications), len(scheduler.plugins)

@@ -222,8 +222,6 @@ def stored_whole(name: str, found: Any, file_size: int) -> None:
 class Joined:
     """Datasets, or arrays, one after the other, as one that is read by rows."""
 
-    chunks = None
-
     def __init__(self, parts: list[Any]) -> None:
         import numpy
 
@@ -251,35 +249,32 @@ def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
     """
     import numpy
 
-    there = [i for i in range(6) if dataset(file, f"PartType{i}/Coordinates", file_size, False) is not None]
+    looked = {i: dataset(file, f"PartType{i}/Coordinates", file_size, False) for i in range(6)}
+    there = {i: found for i, found in looked.items() if found is not None}
     if not there:
         return {}, []
     if (n_files := header(file, "NumFilesPerSnapshot")) and n_files[0] > 1:
         raise Refused(f"is one of the {n_files[0]:g} files of a snapshot: write all particles into one file")
     table, box = header(file, "MassTable") or [], header(file, "BoxSize")
-    places, masses = [], []
-    for i in there:
-        found = dataset(file, f"PartType{i}/Coordinates", file_size, False)
+    masses = []
+    for i, found in there.items():
         if len(found.shape) != 2 or found.shape[1] != 3:
             raise Refused(f"/PartType{i}/Coordinates has shape {found.shape}, expected (n, 3)")
-        places.append(found)
         mass = dataset(file, f"PartType{i}/Masses", file_size, False)
         if mass is None and len(table) > i and table[i] > 0.0:
             mass = numpy.broadcast_to(table[i], len(found))
         if mass is not None and mass.shape != (len(found),):
             raise Refused(f"/PartType{i}/Masses has shape {mass.shape}, expected ({len(found)},)")
         masses.append(mass)
-    types = ", ".join(f"PartType{i} ({len(found)})" for i, found in zip(there, places, strict=True))
+    types = ", ".join(f"PartType{i} ({len(found)})" for i, found in there.items())
     notes = [f"a snapshot with the particles of {types}, all of which are sources"]
     if box and max(box) > 0.0:
         notes.append(f"a box of {max(box):g}, which is not repeated")
+    places = Joined(list(there.values()))
     missing = [i for i, mass in zip(there, masses, strict=True) if mass is None]
     if missing:
-        return {"sources": Joined(places)}, [*notes, f"no masses for PartType{missing[0]}"]
-    return {"sources": Joined(places), "masses": Joined(masses)}, [
-        *notes,
-        "masses, which --kernel gravity takes",
-    ]
+        return {"sources": places}, [*notes, f"no masses for PartType{missing[0]}"]
+    return {"sources": places, "masses": Joined(masses)}, [*notes, "masses, which --kernel gravity takes"]
 
 
 def header(file: Any, name: str) -> list[float] | None:
@@ -298,9 +293,8 @@ def chunk_bytes(found: Any) -> int:
     """Of one chunk, unpacked; 0 where there are no chunks."""
     if isinstance(found, Joined):
         return max(chunk_bytes(part) for part in found.parts)
-    if not hasattr(found, "chunks"):
-        return 0
-    return math.prod(found.chunks) * found.dtype.itemsize if found.chunks else 0
+    chunks = getattr(found, "chunks", None)  # arrays have none
+    return math.prod(chunks) * found.dtype.itemsize if chunks else 0
 
 
 def confine() -> None:

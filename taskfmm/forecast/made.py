@@ -58,5 +58,5 @@ def listen(listener: Callable[[str, Find], None]) -> None:
 
 def forecasts(evaluation: str) -> list[Forecast]:
     """Of the evaluations whose tasks have this token, as far as they were made here and their plans exist."""
-    made = list(_made.get(evaluation, {}).values())
-    return [found for find in made if (found := find()) is not None]
+    known = list(_made.get(evaluation, {}).values())
+    return [found for find in known if (found := find()) is not None]

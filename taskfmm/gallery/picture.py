@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 
-def save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     """Write a PNG of 256 colours, a third of the size of the full one."""
     from PIL import Image
 
@@ -27,5 +27,5 @@ def picture(draw: Callable[[], Any], path: Path) -> None:
     except ImportError:
         click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
         return
-    save(draw(), path)
+    _save(draw(), path)
     click.echo(f"picture             {path}")

@@ -132,8 +132,8 @@ def draw(solution: Solution, pixels: np.ndarray, volts: np.ndarray, shape: tuple
     return figure
 
 
-def evaluate_plane(solution: Solution) -> Any:
-    """Evaluate the potential in the plane, and draw it."""
+def draw_plane(solution: Solution) -> Any:
+    """A Matplotlib figure of the potential in the plane, which is evaluated for it."""
     pixels, shape = plane(solution)
     fmm = taskfmm.Fmm(solution.positions, targets=pixels, eps=1e-4, box=solution.side)
     with progress():
@@ -149,7 +149,7 @@ def main(output: Path, eps: float) -> None:
     try:
         solution = load()
         evaluate(solution, eps)
-        picture(lambda: evaluate_plane(solution), output)
+        picture(lambda: draw_plane(solution), output)
     except InputError as error:
         raise click.ClickException(str(error)) from error
 

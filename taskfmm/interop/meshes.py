@@ -34,9 +34,9 @@ from taskfmm.kernels import KERNELS
 
 __all__ = ["Surface", "read", "surface_potential", "winding_number"]
 
-EXPANSIONS = 0.8
-"""Digits of an order. Errors of spheres were 10^(0.8 - 0.8 order) and less at orders 3 to 13, in units of all that
-the triangles do to a point."""
+DIGITS_PER_ORDER = 0.8
+"""Digits that expansions gain with each order. Errors of spheres were 10^(0.8 - 0.8 order) and less at orders 3 to
+13, in units of all that the triangles do to a point."""
 
 PAIRS = 1 << 20
 """Pairs of points and triangles that a task looks at, at once."""
@@ -131,8 +131,10 @@ def surface_potential(
 
 
 class Surface:
-    """A mesh that is asked at one set of points after the other: its tree, and the multipoles of its winding number,
-    are made once, when first needed. Where points are asked for again, values may differ from the first ones by eps.
+    """A mesh that is evaluated at several sets of points, with one tree.
+
+    The tree, and the multipoles of the winding number, are made when they are first needed. Values at the same points
+    may differ from call to call, within eps.
 
     Parameters
     ----------
@@ -230,9 +232,8 @@ class Surface:
         if sums.charges is not None:
             return at.potential(np.outer(sums.charges[rule.far], rule.weights).ravel())
         client = _client()
-        if (
-            self._field is None or self._client is not client
-        ):  # the multipoles may be in the memory of its workers
+        # multipoles may be in the memory of the workers of a client, and are gone with it
+        if self._field is None or self._client is not client:
             assert sums.dipoles is not None
             dipoles = sums.dipoles[rule.far, None] * rule.weights[:, None]
             self._client = client
@@ -267,7 +268,7 @@ def _client() -> Any:
 
 def _order(eps: float) -> int:
     """Of expansions whose errors are below eps."""
-    return max(3, math.ceil(1.0 - math.log10(eps) / EXPANSIONS))
+    return max(3, math.ceil(1.0 - math.log10(eps) / DIGITS_PER_ORDER))
 
 
 def _exactly(flat: Flat, sums: Sums, x: np.ndarray, some: np.ndarray | None = None) -> np.ndarray:

@@ -22,23 +22,24 @@ solid angle and to A / (k s) for its 1 / r, by less than this times (2 k)^(-2 n)
 it."""
 
 NEAR = 3.5
-"""Sizes of a triangle within which it may be exact: the fewest points are taken with which that is enough."""
+"""In sizes of a triangle. A rule has as few points as keep eps beyond this distance; closer pairs are exact."""
 
 LEAST_NEAR = 2.0
-"""Sizes within which it is exact at least, so that beyond no point is closer than `BLUNT` sizes."""
+"""Sizes within which a triangle is always exact: beyond, all of its points are further away than `BLUNT` sizes."""
 
 BLUNT = 0.5
-"""Sizes of a triangle: the least distance that its points know of, about that from one of them to the next."""
+"""In sizes of a triangle. Its points act as if no distance were less, see `taskfmm.kernels.blunt`; it is about the
+distance between neighbouring ones."""
 
 DISTANT = 1e8
-"""Radii of a mesh from which all of it is one charge and one dipole, which errs by 1e-16."""
+"""In radii of a mesh. Beyond this distance all of it acts as one charge and one dipole, which errs by 1e-16."""
 
 RESOLUTION = 90
 """Coordinates are rounded to 2^-90 radii of the mesh: expansions could not tell closer points apart."""
 
 SMALLEST, NARROW = 1e-20, 1e-15
-"""Triangles smaller than the first part of the mesh do nothing, nor do those narrower than the second part of their
-length, whose area is rounding."""
+"""Left out are triangles smaller than the first of these, relative to the mesh, and those narrower than the second,
+relative to their length: the area of such a triangle is rounding."""
 
 SMALLEST_RADIUS = 1e-300
 """Of a mesh, in the unit of the caller: smaller numbers have lost digits."""
@@ -52,7 +53,7 @@ CORRECTION = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """The triangles that do something, in a unit of 2^exponent, which is about the radius of the mesh.
+    """The triangles of a mesh that are not left out, in a unit of 2^exponent, which is about its radius.
 
     exponent : of the unit
     kept : int64 [m], their rows among those of the caller
@@ -132,7 +133,7 @@ class Rule:
     whole : int64, rows of the patches that are exact everywhere; far : of all others
     classes : of triangles of similar size, the rows, the radius, and a tree of the centres
     places : float64 [m, n, 3], of all patches; weights : float64 [n]
-    blunt : float64 [m], the least distance that points of a triangle know of
+    blunt : float64 [m], the distance below which points of a triangle do not act more strongly
     """
 
     whole: np.ndarray

@@ -1,4 +1,4 @@
-"""The Laplace kernel of charges and dipoles that are blunt: a length h is the least distance that they know of.
+"""The Laplace kernel of blunt charges and dipoles: they act as if no distance were less than a length h.
 
 With r = x - y from the source to the target and R = max(|r|, h), the potential is
 

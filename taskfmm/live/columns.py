@@ -15,6 +15,16 @@ Columns = dict[str, list[Any]]
 MOST_WORKERS = 32
 """Workers that are shown one by one, those with most seconds; all others are one row."""
 
+LABELS = {
+    "seconds": "measured, in the colour of the operator",
+    "expected": "forecast of the same tasks",
+    "at_best": "at best",
+}
+"""What the legends of page and picture call the columns of a row."""
+
+FORECAST_FILL, FORECAST_EDGE = "#fdf6d8", "#777777"
+"""Colours of the bars of the forecast."""
+
 HERE = "this process"
 """What the worker of a profile without workers is called."""
 
@@ -211,7 +221,7 @@ def summary(table: Table) -> list[str]:
     return found
 
 
-def best(table: Table) -> str:
+def best_rates(table: Table) -> str:
     """The best rates of a core, or nothing if they were not measured."""
     if not table.best:
         return ""

@@ -112,7 +112,7 @@ def _measure(client: Any) -> Best | None:
     best = found[0]
     for other in found[1:]:
         best = best.better(other)
-    client.run_on_scheduler(plugin.best, best.as_rates())
+    client.run_on_scheduler(plugin.keep_best, best.as_rates())
     return best
 
 

@@ -30,7 +30,7 @@ MILLISECONDS = 500
 LEFT, RIGHT, ROW, FRAME = 620, 560, 24, 90
 """Pixels: the widths of both columns, the height of a row of a chart, and of what stands around the rows."""
 
-FORECAST = dict(fill_color="#fdf6d8", line_color="#777777")
+FORECAST = dict(fill_color=columns.FORECAST_FILL, line_color=columns.FORECAST_EDGE)
 """How its bars look."""
 
 BEST, PAPER = "#111111", "white"
@@ -109,7 +109,7 @@ class Page:
         for name, source in self.sources.items():
             source.data = found[name]
         self.head.text = "<br>".join(map(escape, columns.summary(self.table)))
-        self.rates.xaxis.axis_label = columns.best(self.table)
+        self.rates.xaxis.axis_label = columns.best_rates(self.table)
         _rows(self.levels, found["levels"]["row"])
         _rows(self.workers, found["workers"]["worker"])
         _rows(self.rates, found["rates"]["operator"])
@@ -124,11 +124,9 @@ class Page:
         source = self.sources["levels"]
         above, below = (dodge("row", by, range=drawn.y_range) for by in (0.13, -0.28))
         kept = dict(source=source, left=0)
-        drawn.hbar(
-            [""], right=0, color=COLOURS["M2L"], legend_label="measured, in the colour of the operator"
-        )
+        drawn.hbar([""], right=0, color=COLOURS["M2L"], legend_label=columns.LABELS["seconds"])
         measured = drawn.hbar(above, right="seconds", height=0.5, color="colour", **kept)
-        forecast = dict(FORECAST, legend_label="forecast of the same tasks")
+        forecast = dict(FORECAST, legend_label=columns.LABELS["expected"])
         expected = drawn.hbar(below, right="expected", height=0.24, **forecast, **kept)
         drawn.scatter(
             "at_best",
@@ -139,7 +137,7 @@ class Page:
             size=14,
             line_width=3,
             color=BEST,
-            legend_label="at best",
+            legend_label=columns.LABELS["at_best"],
         )
         tips = [
             ("", "@row"),

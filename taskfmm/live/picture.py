@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 WIDTH, ROW, FRAME = 9.0, 0.27, 1.5
 """Inches: of the picture, of a row, and of what stands above and below the rows."""
 
-FORECAST: dict[str, Any] = dict(facecolor="#fdf6d8", edgecolor="#777777", linewidth=0.7)
+FORECAST: dict[str, Any] = dict(
+    facecolor=columns.FORECAST_FILL, edgecolor=columns.FORECAST_EDGE, linewidth=0.7
+)
 """How its bars look."""
+
+AT_BEST: dict[str, Any] = dict(color="black", marker="|", markeredgewidth=2)
+"""How the marks of what a core takes at best look."""
 
 
 def draw(table: Table, ax: Axes | None = None) -> Axes:
@@ -31,9 +36,7 @@ def draw(table: Table, ax: Axes | None = None) -> Axes:
     rows = list(range(n))
     drawn.barh([i - 0.12 for i in rows], found["seconds"], 0.5, color=found["colour"])
     drawn.barh([i + 0.26 for i in rows], found["expected"], 0.2, **FORECAST)
-    drawn.plot(
-        found["at_best"], [i - 0.12 for i in rows], "|", color="black", markersize=9, markeredgewidth=2
-    )
+    drawn.plot(found["at_best"], [i - 0.12 for i in rows], linestyle="", markersize=9, **AT_BEST)
     drawn.set_yticks(rows, found["row"], fontsize="small")
     drawn.set_ylim(n - 0.4, -0.6)
     right = max(0.0, *(x for name in ("seconds", "expected") for x in found[name] if x == x))
@@ -41,7 +44,7 @@ def draw(table: Table, ax: Axes | None = None) -> Axes:
     for i, rate in enumerate(found["rate"]):
         end = max(x for name in ("seconds", "expected", "at_best") if (x := found[name][i]) == x)
         drawn.text(end + 0.01 * right, i, rate, va="center", fontsize="small")
-    drawn.set_xlabel("\n".join(filter(None, ["seconds in tasks", columns.best(table)])))
+    drawn.set_xlabel("\n".join(filter(None, ["seconds in tasks", columns.best_rates(table)])))
     drawn.grid(True, axis="x", alpha=0.3)
     drawn.set_axisbelow(True)
     for side in ("top", "right"):
@@ -55,9 +58,9 @@ def _legend(drawn: Axes) -> None:
     from matplotlib.patches import Patch
 
     entries = [
-        Patch(color=COLOURS["M2L"], label="measured, in the colour of the operator"),
-        Patch(**FORECAST, label="forecast of the same tasks"),
-        Line2D([], [], color="black", marker="|", markeredgewidth=2, linestyle="", label="at best"),
+        Patch(color=COLOURS["M2L"], label=columns.LABELS["seconds"]),
+        Patch(**FORECAST, label=columns.LABELS["expected"]),
+        Line2D([], [], linestyle="", label=columns.LABELS["at_best"], **AT_BEST),
     ]
     where: dict[str, Any] = dict(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
     drawn.legend(handles=entries, ncols=3, frameon=False, fontsize="small", **where)

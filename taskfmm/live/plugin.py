@@ -63,10 +63,8 @@ def expect(evaluation: str, expected: Expectations, dask_scheduler: Any = None) 
     dask_scheduler.plugins[NAME].table.expect(evaluation, expected)
 
 
-def best(rates: dict[str, float] | None, dask_scheduler: Any = None) -> dict[str, float]:
-    """Run on the scheduler: keep the best rates of a core, if some are given; those that are kept."""
+def keep_best(rates: dict[str, float], dask_scheduler: Any = None) -> None:
+    """Run on the scheduler: keep the best rates of a core."""
     table = dask_scheduler.plugins[NAME].table
-    if rates:
-        table.best = rates
-        table.version += 1
-    return table.best
+    table.best = rates
+    table.version += 1

@@ -1,4 +1,4 @@
-"""A process of its own that reads one file of another program; `files/datasets.py` runs it, as `files/reader.py`.
+"""A process of its own that reads one file of another program; `files/datasets.py` runs it like `files/reader.py`.
 
 The libraries that read are many, and some run for long or inflate what they read. All of that happens to this process
 alone, which has bounds on its memory and time and writes no files.

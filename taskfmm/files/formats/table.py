@@ -29,31 +29,26 @@ ANGSTROM = "lengths in angstrom and charges in e, as MDAnalysis gives them"
 
 TEXT = Format("a table of text", "text")
 
+
+def _molecule(name: str) -> Format:
+    return Format(name, "molecules", "MDAnalysis", ANGSTROM)
+
+
+MOLECULES = ("PQR", "GRO", "TPR", "PDB", "XYZ", "MOL2", "PSF", "PRMTOP")
+MESHES = ("VTK", "VTU", "MSH", "MESH", "PLY", "STL", "OBJ", "OFF")
+"""Kinds whose suffixes are their names."""
+
 FORMATS = {
     **dict.fromkeys((".csv", ".tsv", ".txt", ".dat"), TEXT),
     ".npy": Format("an array of NumPy", "arrays"),
     ".npz": Format("arrays of NumPy", "arrays"),
-    **{
-        suffix: Format(name, "molecules", "MDAnalysis", ANGSTROM)
-        for suffix, name in {
-            **{".pqr": "PQR", ".gro": "GRO", ".tpr": "TPR", ".pdb": "PDB", ".ent": "PDB", ".xyz": "XYZ"},
-            **{
-                ".mol2": "MOL2",
-                ".data": "data of LAMMPS",
-                ".psf": "PSF",
-                ".prmtop": "PRMTOP",
-                ".parm7": "PRMTOP",
-            },
-        }.items()
-    },
-    **{
-        suffix: Format(name, "meshes", "meshio")
-        for suffix, name in {
-            **{".vtk": "VTK", ".vtu": "VTU", ".msh": "MSH", ".mesh": "MESH", ".ply": "PLY", ".stl": "STL"},
-            **{".obj": "OBJ", ".off": "OFF"},
-        }.items()
-    },
+    **{f".{name.lower()}": _molecule(name) for name in MOLECULES},
+    ".ent": _molecule("PDB"),
+    ".parm7": _molecule("PRMTOP"),
+    ".data": _molecule("data of LAMMPS"),
+    **{f".{name.lower()}": Format(name, "meshes", "meshio") for name in MESHES},
 }
+"""By suffix."""
 
 
 def of(path: str | os.PathLike[str]) -> Format | None:
