@@ -118,11 +118,46 @@ def test_words_beside_numbers_and_a_mark_of_byte_order(tmp_path):
         (["x,y,z,mass", "1,2,3,4"], "no source of kernel laplace is there; found x, y, z, mass"),
         (["1,2,3,4,5", "1,2,3,4,6"], "has 5 columns without names, and x, y, z and charges are wanted"),
         (["1,2"], "has 2 columns without names"),
+        (
+            ["x,y,z,q", "1,2,3,", "4,5,6,7"],
+            "charges is from column q, which has a word or nothing in its first row",
+        ),
+        (["x,y,z,q,charge", "1,2,3,NA,5", "4,5,6,7,8"], "charges may be q or charge"),
+        (
+            ["x,y,z,q,dipole_x,dipole_y,dipole_z", "1,2,3,4,9,,9"],
+            "dipoles is from column dipole_y, which has a word",
+        ),
+        (["x,y,z,q,target_x,target_y,target_z", "1,2,3,4,9,-,9"], "targets is from column target_y"),
+        (
+            ["x,y,z,q,dipole_z,dipole_x", "1,2,3,4,93,91"],
+            "dipole_x,dipole_y,dipole_z, and dipole_y is not there",
+        ),
         (["1,2,3"], "no source of kernel laplace is there; found 1, 2, 3"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, lines, told):
     assert told in refusal(text(tmp_path / "points.csv", *lines))
+
+
+@each("comments", [["units: e nm nm nm"], [""], ["------"], ["q is in e"], ["2"]])
+def test_names_in_a_comment_count_whatever_comments_follow(tmp_path, comments):
+    lines = ["# q x y z #", *(f"# {each}" for each in comments), "1 2 3 4", "5 6 7 8"]
+    found = read(text(tmp_path / "a.txt", *lines))
+    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
+
+
+@each("comment", ["columns: q x y z", "q | x | y | z", "q x y z   # in nm", "Charge Pos:0 Pos:1 Pos:2 (e)"])
+def test_comments_that_seem_to_tell_names(tmp_path, comment):
+    """Columns are not taken by their places beside one; only by what a caller says."""
+    path = text(tmp_path / "a.txt", f"# {comment}", "1 2 3 4", "5 6 7 8")
+    assert f"a comment that seems to tell them, '{comment}': give a first line of names" in refusal(path)
+    found = read(path, sources=["2", "3", "4"], charges=["1"])
+    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
+
+
+def test_rows_behind_a_mark_of_comments(tmp_path):
+    with InputFile(text(tmp_path / "a.csv", "x,y,z,q", "#1,2,3,1", "4,5,6,7", "# 8,9,9,9")) as file:
+        assert file.notes == ["comments are not read, and 2 seem to be rows, as '1,2,3,1'"]
 
 
 def test_columns_that_are_named(tmp_path):
@@ -174,6 +209,8 @@ def test_arrays_of_numpy(tmp_path):
         np.testing.assert_array_equal(found.sources, X)
         np.testing.assert_allclose(found.given["charges"], Q, rtol=1e-7)
     np.testing.assert_array_equal(found.targets, X[:4])
+    np.savez(tmp_path / "f.npz", x=X[:2, 0], y=X[:2, 1], z=X[:1, 2], q=Q[:2])
+    assert "sources is from arrays of several lengths, x (2), y (2), z (1)" in refusal(tmp_path / "f.npz")
     for array, told in (
         (TABLE.T, "has 30 columns without names"),
         (Q, "holds an array of shape (30,)"),

@@ -136,7 +136,7 @@ class Datasets:
 
     def _start(self, names: Sequence[str]) -> subprocess.Popen[bytes]:
         program = {"Zarr": "zarr_reader.py", "HDF5": "reader.py"}.get(self._kind, "formats/reader.py")
-        given = [os.fspath(self.path)] if self.format else names
+        given = [os.fspath(self.path), *names] if self.format else names
         plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
         environment = {key: value for key, value in os.environ.items() if key not in plugins}
         # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
