@@ -165,6 +165,9 @@ def test_wrong_arguments():
     ):
         with pytest.raises(InputError, match=told):
             Electrostatics(group, **options)
+    for unknown in ({"unit": "V"}, {"target": atoms}, {"neutralise": True}, {"pbc": False}):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(unknown))}'"):
+            Electrostatics(atoms, **unknown)
     with pytest.raises(ValueError, match="parallelize"):
         Electrostatics(atoms).run(backend="multiprocessing", n_workers=2)
     bad = PLACES.copy()

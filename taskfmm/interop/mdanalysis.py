@@ -66,7 +66,8 @@ class Electrostatics(AnalysisBase):
         in V, V / angstrom and eV.
     field : bool
         Whether fields are computed as well, which takes up to twice as long.
-    **options : ``verbose`` of AnalysisBase
+    verbose : bool
+        Whether a bar shows how far it is, as of AnalysisBase.
 
     Attributes
     ----------
@@ -117,7 +118,7 @@ class Electrostatics(AnalysisBase):
         neutralize: bool = False,
         units: str = "kJ/mol",
         field: bool = True,
-        **options: Any,
+        verbose: bool = False,
     ) -> None:
         _refuse_group("atomgroup", atomgroup)
         if isinstance(targets, AtomGroup):
@@ -137,7 +138,7 @@ class Electrostatics(AnalysisBase):
             targets = np.asarray(targets)
             if targets.ndim != 2 or targets.shape[1] != 3:
                 raise taskfmm.InputError(f"targets have shape {targets.shape}, expected (m, 3)")
-        super().__init__(atomgroup.universe.trajectory, **options)
+        super().__init__(atomgroup.universe.trajectory, verbose=verbose)
         self._atoms, self._targets, self._eps = atomgroup, targets, eps
         self._axes, self._may_be_missing = np.broadcast_to(axes, 3), isinstance(periodic, str)
         self._neutralize = neutralize
