@@ -321,6 +321,17 @@ def test_snapshots(tmp_path):
         snapshot(tmp_path / "b.h5", NumFilesPerSnapshot=4), "gravity"
     )
     assert "no masses for PartType1" in refusal(snapshot(tmp_path / "c.h5", MassTable=np.zeros(6)), "gravity")
+    mass = dict(MassTable=[0.0, 2.5, 0, 0, 0, 0])
+    for name in ("NumPart_ThisFile", "NumPart_Total"):
+        more = snapshot(tmp_path / "e.h5", **mass, **{name: [10, 21, 0, 0, 0, 0]})
+        assert f"has 20 particles of PartType1, and the header's {name} is 21" in refusal(more, "gravity")
+        read(snapshot(tmp_path / "e.h5", **mass, **{name: [10, 20, 0, 0, 0, 0]}), "gravity")
+    with h5py.File(snapshot(tmp_path / "e.h5", **mass, NumPart_ThisFile=[10, 20, 3, 0, 0, 0]), "a") as file:
+        file["PartType2/ParticleIDs"] = np.arange(3)  # tracers
+    assert len(read(tmp_path / "e.h5", "gravity").sources) == 30
+    with h5py.File(tmp_path / "e.h5", "a") as file:
+        file["PartType2/Masses"] = np.ones(3)
+    assert "/PartType2 has masses and no Coordinates" in refusal(tmp_path / "e.h5", "gravity")
     odd = snapshot(tmp_path / "d.h5", MassTable="many")
     assert "MassTable that is no number" in refusal(odd, "gravity")
 

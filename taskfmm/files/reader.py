@@ -257,6 +257,7 @@ def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
     if (n_files := header(file, "NumFilesPerSnapshot")) and n_files[0] > 1:
         raise Refused(f"is one of the {n_files[0]:g} files of a snapshot: write all particles into one file")
     table, box = header(file, "MassTable") or [], header(file, "BoxSize")
+    refuse_incomplete(file, file_size, there, table)
     places, masses = [], []
     for i in there:
         found = dataset(file, f"PartType{i}/Coordinates", file_size, False)
@@ -280,6 +281,30 @@ def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
         *notes,
         "masses, which --kernel gravity takes",
     ]
+
+
+def refuse_incomplete(file: Any, file_size: int, there: list[int], table: list[float]) -> None:
+    """Refuse a snapshot with fewer particles than its header tells, or with masses that are nowhere.
+
+    Particles without masses, as tracers, need no places.
+    """
+
+    def of(i: int, name: str) -> Any:
+        return dataset(file, f"PartType{i}/{name}", file_size, False)
+
+    without = [i for i in range(6) if i not in there and file.get(f"PartType{i}", getlink=True) is not None]
+    heavy = [i for i in without if (len(table) > i and table[i] > 0.0) or of(i, "Masses") is not None]
+    if heavy:
+        raise Refused(
+            f"/PartType{heavy[0]} has masses and no Coordinates: write all particles with their places"
+        )
+    for name in ("NumPart_ThisFile", "NumPart_Total"):
+        for i, n in enumerate(header(file, name) or []):
+            found = len(of(i, "Coordinates")) if i in there else 0
+            if n > found and i not in without:
+                raise Refused(
+                    f"has {found} particles of PartType{i}, and the header's {name} is {n:g}: write all into one file"
+                )
 
 
 def header(file: Any, name: str) -> list[float] | None:
