@@ -47,8 +47,8 @@ def plan(sources: Any, targets: Any, kernel: Any, eps: float | None) -> taskfmm.
         )
     elif kernel not in (None, sources.kernel, sources.kernel.name) or eps not in (None, sources.eps):
         raise taskfmm.InputError(
-            f"sources is a plan, of kernel {sources.kernel.name} and eps {sources.eps:g}, and other options are given "
-            "as well: leave out kernel and eps here, and give them to taskfmm.Fmm"
+            f"sources is a plan, of kernel {sources.kernel.name} and eps {sources.eps:g}, and other options are "
+            "given as well: leave out kernel and eps here, and give them to taskfmm.Fmm"
         )
     else:
         found = sources
