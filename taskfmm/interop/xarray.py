@@ -113,8 +113,8 @@ def _at(fmm: taskfmm.Fmm, targets: xarray.DataArray) -> taskfmm.Fmm:
     labels = [str(each).lower() for each in targets.coords[axis].values] if axis in targets.coords else []
     if sorted(labels) == ["x", "y", "z"] != labels:
         raise taskfmm.InputError(
-            f"targets has the labels {', '.join(labels)} along {axis!r}, expected x, y, z in this order: sort them, as "
-            f"by targets.sortby({axis!r})"
+            f"targets has the labels {', '.join(labels)} along {axis!r}, expected x, y, z in this order: sort them, "
+            f"as by targets.sortby({axis!r})"
         )
     if not hasattr(fmm, "at"):
         raise taskfmm.InputError(
