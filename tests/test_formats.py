@@ -118,6 +118,7 @@ def test_words_beside_numbers_and_a_mark_of_byte_order(tmp_path):
         (["x,y,z,mass", "1,2,3,4"], "no source of kernel laplace is there; found x, y, z, mass"),
         (["1,2,3,4,5", "1,2,3,4,6"], "has 5 columns without names, and x, y, z and charges are wanted"),
         (["1,2"], "has 2 columns without names"),
+        (["x,y,z,größe"], "a line of names and no rows"),
         (
             ["x,y,z,q", "1,2,3,", "4,5,6,7"],
             "charges is from column q, which has a word or nothing in its first row",
@@ -160,6 +161,18 @@ def test_rows_behind_a_mark_of_comments(tmp_path):
         assert file.notes == ["comments are not read, and 2 seem to be rows, as '1,2,3,1'"]
 
 
+def test_text_that_is_not_utf_8_and_files_of_no_known_kind(tmp_path):
+    for encoding in ("utf-16", "latin-1"):
+        (tmp_path / "a.csv").write_text("x,y,z,größe\n1,2,3,4\n", encoding=encoding)
+        assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_bytes(b"x,y,z,q\n" + b"1,2,3,4\n" * 3000 + b"# gr\xf6\xdfe\n")
+    assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "b.csv")
+    told = refusal(text(tmp_path / "a.csv.gz", "x"))
+    assert (
+        "damaged or of another kind (of others .csv, .tsv, .txt, " in told and "are read, unpacked)" in told
+    )
+
+
 def test_columns_that_are_named(tmp_path):
     path = text(tmp_path / "a.csv", "a,b,c,d,q,charge", *(row((*values, 1.0, 2.0)) for values in TABLE))
     found = read(path, sources=["a", "b", "c"], charges=["d"])
@@ -194,6 +207,8 @@ def test_other_kernels(tmp_path):
     np.testing.assert_array_equal(found.given["dipoles"], X)
     bare = text(tmp_path / "c.txt", *map(row, both[:, :6]))
     np.testing.assert_array_equal(read(bare, "stokes").given["forces"], X[::-1])
+    four = text(tmp_path / "d.txt", *map(row, both[:, :4]))
+    assert "--column sources=1,2,3 --column forces=4,5,6 or give" in refusal(four, "stokes")
 
 
 def test_arrays_of_numpy(tmp_path):
@@ -268,6 +283,14 @@ def test_molecules(tmp_path):
     ]
     with pytest.raises(Refused, match=r"has no coordinates: taskfmm.interop.mdanalysis"):
         molecules.read(str(text(tmp_path / "a.psf", *psf)))
+
+
+def test_units_are_told_where_the_file_tells_them(tmp_path):
+    text(tmp_path / "a.data", ""), text(tmp_path / "a.gro", "")
+    assert (
+        "angstrom" in table.of(tmp_path / "a.gro").units
+        and "does not tell" in table.of(tmp_path / "a.data").units
+    )
 
 
 def test_meshes(tmp_path):
@@ -399,6 +422,8 @@ def test_convert_says_what_it_does_and_writes_it_whole(tmp_path, monkeypatch):
     )
     assert "there are no forces to neutralize" in told.stderr
     assert "give OUT.h5, or --dry-run" in call("convert", "a.csv", code=2).stderr
+    told = call("convert", "a.csv", "b.csv", code=1).stderr
+    assert "b.csv: results are written as HDF5 or Zarr, not as .csv" in told and not os.path.lexists("b.csv")
     assert "is not WHAT=NAME" in call("convert", "a.csv", "--dry-run", "--column", "charges", code=2).stderr
     assert "is the input file" in call("convert", "a.h5", "a.h5", "--overwrite", code=1).stderr
 

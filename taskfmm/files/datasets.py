@@ -169,7 +169,11 @@ class Datasets:
 
     @property
     def _damaged(self) -> str:
-        return DAMAGED.format(self._kind)
+        suffix = Path(self.path).suffix.lower()
+        if self._kind != "HDF5" or suffix in ("", ".h5", ".hdf5"):
+            return DAMAGED.format(self._kind)
+        known = ", ".join(table.FORMATS)
+        return f"{DAMAGED.format(self._kind)} (of others {known} are read, unpacked)"
 
     def _fill(self, part: np.ndarray, request: str) -> None:
         assert self._process.stdin and self._process.stdout

@@ -39,13 +39,13 @@ FORMATS = {
             **{".pqr": "PQR", ".gro": "GRO", ".tpr": "TPR", ".pdb": "PDB", ".ent": "PDB", ".xyz": "XYZ"},
             **{
                 ".mol2": "MOL2",
-                ".data": "data of LAMMPS",
                 ".psf": "PSF",
                 ".prmtop": "PRMTOP",
                 ".parm7": "PRMTOP",
             },
         }.items()
     },
+    ".data": Format("data of LAMMPS", "molecules", "MDAnalysis"),
     **{
         suffix: Format(name, "meshes", "meshio")
         for suffix, name in {

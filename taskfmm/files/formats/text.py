@@ -73,11 +73,14 @@ def _doubt(comments: list[str]) -> str:
 
 def _without_comments(lines: Iterable[str], comments: list[str]) -> Iterator[str]:
     """The lines that are not empty and no comments; these are added to the list."""
-    for line in lines:
-        if line.lstrip().startswith("#"):
-            comments += [comment] if (comment := line.strip("# \t\r\n")) else []
-        elif line.strip():
-            yield line
+    try:
+        for line in lines:
+            if line.lstrip().startswith("#"):
+                comments += [comment] if (comment := line.strip("# \t\r\n")) else []
+            elif line.strip():
+                yield line
+    except UnicodeDecodeError as error:
+        raise Refused("is no text in UTF-8: save it as UTF-8") from error
 
 
 def _begin(lines: Iterator[str], comments: list[str]) -> tuple[list[str] | None, str]:
