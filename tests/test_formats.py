@@ -208,7 +208,7 @@ def test_other_kernels(tmp_path):
     bare = text(tmp_path / "c.txt", *map(row, both[:, :6]))
     np.testing.assert_array_equal(read(bare, "stokes").given["forces"], X[::-1])
     four = text(tmp_path / "d.txt", *map(row, both[:, :4]))
-    assert "--column sources=1,2,3 --column forces=4,5,6 or give" in refusal(four, "stokes")
+    assert "--column sources=1,2,3 --column forces=4,5,6, or give" in refusal(four, "stokes")
 
 
 def test_arrays_of_numpy(tmp_path):

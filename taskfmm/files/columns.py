@@ -89,8 +89,8 @@ def _by_places(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
         others = ",".join(str(4 + i) for i in range(math.prod(shapes[kinds[0]] if kinds else ())))
         said = f"sources=1,2,3{f' --column {kinds[0]}={others}' if kinds else ''}"
         raise InputError(
-            f"has {len(names)} columns without names, and {wanted} are wanted: say which they are, as --column {said} "
-            "or give a line with names"
+            f"has {len(names)} columns without names, and {wanted} are wanted: say which they are, as --column "
+            f"{said}, or give a line with names"
         )
     result: Origin = {"sources": tuple(names[:3])}
     return result | ({kinds[0]: tuple(names[3:])} if kinds and names[3:] else {})
