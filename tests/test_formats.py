@@ -158,7 +158,7 @@ def test_comments_that_seem_to_tell_names(tmp_path, comment):
 
 def test_rows_behind_a_mark_of_comments(tmp_path):
     with InputFile(text(tmp_path / "a.csv", "x,y,z,q", "#1,2,3,1", "4,5,6,7", "# 8,9,9,9")) as file:
-        assert file.notes == ["comments are not read, and 2 seem to be rows, as '1,2,3,1'"]
+        assert file.notes == ["comments that seem to be rows are not read: 2, as '1,2,3,1'"]
 
 
 def test_text_that_is_not_utf_8_and_files_of_no_known_kind(tmp_path):

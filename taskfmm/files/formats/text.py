@@ -56,7 +56,7 @@ def read(path: str) -> Found:
     notes = [f"words, not numbers: {', '.join(words)}"] if words else []
     rows = [each for each in comments if _are_numbers(_fields(each, _delimiter(each)), len(fields))]
     if rows:
-        notes.append(f"comments are not read, and {len(rows)} seem to be rows, as {rows[0][:80]!r}")
+        notes.append(f"comments that seem to be rows are not read: {len(rows)}, as {rows[0][:80]!r}")
     return Found({name: table[str(i)] for i, name in enumerate(names)}, notes, doubt)
 
 
