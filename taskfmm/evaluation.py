@@ -39,6 +39,12 @@ class Kept:
     accuracy: Accuracy
     known: Mapping[str, build.Sending]
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether they were on workers of a client that was closed or restarted."""
+        results = chain.from_iterable(sent.results.values() for sent in self.known.values())
+        return any(getattr(each, "status", None) == "cancelled" for each in results)
+
 
 class Evaluator:
     """Evaluates what was planned; outputs and charges have been validated."""
@@ -184,7 +190,7 @@ class Evaluator:
         last = charges.kernel.last(outputs)
         accuracy = accuracy or self.chooser.accuracy(last, charges, alone=len(outputs) == 1)
         shared = self.shared_token(charges, accuracy)
-        known = None if kept is None else kept.known.get(shared)
+        known = None if kept is None or kept.is_lost else kept.known.get(shared)
         return build.build(self._builder(charges.kernel, outputs, accuracy, shared, known), charges, outputs)
 
     def _builder(

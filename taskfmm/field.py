@@ -60,6 +60,11 @@ class Field:
             total += (rows + (kernel.softening is not None)) * planned.n_sources * DOUBLE
         return total
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the multipoles are gone: they were on workers of a client that was closed or restarted."""
+        return self._kept is not None and self._kept.is_lost
+
     def of(self, evaluator: Evaluator) -> Given:
         """The charges, for the plan that made this or one made from it by `at`; raises InputError for others."""
         if evaluator.root is not self._evaluator:

@@ -354,7 +354,11 @@ def test_on_a_cluster(fmm):
     with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"):
         field = fmm.field(q, "potential")
         found = probe.potential(field).compute()
+        assert not field.is_lost
     np.testing.assert_array_equal(found, probe.serial(field))
+    # its multipoles went with the client, and are computed anew
+    assert field.is_lost
+    np.testing.assert_array_equal(found, probe.potential(field).compute())
 
 
 def test_what_is_said_of_it(fmm, tmp_path):

@@ -118,11 +118,59 @@ def test_words_beside_numbers_and_a_mark_of_byte_order(tmp_path):
         (["x,y,z,mass", "1,2,3,4"], "no source of kernel laplace is there; found x, y, z, mass"),
         (["1,2,3,4,5", "1,2,3,4,6"], "has 5 columns without names, and x, y, z and charges are wanted"),
         (["1,2"], "has 2 columns without names"),
+        (["x,y,z,größe"], "a line of names and no rows"),
+        (
+            ["x,y,z,q", "1,2,3,", "4,5,6,7"],
+            "charges is from column q, which has a word or nothing in its first row",
+        ),
+        (["x,y,z,q,charge", "1,2,3,NA,5", "4,5,6,7,8"], "charges may be q or charge"),
+        (
+            ["x,y,z,q,dipole_x,dipole_y,dipole_z", "1,2,3,4,9,,9"],
+            "dipoles is from column dipole_y, which has a word",
+        ),
+        (["x,y,z,q,target_x,target_y,target_z", "1,2,3,4,9,-,9"], "targets is from column target_y"),
+        (
+            ["x,y,z,q,dipole_z,dipole_x", "1,2,3,4,93,91"],
+            "dipole_x,dipole_y,dipole_z, and dipole_y is not there",
+        ),
         (["1,2,3"], "no source of kernel laplace is there; found 1, 2, 3"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, lines, told):
     assert told in refusal(text(tmp_path / "points.csv", *lines))
+
+
+@each("comments", [["units: e nm nm nm"], [""], ["------"], ["q is in e"], ["2"]])
+def test_names_in_a_comment_count_whatever_comments_follow(tmp_path, comments):
+    lines = ["# q x y z #", *(f"# {each}" for each in comments), "1 2 3 4", "5 6 7 8"]
+    found = read(text(tmp_path / "a.txt", *lines))
+    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
+
+
+@each("comment", ["columns: q x y z", "q | x | y | z", "q x y z   # in nm", "Charge Pos:0 Pos:1 Pos:2 (e)"])
+def test_comments_that_seem_to_tell_names(tmp_path, comment):
+    """Columns are not taken by their places beside one; only by what a caller says."""
+    path = text(tmp_path / "a.txt", f"# {comment}", "1 2 3 4", "5 6 7 8")
+    assert f"a comment that seems to tell them, '{comment}': give a first line of names" in refusal(path)
+    found = read(path, sources=["2", "3", "4"], charges=["1"])
+    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
+
+
+def test_rows_behind_a_mark_of_comments(tmp_path):
+    with InputFile(text(tmp_path / "a.csv", "x,y,z,q", "#1,2,3,1", "4,5,6,7", "# 8,9,9,9")) as file:
+        assert file.notes == ["comments that seem to be rows are not read: 2, as '1,2,3,1'"]
+
+
+def test_text_that_is_not_utf_8_and_files_of_no_known_kind(tmp_path):
+    for encoding in ("utf-16", "latin-1"):
+        (tmp_path / "a.csv").write_text("x,y,z,größe\n1,2,3,4\n", encoding=encoding)
+        assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_bytes(b"x,y,z,q\n" + b"1,2,3,4\n" * 3000 + b"# gr\xf6\xdfe\n")
+    assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "b.csv")
+    told = refusal(text(tmp_path / "a.csv.gz", "x"))
+    assert (
+        "damaged or of another kind (of others .csv, .tsv, .txt, " in told and "are read, unpacked)" in told
+    )
 
 
 def test_columns_that_are_named(tmp_path):
@@ -159,6 +207,8 @@ def test_other_kernels(tmp_path):
     np.testing.assert_array_equal(found.given["dipoles"], X)
     bare = text(tmp_path / "c.txt", *map(row, both[:, :6]))
     np.testing.assert_array_equal(read(bare, "stokes").given["forces"], X[::-1])
+    four = text(tmp_path / "d.txt", *map(row, both[:, :4]))
+    assert "--column sources=1,2,3 --column forces=4,5,6, or give" in refusal(four, "stokes")
 
 
 def test_arrays_of_numpy(tmp_path):
@@ -174,6 +224,8 @@ def test_arrays_of_numpy(tmp_path):
         np.testing.assert_array_equal(found.sources, X)
         np.testing.assert_allclose(found.given["charges"], Q, rtol=1e-7)
     np.testing.assert_array_equal(found.targets, X[:4])
+    np.savez(tmp_path / "f.npz", x=X[:2, 0], y=X[:2, 1], z=X[:1, 2], q=Q[:2])
+    assert "sources is from arrays of several lengths, x (2), y (2), z (1)" in refusal(tmp_path / "f.npz")
     for array, told in (
         (TABLE.T, "has 30 columns without names"),
         (Q, "holds an array of shape (30,)"),
@@ -233,6 +285,14 @@ def test_molecules(tmp_path):
         molecules.read(str(text(tmp_path / "a.psf", *psf)))
 
 
+def test_units_are_told_where_the_file_tells_them(tmp_path):
+    text(tmp_path / "a.data", ""), text(tmp_path / "a.gro", "")
+    assert (
+        "angstrom" in table.of(tmp_path / "a.gro").units
+        and "does not tell" in table.of(tmp_path / "a.data").units
+    )
+
+
 def test_meshes(tmp_path):
     meshio = pytest.importorskip("meshio")
     cells = [("triangle", np.array([[0, 1, 2], [3, 4, 5]]))]
@@ -284,6 +344,17 @@ def test_snapshots(tmp_path):
         snapshot(tmp_path / "b.h5", NumFilesPerSnapshot=4), "gravity"
     )
     assert "no masses for PartType1" in refusal(snapshot(tmp_path / "c.h5", MassTable=np.zeros(6)), "gravity")
+    mass = dict(MassTable=[0.0, 2.5, 0, 0, 0, 0])
+    for name in ("NumPart_ThisFile", "NumPart_Total"):
+        more = snapshot(tmp_path / "e.h5", **mass, **{name: [10, 21, 0, 0, 0, 0]})
+        assert f"has 20 particles of PartType1, and the header's {name} is 21" in refusal(more, "gravity")
+        read(snapshot(tmp_path / "e.h5", **mass, **{name: [10, 20, 0, 0, 0, 0]}), "gravity")
+    with h5py.File(snapshot(tmp_path / "e.h5", **mass, NumPart_ThisFile=[10, 20, 3, 0, 0, 0]), "a") as file:
+        file["PartType2/ParticleIDs"] = np.arange(3)  # tracers
+    assert len(read(tmp_path / "e.h5", "gravity").sources) == 30
+    with h5py.File(tmp_path / "e.h5", "a") as file:
+        file["PartType2/Masses"] = np.ones(3)
+    assert "/PartType2 has masses and no Coordinates" in refusal(tmp_path / "e.h5", "gravity")
     odd = snapshot(tmp_path / "d.h5", MassTable="many")
     assert "MassTable that is no number" in refusal(odd, "gravity")
 
@@ -351,6 +422,8 @@ def test_convert_says_what_it_does_and_writes_it_whole(tmp_path, monkeypatch):
     )
     assert "there are no forces to neutralize" in told.stderr
     assert "give OUT.h5, or --dry-run" in call("convert", "a.csv", code=2).stderr
+    told = call("convert", "a.csv", "b.csv", code=1).stderr
+    assert "b.csv: results are written as HDF5 or Zarr, not as .csv" in told and not os.path.lexists("b.csv")
     assert "is not WHAT=NAME" in call("convert", "a.csv", "--dry-run", "--column", "charges", code=2).stderr
     assert "is the input file" in call("convert", "a.h5", "a.h5", "--overwrite", code=1).stderr
 

@@ -89,7 +89,9 @@ def test_plans_are_kept():
     assert derivatives.plan(x, None, "laplace", 1e-3) is not one
     x[0] += 1.0  # the caller's array is his
     assert derivatives.plan(x, None, "laplace", EPS) is not one
-    assert derivatives.plan(one, None, "laplace", 1e-3) is one
+    assert (
+        derivatives.plan(one, None, "laplace", EPS) is one and derivatives.plan(one, None, None, None) is one
+    )
     assert derivatives.back(one, q, q, False)[0].shape == (N,)
 
 
@@ -101,8 +103,13 @@ def test_what_has_no_derivatives():
     fmm = taskfmm.Fmm(x)
     with pytest.raises(InputError, match=r"fmm\.at"):
         derivatives.plan(fmm, x, "laplace", 1e-4)
+    for kernel, eps in ((None, 1e-4), (Yukawa(30.0), None), ("yukawa", None), (None, -5.0)):
+        with pytest.raises(
+            InputError, match="of kernel laplace and eps 1e-06, and other options are given as well"
+        ):
+            derivatives.plan(fmm, None, kernel, eps)
     with pytest.raises(InputError, match="periodic"):
-        derivatives.plan(taskfmm.Fmm(x, box=1.0), None, "laplace", 1e-4)
+        derivatives.plan(taskfmm.Fmm(x, box=1.0), None, None, None)
 
 
 def torch_pairs(torch, x, q, t):
@@ -232,6 +239,7 @@ def test_jax_errors_are_those_of_taskfmm():
         ((x, short), "charges has 7 rows, sources has 50: give one charge for each source"),
         ((fmm, short), "charges has 7 rows, sources has 50"),
         ((fmm, q, x), r"fmm\.at"),
+        ((fmm, q, None, None, 1e-3), "leave out kernel and eps here"),
         ((x, q, None, "stokes"), "has parameters"),
         ((x, q, None, Helmholtz(1.0)), "derivatives are known"),
         ((x, q, None, "laplace", 2.0), "eps is 2.0"),
@@ -286,6 +294,9 @@ def test_autograd():
         taskfmm.InputError, match=r"charges is complex128.* give charges\.real and charges\.imag"
     ):
         potential(x, q + 0j)
+    for other in ({"kernel": Yukawa(30.0)}, {"eps": -5.0}):
+        with pytest.raises(InputError, match="leave out kernel and eps here"):
+            potential(fmm, q, **other)
     of_plan = autograd.grad(lambda q: anp.dot(q, potential(fmm, q)))(q)
     assert l2_error(of_plan, 2 * taskfmm.direct(x, q)) <= 2 * EPS
 

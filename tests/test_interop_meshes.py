@@ -432,9 +432,11 @@ def test_files_of_other_faces(tmp_path, caplog):
     meshio.write_points_cells(tmp_path / "curved.vtk", np.eye(6, 3), [("triangle6", [[0, 1, 2, 3, 4, 5]])])
     meshio.write_points_cells(tmp_path / "volume.vtk", np.eye(4, 3), [("tetra", [[0, 1, 2, 3]])])
     (tmp_path / "text.ply").write_text("no mesh")
+    (tmp_path / "short.off").write_text("OFF\n3 5 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
     for name, told in (
         ("curved.vtk", "faces of the kind triangle6, which are curved"),
-        ("volume.vtk", "has no triangles"),
+        ("volume.vtk", "meshio finds no triangles"),
+        ("short.off", "declares 5 faces and has 1"),
         ("none.stl", "is no file"),
         ("text.ply", "cannot be read: meshio says"),
     ):
@@ -447,3 +449,24 @@ def test_examples(module):
     pytest.importorskip("meshio")
     found = doctest.testmod(importlib.import_module(f"taskfmm.interop.{module}"))
     assert found.attempted and not found.failed
+
+
+def test_a_mesh_on_a_map():
+    """Coordinates have ten digits less for the mesh than for the place where it is; points on it are still on it."""
+    vertices, rows = sphere(5)
+    x = np.random.default_rng(9).normal(size=(10000, 3))
+    place = np.array([5e5, 5.4e6, 300.0])
+    found = winding_number(0.1 * vertices + place, rows, 0.1 * x + place, eps=1e-9)
+    exact = winding_number(0.1 * vertices + place, rows, 0.1 * x[:300] + place, eps=0)
+    assert np.abs(found[:300] - exact).max() <= 1e-9
+    middles = vertices[rows[:50]].mean(axis=1)
+    assert np.allclose(winding_number(vertices + place, rows, middles + place), 0.5, atol=1e-6)
+
+
+def test_triangles_beside_far_ones_are_left_out_aloud(caplog):
+    vertices, rows = sphere(1)
+    far = np.concatenate([vertices, 1e21 * np.eye(3)])
+    with caplog.at_level(logging.WARNING, "taskfmm"):
+        last = np.arange(3) + len(vertices)
+        winding_number(far, np.concatenate([rows, [last]]), np.zeros((1, 3)))
+    assert f"{len(rows)} triangles are smaller" in caplog.text

@@ -74,6 +74,10 @@ def test_targets_on_a_grid(fmm):
     exact = taskfmm.direct(X, Q[:, 0, 0], targets=places.reshape(-1, 3)).reshape(20, 15)
     assert l2_error(out["potential"].values, exact) <= EPS
     assert out["potential"].interp(height=0.3, width=0.2).shape == ()
+    turned = grid.assign_coords(axis=["x", "y", "z"]).isel(axis=[2, 1, 0])
+    with pytest.raises(InputError, match="targets has the labels z, y, x along 'axis', expected x, y, z"):
+        potential(fmm, charges, targets=turned)
+    assert l2_error(potential(fmm, charges, targets=turned.sortby("axis")).values, exact) <= EPS
     vectors = potential(fmm, labelled(), targets=grid)
     assert vectors.dims == ("height", "width", "run", "step")
     assert l2_error(vectors.sel(run="hot", step=0.1).values, exact) <= EPS

@@ -53,8 +53,8 @@ def origin(
     Raises
     ------
     InputError
-        A name that is not there; two arrays that could be one dataset; more or fewer columns without names than are
-        wanted.
+        A name that is not there; two arrays that could be one dataset; one or two of the three columns of a vector;
+        more or fewer columns without names than are wanted.
     """
     result: Origin = {}
     for name, given in named.items():
@@ -76,6 +76,8 @@ def origin(
             raise InputError(f"{name} may be {both}: say which, as --column {name}={','.join(candidates[0])}")
         if candidates:
             result[name] = candidates[0]
+        elif by_other_names and of_one == (3,):
+            _refuse_incomplete(name, found)
     return result
 
 
@@ -84,9 +86,11 @@ def _by_places(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
     names, (_, _, *kinds) = list(found), shapes
     if len(names) not in (3, 3 + math.prod(shapes[kinds[0]] if kinds else ())):
         wanted = f"x, y, z{f' and {kinds[0]}' if kinds else ''}"
+        others = ",".join(str(4 + i) for i in range(math.prod(shapes[kinds[0]] if kinds else ())))
+        said = f"sources=1,2,3{f' --column {kinds[0]}={others}' if kinds else ''}"
         raise InputError(
             f"has {len(names)} columns without names, and {wanted} are wanted: say which they are, as --column "
-            f"sources=1,2,3{f' --column {kinds[0]}=4' if kinds else ''}, or give a line with names"
+            f"{said}, or give a line with names"
         )
     result: Origin = {"sources": tuple(names[:3])}
     return result | ({kinds[0]: tuple(names[3:])} if kinds and names[3:] else {})
@@ -96,7 +100,7 @@ def _candidates(
     name: str, of_one: tuple[int, ...], found: Mapping[str, tuple[int, ...]]
 ) -> list[tuple[str, ...]]:
     """Arrays, and triples of columns, that a dataset may be by their names, whatever case they are in."""
-    names = {name, name.removesuffix("s"), *OTHER_NAMES.get(name, ())}
+    names = _names(name)
     candidates: list[tuple[str, ...]] = [
         (each,)
         for each, shape in found.items()
@@ -104,7 +108,27 @@ def _candidates(
     ]
     if of_one == (3,):
         called = [each for each, shape in found.items() if len(shape) == 1]
-        triples = [tuple(f"{base}{end}" for end in ends) for base in sorted(names) for ends in ENDS if base]
-        for triple in [*triples, *([("x", "y", "z")] if "" in names else [])]:
+        for triple in [*_triples(names), *([("x", "y", "z")] if "" in names else [])]:
             candidates += product(*([each for each in called if each.lower() == part] for part in triple))
     return candidates
+
+
+def _names(name: str) -> set[str]:
+    """Those that a dataset may have."""
+    return {name, name.removesuffix("s"), *OTHER_NAMES.get(name, ())}
+
+
+def _triples(names: set[str]) -> list[tuple[str, ...]]:
+    """Of columns that are named after a dataset."""
+    return [tuple(f"{base}{end}" for end in ends) for base in sorted(names) for ends in ENDS if base]
+
+
+def _refuse_incomplete(name: str, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise InputError where some of three columns are there."""
+    called = {each.lower() for each in found}
+    for triple in _triples(_names(name)):
+        missing = [each for each in triple if each not in called]
+        if 0 < len(missing) < 3:
+            raise InputError(
+                f"{name} may be {','.join(triple)}, and {' and '.join(missing)} is not there: give all three, or none"
+            )

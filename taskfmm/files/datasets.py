@@ -136,7 +136,7 @@ class Datasets:
 
     def _start(self, names: Sequence[str]) -> subprocess.Popen[bytes]:
         program = {"Zarr": "zarr_reader.py", "HDF5": "reader.py"}.get(self._kind, "formats/reader.py")
-        given = [os.fspath(self.path)] if self.format else names
+        given = [os.fspath(self.path), *names] if self.format else names
         plugins = ("HDF5_PLUGIN_PATH", "HDF5_VOL_CONNECTOR", "HDF5_DRIVER")
         environment = {key: value for key, value in os.environ.items() if key not in plugins}
         # No plugin is ever loaded; what can be imported here can be there, but nothing from the directory
@@ -169,7 +169,11 @@ class Datasets:
 
     @property
     def _damaged(self) -> str:
-        return DAMAGED.format(self._kind)
+        suffix = Path(self.path).suffix.lower()
+        if self._kind != "HDF5" or suffix in ("", ".h5", ".hdf5"):
+            return DAMAGED.format(self._kind)
+        known = ", ".join(table.FORMATS)
+        return f"{DAMAGED.format(self._kind)} (of others {known} are read, unpacked)"
 
     def _fill(self, part: np.ndarray, request: str) -> None:
         assert self._process.stdin and self._process.stdout

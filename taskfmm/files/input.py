@@ -149,9 +149,26 @@ class InputFile(Datasets):
         super()._learn()
         with self.naming():
             self.origin = columns.origin(self.found, self._shapes, self._named, self.format is not None)
+            self._refuse_columns()
             for name in ("sources", "targets"):
                 if (name == "sources" and self._planned is None) or self.holds(name):
                     validate.point_shape(name, self.shape(name))
+
+    def _refuse_columns(self) -> None:
+        """Raise InputError for columns of words, and for columns of one dataset that differ in length."""
+        for name, given in self.origin.items():
+            for each in given:
+                if self.dtype(each).kind == "U":
+                    raise InputError(
+                        f"{name} is from column {each}, which has a word or nothing in its first row: give a number "
+                        "in every row, or say by --column which other one is meant"
+                    )
+            lengths = [self.found[each][0] for each in given]
+            if len(set(lengths)) > 1:
+                told = ", ".join(f"{each} ({n})" for each, n in zip(given, lengths, strict=True))
+                raise InputError(
+                    f"{name} is from arrays of several lengths, {told}: give one number for each point"
+                )
 
     @property
     def n_bytes(self) -> int:

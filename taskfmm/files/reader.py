@@ -266,6 +266,7 @@ def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
         if mass is not None and mass.shape != (len(found),):
             raise Refused(f"/PartType{i}/Masses has shape {mass.shape}, expected ({len(found)},)")
         masses.append(mass)
+    refuse_incomplete(file, file_size, there, table)
     types = ", ".join(f"PartType{i} ({len(found)})" for i, found in there.items())
     notes = [f"a snapshot with the particles of {types}, all of which are sources"]
     if box and max(box) > 0.0:
@@ -275,6 +276,31 @@ def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
     if missing:
         return {"sources": places}, [*notes, f"no masses for PartType{missing[0]}"]
     return {"sources": places, "masses": Joined(masses)}, [*notes, "masses, which --kernel gravity takes"]
+
+
+def refuse_incomplete(file: Any, file_size: int, there: dict[int, Any], table: list[float]) -> None:
+    """Refuse a snapshot with fewer particles than its header tells, or with masses that are nowhere.
+
+    there : coordinates, by the number of the type. Particles without masses, as tracers, need none.
+    """
+
+    def has_masses(i: int) -> bool:
+        own = dataset(file, f"PartType{i}/Masses", file_size, False)
+        return own is not None or (len(table) > i and table[i] > 0.0)
+
+    without = [i for i in range(6) if i not in there and file.get(f"PartType{i}", getlink=True) is not None]
+    heavy = [i for i in without if has_masses(i)]
+    if heavy:
+        raise Refused(
+            f"/PartType{heavy[0]} has masses and no Coordinates: write all particles with their places"
+        )
+    for name in ("NumPart_ThisFile", "NumPart_Total"):
+        for i, n in enumerate(header(file, name) or []):
+            found = len(there[i]) if i in there else 0
+            if n > found and i not in without:
+                raise Refused(
+                    f"has {found} particles of PartType{i}, and the header's {name} is {n:g}: write all into one file"
+                )
 
 
 def header(file: Any, name: str) -> list[float] | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from taskfmm.errors import InputError
 from taskfmm.files import output, zarr_output
+from taskfmm.files.formats import table
 from taskfmm.files.output import CHUNK_ROWS, OutputFile
 from taskfmm.files.zarr_output import SUFFIX, ZarrOutput
 
@@ -20,6 +22,11 @@ def to_zarr(path: str | os.PathLike[str]) -> bool:
 
 def check_output(path: str | os.PathLike[str], source: str | os.PathLike[str] | None = None) -> None:
     """Refuse, before anything is computed, an output that could not be written or is the input ``source``."""
+    suffix = Path(path).suffix.lower()
+    if suffix in table.FORMATS:
+        raise InputError(
+            f"{path}: results are written as HDF5 or Zarr, not as {suffix}: give a name with .h5 or .zarr"
+        )
     if to_zarr(path):
         zarr_output.check_zarr(path, source)
     else:

@@ -1,4 +1,4 @@
-"""Potentials that autograd differentiates: ``potential(sources, charges, targets=None, kernel="laplace", eps=1e-6)``.
+"""Potentials that autograd differentiates: ``potential(sources, charges, targets=None, kernel=None, eps=None)``.
 
 As `taskfmm.interop.torch.potential`, of arrays; each derivative that is asked for takes a pass of its own, and raises
 NotImplementedError where it is differentiated again.
@@ -23,7 +23,7 @@ from taskfmm.interop import derivatives
 
 @primitive
 def potential(
-    sources: Any, charges: np.ndarray, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+    sources: Any, charges: np.ndarray, targets: Any = None, kernel: Any = None, eps: float | None = None
 ) -> np.ndarray:
     """See the module."""
     return derivatives.potential(derivatives.plan(sources, targets, kernel, eps), charges)
@@ -37,14 +37,14 @@ def _derivative(number: int) -> Callable[..., Any]:
     """By the order of what `taskfmm.interop.derivatives.back` returns."""
 
     @primitive
-    def found(weights: Any, charges: Any, sources: Any, targets: Any, kernel: Any, eps: float) -> Any:
+    def found(weights: Any, charges: Any, sources: Any, targets: Any, kernel: Any, eps: float | None) -> Any:
         fmm = derivatives.plan(sources, targets, kernel, eps)
         return derivatives.back(fmm, charges, weights, number > 0)[number]
 
     defvjp(found, _no_step, _no_step, _no_step, _no_step)
 
     def of(
-        _: Any, sources: Any, charges: Any, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+        _: Any, sources: Any, charges: Any, targets: Any = None, kernel: Any = None, eps: float | None = None
     ) -> Any:
         return lambda weights: found(weights, charges, sources, targets, kernel, eps)
 

@@ -28,19 +28,27 @@ NO_SECOND = (
 """Said by all frameworks, in a NotImplementedError."""
 
 
-def plan(sources: Any, targets: Any, kernel: Any, eps: float) -> taskfmm.Fmm:
-    """A plan, which may be one that was kept; sources : points, or a plan, which is returned as it is.
+def plan(sources: Any, targets: Any, kernel: Any, eps: float | None) -> taskfmm.Fmm:
+    """A plan, which may be one that was kept.
+
+    sources : points, or a plan, which is returned as it is
+    kernel, eps : those of the plan, or of `defaults`, if None
 
     Raises
     ------
     InputError
-        A plan with points or options beside it, of a periodic box, or of a kernel without such derivatives.
+        A plan with targets or other options beside it, of a periodic box, or of a kernel without such derivatives.
     """
     if not isinstance(sources, taskfmm.Fmm):
-        found = PLANS.fmm(kernel, eps, np.array(sources, np.float64), _copied(targets), 1)
+        found = PLANS.fmm(*defaults(kernel, eps), np.array(sources, np.float64), _copied(targets), 1)
     elif targets is not None:
         raise taskfmm.InputError(
             "sources is a plan, and targets are given as well: give fmm.at(targets) alone"
+        )
+    elif kernel not in (None, sources.kernel, sources.kernel.name) or eps not in (None, sources.eps):
+        raise taskfmm.InputError(
+            f"sources is a plan, of kernel {sources.kernel.name} and eps {sources.eps:g}, and other options are "
+            "given as well: leave out kernel and eps here, and give them to taskfmm.Fmm"
         )
     else:
         found = sources
@@ -50,6 +58,11 @@ def plan(sources: Any, targets: Any, kernel: Any, eps: float) -> taskfmm.Fmm:
         )
     _refuse_other_kernels(found.kernel)
     return found
+
+
+def defaults(kernel: Any, eps: float | None) -> tuple[Any, float]:
+    """The kernel and eps for points, where they may be left out."""
+    return "laplace" if kernel is None else kernel, 1e-6 if eps is None else eps
 
 
 def refuse_dtype(name: str, dtype: Any, make: str) -> None:
@@ -64,8 +77,9 @@ def refuse_dtype(name: str, dtype: Any, make: str) -> None:
         raise taskfmm.InputError(f"{name} is {dtype}, expected float32 or float64: give {make}")
 
 
-def refuse_options(kernel: Any, eps: float) -> None:
+def refuse_options(kernel: Any, eps: float | None) -> None:
     """Raise InputError for what `plan` would refuse whatever the points, as while these are traced."""
+    kernel, eps = defaults(kernel, eps)
     _refuse_other_kernels(taskfmm.Fmm(np.zeros((1, 3)), kernel=kernel, eps=eps).kernel)
 
 

@@ -23,7 +23,7 @@ from taskfmm.interop import derivatives
 
 
 def potential(
-    sources: Any, charges: Any, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+    sources: Any, charges: Any, targets: Any = None, kernel: Any = None, eps: float | None = None
 ) -> jax.Array:
     """The potential at every target, with a rule for the step back.
 
@@ -35,9 +35,9 @@ def potential(
     targets : array, (m, 3), optional
         The sources, if left out. A pair at zero distance adds nothing.
     kernel, eps
-        As of `taskfmm.Fmm`, and constants under ``jit``. The kernel has a potential and a gradient of one real
-        number for each source, and does not change with the sign of the offset, as "laplace" and
-        `taskfmm.kernels.Yukawa`.
+        As of `taskfmm.Fmm`, and constants under ``jit``; "laplace" and 1e-6, or those of the plan, if left out. The
+        kernel has a potential and a gradient of one real number for each source, and does not change with the sign of
+        the offset, as "laplace" and `taskfmm.kernels.Yukawa`.
 
     Returns
     -------

@@ -54,8 +54,8 @@ class Electrostatics(AnalysisBase):
     eps : float
         The relative l2 error asked for in each frame, of the potential and of the field.
     periodic : "auto", bool, or three of them
-        "auto" takes the box of a frame, repeated along all axes, where it has one, and no box where it has none. True
-        asks for a box; three say along which axes it is repeated; False sums without images, whatever box is there.
+        "auto" takes the boxes of the frames, repeated along all axes, or no box where no frame has one. True asks for
+        a box; three say along which axes it is repeated; False sums without images, whatever box is there.
         The sum is Ewald's, with a conductor around all images, as for `taskfmm.Fmm`.
     neutralize : bool
         A box can only be repeated if its charges add up to zero. What rounding leaves over is subtracted from all
@@ -66,7 +66,8 @@ class Electrostatics(AnalysisBase):
         in V, V / angstrom and eV.
     field : bool
         Whether fields are computed as well, which takes up to twice as long.
-    **options : ``verbose`` of AnalysisBase
+    verbose : bool
+        Whether a bar shows how far it is, as of AnalysisBase.
 
     Attributes
     ----------
@@ -83,7 +84,8 @@ class Electrostatics(AnalysisBase):
     InputError
         No atoms, no charges in the topology, an updating group, atoms of another universe, an unknown unit. Of
         ``run``, with the number of the frame: a box that `taskfmm.Fmm` cannot repeat, as one with slanted axes or
-        with sides that are in no ratio of small integers; a net charge in a box; a value that is not finite.
+        with sides that are in no ratio of small integers; a box in some of the frames only, with "auto"; a net charge
+        in a box; a value that is not finite.
     AccuracyError
         eps is below the floor for these charges.
 
@@ -117,7 +119,7 @@ class Electrostatics(AnalysisBase):
         neutralize: bool = False,
         units: str = "kJ/mol",
         field: bool = True,
-        **options: Any,
+        verbose: bool = False,
     ) -> None:
         _refuse_group("atomgroup", atomgroup)
         if isinstance(targets, AtomGroup):
@@ -133,11 +135,13 @@ class Electrostatics(AnalysisBase):
             raise taskfmm.InputError(
                 f"periodic is {periodic!r}, expected 'auto', True, False, or True or False for each of x, y and z"
             )
+        if not isinstance(neutralize, (bool, np.bool_)):
+            raise taskfmm.InputError(f"neutralize is {neutralize!r}, expected True or False")
         if targets is not None and not isinstance(targets, AtomGroup):
             targets = np.asarray(targets)
             if targets.ndim != 2 or targets.shape[1] != 3:
                 raise taskfmm.InputError(f"targets have shape {targets.shape}, expected (m, 3)")
-        super().__init__(atomgroup.universe.trajectory, **options)
+        super().__init__(atomgroup.universe.trajectory, verbose=verbose)
         self._atoms, self._targets, self._eps = atomgroup, targets, eps
         self._axes, self._may_be_missing = np.broadcast_to(axes, 3), isinstance(periodic, str)
         self._neutralize = neutralize
@@ -153,6 +157,7 @@ class Electrostatics(AnalysisBase):
         if self._targets is None:
             self.results.energy = np.zeros(self.n_frames)
         self._fmm: taskfmm.Fmm | None = None
+        self._has_box: bool | None = None
         self._planned_for: dict[str, Any] = {}
 
     def _single_frame(self) -> None:
@@ -208,6 +213,12 @@ class Electrostatics(AnalysisBase):
         Boxes of one shape are the same in this unit, however they breathe, and serve one plan.
         """
         given = self._ts.dimensions
+        if self._may_be_missing and self._has_box not in (None, given is not None):
+            raise taskfmm.InputError(
+                f"there is {'a' if given is not None else 'no'} box, unlike in the frames before: give "
+                "periodic=False to sum all frames without images, or run those with a box by themselves"
+            )
+        self._has_box = given is not None
         if not self._axes.any() or (given is None and self._may_be_missing):
             return 1.0, {}
         if given is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import numpy as np
 from taskfmm.errors import InputError
 
 logger = logging.getLogger("taskfmm")
+
+HEAD = 4096
+"""Bytes in which the head of a file is looked for."""
 
 FACES = ("triangle", "quad", "polygon")
 """Cells that are flat faces."""
@@ -52,6 +57,8 @@ def read(path: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> triangles
     array([[0, 1, 2]])
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path is {type(path).__name__}, expected that of a mesh, as 'scan.ply'")
     if not Path(path).is_file():
         raise InputError(f"{path} is no file: give the path of a mesh")
     missing, failed = [], []
@@ -67,13 +74,19 @@ def read(path: Any) -> tuple[np.ndarray, np.ndarray]:
             why = said.getvalue() if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
             failed.append(f"{name} says {' '.join(why.split()) or 'nothing'}")
         else:
-            if not len(triangles):
-                raise InputError(f"{path} has no triangles: give the surface of what is in it")
-            return vertices, triangles
+            if len(triangles) and triangles.min() >= 0 and triangles.max() < len(vertices):
+                return vertices, triangles
+            # as meshio does where vertices are counted back from the last one
+            failed.append(
+                f"{name} finds {'vertices that are not there' if len(triangles) else 'no triangles'}"
+            )
     if not failed:
         raise ImportError('meshes are read by meshio or trimesh: pip install "taskfmm[meshes]"')
     also = f"; pip install {missing[0]} may read it" if missing else ""
-    raise InputError(f"{path} cannot be read: {', '.join(failed)}{also}")
+    raise InputError(
+        f"{path} cannot be read: {', '.join(failed)}{also}; it may be empty, damaged or of another kind than its "
+        "suffix says"
+    )
 
 
 def _by_meshio(path: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -90,10 +103,26 @@ def _by_meshio(path: Any) -> tuple[np.ndarray, np.ndarray]:
     more = sum(len(rows) for rows in faces if rows.shape[1] > 3)
     if more:
         logger.warning("%s: %d faces with more than three corners are divided into triangles", path, more)
+    found, declared = sum(map(len, faces)), _declared(Path(path))
+    if declared is not None and found < declared:
+        raise InputError(
+            f"{path} declares {declared} faces and has {found}: it was cut short, write it again"
+        )
     fans = [rows[:, (0, k, k + 1)] for rows in faces for k in range(1, rows.shape[1] - 1)]
     points = np.asarray(mesh.points, np.float64)
     flat = np.zeros((len(points), 3 - points.shape[1]))  # some files have x and y alone
     return np.hstack([points, flat]), np.concatenate([np.empty((0, 3), np.int64), *fans])
+
+
+def _declared(path: Path) -> int | None:
+    """How many faces the head of an OFF or PLY file tells; None where it does not."""
+    heads = {".off": rb"OFF\s+(?:#.*\s+)*\d+\s+(\d+)", ".ply": rb"element face (\d+)"}
+    head = heads.get(path.suffix.lower())
+    if head is None:
+        return None
+    with path.open("rb") as file:
+        found = re.search(head, file.read(HEAD))
+    return int(found[1]) if found else None
 
 
 def _by_trimesh(path: Any) -> tuple[np.ndarray, np.ndarray]:

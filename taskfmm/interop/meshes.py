@@ -77,7 +77,9 @@ def winding_number(vertices: Any, triangles: Any, points: Any, eps: float = 1e-6
 
     Notes
     -----
-    Triangles without an area do nothing, nor do those smaller than 1e-20 of the mesh.
+    Triangles without an area do nothing, nor do those smaller than 1e-20 of the mesh, and the log counts the latter.
+    Points that stand for a triangle are rounded to 1e-16 of the width of the mesh: a part of it that is narrower than
+    that over eps keeps no eps. Give such parts one by one.
 
     Examples
     --------
@@ -158,7 +160,6 @@ class Surface:
         self._patches = Patches.of_mesh(at, rows)
         self._fmm: taskfmm.Fmm | None = None
         self._field: Any = None
-        self._client: Any = None
 
     def winding_number(self, points: Any) -> np.ndarray:
         """See `winding_number`: float64 [k]."""
@@ -231,12 +232,9 @@ class Surface:
             at = at.at(x)
         if sums.charges is not None:
             return at.potential(np.outer(sums.charges[rule.far], rule.weights).ravel())
-        client = _client()
-        # multipoles may be in the memory of the workers of a client, and are gone with it
-        if self._field is None or self._client is not client:
+        if self._field is None or self._field.is_lost:
             assert sums.dipoles is not None
             dipoles = sums.dipoles[rule.far, None] * rule.weights[:, None]
-            self._client = client
             self._field = at.field(dipoles=dipoles.reshape(-1, 3), outputs="potential")
         return at.potential(self._field)
 
@@ -254,16 +252,6 @@ class Sums(NamedTuple):
     numbers: np.ndarray
     charges: np.ndarray | None
     dipoles: np.ndarray | None
-
-
-def _client() -> Any:
-    """The cluster in use, or None."""
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
 
 
 def _order(eps: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from scipy.spatial import cKDTree
 from taskfmm import foreign, validate
 from taskfmm.errors import InputError
 from taskfmm.interop.triangles import Flat, rule
+
+logger = logging.getLogger("taskfmm")
 
 EPS = (1e-10, 0.1)
 """The smallest that is not taken for 0, and the largest."""
@@ -53,11 +56,11 @@ CORRECTION = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """The triangles of a mesh that are not left out, in a unit of 2^exponent, which is about its radius.
+    """The triangles of a mesh that are not left out, seen from its middle in a unit of 2^exponent, about its radius.
 
     exponent : of the unit
     kept : int64 [m], their rows among those of the caller
-    middle : float64 [3], of the mesh
+    middle : float64 [3], of the mesh as the caller sees it, in the unit
     flat : the triangles
     """
 
@@ -82,10 +85,21 @@ class Patches:
                 "this small have lost digits: give vertices and points in a smaller unit of length"
             )
         own = math.frexp(radius)[1]
-        flat = Flat.of_corners(rounded(np.ldexp(used, -own)).reshape(-1, 3, 3))
-        longest = flat.lengths.max(axis=1, initial=0.0)
-        kept = np.flatnonzero((flat.sizes > SMALLEST) & (flat.twice > NARROW * longest**2))
-        return cls(largest + own, kept, np.ldexp(0.5 * (low + high), -own), flat.rows(kept))
+        middle = 0.5 * (low + high) if len(used) else np.zeros(3)
+        # digits of coordinates far from the origin, as on a map, are needed for offsets
+        corners = rounded(np.ldexp(used - middle, -own)).reshape(-1, 3, 3)
+        middle = np.ldexp(middle, -own)
+        flat = Flat.of_corners(corners, float(np.abs(middle).max()))
+        longest, small = flat.lengths.max(axis=1, initial=0.0), flat.sizes <= SMALLEST
+        vanished = np.count_nonzero(
+            small & (used.reshape(-1, 3, 3) != used.reshape(-1, 3, 3)[:, :1]).any(axis=(1, 2))
+        )
+        if vanished:
+            logger.warning(
+                "%d triangles are smaller than %g of the mesh, and are left out", vanished, SMALLEST
+            )
+        kept = np.flatnonzero(~small & (flat.twice > NARROW * longest**2))
+        return cls(largest + own, kept, middle, flat.rows(kept))
 
     @property
     def n(self) -> int:
@@ -96,8 +110,8 @@ class Patches:
         return np.asarray(0.5 * self.flat.twice)
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
-        """Coordinates in the unit."""
-        return rounded(np.ldexp(x, -self.exponent))
+        """Coordinates in the unit, from the middle."""
+        return rounded(np.ldexp(x, -self.exponent) - self.middle)
 
     def distant(self, x: np.ndarray) -> np.ndarray:
         """Which points see the mesh as one: bool [k]."""
@@ -113,7 +127,7 @@ class Patches:
         if charges is None:
             assert dipoles is not None
             return offsets @ dipoles.sum(axis=0) / r**3 * unit * unit
-        moment = charges @ (self.flat.centres - self.middle)
+        moment = charges @ self.flat.centres
         return (charges.sum() / r + offsets @ moment / r**3 * unit) * unit
 
     def _from_middle(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from taskfmm.interop import derivatives
 
 
 def potential(
-    sources: Any, charges: torch.Tensor, targets: Any = None, kernel: Any = "laplace", eps: float = 1e-6
+    sources: Any, charges: torch.Tensor, targets: Any = None, kernel: Any = None, eps: float | None = None
 ) -> torch.Tensor:
     """The potential at every target, with a backward pass.
 
@@ -34,8 +34,9 @@ def potential(
     targets : tensor, (m, 3), optional
         The sources, if left out. A pair at zero distance adds nothing.
     kernel, eps
-        As of `taskfmm.Fmm`. The kernel has a potential and a gradient of one real number for each source, and does
-        not change with the sign of the offset, as "laplace" and `taskfmm.kernels.Yukawa`.
+        As of `taskfmm.Fmm`; "laplace" and 1e-6, or those of the plan, if left out. The kernel has a potential and a
+        gradient of one real number for each source, and does not change with the sign of the offset, as "laplace" and
+        `taskfmm.kernels.Yukawa`.
 
     Returns
     -------
@@ -71,7 +72,9 @@ class _Potential(torch.autograd.Function):
     """See `potential`."""
 
     @staticmethod
-    def forward(ctx: Any, sources: Any, charges: Any, targets: Any, kernel: Any, eps: float) -> torch.Tensor:
+    def forward(
+        ctx: Any, sources: Any, charges: Any, targets: Any, kernel: Any, eps: float | None
+    ) -> torch.Tensor:
         ctx.fmm = derivatives.plan(_numpy(sources), _numpy(targets), kernel, eps)
         given = sources, charges, targets
         ctx.save_for_backward(*(each if isinstance(each, torch.Tensor) else None for each in given))

@@ -49,12 +49,15 @@ class Flat(NamedTuple):
     sizes: np.ndarray
 
     @classmethod
-    def of_corners(cls, corners: np.ndarray) -> Flat:
-        """What has no area has outward vectors that are not finite."""
+    def of_corners(cls, corners: np.ndarray, beyond: float = 0.0) -> Flat:
+        """What has no area has outward vectors that are not finite.
+
+        beyond : how much larger the caller's coordinates are, by which his points are rounded
+        """
         edges, centres = corners - np.roll(corners, 1, axis=1), corners.mean(axis=1)
         across = np.cross(edges[:, 1], edges[:, 2])
         twice, lengths = np.linalg.norm(across, axis=1), np.linalg.norm(edges, axis=2)
-        slack = ON_PLANE * twice * np.abs(corners).max(axis=(1, 2), initial=0.0)
+        slack = ON_PLANE * twice * (beyond + np.abs(corners).max(axis=(1, 2), initial=0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
             outward = np.cross(edges, across[:, None]) / (lengths * twice[:, None])[:, :, None]
         sizes = np.linalg.norm(corners - centres[:, None], axis=2).max(axis=1, initial=0.0)

@@ -52,8 +52,8 @@ def evaluate(
         All further ones tell vectors apart.
     outputs : as of `taskfmm.Fmm.evaluate`
     targets : DataArray, optional
-        Places, of which the last dimension is x, y and z, as of a grid ``("height", "width", "axis")``; those of the
-        plan, if left out. See `taskfmm.Fmm.at`.
+        Places, of which the last dimension is x, y and z in this order, as of a grid ``("height", "width", "axis")``;
+        those of the plan, if left out. See `taskfmm.Fmm.at`.
     dim : name of the dimension of the sources; the first one, if left out
 
     Returns
@@ -109,6 +109,13 @@ def _at(fmm: taskfmm.Fmm, targets: xarray.DataArray) -> taskfmm.Fmm:
     """The plan for places on a grid."""
     if not targets.ndim:
         raise taskfmm.InputError("targets has no dimension, expected x, y and z along its last one")
+    axis = targets.dims[-1]
+    labels = [str(each).lower() for each in targets.coords[axis].values] if axis in targets.coords else []
+    if sorted(labels) == ["x", "y", "z"] != labels:
+        raise taskfmm.InputError(
+            f"targets has the labels {', '.join(labels)} along {axis!r}, expected x, y, z in this order: sort them, "
+            f"as by targets.sortby({axis!r})"
+        )
     if not hasattr(fmm, "at"):
         raise taskfmm.InputError(
             "a plan of points that no process holds has its own targets alone: give none here"

@@ -12,12 +12,15 @@ from taskfmm.files.reader import Refused
 class Found(NamedTuple):
     """What a file holds.
 
-    arrays : by name, with one row for each point; columns of a table without names are "1", "2", ...
+    arrays : by name, with one row for each point; columns of a table without names are "1", "2", ...; those of words
+        are there as well, so that nothing else is taken in their place
     notes : what is to be said of the file, and of what of it is not read
+    doubt : why columns without names are not to be taken by their places, if so
     """
 
     arrays: dict[str, np.ndarray]
     notes: list[str]
+    doubt: str = ""
 
 
 def columns(table: np.ndarray) -> dict[str, np.ndarray]:

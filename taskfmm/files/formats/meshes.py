@@ -16,7 +16,7 @@ def read(path: str) -> found.Found:
         raise Refused("cannot be read by meshio, the file is damaged or of another kind") from error
     if mesh.points.ndim != 2 or mesh.points.shape[1] != 3:
         raise Refused(f"has points of shape {mesh.points.shape}, expected (n, 3): points in space")
-    arrays, notes = found.numbers({"points": mesh.points, **mesh.point_data})
+    arrays, notes, _ = found.numbers({"points": mesh.points, **mesh.point_data})
     cells = ", ".join(f"{len(block.data)} of type {block.type}" for block in mesh.cells if len(block.data))
     if cells:
         notes.append(f"cells are not read, points are: {cells}")

@@ -3,7 +3,8 @@
 The libraries that read are many, and some run for long or inflate what they read. All of that happens to this process
 alone, which has bounds on its memory and time and writes no files.
 
-``reader.py FD PATH`` answers as `taskfmm.files.reader` does, of all arrays that are in the file.
+``reader.py FD PATH NAME...`` answers as `taskfmm.files.reader` does, of all arrays that are in the file. Names are of
+those that are looked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOM, TIMES = 2**31, 60
 """Bytes of memory for a library, and for each byte of the file."""
 
 
-def main(descriptor: int, path: str) -> None:
+def main(descriptor: int, path: str, asked: list[str]) -> None:
     """Read a file that is open already under this descriptor."""
     answers = os.dup(1)
     os.dup2(2, 1)  # libraries may print
@@ -38,6 +39,8 @@ def main(descriptor: int, path: str) -> None:
         found = read(path)
         if not os.path.samestat(os.stat(path), facts):
             raise Refused("changed while it was read: give a file that nothing writes to")
+        if found.doubt and not any(name.removeprefix(reader.COMPLEX) in found.arrays for name in asked):
+            raise Refused(found.doubt)
         if not all(name.isprintable() for name in found.arrays):
             raise Refused("has arrays with names that cannot be printed")
         names = ", ".join(list(found.arrays)[:20]) + (", ..." if len(found.arrays) > 20 else "") or "nothing"
@@ -62,4 +65,4 @@ def read(path: str) -> Found:
 
 if __name__ == "__main__":
     reader.confine()
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

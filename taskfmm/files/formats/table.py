@@ -45,7 +45,7 @@ FORMATS = {
     **{f".{name.lower()}": _molecule(name) for name in MOLECULES},
     ".ent": _molecule("PDB"),
     ".parm7": _molecule("PRMTOP"),
-    ".data": _molecule("data of LAMMPS"),
+    ".data": Format("data of LAMMPS", "molecules", "MDAnalysis"),
     **{f".{name.lower()}": Format(name, "meshes", "meshio") for name in MESHES},
 }
 """By suffix."""
