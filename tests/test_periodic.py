@@ -201,6 +201,10 @@ def test_eps_is_kept_on_clusters_lines_and_planes(axes):
                 assert fmm.error_estimate(q, values, output=output, n_samples=200, seed=1) < 1e-5
 
 
+SLAB = {"box": (1.0, 1.0, None), "periodic": (True, True, False)}
+WIRE = {"box": (1.0, None, None), "periodic": (True, False, False)}
+
+
 @each("n_targets", [40, 600])
 def test_gradients_off_a_slab(n_targets):
     """They fall by exp(2 pi) with each width, while the potential stays as large as it is."""
@@ -208,14 +212,49 @@ def test_gradients_off_a_slab(n_targets):
     x, beside = rng.random((2000, 3)), rng.random((n_targets, 3)) * [1.0, 1.0, 0.1]
     q = rng.normal(size=2000)
     q -= q.mean()
-    how = {"box": (1.0, 1.0, None), "periodic": (True, True, False)}
     for widths, eps in ((2.0, 1e-6), (3.0, 1e-3)):
         targets = beside + np.array([0.0, 0.0, widths])
-        exact = taskfmm.direct(x, q, targets, outputs=("gradient",), **how)["gradient"]
-        assert l2_error(taskfmm.Fmm(x, targets, eps=eps, **how).serial(q, "gradient"), exact) <= eps
-    fmm = taskfmm.Fmm(x, beside + np.array([0.0, 0.0, 5.0]), eps=1e-3, **how)
+        exact = taskfmm.direct(x, q, targets, outputs=("gradient",), **SLAB)["gradient"]
+        assert l2_error(taskfmm.Fmm(x, targets, eps=eps, **SLAB).serial(q, "gradient"), exact) <= eps
+    fmm = taskfmm.Fmm(x, beside + np.array([0.0, 0.0, 5.0]), eps=1e-3, **SLAB)
     with pytest.raises(AccuracyError, match="floor for a gradient of these charges"):
         fmm.serial(q, "gradient")
+
+
+@each(
+    "where, away, how",
+    [
+        ("plane", 1.5, SLAB),
+        ("plane", 2.0, SLAB),
+        ("plane", 2.0, {"box": (1.0, 1.0, 4.0)}),
+        ("line", 2.0, WIRE),
+        ("board", 0.25, {"box": 1.0}),
+    ],
+)
+def test_far_images_that_cancel(where, away, how):
+    """Neutral charges without a dipole across: all of their images together leave exp(-2 pi) with each width."""
+    rng = np.random.default_rng(1)
+    x = rng.random((600, 3)) * ([1.0, 0.0, 0.0] if where == "line" else [1.0, 1.0, 0.0])
+    q = rng.uniform(-1.0, 1.0, 600)
+    if where == "board":
+        grid = np.indices((10, 10)).reshape(2, -1)
+        x, q = np.c_[grid.T / 10, np.zeros(100)], (-1.0) ** grid.sum(axis=0)
+    q = q - q.mean()
+    targets = rng.random((200, 3)) * [1.0, 1.0, 0.01] + np.array([0.0, 0.0, away])
+    exact = taskfmm.direct(x, q, targets, outputs=("potential", "gradient"), **how)
+    for eps in (1e-2, 1e-4):
+        fmm = taskfmm.Fmm(x, targets, eps=eps, **how)
+        for output, values in exact.items():
+            assert l2_error(fmm.serial(q, output), values) <= eps
+
+
+def test_far_images_of_which_nothing_is_left():
+    rng = np.random.default_rng(2)
+    x, q = rng.random((600, 3)) * [1.0, 1.0, 0.0], rng.uniform(-1.0, 1.0, 600)
+    fmm = taskfmm.Fmm(x, rng.random((200, 3)) + np.array([0.0, 0.0, 4.0]), eps=1e-2, **SLAB)
+    for output in ("potential", "gradient"):
+        with pytest.raises(AccuracyError, match="next to nothing is left"):
+            fmm.serial(q - q.mean(), output)
 
 
 @each("axes, sides", [("xyz", "brick"), ("xz", "cube"), ("y", "cube")])

@@ -65,7 +65,7 @@ def read(path: Any) -> tuple[np.ndarray, np.ndarray]:
     for name, reader in (("meshio", _by_meshio), ("trimesh", _by_trimesh)):
         try:
             with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
-                vertices, triangles = reader(path)
+                vertices, triangles, n_faces = reader(path)
         except InputError:
             raise
         except ImportError:
@@ -74,6 +74,11 @@ def read(path: Any) -> tuple[np.ndarray, np.ndarray]:
             why = said.getvalue() if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
             failed.append(f"{name} says {' '.join(why.split()) or 'nothing'}")
         else:
+            declared = _declared(Path(path))
+            if declared is not None and n_faces < declared:
+                raise InputError(
+                    f"{path} declares {declared} faces and has {n_faces}: it was cut short, write it again"
+                )
             if len(triangles) and triangles.min() >= 0 and triangles.max() < len(vertices):
                 return vertices, triangles
             # as meshio does where vertices are counted back from the last one
@@ -89,7 +94,8 @@ def read(path: Any) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _by_meshio(path: Any) -> tuple[np.ndarray, np.ndarray]:
+def _by_meshio(path: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """Vertices, triangles, and of how many faces these are."""
     import meshio
 
     mesh = meshio.read(path)
@@ -103,15 +109,11 @@ def _by_meshio(path: Any) -> tuple[np.ndarray, np.ndarray]:
     more = sum(len(rows) for rows in faces if rows.shape[1] > 3)
     if more:
         logger.warning("%s: %d faces with more than three corners are divided into triangles", path, more)
-    found, declared = sum(map(len, faces)), _declared(Path(path))
-    if declared is not None and found < declared:
-        raise InputError(
-            f"{path} declares {declared} faces and has {found}: it was cut short, write it again"
-        )
     fans = [rows[:, (0, k, k + 1)] for rows in faces for k in range(1, rows.shape[1] - 1)]
     points = np.asarray(mesh.points, np.float64)
     flat = np.zeros((len(points), 3 - points.shape[1]))  # some files have x and y alone
-    return np.hstack([points, flat]), np.concatenate([np.empty((0, 3), np.int64), *fans])
+    rows = np.concatenate([np.empty((0, 3), np.int64), *fans])
+    return np.hstack([points, flat]), rows, sum(map(len, faces))
 
 
 def _declared(path: Path) -> int | None:
@@ -125,8 +127,9 @@ def _declared(path: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _by_trimesh(path: Any) -> tuple[np.ndarray, np.ndarray]:
+def _by_trimesh(path: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """The same; faces with more corners count as often as they are divided."""
     import trimesh
 
     mesh = trimesh.load_mesh(path, process=False)
-    return np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
+    return np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64), len(mesh.faces)
