@@ -422,14 +422,6 @@ KERNELS = (
         ("roots",),
     ),
     Mutant(
-        "fields-of-far-images-go-uncounted",
-        "passes/share.py",
-        "smooth += fields",
-        "fields = 0.0",
-        "gradients off a periodic slab err by a thousand eps",
-        ("periodic",),
-    ),
-    Mutant(
         "far-images-cancel",
         "passes/expanded.py",
         "found[:, [FAR, LINE, EACH]] += more",
@@ -438,17 +430,9 @@ KERNELS = (
         ("periodic",),
     ),
     Mutant(
-        "random-charges-see-no-far-images",
-        "passes/sampled.py",
-        "found += images.if_random(boxes)[images.cube_of(at)]",
-        "pass",
-        "potentials that cancel off a periodic slab are taken for those of random charges",
-        ("periodic",),
-    ),
-    Mutant(
         "rough-images-where-they-cancel",
         "passes/share.py",
-        "if squares < max(LEFT**2 * images, LEFT_OF_FIELDS**2 * fields):",
+        "if squares < LEFT**2 * images:",
         "if False:",
         "outputs off a periodic slab are taken for a thousand times as large as they are",
         ("periodic",),

@@ -15,7 +15,7 @@ import numpy as np
 from taskfmm.geometry.cell import Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.operators.radial import Radial
-from taskfmm.passes.share_loops import SCATTER, SQUARES, TOGETHER, WEIGHT
+from taskfmm.passes.share_loops import SCATTER, TOGETHER, WEIGHT
 from taskfmm.tree.octree import Octree
 
 CELLS = 2
@@ -64,12 +64,6 @@ class FarImages:
         alone = np.abs(some[:, WEIGHT] - some[:, WEIGHT + 1])
         columns = some[source, SCATTER] * of_one**2, some[source, TOGETHER] * of_one, alone[source] * of_one
         return np.stack([np.bincount(target, each, minlength=n) for each in columns], axis=1)
-
-    def if_random(self, boxes: np.ndarray) -> np.ndarray:
-        """Squares of potentials 1 / r in each cube, on average over random signs, float64 [n_cubes]."""
-        target, source, r = self._pairs
-        n = self.tree.anchor[self.cubes].shape[0]
-        return np.bincount(target, boxes[self.cubes][source, SQUARES] / r**2, minlength=n)
 
     def cube_of(self, boxes: np.ndarray) -> np.ndarray:
         """The cube in which some boxes are, counted from the first one."""

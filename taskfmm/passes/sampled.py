@@ -16,7 +16,6 @@ from taskfmm.kernels import Kernel, Output, gather_loops
 from taskfmm.operators.levels import of_cubes
 from taskfmm.operators.radial import Radial, radial
 from taskfmm.passes.around import Around
-from taskfmm.passes.far_images import FarImages
 from taskfmm.passes.places import Places
 from taskfmm.passes.scaled import with_lengths
 from taskfmm.passes.share_loops import MINUS, PLUS, SQUARES, WEIGHT, rounding, squares_if_random
@@ -198,9 +197,6 @@ class AtTargets:
         targets = tree.targets[:, rows] - tree.domain.lower[:, None]
         for ptr, far in self._far(at):
             found += squares_if_random(targets, ptr, far, far + 1, middles, weights)
-        if tree.domain.cell is not None:
-            images = FarImages(tree, tree.domain.cell)
-            found += images.if_random(boxes)[images.cube_of(at)]
         return found
 
     def _far(self, at: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -228,14 +224,6 @@ class AtTargets:
         if cell is None:
             return None
         return Around(tree, cell, self.kernel, self.charges, *of_cubes(self.kernel, cell, order))
-
-    def fields_of_far_images(self, rows: np.ndarray, output: str) -> np.ndarray:
-        """Of an output that is a derivative, their potential over the half-width of the target's leaf, squared."""
-        assert self.images is not None
-        last = [each.name for each in self.kernel.outputs if not each.derivative][-1]
-        values = self.images.far(last, rows)[self.kernel.rows(last)]
-        half = self._half_widths(self._leaves_of(rows))
-        return (values**2).sum(axis=0) / half ** (2 * self.kernel.output(output).derivative)
 
     @property
     def few(self) -> int:

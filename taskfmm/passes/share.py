@@ -27,13 +27,10 @@ CANCELLED = 0.1
 """Where an output is less than this part of what makes it up, the sample is summed pair by pair: taking boxes
 for points errs by more than what is left."""
 
-LEFT, LEFT_OF_FIELDS = 0.3, 1e-2
-"""An output that is less than this part of what far images in a periodic box add to ``far``, or to ``smooth``, is
-summed again with fine expansions of these: those of the order `taskfmm.passes.sampled.ROUGH` err by a tenth of the
-first and by 1e-4 of the second."""
-
-FINE_ERROR, FINE_ERROR_OF_FIELDS = 1e-7, 3e-11
-"""The same at the order `taskfmm.passes.sampled.FINE`, by the yardsticks: that much of an output may be an error."""
+LEFT, FINE_ERROR = 0.3, 1e-7
+"""An output that is less than the first part of what far images in a periodic box would do if they did not cancel is
+summed again with fine expansions of these, as those of the order `taskfmm.passes.sampled.ROUGH` err by a tenth of it.
+Those of the order `FINE` err by the second part at most, which is taken off what they find."""
 
 TELLING, DEVIATIONS = 8, 3.0
 """Of charges of random sign, sums over neighbouring runs are independent. Over all lengths of runs of which there are
@@ -160,19 +157,15 @@ class _Outputs:
         derivative = self.kernel.output(output).derivative
         sums = self.expanded.sums(self.kernel.output(output))
         far, even, smooth = sums.squares(self.kernel, self.calibrated)
-        fields = self._fields_of_far_images(output)
-        smooth += fields
         squares = (
             self.at_targets.sampled(output, self.at_targets.roughly, SAMPLE[1]) if self.calibrated else 0.0
         )
         if squares < CANCELLED**2 * max(far, even) or not self.calibrated:
             squares = self._exactly(self.at_targets, output)
         images = self.expanded.through_far_images(self.kernel.output(output))
-        if squares < max(LEFT**2 * images, LEFT_OF_FIELDS**2 * fields):
+        if squares < LEFT**2 * images:
             left = np.sqrt(self._exactly(self.at_targets.with_fine_images(), output))
-            squares = (
-                max(0.0, left - FINE_ERROR * np.sqrt(images) - FINE_ERROR_OF_FIELDS * np.sqrt(fields)) ** 2
-            )
+            squares = max(0.0, left - FINE_ERROR * np.sqrt(images)) ** 2
         if self.calibrated and derivative:
             squares = max(squares, self._of_close_pairs(output))
         top = TOP_LEVEL if self.plan.is_direct else self.plan.top
@@ -193,12 +186,6 @@ class _Outputs:
         if self.calibrated:
             return found
         return max(found, float(at_targets.exactly(at_targets.around_largest(), output).sum()))
-
-    def _fields_of_far_images(self, output: str) -> float:
-        """Squares of what far images in a periodic box add to ``smooth`` of `Share`."""
-        if self.at_targets.images is None or not self.kernel.output(output).derivative:
-            return 0.0
-        return self.at_targets.sampled(output, self.at_targets.fields_of_far_images, FEW)
 
     def _of_close_pairs(self, output: str) -> float:
         """Sum over the targets that have one source next to them of an output squared, which may be most of it.
