@@ -214,6 +214,8 @@ def operators(profile: profile, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         Matplotlib is missing: ``pip install "taskfmm[viz]"``.
+    InputError
+        No profile.
 
     Examples
     --------
@@ -226,6 +228,11 @@ def operators(profile: profile, ax: Axes | None = None) -> Axes:
     >>> [label.get_text() for label in ax.get_yticklabels()][:2]
     ['charges', 'P2M, level 2']
     """
+    if not hasattr(profile, "tasks"):
+        raise InputError(
+            f"profile is {type(profile).__name__}, expected a taskfmm.profile: evaluate within one, as in "
+            "`with taskfmm.profile() as prof: phi.compute()`"
+        )
     found = {record.evaluation for record in profile.tasks}
     best = bounds.measure() if found else None
     expected = {

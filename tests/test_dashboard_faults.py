@@ -161,7 +161,7 @@ def test_without_a_scheduler_that_takes_a_page_it_is_one_error(cluster):
     assert not distributed.client._get_global_client()
     with pytest.raises(InputError, match=r"no distributed.Client.*plots.operators"):
         taskfmm.dashboard()
-    with pytest.raises(InputError, match=r"no distributed.Client"):
+    with pytest.raises(InputError, match=r"client is str, expected a distributed.Client"):
         taskfmm.dashboard("tcp://127.0.0.1:8786")
     with distributed.Client(cluster, set_as_default=False) as client:
 

@@ -11,6 +11,7 @@ import pytest
 import taskfmm
 from taskfmm import bounds
 from taskfmm.forecast import made
+from taskfmm.errors import InputError
 from taskfmm.live import columns, table
 from taskfmm.live.expecting import expectations
 from taskfmm.live.table import Cell, Expected, Table, of_records
@@ -277,3 +278,5 @@ def test_a_picture_without_forecasts_says_so(tiny):
     ax = taskfmm.plots.operators(prof)
     assert f"No forecast of {len(prof.tasks)} of these" in ax.get_title(loc="left")
     pyplot.close("all")
+    with pytest.raises(InputError, match=r"profile is Fmm, expected a taskfmm.profile"):
+        taskfmm.plots.operators(fmm)

@@ -27,5 +27,8 @@ def picture(draw: Callable[[], Any], path: Path) -> None:
     except ImportError:
         click.echo('no picture: pip install "taskfmm[viz]" for Matplotlib')
         return
-    _save(draw(), path)
+    try:
+        _save(draw(), path)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"the picture cannot be written: {error}") from error
     click.echo(f"picture             {path}")

@@ -77,10 +77,14 @@ def dashboard(client: Any = None) -> str:
     return str(client.dashboard_link).removesuffix("status").rstrip("/") + "/taskfmm"
 
 
-def _usable(client: Any) -> Any:
-    client = client if client is not None else cluster.active_client()
+def _usable(given: Any) -> Any:
+    client = given if given is not None else cluster.active_client()
     distributed = sys.modules.get("distributed")
     if distributed is None or not isinstance(client, distributed.Client):
+        if given is not None:
+            raise InputError(
+                f"client is {type(given).__name__}, expected a distributed.Client, as Client(cluster)"
+            )
         raise InputError("there is no distributed.Client: give one, or make one before. " + AFTERWARDS)
     if client.status != "running":
         raise InputError(f"the client is {client.status}: give one that is running")

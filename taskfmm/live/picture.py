@@ -29,7 +29,7 @@ def draw(table: Table, ax: Axes | None = None) -> Axes:
     found = columns.levels(table)
     n = len(found["row"])
     drawn = axes(ax, (WIDTH, FRAME + ROW * max(4, n)))
-    drawn.set_title("\n".join(columns.summary(table)), fontsize="medium", loc="left", pad=22.0)
+    drawn.set_title("\n".join(columns.summary(table)), fontsize="medium", loc="left", pad=22.0, wrap=True)
     if not n:
         drawn.set_axis_off()
         return drawn
