@@ -10,8 +10,8 @@ import pytest
 
 import taskfmm
 from taskfmm import bounds
-from taskfmm.forecast import made
 from taskfmm.errors import InputError
+from taskfmm.forecast import made
 from taskfmm.live import columns, table
 from taskfmm.live.expecting import expectations
 from taskfmm.live.table import Cell, Expected, Table, of_records
