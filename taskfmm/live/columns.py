@@ -28,7 +28,9 @@ FORECAST_FILL, FORECAST_EDGE = "#fdf6d8", "#777777"
 HERE = "this process"
 """What the worker of a profile without workers is called."""
 
-NO_FORECAST = "No forecast of {n:,} of these: of plans that are gone, or made before the page or by Fmm.from_dask"
+NO_FORECAST = (
+    "No forecast of {n:,} of these: of plans that are gone, or made before the page or by Fmm.from_dask"
+)
 
 AGAIN = "Not counted, as the result was lost and computed again: {n}, {seconds:.3g} s"
 
