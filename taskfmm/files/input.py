@@ -163,7 +163,7 @@ class InputFile(Datasets):
                         f"{name} is from column {each}, which has a word or nothing in its first row: give a number "
                         "in every row, or say by --column which other one is meant"
                     )
-            lengths = [self.found[each][0] for each in given]
+            lengths = [math.prod(self.found[each][:1]) for each in given]  # a single number has no shape
             if len(set(lengths)) > 1:
                 told = ", ".join(f"{each} ({n})" for each, n in zip(given, lengths, strict=True))
                 raise InputError(
