@@ -64,10 +64,6 @@ class Rates:
     start: float = 1.5e-3
     charge: float = 25e-9
 
-    def m2l_multiply_add(self, dtype: str) -> float:
-        """By the name of the dtype in which M2L runs."""
-        return self.m2l_multiply_add_32 if dtype == "float32" else self.m2l_multiply_add_64
-
 
 SINGLE = 0.45
 """What loops over pairs take in float32, over what they take in float64."""

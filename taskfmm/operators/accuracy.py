@@ -43,6 +43,13 @@ grids, lines, planes, separate targets and heavy charges of ``tests/test_share.p
 FLOAT32_FLOOR = 1e-6
 """Results in float32 carry 6e-8 each; sums of signed charges lose another digit."""
 
+MIXED = "mixed"
+"""The name of M2L in mixed precision, see `taskfmm.operators.mixed`."""
+
+BELOW = 2.0**19
+"""Of M2L in mixed precision, what belongs to singular values below so many times the cut is in float32. It is rounded by
+2^-24, which is 1/32 of the cut, and adds at most 0.8 of the cut to errors, by `NOISE_OF_ONE`."""
+
 NOISE = {("float64", "float64"): 0.0, ("float64", "float32"): 3.5e-7, ("float32", "float32"): 1e-6}
 """What rounding adds to the yardstick of any output, by the dtype of all stages but M2L and by that of M2L: the
 yardsticks of orders 8 to 12 with M2L in float32 less those in float64, in quadrature."""
@@ -73,6 +80,9 @@ V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
 
 
+WIDTHS = ("float32", MIXED, "float64")
+"""Of M2L, each better than the one before."""
+
 CLOSE = 1e-6
 """Offsets in float32 have errors of 1e-7 half-widths. At this distance over eps second derivatives err by a third of
 eps."""
@@ -85,7 +95,7 @@ class Accuracy:
     order : points per edge of a surface
     basis_tol : relative cut of the singular values of the check-to-equivalent matrix
     m2l_tol : relative cut of the singular values of the M2L cores
-    m2l_dtype : name of the dtype in which M2L runs
+    m2l_dtype : name of the dtype in which M2L runs, or "mixed"
     dtype : name of the dtype of all else: expansions, and the loops over pairs
     close : the distance, in half-widths of leaves, from which float32 does for the near field; None where it does not
     """
@@ -112,8 +122,30 @@ class Accuracy:
         finer = (
             self.order >= other.order and self.basis_tol <= other.basis_tol and self.m2l_tol <= other.m2l_tol
         )
-        wide = all(own == "float64" or own == its for own, its in zip(self.dtypes, other.dtypes, strict=True))
+        wide = all(
+            WIDTHS.index(own) >= WIDTHS.index(its) for own, its in zip(self.dtypes, other.dtypes, strict=True)
+        )
         return finer and wide
+
+    @property
+    def in_double(self) -> float:
+        """The part of the products of M2L in float64, roughly: singular values above a cut are as many as its digits
+        squared."""
+        if self.m2l_dtype != MIXED:
+            return float(self.m2l_dtype == "float64")
+        return (math.log(self.in_single_below) / math.log(self.m2l_tol)) ** 2
+
+    def noise(self, many: bool) -> float:
+        """What rounding adds to the yardsticks, where many charges decide, or one."""
+        found = NOISE if many else NOISE_OF_ONE
+        if self.m2l_dtype == MIXED:
+            return self.in_single_below * found[self.dtype, "float32"]
+        return found[self.dtypes]
+
+    @property
+    def in_single_below(self) -> float:
+        """Singular values of M2L cores that are in float32, over the largest one."""
+        return {"float32": 1.0, MIXED: min(1.0, BELOW * self.m2l_tol)}.get(self.m2l_dtype, 0.0)
 
     @property
     def coarse(self) -> Accuracy:
@@ -166,7 +198,8 @@ class Row:
         """Far-field seconds a point, roughly. By the default rates: no choice hangs on the machine."""
         leaves = PASSES * n_points(self.accuracy.order) * DEFAULT.surface_pair
         leaves *= SINGLE if self.accuracy.dtype == "float32" else 1.0
-        rate = DEFAULT.m2l_multiply_add(self.accuracy.m2l_dtype)
+        part = self.accuracy.in_double
+        rate = part * DEFAULT.m2l_multiply_add_64 + (1.0 - part) * DEFAULT.m2l_multiply_add_32
         return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
 
     def reach(self, derivative: int, known: Known | None) -> float:
@@ -176,7 +209,7 @@ class Row:
         """
         many, order = known is not None and known.many, self.accuracy.order
         single = self.accuracy.dtype == "float32"
-        noise = (NOISE if many else NOISE_OF_ONE)[self.accuracy.dtypes]
+        noise = self.accuracy.noise(many)
         if many:
             margin = AVERAGE_OF_COARSE if self.accuracy.m2l_tol >= COARSE else AVERAGE
             potential = margin * math.hypot(self.errors.filled, noise, ROUNDING_OF_MANY)
@@ -191,7 +224,7 @@ class Row:
                 potential = SHARE * known.potential.times(potential, order, self.errors.smooth, single)
             else:
                 worst = math.hypot(self.errors.potential, noise, ROUNDING_OF_MANY if many else ROUNDING)
-                rounded = SINGLE_M2L if self.accuracy.m2l_dtype == "float32" else 0.0
+                rounded = SINGLE_M2L * self.accuracy.in_single_below
                 share = known.potential.times(worst, order, self.errors.smooth, single, rounded)
                 potential = max(potential, share)
         elif known.all_told:
@@ -203,7 +236,8 @@ class Row:
 
 @cache
 def table(kernel: str = "laplace") -> tuple[Row, ...]:
-    """The calibration of a kernel, each choice in float64, with M2L in float32, and all in float32."""
+    """The calibration of a kernel, each choice in float64 but for M2L in mixed precision or in float32, and all in
+    float32."""
     with _calibration(kernel).open() as file:
         rows = list(csv.DictReader(file))
     errors = [field.name for field in fields(Yardstick)]
@@ -214,7 +248,7 @@ def table(kernel: str = "laplace") -> tuple[Row, ...]:
             Yardstick(**{name: float(row[name]) for name in errors}),
         )
         for row in rows
-        for dtype, m2l_dtype in NOISE
+        for dtype, m2l_dtype in (("float64", MIXED), ("float64", "float32"), ("float32", "float32"))
         if dtype == "float64" or float(row["basis_tol"]) >= CUT_IN_SINGLE
     )
 
@@ -279,8 +313,13 @@ def choose(
     AccuracyError
         eps is below the floor.
     """
-    if kernel.fixed_order or order:
-        return of_order(kernel.fixed_order or order or 1, single)
+    if kernel.fixed_order:
+        return of_order(kernel.fixed_order, single)
+    if order:
+        found = of_order(order, single)
+        # kernels without a degree have a unit of length, and numbers of any size
+        in_double = found.dtype == "float64" and kernel.degree is not None
+        return replace(found, m2l_dtype=MIXED) if in_double else found
     if rows is None:
         return _from_table(kernel, eps, output, dtype, cases, single)
     return _cheapest(kernel, eps, output, dtype, cases, rows)

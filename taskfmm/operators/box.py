@@ -29,8 +29,10 @@ from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators import basis
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.m2l import LowRankM2L, compress
+from taskfmm.operators.cores import compress
+from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.operators.matrix import kernel_matrix
+from taskfmm.operators.mixed import MixedM2L
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -58,7 +60,7 @@ class BoxOperators:
     local_to_density: np.ndarray
     m2m: np.ndarray
     l2l: np.ndarray
-    m2l: LowRankM2L
+    m2l: LowRankM2L | MixedM2L
 
     @property
     def downward_check(self) -> np.ndarray:
@@ -80,8 +82,8 @@ class BoxOperators:
     @property
     def n_bytes(self) -> int:
         """Of all arrays."""
-        own = (getattr(self, field.name) for field in fields(self))
-        arrays = [*own, *(getattr(self.m2l, field.name) for field in fields(self.m2l))]
+        arrays = [getattr(self, field.name) for field in fields(self)]
+        arrays += [getattr(part, field.name) for part in self.m2l.parts for field in fields(part)]
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def single(self) -> BoxOperators:

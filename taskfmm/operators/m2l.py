@@ -1,11 +1,9 @@
 """M2L in a compressed form: a low-rank core for each relative position, in the basis of the expansions.
 
-The core of relative position t is C_t = B_local^T K_t B_multipole, k by k. It is kept as two factors of rank r_t, cut
-where the singular values fall below ``tol`` times the largest of all cores. In a basis with parities the core of a
-reflected position is C_t with signs, so the 56 of positions without negative components serve all 316. They are 16 up
-to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T P_g B, where P_g permutes the
-points of the surface, and the components of vectors. The 56 are kept on disk; in memory, the 42 that the loop also
-needs (`taskfmm.operators.siblings`) follow them.
+The core of relative position t is C_t = B_local^T K_t B_multipole, k by k (`taskfmm.operators.cores`). It is kept as
+two factors of rank r_t. In a basis with parities the core of a reflected position is C_t with signs, so the 56 of
+positions without negative components serve all 316. They are kept on disk; in memory, the 42 that the loop also needs
+(`taskfmm.operators.siblings`) follow them.
 """
 
 from __future__ import annotations
@@ -16,14 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import scipy.linalg
 
 from taskfmm.cost.counts import Size
-from taskfmm.kernels import Kernel
 from taskfmm.operators import siblings, symmetry
-from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.basis import signs
-from taskfmm.operators.matrix import kernel_matrix
 
 if TYPE_CHECKING:
     from taskfmm.plan.works import Siblings
@@ -48,7 +42,11 @@ class M2L(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """In which it works."""
+        """Of what it takes and gives."""
+
+    @property
+    def parts(self) -> tuple[LowRankM2L, ...]:
+        """All cores, of which each is the sum of those of the parts."""
 
     @property
     def size(self) -> int:
@@ -69,8 +67,11 @@ class M2L(Protocol):
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Locals from what `translate` gives, [n_boxes, columns, k]."""
 
+    def one(self, rows: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """What boxes do to those that lie an offset away, float64 [n, k], rounded as `translate` does."""
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that it consists of, by the names of its fields."""
+        """All that it consists of, by name."""
 
     def check(self, rank: int, dtype: str) -> None:
         """Raises ValueError unless arrays are those of so many coefficients and fit each other, as loops trust."""
@@ -122,7 +123,7 @@ class LowRankM2L:
         both = np.empty(size, right.dtype), np.empty(size, left.dtype)
         for whole, folded in zip(both, (right, left), strict=True):
             whole[: folded.size] = folded
-        return _mirrored(cls(rank, _start(rank), *both, source_parity, target_parity))
+        return mirrored(cls(rank, start(rank), *both, source_parity, target_parity))
 
     @classmethod
     def none(cls, parity: np.ndarray) -> LowRankM2L:
@@ -132,6 +133,10 @@ class LowRankM2L:
     @property
     def dtype(self) -> np.dtype:
         return self.right.dtype
+
+    @property
+    def parts(self) -> tuple[LowRankM2L, ...]:
+        return (self,)
 
     @property
     def size(self) -> int:
@@ -172,6 +177,10 @@ class LowRankM2L:
     def finish(self, sums: np.ndarray) -> np.ndarray:
         return sums
 
+    def one(self, rows: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        right, left = self.factors(offset)
+        return (rows.astype(self.dtype) @ right @ left).astype(np.float64)
+
     def arrays(self) -> dict[str, np.ndarray]:
         k = self.source_parity.shape[1]
         n = int(self.rank[symmetry.is_folded()].sum()) * k
@@ -200,12 +209,12 @@ class LowRankM2L:
                 )
         folded, _ = symmetry.fold(symmetry.coded_offsets())
         if not (
-            ((self.rank > 0) == symmetry.is_far()).all()
-            and (self.rank <= rank).all()
+            (self.rank[~symmetry.is_far()] == 0).all()
+            and ((self.rank >= 0) & (self.rank <= rank)).all()
             and (self.rank == self.rank[folded]).all()
         ):
             raise ValueError("ranks that M2L cannot have")
-        if not (self.start == _start(self.rank)).all():
+        if not (self.start == start(self.rank)).all():
             raise ValueError("M2L factors begin elsewhere")
         if self.right.size != self.rank.sum() * rank:
             raise ValueError("M2L factors of another size")
@@ -239,50 +248,7 @@ def _codes() -> np.ndarray:
     return symmetry.fold(symmetry.offsets())[0]
 
 
-def compress(
-    kernel: Kernel,
-    accuracy: Accuracy,
-    points: np.ndarray,
-    width: float,
-    multipole: tuple[np.ndarray, np.ndarray],
-    local: tuple[np.ndarray, np.ndarray],
-) -> LowRankM2L:
-    """Build the cores.
-
-    points : float64 [3, n], the surface around a box at the origin on which multipoles have their densities, and
-        locals their check potentials
-    width : of a box, in the unit of the points
-    multipole, local : orthonormal columns, float64 [n_charge * n, k] and [n_potential * n, k], and their parities,
-        int8 [3, k]: density = columns @ coefficients, and coefficients = columns.T @ check potentials
-    """
-    tol, dtype = accuracy.m2l_tol, accuracy.m2l_dtype
-    code, exchange = symmetry.representatives()
-    far, offset = symmetry.is_far() & symmetry.is_folded(), symmetry.coded_offsets()
-    cores, cut = {}, 0.0
-    for c in np.unique(code[far]):
-        full = kernel_matrix(kernel, points + width * offset[c][:, None], points)
-        u, s, vt = scipy.linalg.svd(local[0].T @ full @ multipole[0], lapack_driver="gesdd")
-        cut = max(cut, tol * s[0])
-        r = _kept(s, cut)  # no fewer than are left when the cut of all cores is known
-        cores[c] = u[:, :r].copy(order="F"), s, vt[:r].copy(order="F")
-
-    rank = np.zeros(symmetry.N_CODES, np.int64)
-    for c in np.flatnonzero(symmetry.is_far()):
-        rank[c] = _kept(cores[code[c]][1], cut)
-    k, start = multipole[0].shape[1], _start(rank)
-    right, left = np.empty(rank.sum() * k, dtype), np.empty(rank.sum() * k, dtype)
-    for g, turn in enumerate(symmetry.exchanges()):
-        turn_source = _turn(multipole[0], points, turn, symmetry.charge_axes(kernel))
-        turn_target = _turn(local[0], points, turn, symmetry.potential_axes(kernel))
-        for c in np.flatnonzero(far & (exchange == g)):
-            (u, s, vt), r = cores[code[c]], rank[c]
-            here = slice(start[c] * k, (start[c] + r) * k)
-            left[here] = (turn_target @ (u[:, :r] * s[:r])).T.ravel()
-            right[here] = (turn_source @ vt[:r].T).ravel()
-    return _mirrored(LowRankM2L(rank, start, right, left, multipole[1], local[1]))
-
-
-def _mirrored(form: LowRankM2L) -> LowRankM2L:
+def mirrored(form: LowRankM2L) -> LowRankM2L:
     """With the factors of the other codes filled in, the mirror images of those of folded codes."""
     k = form.source_parity.shape[1]
     folded, mirror = symmetry.fold(symmetry.coded_offsets())
@@ -295,22 +261,9 @@ def _mirrored(form: LowRankM2L) -> LowRankM2L:
     return form
 
 
-def _start(rank: np.ndarray) -> np.ndarray:
+def start(rank: np.ndarray) -> np.ndarray:
     """Where the factors of each code begin, in rows; those of folded codes come first."""
     order = np.argsort(~symmetry.is_folded(), kind="stable")
     start = np.empty(symmetry.N_CODES, np.int64)
     start[order] = np.cumsum(rank[order]) - rank[order]
     return start
-
-
-def _turn(columns: np.ndarray, points: np.ndarray, turn: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """What an exchange of axes does to coefficients, [k, k]; axes : of the components, -1 for a scalar."""
-    component = np.arange(axes.size)
-    component = np.where(axes < 0, component, component - axes + turn.argmax(axis=1)[axes])
-    turned = columns.reshape(axes.size, points.shape[1], -1)[component][:, symmetry.permutation(points, turn)]
-    return columns.T @ turned.reshape(columns.shape)
-
-
-def _kept(values: np.ndarray, cut: float) -> int:
-    """How many singular values are kept, at least one."""
-    return max(1, int((values > cut).sum()))

@@ -14,7 +14,7 @@ from taskfmm.files import numbers
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.kernels import Kernel
 from taskfmm.operators import probes, store, yardstick
-from taskfmm.operators.accuracy import CUT_IN_SINGLE, Accuracy, Row, Yardstick, of_order
+from taskfmm.operators.accuracy import CUT_IN_SINGLE, MIXED, Accuracy, Row, Yardstick, of_order
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import Radial, first_felt
 
@@ -69,7 +69,7 @@ def rows(
     """
     first = _first_felt(kernel, eps, half_width, first)
     order = int(np.clip(np.floor(-np.log10(eps)) - DIGITS_OF_ORDER, ORDERS[0], ORDERS[-1]))
-    dtype = "float32" if kernel.degree is not None and eps >= IN_FLOAT32 else "float64"
+    dtype = "float64" if kernel.degree is None else "float32" if eps >= IN_FLOAT32 else MIXED
     best, failed = np.inf, 0
     while order in ORDERS and failed < 2:
         row = _row(kernel, replace(of_order(order), m2l_dtype=dtype), half_width, first)

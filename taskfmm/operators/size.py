@@ -8,10 +8,11 @@ import numpy as np
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.accuracy import MIXED, Accuracy
 from taskfmm.operators.basis import NULL
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.operators.mixed import MixedM2L
 from taskfmm.operators.symmetry import N_CODES, is_far
 
 READING = 2.2
@@ -27,7 +28,8 @@ def least_bytes(kernel: Kernel, accuracy: Accuracy) -> int:
     """Bytes of one set of operators, at least; it is 5 to 40 % more."""
     n_check, n_equivalent = (kernel.expands.n_charge * n for n in _points(kernel, accuracy))
     rank, m2l_rank = _ranks(kernel, accuracy)
-    m2l = 2 * int(is_far().sum()) * rank * m2l_rank * np.dtype(accuracy.m2l_dtype).itemsize
+    itemsize = 4.0 + 4.0 * accuracy.in_double
+    m2l = 2 * int(is_far().sum()) * rank * m2l_rank * itemsize
     dense = (2 * (n_check + n_equivalent) * rank + 16 * rank**2) * np.dtype(float).itemsize
     return int(m2l + dense)
 
@@ -44,9 +46,17 @@ def outline(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
     def zeros(*shape: int, dtype: str = accuracy.dtype) -> np.ndarray:
         return np.broadcast_to(np.zeros((), dtype), shape)
 
-    ranks = np.where(is_far(), m2l_rank, 0)
-    core = zeros(int(ranks.sum()) * rank, dtype=accuracy.m2l_dtype)
-    parity = zeros(3, rank, dtype="int8")
+    def form(m2l_rank: int, dtype: str) -> LowRankM2L:
+        ranks = np.where(is_far(), m2l_rank, 0)
+        core, parity = zeros(int(ranks.sum()) * rank, dtype=dtype), zeros(3, rank, dtype="int8")
+        return LowRankM2L(ranks, np.zeros(N_CODES, np.int64), core, core, parity, parity)
+
+    m2l: LowRankM2L | MixedM2L
+    if accuracy.m2l_dtype == MIXED:
+        large = round(accuracy.in_double * m2l_rank)
+        m2l = MixedM2L(form(large, "float64"), form(m2l_rank - large, "float32"))
+    else:
+        m2l = form(m2l_rank, accuracy.m2l_dtype)
     outer, inner = kernel.n_potential * n_check, kernel.n_potential * n_equivalent
     return BoxOperators(
         accuracy,
@@ -59,7 +69,7 @@ def outline(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
         zeros(rank, kernel.n_charge * n_check),
         zeros(8, rank, rank),
         zeros(8, rank, rank),
-        LowRankM2L(ranks, np.zeros(N_CODES, np.int64), core, core, parity, parity),
+        m2l,
     )
 
 

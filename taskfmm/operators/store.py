@@ -23,7 +23,7 @@ from taskfmm.files.cache import directory
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.operators.mixed import of_arrays
 from taskfmm.version import __version__
 
 logger = logging.getLogger("taskfmm")
@@ -129,7 +129,7 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOper
             if file.attrs["identity"] != _identity(kernel, accuracy, half_width):
                 raise OSError("of another kernel, accuracy or version")
             found = {name: file[name][:] for name in _NAMES}
-            m2l = LowRankM2L.of(**{name: array[:] for name, array in file["m2l"].items()})
+            m2l = of_arrays({name: array[:] for name, array in file["m2l"].items()})
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise OSError(f"{source}: {error}") from error
     with suppress(OSError):

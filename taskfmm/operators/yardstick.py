@@ -282,9 +282,7 @@ class _Chain:
         return check.T.reshape(-1, len(at.check_to_local)) @ at.check_to_local
 
     def _translated(self, multipole: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        right, left = self.operators.m2l.factors(offset)
-        rows = np.asarray(multipole.astype(right.dtype) @ right @ left, np.float64)
-        return self._moved(rows, moment.across(offset))
+        return self._moved(self.operators.m2l.one(multipole, offset), moment.across(offset))
 
     def _at_targets(self, local: np.ndarray, at: BoxOperators, half: float) -> np.ndarray:
         """Values [n_components, n_targets, n_sources] in the parent's units, of boxes of this half-width."""

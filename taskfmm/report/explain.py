@@ -11,6 +11,7 @@ from taskfmm.errors import AccuracyError
 from taskfmm.evaluation import Evaluator
 from taskfmm.forecast.effort import n_bytes
 from taskfmm.forecast.shown import duration, table
+from taskfmm.operators.accuracy import MIXED
 from taskfmm.passes.given import AT_ONCE
 from taskfmm.plan.plan import Plan
 from taskfmm.runtime.threads import one_blas_thread
@@ -138,7 +139,7 @@ def _box(plan: Plan | None) -> dict[str, str]:
 def _approximated(operators: dict[str, Any]) -> str:
     first, *others = operators.values()
     line = f"operators       order {first['order']}, {first['rank']} numbers an expansion, "
-    line += f"M2L in {first['m2l_dtype']}"
+    line += "M2L in " + {MIXED: "mixed precision"}.get(first["m2l_dtype"], first["m2l_dtype"])
     for name, chosen in zip(list(operators)[1:], others, strict=True):
         line += f"; order {chosen['order']} with a {name}" if chosen else f"; no {name} to this eps"
     return line

@@ -15,7 +15,7 @@ from taskfmm.geometry import morton, surface
 from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
-from taskfmm.operators.accuracy import Accuracy
+from taskfmm.operators.accuracy import MIXED, WIDTHS, Accuracy
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, fine
@@ -277,7 +277,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
     need(found.accuracy == accuracy, "of several accuracies")
     need(
-        1 <= accuracy.order <= 20 and {accuracy.m2l_dtype, accuracy.dtype} <= {"float32", "float64"},
+        1 <= accuracy.order <= 20 and set(accuracy.dtypes) <= set(WIDTHS) and accuracy.dtype != MIXED,
         "of an accuracy that cannot be",
     )
     shapes(found, {name: f"{accuracy.dtype} {shape}" for name, shape in SHAPES.items()})
@@ -301,7 +301,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     if kernel.degree is None:
         bounds, of_m2l = LARGEST | dict.fromkeys(INVERSES, LARGEST_IN_ANY_UNIT), LARGEST_IN_ANY_UNIT
     bounded = [(name, getattr(found, name), largest) for name, largest in bounds.items()]
-    factors = ((field.name, getattr(found.m2l, field.name)) for field in fields(found.m2l))
+    factors = ((field.name, getattr(part, field.name)) for part in found.m2l.parts for field in fields(part))
     bounded += [(name, array, of_m2l) for name, array in factors if array.dtype.kind == "f"]
     for name, array, largest in bounded:
         fits = array.size == 0 or (
