@@ -9,13 +9,14 @@ from numba.np.linalg import _BLAS, ensure_blas, get_blas_kind
 PLAIN, TRANSPOSED = ord("n"), ord("t")
 
 
-def add_product(a: np.ndarray, b: np.ndarray, c: np.ndarray, one: np.ndarray) -> None:
-    """``c += a @ b`` without a temporary.
+def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, factors: np.ndarray) -> None:
+    """``c = a @ b + factors[1] * c`` without a temporary.
 
-    a : [m, k]; b : [k, n]; c : [m, n], all C-contiguous and of one dtype, float32 or float64
-    one : [1], the number 1 in that dtype; BLAS wants its address
+    a : [m, k]; b : [k, n]; c : [m, n], of one dtype, float32 or float64. The numbers of a row lie side by side, rows
+        need not
+    factors : [2], the number 1 and, in the same dtype, 1 to add to c or 0 to overwrite it; BLAS wants their address
     """
-    c += a @ b
+    c[:] = a @ b + factors[1] * c
 
 
 def add_by_rows(tile: np.ndarray, vectors: np.ndarray, out: np.ndarray, one: np.ndarray) -> None:
@@ -39,17 +40,34 @@ def add_by_columns(tile: np.ndarray, vectors: np.ndarray, out: np.ndarray, facto
 # BLAS takes columns for rows: it sees the transposes of all matrices.
 
 
-@overload(add_product)
-def _add_product(a, b, c, one):  # type: ignore[no-untyped-def]
+@overload(product)
+def _product(a, b, c, factors):  # type: ignore[no-untyped-def]
     ensure_blas()
     gemm = _BLAS().numba_xxgemm(a.dtype)
     kind = ord(get_blas_kind(a.dtype))
 
-    def body(a, b, c, one):  # type: ignore[no-untyped-def]
+    def body(a, b, c, factors):  # type: ignore[no-untyped-def]
         m, k = a.shape
         n = b.shape[1]
+        rows = _between_rows(a), _between_rows(b), _between_rows(c)
+        data = factors.ctypes, b.ctypes, a.ctypes, factors[1:].ctypes, c.ctypes
         # c^T = b^T a^T
-        gemm(kind, PLAIN, PLAIN, n, m, k, one.ctypes, b.ctypes, n, a.ctypes, k, one.ctypes, c.ctypes, n)
+        gemm(
+            kind,
+            PLAIN,
+            PLAIN,
+            n,
+            m,
+            k,
+            data[0],
+            data[1],
+            rows[1],
+            data[2],
+            rows[0],
+            data[3],
+            data[4],
+            rows[2],
+        )
 
     return body
 

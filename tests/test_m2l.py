@@ -10,9 +10,10 @@ from kernels_of_users import stokeslet
 
 from taskfmm.geometry import surface
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, basis, box, m2l, siblings, symmetry
+from taskfmm.operators import accuracy, basis, box, cores, directional, siblings, symmetry
 from taskfmm.operators.levels import load
 from taskfmm.operators.matrix import kernel_matrix
+from taskfmm.operators.mixed import of_arrays
 from taskfmm.passes import transfer
 from taskfmm.plan.works import Siblings
 from taskfmm.runtime.threads import budget
@@ -22,10 +23,9 @@ LAPLACE = KERNELS["laplace"].of_first
 OFFSETS = symmetry.offsets()
 
 
-def core(form: m2l.LowRankM2L, offset: np.ndarray) -> np.ndarray:
+def core(form: directional.DirectionalM2L, offset: np.ndarray) -> np.ndarray:
     """The k by k matrix of a transfer vector, acting on rows."""
-    right, left = form.factors(offset)
-    return right @ left
+    return form.one(np.eye(form.source_parity.shape[1]), offset)
 
 
 def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: str = "float64"):
@@ -33,13 +33,20 @@ def compressed(kernel, order: int, cut: float, width: float, tol: float, dtype: 
     inner, outer = (0.5 * width * surface.cube(order, r) for r in (surface.INNER, surface.OUTER))
     _, _, v, parity = basis.factor(kernel, outer, inner, cut)
     chosen = accuracy.Accuracy(order, cut, tol, dtype)
-    return m2l.compress(kernel, chosen, inner, width, (v, parity), (v, parity)), v, inner
+    return cores.compress(kernel, chosen, inner, width, (v, parity), (v, parity)), v, inner
 
 
 @pytest.fixture(scope="module")
 def at() -> box.BoxOperators:
     with budget():
         return load(KERNELS["laplace"].of_first, accuracy.Accuracy(ORDER, 1e-4, 1e-3))
+
+
+@pytest.fixture(scope="module")
+def uncut() -> box.BoxOperators:
+    """The same with all singular values, so that a position has one core in all directions."""
+    with budget():
+        return load(KERNELS["laplace"].of_first, accuracy.Accuracy(ORDER, 1e-4, 1e-15))
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +82,41 @@ def test_compression_cuts_at_its_tolerance(at, projected):
     assert at.m2l.multiply_adds < 0.5 * 2 * at.rank**2
 
 
-def test_multiply_adds_are_the_mean_over_transfer_vectors(at):
-    counted = [sum(factor.size for factor in at.m2l.factors(offset)) for offset in OFFSETS]
-    assert at.m2l.multiply_adds == pytest.approx(np.mean(counted))
+def of_cores(form: directional.DirectionalM2L, direction: int) -> int:
+    """Numbers in the cores of all pairs of children of two parents that do not touch."""
+    bits = np.array([(o >> 2 & 1, o >> 1 & 1, o & 1) for o in range(8)])
+    return sum(
+        form.source_rank[direction, o & direction] * form.target_rank[direction, t & direction]
+        for t, o in np.ndindex(8, 8)
+        if np.abs(2 * bits[direction] + bits[t] - bits[o]).max() > 1
+    )
+
+
+def test_multiply_adds_are_the_mean_over_whole_families(at):
+    total, pairs = 0.0, 0
+    for direction in range(1, 8):
+        times = 2 ** direction.bit_count()  # reflections that give other directions
+        ranks = at.m2l.source_rank[direction] + at.m2l.target_rank[direction]
+        of_children = sum(ranks[o & direction] for o in range(8))
+        total += times * (at.rank * of_children + of_cores(at.m2l, direction))
+        pairs += times * directional.MEETINGS[direction]
+    assert pairs == 26 * directional.MEETINGS_OF_ANY
+    assert at.m2l.multiply_adds == pytest.approx(total / pairs)
+
+
+@pytest.mark.parametrize("direction", range(1, 8))
+def test_octants_that_do_not_touch_have_their_cores(at, uncut, direction):
+    """Blocks of the matrix of a direction; those of boxes that touch are zero."""
+    bits = np.array([(o >> 2 & 1, o >> 1 & 1, o & 1) for o in range(8)])
+    for t, o in np.ndindex(8, 8):
+        offset = 2 * bits[direction] + bits[t] - bits[o]
+        for each, bound in ((at, 4 * at.accuracy.m2l_tol), (uncut, SYMMETRY)):
+            right, left = each.m2l.factors(direction, t, o)
+            if np.abs(offset).max() <= 1:
+                assert not right.any()
+            else:
+                exact = core(uncut.m2l, offset)
+                assert np.linalg.norm(right @ left - exact, 2) <= bound * np.linalg.norm(exact, 2)
 
 
 def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
@@ -103,28 +142,28 @@ def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
 @pytest.mark.parametrize(
     "n_parents, n_pairs, columns", [(60, 9000, 1), (300, 700, 3), (3, 9, 200), (1, 1, 1)]
 )
-def test_the_pass_multiplies_by_the_cores(at, n_parents, n_pairs, columns):
+def test_the_pass_multiplies_by_the_cores(uncut, n_parents, n_pairs, columns):
     """Several pairs to a target, missing children, more than one block, full and partial batches, columns."""
     rng = np.random.default_rng(6180339)
     work = families(rng, n_parents, n_pairs, blocks=min(3, n_parents))
-    multipoles = rng.standard_normal((work.halo.rows.size, columns, at.rank))
-    one, two = (transfer.m2l(work, [multipoles], at, threads) for threads in (1, 2))
+    multipoles = rng.standard_normal((work.halo.rows.size, columns, uncut.rank))
+    one, two = (transfer.m2l(work, [multipoles], uncut, threads) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
-    expected = np.zeros((work.n_rows, columns, at.rank))
+    expected = np.zeros((work.n_rows, columns, uncut.rank))
     target, source, *offset = family_entries(work).T
     found, number = np.unique(offset, axis=1, return_inverse=True)
     for n, vector in enumerate(found.T):
         chosen = number == n
-        np.add.at(expected, target[chosen], multipoles[source[chosen]] @ core(at.m2l, vector))
+        np.add.at(expected, target[chosen], multipoles[source[chosen]] @ core(uncut.m2l, vector))
     np.testing.assert_allclose(one, expected, rtol=0, atol=ROUNDING * 10 * np.abs(expected).max())
 
 
-def test_every_vector_runs_its_own_core(at):
-    multipole = np.random.default_rng(7320509).standard_normal((1, 1, at.rank))
+def test_every_vector_runs_its_own_core(uncut):
+    multipole = np.random.default_rng(7320509).standard_normal((1, 1, uncut.rank))
     works = [one_transfer(offset) for offset in OFFSETS]
     assert [family_entries(work).tolist() for work in works] == [[[0, 0, *offset]] for offset in OFFSETS]
-    expected = np.concatenate([multipole @ core(at.m2l, offset) for offset in OFFSETS])
-    found = np.concatenate([transfer.m2l(work, [multipole], at) for work in works])
+    expected = np.concatenate([multipole @ core(uncut.m2l, offset) for offset in OFFSETS])
+    found = np.concatenate([transfer.m2l(work, [multipole], uncut) for work in works])
     wrong = np.abs(found - expected).max(axis=(1, 2)) > ROUNDING * 10 * np.abs(expected).max(axis=(1, 2))
     assert not wrong.any(), np.array(OFFSETS)[wrong]
 
@@ -139,15 +178,20 @@ def test_counts_are_those_of_whole_families(at, beside):
     entries = family_entries(work)
     counts = at.m2l.counts(len(entries), n, np.diff(work.code_ptr, axis=1))
     assert counts["m2l_meeting"] == len(entries)
-    assert counts["m2l_core"] == len(entries) / n
-    assert counts["m2l_multiply_add_64"] == pytest.approx(at.m2l.multiply_adds * len(entries))
+    assert counts["m2l_core"] == directional.PRODUCTS
+    form = at.m2l
+    ranks = [sum(each[beside, o & beside] for o in range(8)) for each in (form.source_rank, form.target_rank)]
+    assert counts["m2l_multiply_add_64"] == n * (at.rank * sum(ranks) + of_cores(form, beside))
 
 
-def test_adjacent_boxes_have_no_core(at):
-    far = symmetry.is_far()
-    assert (far.size, far.sum(), (far & symmetry.is_folded()).sum(), len(OFFSETS)) == (125, 98, 56, 316)
-    np.testing.assert_array_equal(at.m2l.rank > 0, far)
-    assert at.m2l.right.size == at.m2l.left.size == at.rank * at.m2l.rank.sum()
+def test_what_is_kept_makes_the_same_form(at):
+    """Images along level axes share a block where it is kept."""
+    arrays = at.m2l.arrays()
+    again = directional.DirectionalM2L.of(**{name: array.copy() for name, array in arrays.items()})
+    again.check(at.rank, "float64")
+    for name in arrays:
+        np.testing.assert_array_equal(getattr(again, name), getattr(at.m2l, name))
+    assert arrays["core"].size < 0.6 * at.m2l.core.size
 
 
 def test_the_constant_kernel_is_exact():
@@ -160,9 +204,39 @@ def test_the_constant_kernel_is_exact():
 def test_single_precision_cores_are_the_same_rounded(at):
     double, _, _ = compressed(LAPLACE, ORDER, 1e-4, 2.0, 1e-3)
     single, _, _ = compressed(LAPLACE, ORDER, 1e-4, 2.0, 1e-3, "float32")
-    assert single.right.dtype == single.left.dtype == single.dtype == np.float32
-    np.testing.assert_array_equal(single.right, double.right.astype(np.float32))
-    np.testing.assert_array_equal(single.left, double.left.astype(np.float32))
+    assert single.dtype == np.float32
+    for name in ("down", "up", "core"):
+        np.testing.assert_array_equal(getattr(single, name), getattr(double, name).astype(np.float32))
+
+
+@pytest.mark.parametrize("order, tol", [(4, 1e-3), (8, 1e-8), (8, 1e-9)])
+def test_mixed_precision_rounds_less_than_is_cut(order, tol):
+    """Its two parts are the form in float64, and what float32 rounds is 1/32 of the cut of the largest core."""
+    double, _, _ = compressed(LAPLACE, order, tol, 2.0, tol)
+    mixed, _, _ = compressed(LAPLACE, order, tol, 2.0, tol, accuracy.MIXED)
+    assert [part.dtype.name for part in mixed.parts] == ["float64", "float32"]
+    assert bool(mixed.large.core.size) == (order == 8)
+    exact = [core(double, offset) for offset in OFFSETS]
+    rounded = [np.linalg.norm(core(mixed, o) - each, 2) for o, each in zip(OFFSETS, exact, strict=True)]
+    largest = max(np.linalg.norm(each, 2) for each in exact)
+    assert 1e-3 * tol < max(rounded) / largest < tol / 8
+
+
+def test_mixed_precision_translates_by_both_parts():
+    mixed, columns, _ = compressed(LAPLACE, 8, 1e-9, 2.0, 1e-9, accuracy.MIXED)
+    multipole = np.random.default_rng(7320510).standard_normal((1, 1, columns.shape[1]))
+    for offset in OFFSETS[::7]:
+        found = mixed.translate(one_transfer(tuple(offset)), multipole, 1)[0]
+        both = sum(part.one(multipole[0], offset) for part in mixed.parts)
+        np.testing.assert_allclose(found, both, rtol=0, atol=1e-8 * np.abs(both).max())
+    again = of_arrays({name: array.copy() for name, array in mixed.arrays().items()})
+    again.check(columns.shape[1], accuracy.MIXED)
+    for part, same in zip(mixed.parts, again.parts, strict=True):
+        np.testing.assert_array_equal(part.core, same.core)
+    counted = mixed.counts(58.0, 1.0)
+    assert {"m2l_multiply_add_64", "m2l_multiply_add_32"} <= counted.keys()
+    with pytest.raises(ValueError, match="mixed"):
+        mixed.check(columns.shape[1], "float64")
 
 
 def test_sixteen_classes_cover_all_positions():

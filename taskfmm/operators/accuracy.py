@@ -47,8 +47,8 @@ MIXED = "mixed"
 """The name of M2L in mixed precision, see `taskfmm.operators.mixed`."""
 
 BELOW = 2.0**19
-"""Of M2L in mixed precision, what belongs to singular values below so many times the cut is in float32. It is rounded by
-2^-24, which is 1/32 of the cut, and adds at most 0.8 of the cut to errors, by `NOISE_OF_ONE`."""
+"""Of M2L in mixed precision, what belongs to singular values below so many times the cut is in float32. It is
+rounded by 2^-24, which is 1/32 of the cut, and adds at most 0.8 of the cut to errors, by `NOISE_OF_ONE`."""
 
 NOISE = {("float64", "float64"): 0.0, ("float64", "float32"): 3.5e-7, ("float32", "float32"): 1e-6}
 """What rounding adds to the yardstick of any output, by the dtype of all stages but M2L and by that of M2L: the

@@ -30,7 +30,7 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators import basis
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.cores import compress
-from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.operators.directional import DirectionalM2L
 from taskfmm.operators.matrix import kernel_matrix
 from taskfmm.operators.mixed import MixedM2L
 
@@ -60,7 +60,7 @@ class BoxOperators:
     local_to_density: np.ndarray
     m2m: np.ndarray
     l2l: np.ndarray
-    m2l: LowRankM2L | MixedM2L
+    m2l: DirectionalM2L | MixedM2L
 
     @property
     def downward_check(self) -> np.ndarray:
@@ -190,5 +190,5 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0, across: b
         l2l=basis.mirrored(l2l, own.parity, child.parity),
         m2l=compress(kernel, accuracy, own.inner, 2.0 * half_width, columns, columns)
         if across
-        else LowRankM2L.none(own.parity),
+        else DirectionalM2L.none(own.parity),
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from taskfmm.cost.counts import Size
 from taskfmm.operators.accuracy import MIXED
-from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.operators.directional import DirectionalM2L
 
 if TYPE_CHECKING:
     from taskfmm.plan.works import Siblings
@@ -29,15 +29,15 @@ class MixedM2L:
     small : float32, of the others
     """
 
-    large: LowRankM2L
-    small: LowRankM2L
+    large: DirectionalM2L
+    small: DirectionalM2L
 
     @property
     def dtype(self) -> np.dtype:
         return self.large.dtype
 
     @property
-    def parts(self) -> tuple[LowRankM2L, ...]:
+    def parts(self) -> tuple[DirectionalM2L, ...]:
         return self.large, self.small
 
     @property
@@ -56,11 +56,6 @@ class MixedM2L:
     def multiply_adds(self) -> float:
         return self.large.multiply_adds + self.small.multiply_adds
 
-    def factors(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Right and left factor of any relative position, float64 [k, rank] and [rank, k]."""
-        rights, lefts = zip(*(part.factors(offset) for part in self.parts), strict=True)
-        return np.concatenate(rights, axis=1), np.concatenate(lefts)
-
     def prepare(self, multipoles: np.ndarray) -> np.ndarray:
         return multipoles
 
@@ -68,7 +63,7 @@ class MixedM2L:
         self, work: Siblings, prepared: np.ndarray, threads: int, first_moment: bool = False
     ) -> np.ndarray:
         in_single = self.small.translate(work, prepared.astype(np.float32), threads, first_moment)
-        if not self.large.right.size:
+        if not self.large.core.size:
             return in_single.astype(np.float64)
         out = self.large.translate(work, prepared, threads, first_moment)
         out += in_single
@@ -96,7 +91,7 @@ class MixedM2L:
     ) -> Mapping[str, Size]:
         total: dict[str, Size] = {}
         for part in self.parts:
-            if part.right.size:
+            if part.core.size:
                 for name, count in part.counts(n_pairs, n_families, families).items():
                     total[name] = total.get(name, 0.0) + count
         return total
@@ -106,11 +101,11 @@ class MixedM2L:
         return self.large.scratch + self.small.scratch
 
 
-def of_arrays(arrays: Mapping[str, np.ndarray]) -> LowRankM2L | MixedM2L:
+def of_arrays(arrays: Mapping[str, np.ndarray]) -> DirectionalM2L | MixedM2L:
     """A form from its `arrays`."""
     large = {name: array for name, array in arrays.items() if not name.startswith("small_")}
     small = {name.removeprefix("small_"): array for name, array in arrays.items() if name not in large}
     if not small:
-        return LowRankM2L.of(**large)
+        return DirectionalM2L.of(**large)
     parities = {name: large[name] for name in ("source_parity", "target_parity")}
-    return MixedM2L(LowRankM2L.of(**large), LowRankM2L.of(**small, **parities))
+    return MixedM2L(DirectionalM2L.of(**large), DirectionalM2L.of(**small, **parities))

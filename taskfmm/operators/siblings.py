@@ -1,12 +1,13 @@
-"""The M2L loop of low-rank cores: families of siblings, reflected so that few cores serve all directions.
+"""The M2L loop: families of siblings, reflected so that few matrices serve all directions.
 
 A box meets in its V list children of its parent's colleagues, so M2L is a sum over pairs of neighbouring parents.
 Reflections take the 26 directions between them to the seven without negative components, and in the basis with
-parities a reflection is a sign for each coefficient. So pairs of many directions meet the same cores: those of
-transfer vectors with components from -1, between children of parents that are level along an axis, to 3.
+parities a reflection is a sign for each coefficient. Along axes on which the parents are level, children are
+reflected once more, to the lower side; so an octant of a direction has the bits of the direction at most.
 
-A batch of reflected pairs gathers the expansions of its sources once for the eight target octants, and scatters what
-arrives in an octant once for all sources; in between run small matrix products that stay in the cache.
+A batch of reflected pairs gathers the expansions of its sources for each of the eight octants, and takes them to the
+few numbers that targets in this direction see of them. The cores are small matrices between such numbers. What
+arrives in an octant is taken back to coefficients once for all sources. All products are small enough for the cache.
 
 Where the last column is a first moment (see `taskfmm.operators.moment`), it is referred to the centre of the target's
 parent when it has been gathered, and to that of the target before it is scattered.
@@ -16,23 +17,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskfmm.blas import add_product
+from taskfmm.blas import product
 from taskfmm.jit import jit, loop
 
 BATCH = 128
 """Rows of reflected pairs of parents taken at a time: enough for BLAS, few enough for the cache."""
 
+MEETING = 0.9
+"""Of the pairs of children of neighbouring parents, those that do not touch: 58 of 64."""
 
-@jit
-def _code(direction, target, source):
-    """Code of the transfer vector (see `taskfmm.operators.symmetry`) between children of neighbouring parents.
-
-    direction : target parent minus source parent, 4 x + 2 y + z; target, source : octants, as reflected
-    """
-    x = 2 * (direction >> 2 & 1) + (target >> 2 & 1) - (source >> 2 & 1) + 1
-    y = 2 * (direction >> 1 & 1) + (target >> 1 & 1) - (source >> 1 & 1) + 1
-    z = 2 * (direction & 1) + (target & 1) - (source & 1) + 1
-    return 25 * x + 5 * y + z
+PRODUCT = 10_000
+"""Multiply-adds that take as long as a small product does besides its own."""
 
 
 @jit
@@ -46,27 +41,37 @@ def _children(child, parents, mirrors, octant, rows):
 
 
 @jit
-def _gather(found, mirrors, expansions, signs, rows):
-    """The expansions of children, reflected, a row for each column."""
-    columns = expansions.shape[1]
+def _existing(found, mirrors, level, boxes, flips):
+    """The children that exist, and the reflections that take them to the lower side along some axes as well."""
+    n = 0
     for i in range(found.size):
-        box, mirror = found[i], mirrors[i]
-        if box >= 0:
-            for column in range(columns):
-                for c in range(rows.shape[1]):
-                    rows[i * columns + column, c] = expansions[box, column, c] * signs[mirror, c]
+        if found[i] >= 0:
+            boxes[n], flips[n] = found[i], mirrors[i] ^ level
+            n += 1
 
 
 @jit
-def _scatter(found, mirrors, rows, signs, out):
-    """Add rows, reflected back, to children."""
+def _gather(boxes, flips, expansions, signs, rows):
+    """The expansions of boxes, reflected, a row for each column."""
+    columns = expansions.shape[1]
+    for i in range(boxes.size):
+        sign = signs[flips[i]]
+        for column in range(columns):
+            row, expansion = rows[i * columns + column], expansions[boxes[i], column]
+            for c in range(row.size):  # one-dimensional arrays, or there would be no vector instructions
+                row[c] = expansion[c] * sign[c]
+
+
+@jit
+def _scatter(boxes, flips, rows, signs, out):
+    """Add rows, reflected back, to boxes."""
     columns = out.shape[1]
-    for i in range(found.size):
-        box, mirror = found[i], mirrors[i]
-        if box >= 0:
-            for column in range(columns):
-                for c in range(rows.shape[1]):
-                    out[box, column, c] += rows[i * columns + column, c] * signs[mirror, c]
+    for i in range(boxes.size):
+        sign = signs[flips[i]]
+        for column in range(columns):
+            row, total = rows[i * columns + column], out[boxes[i], column]
+            for c in range(row.size):
+                total[c] += row[c] * sign[c]
 
 
 @jit
@@ -76,25 +81,49 @@ def _from_parent(octant):
 
 
 @jit
-def _move(found, mirrors, columns, rows, x, y, z):
+def _move(flips, columns, rows, x, y, z):
     """Refer the last of every four rows, a first moment, to another centre.
 
     x, y, z : the old centre less the new one, as reflected, in half-widths of the children
     """
+    for i in range(flips.size):
+        flip = flips[i]
+        along_x, along_y, along_z = -x if flip & 4 else x, -y if flip & 2 else y, -z if flip & 1 else z
+        for j in range(i * columns, (i + 1) * columns, 4):
+            of_x, of_y, of_z, moment = rows[j], rows[j + 1], rows[j + 2], rows[j + 3]
+            for c in range(moment.size):
+                moment[c] += along_x * of_x[c] + along_y * of_y[c] + along_z * of_z[c]
+
+
+@jit
+def _widths(direction, ranks):
+    """Of all octants together."""
+    total = 0
+    for octant in range(8):
+        total += ranks[direction, octant & direction]
+    return total
+
+
+@jit
+def _are_far(direction, target, source):
+    """Whether children of neighbouring parents do not touch: the distance is 2 along some axis."""
+    return direction & (target | ~source) & 7 != 0
+
+
+@jit
+def _places(found, place):
+    """Where there are boxes; returns how many."""
+    n = 0
     for i in range(found.size):
-        mirror = mirrors[i]
-        along_x, along_y, along_z = -x if mirror & 4 else x, -y if mirror & 2 else y, -z if mirror & 1 else z
         if found[i] >= 0:
-            for j in range(i * columns, (i + 1) * columns, 4):
-                for c in range(rows.shape[1]):
-                    rows[j + 3, c] += (
-                        along_x * rows[j, c] + along_y * rows[j + 1, c] + along_z * rows[j + 2, c]
-                    )
+            place[n] = i
+            n += 1
+    return n
 
 
 @jit
 def _meeting(targets, sources, place):
-    """The pairs that have both a target and a source."""
+    """The pairs that have both a target and a source; returns how many."""
     n = 0
     for i in range(targets.size):
         if targets[i] >= 0 and sources[i] >= 0:
@@ -104,68 +133,122 @@ def _meeting(targets, sources, place):
 
 
 @jit
-def _some(place, columns, rows, right, left, core, packed, sums):
-    """sums[place] += rows[place] @ right @ left, where a place has a row for each column."""
-    n = place.size * columns
-    k = rows.shape[1]
-    for i in range(n):
-        row = place[i // columns] * columns + i % columns
-        for c in range(k):
-            packed[i, c] = rows[row, c]
-    np.dot(packed[:n], right, core)
-    np.dot(core, left, packed[:n])
-    for i in range(n):
-        row = place[i // columns] * columns + i % columns
-        for c in range(k):
-            sums[row, c] += packed[i, c]
+def _some(place, columns, rows, packed):
+    """The rows of some places, each of which has a row for each column, one after the other."""
+    for i in range(place.size * columns):
+        row, of = packed[i], rows[place[i // columns] * columns + i % columns]
+        for c in range(row.size):
+            row[c] = of[c]
 
 
 @jit
-def _batch(
-    targets, sources, mirrors, target_child, source_child, expansions, direction, factors, moment, work, out
-):
-    """All interactions of a batch of reflected pairs of one direction."""
-    rank, start, right, left, source_signs, target_signs = factors
-    gathered, source_rows, target_rows, core, packed, sums, place, one = work
-    n, columns, k = targets.size, out.shape[1], out.shape[2]
-    n_rows = n * columns
+def _add_some(place, columns, packed, rows):
+    """Add them to the rows of their places."""
+    for i in range(place.size * columns):
+        row, to = packed[i], rows[place[i // columns] * columns + i % columns]
+        for c in range(row.size):
+            to[c] += row[c]
+
+
+@jit
+def _matrix(flat, first, n_rows, n_columns):
+    """A matrix that begins somewhere in a flat array."""
+    return flat[first : first + n_rows * n_columns].reshape((n_rows, n_columns))
+
+
+@jit
+def _send(source_rows, mirrors, expansions, direction, ranks, start, down, signs, moment, work, seen):
+    """What targets in a direction see of the sources in each octant: seen, [rows, sum of the ranks]."""
+    rows, packed, _, place, boxes, flips, _, replacing = work
+    n, columns, k = mirrors.size, expansions.shape[1], expansions.shape[2]
+    first = 0
     for o in range(8):
-        if _children(source_child, sources, mirrors, o, source_rows[o]):
-            _gather(source_rows[o, :n], mirrors, expansions, source_signs, gathered[o])
-            if moment:
-                x, y, z = _from_parent(o)
-                x, y, z = x - 4 * (direction >> 2 & 1), y - 4 * (direction >> 1 & 1), z - 4 * (direction & 1)
-                _move(source_rows[o, :n], mirrors, columns, gathered[o], x, y, z)
-    for t in range(8):
-        if _children(target_child, targets, mirrors, t, target_rows) == 0:
+        m = _places(source_rows[o, :n], place)
+        lower = o & direction
+        r = ranks[direction, lower]
+        found = seen[:, first : first + r]
+        first += r
+        if m == 0:
+            found[:] = 0.0
             continue
-        sums[:n_rows] = 0.0
-        for o in range(8):
-            code = _code(direction, t, o)
-            r = rank[code]
-            m = _meeting(target_rows[:n], source_rows[o], place) if r else 0
-            if m == 0:
-                continue
-            down = right[start[code] * k : (start[code] + r) * k].reshape((k, r))
-            up = left[start[code] * k : (start[code] + r) * k].reshape((r, k))
-            product = core[: m * columns * r].reshape((m * columns, r))
-            if m == n:
-                np.dot(gathered[o, :n_rows], down, product)
-                add_product(product, up, sums[:n_rows], one)
-            else:
-                _some(place[:m], columns, gathered[o], down, up, product, packed, sums)
+        _existing(source_rows[o, :n], mirrors, o & ~direction, boxes, flips)
+        gathered = rows[: m * columns]
+        _gather(boxes[:m], flips[:m], expansions, signs, gathered)
         if moment:
-            x, y, z = _from_parent(t)
-            _move(target_rows[:n], mirrors, columns, sums, -x, -y, -z)
-        _scatter(target_rows[:n], mirrors, sums, target_signs, out)
+            x, y, z = _from_parent(lower)
+            x, y, z = x - 4 * (direction >> 2 & 1), y - 4 * (direction >> 1 & 1), z - 4 * (direction & 1)
+            _move(flips[:m], columns, gathered, x, y, z)
+        matrix = _matrix(down, start[direction, lower], k, r)
+        if m == n:
+            product(gathered, matrix, found, replacing)
+        else:
+            some = _matrix(packed, 0, m * columns, r)
+            product(gathered, matrix, some, replacing)
+            found[:] = 0.0
+            _add_some(place[:m], columns, some, found)
+
+
+@jit
+def _cross(source_rows, target_rows, n, columns, direction, ranks, core, work, seen, arrived):
+    """What the sources do to the targets, octant by octant: arrived, [rows, sum of the ranks]."""
+    _, packed, result, place, _, _, adding, replacing = work
+    source_ranks, target_ranks = ranks
+    arrived[:] = 0.0
+    column = 0
+    for t in range(8):
+        r = target_ranks[direction, t & direction]
+        to = arrived[:, column : column + r]
+        row = 0
+        for o in range(8):
+            s = source_ranks[direction, o & direction]
+            of, matrix = seen[:, row : row + s], core[row : row + s, column : column + r]
+            row += s
+            m = _meeting(target_rows[t, :n], source_rows[o, :n], place) if _are_far(direction, t, o) else 0
+            if m == n:
+                product(of, matrix, to, adding)
+            elif m > 0:
+                some, sums = _matrix(packed, 0, m * columns, s), _matrix(result, 0, m * columns, r)
+                _some(place[:m], columns, of, some)
+                product(some, matrix, sums, replacing)
+                _add_some(place[:m], columns, sums, to)
+        column += r
+
+
+@jit
+def _receive(target_rows, mirrors, direction, ranks, start, up, signs, moment, work, arrived, out):
+    """Locals from what has arrived in each octant."""
+    rows, packed, _, place, boxes, flips, _, replacing = work
+    n, columns, k = mirrors.size, out.shape[1], out.shape[2]
+    first = 0
+    for t in range(8):
+        m = _places(target_rows[t, :n], place)
+        lower = t & direction
+        r = ranks[direction, lower]
+        found = arrived[:, first : first + r]
+        first += r
+        if m == 0:
+            continue
+        total, matrix = rows[: m * columns], _matrix(up, start[direction, lower], r, k)
+        if m == n:
+            product(found, matrix, total, replacing)
+        else:
+            some = _matrix(packed, 0, m * columns, r)
+            _some(place[:m], columns, found, some)
+            product(some, matrix, total, replacing)
+        _existing(target_rows[t, :n], mirrors, t & ~direction, boxes, flips)
+        if moment:
+            x, y, z = _from_parent(lower)
+            _move(flips[:m], columns, total, -x, -y, -z)
+        _scatter(boxes[:m], flips[:m], total, signs, out)
 
 
 @loop
 def translate_siblings(
     first, last, code_ptr, target, source, mirror, target_child, source_child, expansions,
-    rank, start, right, left, source_signs, target_signs, moment, out,
+    source_ranks, target_ranks, down_start, up_start, core_start, down, up, core, source_signs, target_signs,
+    moment, out,
 ):  # fmt: skip
-    """out[target children] += expansions[source children] @ right @ left, for every pair of parents.
+    """Add what source children do to target children, for every pair of parents.
 
     Parameters
     ----------
@@ -175,31 +258,72 @@ def translate_siblings(
     mirror : int8 [n_pairs], the reflection that leaves the direction without negative components
     target_child, source_child : int32 [n_parents, 8], row of out (of expansions) by octant, -1 where there is none
     expansions : [n_halo, columns, k]
-    rank, start : int64 [125], of a code, and where its blocks begin, in rows of k
-    right, left : flat, for each code a (k, rank) and a (rank, k) block
+    source_ranks, ..., core : of `taskfmm.operators.directional.DirectionalM2L`, with where its matrices begin
     source_signs, target_signs : [8, k], what a reflection does to expansions and to rows of out
     moment : whether the last of four columns is a first moment
     out : [n_rows, columns, k]
     """
     columns, k = out.shape[1], out.shape[2]
     pairs = max(1, BATCH // columns)
-    most = pairs * columns
-    factors = (rank, start, right, left, source_signs, target_signs)
-    gathered = np.empty((8, most, k), right.dtype)
-    source_rows = np.empty((8, pairs), np.int32)
-    target_rows = np.empty(pairs, np.int32)
-    core = np.empty(most * rank.max(), right.dtype)
-    packed = np.empty((most, k), right.dtype)
-    sums = np.empty((most, k), right.dtype)
-    place = np.empty(pairs, np.int64)
-    one = np.ones(1, right.dtype)
-    work = (gathered, source_rows, target_rows, core, packed, sums, place, one)
+    most, rank = pairs * columns, max(source_ranks.max(), target_ranks.max())
+    rows = np.empty((most, k), out.dtype)
+    packed, result = np.empty(most * rank, out.dtype), np.empty(most * rank, out.dtype)
+    seen, arrived = np.empty(most * 8 * rank, out.dtype), np.empty(most * 8 * rank, out.dtype)
+    place, boxes, flips = np.empty(pairs, np.int64), np.empty(pairs, np.int32), np.empty(pairs, np.int8)
+    source_rows, target_rows = np.empty((8, pairs), np.int32), np.empty((8, pairs), np.int32)
+    adding, replacing = np.ones(2, out.dtype), np.ones(2, out.dtype)
+    replacing[1] = 0.0
+    work = (rows, packed, result, place, boxes, flips, adding, replacing)
     for block in range(first, last):
         for d in range(1, 8):
+            of_sources, of_targets = _widths(d, source_ranks), _widths(d, target_ranks)
+            matrix = _matrix(core, core_start[d], of_sources, of_targets)
             begin, end = code_ptr[block, d - 1], code_ptr[block, d]
-            batches = -(-(end - begin) // pairs)  # of equal size, since a small one takes all cores as well
+            batches = -(
+                -(end - begin) // pairs
+            )  # of equal size, since a small one takes all matrices as well
             for i in range(batches):
                 here = slice(begin + i * (end - begin) // batches, begin + (i + 1) * (end - begin) // batches)
-                targets, sources, mirrors = target[here], source[here], mirror[here]
-                lists = (targets, sources, mirrors, target_child, source_child)
-                _batch(*lists, expansions, d, factors, moment, work, out)
+                mirrors = mirror[here]
+                n = mirrors.size
+                n_sources, n_targets = 0, 0
+                for o in range(8):
+                    n_sources += _children(source_child, source[here], mirrors, o, source_rows[o])
+                    n_targets += _children(target_child, target[here], mirrors, o, target_rows[o])
+                if n_sources == 0 or n_targets == 0:
+                    continue
+                saw = _matrix(seen, 0, n * columns, of_sources)
+                came = _matrix(arrived, 0, n * columns, of_targets)
+                _send(
+                    source_rows,
+                    mirrors,
+                    expansions,
+                    d,
+                    source_ranks,
+                    down_start,
+                    down,
+                    source_signs,
+                    moment,
+                    work,
+                    saw,
+                )
+                # one product of all octants multiplies zeros as well, for missing children and boxes that touch
+                zeros = 1.0 - MEETING * n_sources * n_targets / (64.0 * n * n)
+                if zeros * n * columns * of_sources * of_targets < 64 * PRODUCT:
+                    product(saw, matrix, came, replacing)
+                else:
+                    _cross(
+                        source_rows,
+                        target_rows,
+                        n,
+                        columns,
+                        d,
+                        (source_ranks, target_ranks),
+                        matrix,
+                        work,
+                        saw,
+                        came,
+                    )
+                _receive(
+                    target_rows, mirrors, d, target_ranks, up_start, up, target_signs, moment, work, came, out
+                )

@@ -11,9 +11,8 @@ from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import MIXED, Accuracy
 from taskfmm.operators.basis import NULL
 from taskfmm.operators.box import BoxOperators
-from taskfmm.operators.m2l import LowRankM2L
+from taskfmm.operators.directional import DirectionalM2L, octants
 from taskfmm.operators.mixed import MixedM2L
-from taskfmm.operators.symmetry import N_CODES, is_far
 
 READING = 2.2
 """Peak over size while operators are read: a file, which has half of what M2L takes in memory, is there whole until
@@ -23,13 +22,16 @@ BUILDING = 2.5
 """The same while they are built and kept: their file is put together in memory, and factorizations leave gaps in the
 heap; 2.35 times 446 MiB and 2.5 times 156 MiB were measured."""
 
+SPANNED = (3.0, 2.25, 1.6)
+"""Dimensions of the space that the cores of a direction span, over those that a core keeps, by the number of axes
+along which the parents are not level: from sets of order 8 to 17."""
+
 
 def least_bytes(kernel: Kernel, accuracy: Accuracy) -> int:
     """Bytes of one set of operators, at least; it is 5 to 40 % more."""
     n_check, n_equivalent = (kernel.expands.n_charge * n for n in _points(kernel, accuracy))
-    rank, m2l_rank = _ranks(kernel, accuracy)
-    itemsize = 4.0 + 4.0 * accuracy.in_double
-    m2l = 2 * int(is_far().sum()) * rank * m2l_rank * itemsize
+    rank = _ranks(kernel, accuracy)[0]
+    m2l = sum(part.size * part.dtype.itemsize for part in _form(kernel, accuracy).parts)
     dense = (2 * (n_check + n_equivalent) * rank + 16 * rank**2) * np.dtype(float).itemsize
     return int(m2l + dense)
 
@@ -41,22 +43,11 @@ def outline(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
     """
     n_check, n_equivalent = _points(kernel, accuracy)
     kernel = kernel.expands
-    rank, m2l_rank = (max(1, round(found)) for found in _ranks(kernel, accuracy))
+    rank = max(1, round(_ranks(kernel, accuracy)[0]))
 
-    def zeros(*shape: int, dtype: str = accuracy.dtype) -> np.ndarray:
-        return np.broadcast_to(np.zeros((), dtype), shape)
+    def zeros(*shape: int) -> np.ndarray:
+        return _zeros(*shape, dtype=accuracy.dtype)
 
-    def form(m2l_rank: int, dtype: str) -> LowRankM2L:
-        ranks = np.where(is_far(), m2l_rank, 0)
-        core, parity = zeros(int(ranks.sum()) * rank, dtype=dtype), zeros(3, rank, dtype="int8")
-        return LowRankM2L(ranks, np.zeros(N_CODES, np.int64), core, core, parity, parity)
-
-    m2l: LowRankM2L | MixedM2L
-    if accuracy.m2l_dtype == MIXED:
-        large = round(accuracy.in_double * m2l_rank)
-        m2l = MixedM2L(form(large, "float64"), form(m2l_rank - large, "float32"))
-    else:
-        m2l = form(m2l_rank, accuracy.m2l_dtype)
     outer, inner = kernel.n_potential * n_check, kernel.n_potential * n_equivalent
     return BoxOperators(
         accuracy,
@@ -69,7 +60,32 @@ def outline(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
         zeros(rank, kernel.n_charge * n_check),
         zeros(8, rank, rank),
         zeros(8, rank, rank),
-        m2l,
+        _form(kernel, accuracy),
+    )
+
+
+def _zeros(*shape: int, dtype: str) -> np.ndarray:
+    """They take no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _form(kernel: Kernel, accuracy: Accuracy) -> DirectionalM2L | MixedM2L:
+    rank, of_core = _ranks(kernel, accuracy)
+    if accuracy.m2l_dtype != MIXED:
+        return _directional(round(rank), of_core, accuracy.m2l_dtype)
+    large = _directional(round(rank), accuracy.in_double * of_core, "float64")
+    return MixedM2L(large, _directional(round(rank), of_core, "float32"))
+
+
+def _directional(rank: int, of_core: float, dtype: str) -> DirectionalM2L:
+    ranks = np.zeros((8, 8), np.int64)
+    for direction, octant in np.argwhere(octants()):
+        spanned = SPANNED[int(direction).bit_count() - 1] * of_core
+        ranks[direction, octant] = min(rank, round(spanned))
+    width = np.array([ranks[d, np.arange(8) & d].sum() for d in range(8)])
+    spaces, parity = _zeros(rank * int(ranks.sum()), dtype=dtype), _zeros(3, rank, dtype="int8")
+    return DirectionalM2L(
+        ranks, ranks, spaces, spaces, _zeros(int(width @ width), dtype=dtype), parity, parity
     )
 
 

@@ -28,7 +28,7 @@ from taskfmm.version import __version__
 
 logger = logging.getLogger("taskfmm")
 
-FORMAT = 3
+FORMAT = 4
 """Of the files; raised whenever operators of the same name would hold other numbers."""
 
 FRONT = 512

@@ -1,10 +1,9 @@
 """The loop of M2M and L2L: expansions to expansions by dense matrices.
 
-Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once.
-Blocks are independent: a block is what one thread adds into, and what stays in its cache. Rows are copied number by
-number: the first assignment of slices in a process takes more than a second to compile, since it can fail, and has to
-write why.
-"""
+Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once. Blocks are
+independent: a block is what one thread adds into, and what stays in its cache. Rows are arrays of one dimension, or
+there would be no vector instructions. They are copied number by number: the first assignment of slices in a process
+takes more than a second to compile, since it can fail, and has to write why."""
 
 from __future__ import annotations
 
@@ -44,12 +43,14 @@ def translate_dense(first, last, code_ptr, target, source, expansions, matrices,
                 n = min(entries, code_ptr[block, code + 1] - at)
                 for i in range(n):
                     for c in range(columns):
-                        for k in range(rows.shape[1]):
-                            rows[i * columns + c, k] = expansions[source[at + i], c, k]
+                        row, expansion = rows[i * columns + c], expansions[source[at + i], c]
+                        for k in range(row.size):
+                            row[k] = expansion[k]
                 np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
                 if moments.size:
                     _move(sums[: n * columns], moments[code])
                 for i in range(n):
                     for c in range(columns):
-                        for k in range(out.shape[2]):
-                            out[target[at + i], c, k] += sums[i * columns + c, k]
+                        row, total = sums[i * columns + c], out[target[at + i], c]
+                        for k in range(row.size):
+                            total[k] += row[k]

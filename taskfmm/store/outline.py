@@ -24,9 +24,9 @@ from taskfmm.kernels import Kernel, Output, Source
 from taskfmm.kernels.softening import Softening
 from taskfmm.operators.accuracy import Accuracy
 from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.directional import DirectionalM2L
 from taskfmm.operators.known import Known, Share
 from taskfmm.operators.levels import Matrices, Operators
-from taskfmm.operators.m2l import LowRankM2L
 from taskfmm.operators.mixed import MixedM2L
 from taskfmm.plan import works
 from taskfmm.plan.regional import Cut, How, Numbers
@@ -39,7 +39,18 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(Box, Cell, Csr, Domain, Images, Interactions, Octree),
-        *(Accuracy, BoxOperators, Kernel, Known, LowRankM2L, Matrices, MixedM2L, Output, Share, Softening),
+        *(
+            Accuracy,
+            BoxOperators,
+            Kernel,
+            Known,
+            DirectionalM2L,
+            Matrices,
+            MixedM2L,
+            Output,
+            Share,
+            Softening,
+        ),
         Source,
         *(Cells, Cut, How, Numbers, Operators, Units, Weights),
         *(found for found in vars(works).values() if isinstance(found, type) and is_dataclass(found)),
