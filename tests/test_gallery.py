@@ -22,6 +22,7 @@ from taskfmm.gallery import (
     galaxies,
     larger,
     own_kernel,
+    protein,
     ring,
     scan,
     sediment,
@@ -254,6 +255,22 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     path = tmp_path / "none.png"
     example.picture(lambda: pytest.fail("drawn without Matplotlib"), path)
     assert not path.exists()
+
+
+def test_charges_of_a_protein_are_volts():
+    """An ion of sodium has the largest, e: at an angstrom it makes 14.4 volts, times 4 pi here."""
+    pytest.importorskip("MDAnalysisTests.datafiles")
+    solution = protein.load()
+    assert solution.charges.max() == pytest.approx(4.0 * np.pi * 14.399645, rel=1e-6)
+    assert abs(solution.charges.sum()) < 1e-6
+    assert solution.is_protein.sum() == 918
+
+
+def test_a_protein_without_its_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "MDAnalysis", None)
+    found = command(protein, tmp_path / "protein.png")
+    assert found.exit_code == 1
+    assert "MDAnalysis is missing: pip install" in found.output
 
 
 def test_a_picture_is_what_its_name_says(tmp_path):
