@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from benchmarks import fresh, machine, peers
-from benchmarks.problem import label, problems, with_kernel
+from benchmarks.problem import label, with_kernel
 
 COLUMNS = (
     f"{'code':<14}{'kernel, sources: outputs':<32} {'shape':<8}{'N':>9} {'eps':>7} {'thr':>3} {'operators s':>11} "
@@ -118,10 +118,7 @@ def _same(found: dict[str, Any]) -> list[Any]:
 @click.option("--timeout", type=float, default=900.0, help="Seconds a case may take.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="evaluate.json")
 def main(
-    kernels: tuple[str, ...],
-    kernel_param: tuple[str, ...],
-    sources: tuple[str, ...],
-    outputs: tuple[str, ...],
+    wanted: list[dict[str, Any]],
     shapes: tuple[str, ...],
     sizes: tuple[int, ...],
     accuracies: tuple[float, ...],
@@ -137,7 +134,6 @@ def main(
 ) -> None:
     """Time plan and evaluation of new charges for every combination of the options; writes JSON."""
     codes = ["taskfmm", *([] if no_peers else chosen_peers or peers.installed())]
-    wanted = problems(kernels, kernel_param, sources, outputs)
     facts = machine.facts()
     blas = ", ".join(sorted({str(library["architecture"]) for library in facts["blas"]})) or "none found"
     click.echo(

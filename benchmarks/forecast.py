@@ -22,7 +22,7 @@ import dask
 import numpy as np
 
 from benchmarks import fresh, memory
-from benchmarks.problem import kernel_of, label, points_and_charges, problems, with_kernel
+from benchmarks.problem import kernel_of, label, points_and_charges, with_kernel
 from taskfmm import bench
 from taskfmm.fmm import Fmm
 from taskfmm.forecast.forecast import Forecast
@@ -187,10 +187,7 @@ def summary(results: list[dict[str, Any]]) -> str:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="forecast.json")
 @click.option("--case", is_flag=True, hidden=True, help="One case, from standard input, in this process.")
 def main(
-    kernels: tuple[str, ...],
-    kernel_param: tuple[str, ...],
-    sources: tuple[str, ...],
-    outputs: tuple[str, ...],
+    wanted: list[dict[str, Any]],
     shapes: tuple[str, ...],
     sizes: tuple[int, ...],
     accuracies: tuple[float, ...],
@@ -208,7 +205,6 @@ def main(
         one = json.load(sys.stdin)
         click.echo("\n" + json.dumps(in_a_cluster(one) if one["cluster"] else in_threads(one)))
         return
-    wanted = problems(kernels, kernel_param, sources, outputs)
     click.echo(COLUMNS)
     results = []
     for problem, shape, n, eps, n_threads in itertools.product(wanted, shapes, sizes, accuracies, threads):

@@ -6,6 +6,7 @@ A case is a JSON object. Of its kernel it has ``kernel`` and ``parameters``, a l
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,18 @@ from taskfmm.kernels import Kernel, named
 
 
 def with_kernel(command: Any) -> Any:
-    """Adds ``--kernel``, ``--kernel-param``, ``--sources`` and ``--outputs``, which `problems` takes."""
+    """Adds ``--kernel``, ``--kernel-param``, ``--sources`` and ``--outputs``; the command gets their `problems`."""
+
+    @functools.wraps(command)
+    def main(
+        kernels: tuple[str, ...],
+        kernel_param: tuple[str, ...],
+        sources: tuple[str, ...],
+        outputs: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        return command(problems(kernels, kernel_param, sources, outputs), **others)
+
     for option in (
         click.option(
             "--outputs",
@@ -43,8 +55,8 @@ def with_kernel(command: Any) -> Any:
         ),
         click.option("--kernel", "kernels", multiple=True, metavar="NAME", default=("laplace",)),
     ):
-        command = option(command)
-    return command
+        main = option(main)
+    return main
 
 
 def problems(

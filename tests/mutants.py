@@ -2940,6 +2940,14 @@ CLIENTS = (
         "neighbours on four of the six faces of the cube are corrected wrongly",
         ("gallery",),
     ),
+    Mutant(
+        "examples-expect-nothing",
+        "gallery/example.py",
+        "if not holds:",
+        "if False:",
+        "examples draw wrong results as if they were right",
+        ("gallery",),
+    ),
 )
 
 MESHES = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +16,83 @@ from click.testing import CliRunner
 from distributed import LocalCluster
 
 import taskfmm
-from taskfmm.gallery import capacitance, galaxies, larger, own_kernel, ring, scan, sediment, vectors
-from taskfmm.gallery import picture as pictures
+from taskfmm.gallery import (
+    capacitance,
+    example,
+    galaxies,
+    larger,
+    own_kernel,
+    protein,
+    ring,
+    scan,
+    sediment,
+    vectors,
+)
 from taskfmm.gallery.capacitance import Panels, corrections, of_rectangle
+
+SMALL = {
+    "ring": (ring, {"STEPS": 2}, {"SPEED_WITHIN": "Kelvin's is", "IMPULSE_WITHIN": "impulse changed"}),
+    "galaxies": (
+        galaxies,
+        {"DARK": 300, "STARS": 200, "STEPS": 2, "SHOWN": (0, 1, 2)},
+        {"ENERGY_WITHIN": "the energy changed", "MOMENTUM_WITHIN": "the momentum changed"},
+    ),
+    "sediment": (
+        sediment,
+        {"PARTICLES": 3000, "STEPS": 2, "SHOWN": (0, 1, 2), "PIXELS": 21},
+        {"SPEED_WITHIN": "the cloud sinks with", "VORTEX_WITHIN": "of the vortex of a drop"},
+    ),
+    "own_kernel": (  # so few places are a direct sum, which is exact
+        own_kernel,
+        {"PLACES": 800, "OTHERS": 200, "PIXELS": 21, "ERROR_WITHIN": 0.05},
+        {"MISFIT_WITHIN": "measured values are missed", "ERROR_WITHIN": "between the places"},
+    ),
+    "vectors": (
+        vectors,
+        {"POINTS": 300},
+        {"SYMMETRIC_WITHIN": "not symmetric", "MAXWELL_WITHIN": "differs from Maxwell's"},
+    ),
+    "scan": (scan, {"CELLS": 40, "VOLUME_WITHIN": 0.03}, {"VOLUME_WITHIN": "the volume is"}),
+    "larger": (  # on workers in this process, which may hold much of other tests, so that memory is not bounded
+        larger,
+        {"POINTS": 20_000, "CHUNKS": 2, "SAMPLE": 100, "ENERGY_WITHIN": 0.05, "LIMIT": 2**40}
+        | {"GROWTH_WITHIN": np.inf, "LocalCluster": partial(LocalCluster, processes=False)},
+        {},
+    ),
+}
+"""Of an example: what makes it small, and the sentence that it ends with where a bound is not kept."""
+
+
+def command(module, picture, *options):
+    """Run an example: the result, with its exit code and what it printed."""
+    pytest.importorskip("matplotlib").use("agg")
+    return CliRunner().invoke(module.main, ["-o", str(picture), *options])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_one_is_drawn_and_a_wrong_one_refused(name, tmp_path, monkeypatch):
+    module, values, bounds = SMALL[name]
+    for each, value in values.items():
+        monkeypatch.setattr(module, each, value)
+    picture, options = tmp_path / "picture.png", ["--eps", "1e-3"] if module is scan else []
+    found = command(module, picture, *options)
+    assert found.exit_code == 0, found.output
+    assert picture.stat().st_size > 10_000
+    picture.unlink()
+    for bound, text in bounds.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(module, bound, -1.0)
+            worse = command(module, picture, *options)
+            assert worse.exit_code == 1
+            assert text in worse.output
+            assert not picture.exists()
+
+
+def test_nothing_is_checked_by_assert():
+    """``python -O`` leaves these statements out."""
+    for path in Path(example.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), path
 
 
 def test_integrals_over_rectangles():
@@ -44,13 +120,12 @@ def test_panels_cover_the_cube_and_turn_with_their_faces():
 
 
 def test_three_digits_and_a_picture(tmp_path):
-    pytest.importorskip("matplotlib").use("agg")
     picture = tmp_path / "cube.png"
-    found = CliRunner().invoke(capacitance.main, ["-k", "16", "-o", str(picture)])
+    found = command(capacitance, picture, "-k", "16")
     assert found.exit_code == 0, found.output
     assert "0.660" in found.output
     assert picture.stat().st_size > 10_000
-    few = CliRunner().invoke(capacitance.main, ["-k", "4", "-o", str(picture)])
+    few = command(capacitance, picture, "-k", "4")
     assert few.exit_code == 1
     assert "three digits" in few.output
 
@@ -64,21 +139,6 @@ def test_a_ring_starts_as_fast_as_kelvin_says():
     velocity = ring.Flow(filaments, 1e-3)(filaments)
     # the pieces of filaments are as long as filaments are apart, which makes it slower by 0.45 %
     assert velocity[..., 2].mean() == pytest.approx(ring.kelvin(), rel=5e-3)
-
-
-def test_a_ring_that_moves_and_one_that_is_too_slow(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib").use("agg")
-    monkeypatch.setattr(ring, "STEPS", 2)
-    picture = tmp_path / "ring.png"
-    found = CliRunner().invoke(ring.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 10_000
-    for name, text in (("SPEED_WITHIN", "Kelvin's is"), ("IMPULSE_WITHIN", "impulse changed")):
-        with monkeypatch.context() as patched:
-            patched.setattr(ring, name, -1.0)
-            worse = CliRunner().invoke(ring.main, ["-o", str(picture)])
-            assert worse.exit_code == 1
-            assert text in worse.output
 
 
 def test_a_galaxy_is_in_equilibrium_and_a_pair_is_at_rest():
@@ -96,22 +156,6 @@ def test_a_galaxy_is_in_equilibrium_and_a_pair_is_at_rest():
     assert masses.sum() == pytest.approx(2.0 * (1.0 + galaxies.DISC))
 
 
-def test_galaxies_that_fall_and_what_they_must_keep(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib").use("agg")
-    for name, value in (("DARK", 300), ("STARS", 200), ("STEPS", 2), ("SHOWN", (0, 1, 2))):
-        monkeypatch.setattr(galaxies, name, value)
-    picture = tmp_path / "galaxies.png"
-    found = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 5_000
-    for name, text in (("ENERGY_WITHIN", "the energy changed"), ("MOMENTUM_WITHIN", "the momentum changed")):
-        with monkeypatch.context() as patched:
-            patched.setattr(galaxies, name, -1.0)
-            worse = CliRunner().invoke(galaxies.main, ["-o", str(picture)])
-            assert worse.exit_code == 1
-            assert text in worse.output
-
-
 def test_a_cloud_sinks_and_turns_as_a_drop_does():
     """By the direct sum, 5 pi for its drag and the vortex of Hill, which is at rest on the surface's poles alone."""
     particles = sediment.cloud(8000, np.random.default_rng(4))
@@ -127,43 +171,6 @@ def test_a_cloud_sinks_and_turns_as_a_drop_does():
     assert flow["velocity"][:, 2].mean() == pytest.approx(-1.0, rel=0.02)
     poles = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     assert np.allclose(sediment.hill(poles), [[0, 0, 0], [0, 0, 0], [0, 0, 0.25]])
-
-
-def test_a_cloud_that_sinks_and_ones_that_do_not(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib").use("agg")
-    for name, value in (("PARTICLES", 3000), ("STEPS", 2), ("SHOWN", (0, 1, 2)), ("PIXELS", 21)):
-        monkeypatch.setattr(sediment, name, value)
-    picture = tmp_path / "sediment.png"
-    found = CliRunner().invoke(sediment.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 5_000
-    for name, text in (
-        ("SPEED_WITHIN", "the cloud sinks with"),
-        ("VORTEX_WITHIN", "of the vortex of a drop"),
-    ):
-        with monkeypatch.context() as patched:
-            patched.setattr(sediment, name, -1.0)
-            worse = CliRunner().invoke(sediment.main, ["-o", str(picture)])
-            assert worse.exit_code == 1
-            assert text in worse.output
-
-
-def test_a_field_between_places_and_ones_that_are_missed(tmp_path, monkeypatch):
-    """So few places are a direct sum, which is exact."""
-    pytest.importorskip("matplotlib").use("agg")
-    for name, value in (("PLACES", 800), ("OTHERS", 200), ("PIXELS", 21), ("ERROR_WITHIN", 0.05)):
-        monkeypatch.setattr(own_kernel, name, value)
-    picture = tmp_path / "own_kernel.png"
-    found = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 5_000
-    texts = {"MISFIT_WITHIN": "measured values are missed", "ERROR_WITHIN": "between the places"}
-    for name, text in texts.items():
-        with monkeypatch.context() as patched:
-            patched.setattr(own_kernel, name, -1.0)
-            worse = CliRunner().invoke(own_kernel.main, ["-o", str(picture)])
-            assert worse.exit_code == 1
-            assert text in worse.output
 
 
 def test_an_interpolation_is_the_sum_of_its_kernels():
@@ -195,38 +202,6 @@ def test_one_sphere_has_its_radius_as_capacitance(monkeypatch):
     assert np.allclose(found.charges, 0.3 / 200, rtol=1e-5)
 
 
-def test_a_capacitance_matrix_and_wrong_ones(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib").use("agg")
-    monkeypatch.setattr(vectors, "POINTS", 300)
-    picture = tmp_path / "vectors.png"
-    found = CliRunner().invoke(vectors.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 10_000
-    for name, text in (("SYMMETRIC_WITHIN", "not symmetric"), ("MAXWELL_WITHIN", "differs from Maxwell's")):
-        with monkeypatch.context() as patched:
-            patched.setattr(vectors, name, -1.0)
-            worse = CliRunner().invoke(vectors.main, ["-o", str(picture)])
-            assert worse.exit_code == 1
-            assert text in worse.output
-
-
-def test_masses_in_a_file(tmp_path, monkeypatch):
-    """On workers in this process, which may hold much of other tests, so that memory is not bounded."""
-    pytest.importorskip("matplotlib").use("agg")
-    small = {"POINTS": 20_000, "CHUNKS": 2, "SAMPLE": 100, "ENERGY_WITHIN": 0.05}
-    unbounded = {
-        "LIMIT": 2**40,
-        "GROWTH_WITHIN": np.inf,
-        "LocalCluster": partial(LocalCluster, processes=False),
-    }
-    for name, value in (small | unbounded).items():
-        monkeypatch.setattr(larger, name, value)
-    picture = tmp_path / "larger.png"
-    found = CliRunner().invoke(larger.main, ["-o", str(picture)])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 5_000
-
-
 def test_what_is_not_right_of_masses_in_a_file(tmp_path, monkeypatch):
     for name, value in {"POINTS": 4000, "CHUNKS": 2, "ENERGY_WITHIN": 0.1}.items():
         monkeypatch.setattr(larger, name, value)
@@ -242,7 +217,7 @@ def test_what_is_not_right_of_masses_in_a_file(tmp_path, monkeypatch):
         (replace(right, workers=[20, larger.LIMIT + 1]), "a worker took"),
         (replace(right, growth=4000 * 40 + 1), "this process grew"),
     ):
-        with pytest.raises(AssertionError, match=text):
+        with pytest.raises(example.CheckError, match=text):
             larger.check(wrong, exact, 1e-3)
 
 
@@ -250,11 +225,11 @@ def test_solvers_that_do_not_converge(monkeypatch):
     """It is an error, not a solution that is none."""
     places = np.random.default_rng(6).random((50, 3))
     monkeypatch.setattr(own_kernel, "TOLERANCE", 0.0)
-    with pytest.raises(AssertionError, match="GMRES has not converged"):
+    with pytest.raises(example.CheckError, match="GMRES has not converged"):
         own_kernel.solve(places, own_kernel.field(places), 1e-4)
     monkeypatch.setattr(vectors, "ITERATIONS", 1)
     monkeypatch.setattr(vectors, "POINTS", 20)
-    with pytest.raises(AssertionError, match="conjugate gradients have not converged"):
+    with pytest.raises(example.CheckError, match="conjugate gradients have not converged"):
         vectors.solve(vectors.Spheres.around(*vectors.TWO), 1e-6)
 
 
@@ -268,8 +243,46 @@ def test_memory_is_looked_at():
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     path = tmp_path / "none.png"
-    pictures.picture(lambda: pytest.fail("drawn without Matplotlib"), path)
+    example.picture(lambda: pytest.fail("drawn without Matplotlib"), path)
     assert not path.exists()
+
+
+def test_charges_of_a_protein_are_volts():
+    """An ion of sodium has the largest, e: at an angstrom it makes 14.4 volts, times 4 pi here."""
+    pytest.importorskip("MDAnalysisTests.datafiles")
+    solution = protein.load()
+    assert solution.charges.max() == pytest.approx(4.0 * np.pi * 14.399645, rel=1e-6)
+    assert abs(solution.charges.sum()) < 1e-6
+    assert solution.is_protein.sum() == 918
+
+
+def test_a_protein_without_its_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "MDAnalysis", None)
+    found = command(protein, tmp_path / "protein.png")
+    assert found.exit_code == 1
+    assert "MDAnalysis is missing: pip install" in found.output
+
+
+def test_a_picture_is_what_its_name_says(tmp_path):
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(1.0, 1.0))
+    for name, written, start in (
+        ("a", "a.png", b"\x89PNG"),
+        ("b.png", "b.png", b"\x89PNG"),
+        ("c.pdf", "c.pdf", b"%PDF"),
+    ):
+        example.picture(lambda: figure, tmp_path / name)
+        assert (tmp_path / written).read_bytes().startswith(start)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.pdf"]
+    with pytest.importorskip("PIL.Image").open(tmp_path / "a.png") as saved:
+        assert saved.mode == "P", "not of few colours"
+
+
+def test_errors_of_the_library_end_an_example(tmp_path):
+    """In one sentence: an eps that cannot be reached, and a picture that cannot be written."""
+    found = command(capacitance, tmp_path / "cube.png", "-k", "4", "--eps", "1e-30")
+    assert found.exit_code == 1 and "Error: eps" in found.output
+    found = command(capacitance, tmp_path / "none" / "cube.png", "-k", "16")
+    assert found.exit_code == 1 and "cube.png: the picture cannot be written" in found.output
 
 
 def test_a_scan_is_a_closed_mesh_but_for_its_holes():
@@ -284,16 +297,3 @@ def test_a_scan_is_a_closed_mesh_but_for_its_holes():
     )
     cut = scan.section(found.corners(~found.missing))
     np.testing.assert_allclose(scan.depth(np.pad(cut[:, 0], ((0, 0), (0, 1)))), 0.0, atol=5 * scan.NOISE)
-
-
-def test_inside_and_outside_of_a_scan(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib").use("agg")
-    monkeypatch.setattr(scan, "CELLS", 40)
-    monkeypatch.setattr(scan, "VOLUME_WITHIN", 0.03)
-    picture = tmp_path / "scan.png"
-    found = CliRunner().invoke(scan.main, ["-o", str(picture), "--eps", "1e-3"])
-    assert found.exit_code == 0, found.output
-    assert picture.stat().st_size > 10_000
-    monkeypatch.setattr(scan, "VOLUME_WITHIN", 0.0)
-    worse = CliRunner().invoke(scan.main, ["-o", str(picture), "--eps", "1e-3"])
-    assert worse.exit_code == 1 and "the volume is" in worse.output

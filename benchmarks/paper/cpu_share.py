@@ -20,15 +20,10 @@ from taskfmm.runtime.threads import n_cores
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("-n", "n", type=click.IntRange(min=1000), default=1_000_000, help="Points.")
-@click.option("--order", type=int, default=6)
-@click.option("--leaf-size", type=int, default=150)
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="All cores, if left out.")
-@click.option("--seed", type=int, default=150)
+@report.of_the_sphere
 @report.plot_option("cpu_share.png")
-def main(n: int, order: int, leaf_size: int, threads: int | None, seed: int, plot: Path) -> None:
+def main(n: int, order: int, leaf_size: int, threads: int, seed: int, plot: Path) -> None:
     """Evaluate charges on a sphere twice, and profile the second evaluation."""
-    threads = threads or n_cores()
     sources, charges = cloud("sphere", n, signed=True, seed=seed)
     fmm = taskfmm.Fmm(sources, order=order, leaf_size=leaf_size)
     evaluate(fmm, new_charges(charges, 0), threads=threads)

@@ -1,4 +1,4 @@
-"""What the four experiments share: a table of text and a plot of bars."""
+"""What the four experiments share: options, a table of text and a plot of bars."""
 
 from __future__ import annotations
 
@@ -8,11 +8,28 @@ from typing import Any
 
 import click
 
+from taskfmm.runtime.threads import n_cores
+
 
 def plot_option(name: str) -> Any:
     """The option ``--plot``: where the picture goes."""
     path = click.Path(dir_okay=False, path_type=Path)
     return click.option("--plot", type=path, default=name, show_default=True, help="Where the plot goes.")
+
+
+def of_the_sphere(main: Any) -> Any:
+    """Adds the options of the published case, charges on a sphere."""
+    for option in (
+        click.option("--seed", type=int, default=150),
+        click.option(
+            "--threads", type=click.IntRange(min=1), default=n_cores, help="All cores, if left out."
+        ),
+        click.option("--leaf-size", type=int, default=150),
+        click.option("--order", type=int, default=6),
+        click.option("-n", "n", type=click.IntRange(min=1000), default=1_000_000, help="Points."),
+    ):
+        main = option(main)
+    return main
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3) -> str:

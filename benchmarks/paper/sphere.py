@@ -16,7 +16,6 @@ import taskfmm
 from benchmarks.paper import published, report
 from taskfmm import bench
 from taskfmm.generate import cloud
-from taskfmm.runtime.threads import n_cores
 from taskfmm.tree import lists
 
 
@@ -33,15 +32,10 @@ def mean_sizes(fmm: taskfmm.Fmm) -> dict[str, float]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("-n", "n", type=click.IntRange(min=1000), default=1_000_000, help="Points.")
-@click.option("--order", type=int, default=6)
-@click.option("--leaf-size", type=int, default=150)
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="All cores, if left out.")
-@click.option("--seed", type=int, default=150)
+@report.of_the_sphere
 @report.plot_option("sphere.png")
-def main(n: int, order: int, leaf_size: int, threads: int | None, seed: int, plot: Path) -> None:
+def main(n: int, order: int, leaf_size: int, threads: int, seed: int, plot: Path) -> None:
     """Plan and evaluate the published case; print both columns."""
-    threads = threads or n_cores()
     sources, charges = cloud("sphere", n, signed=True, seed=seed)
     started = time.perf_counter()
     taskfmm.Fmm(sources[:3000], order=order, leaf_size=leaf_size)

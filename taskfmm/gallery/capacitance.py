@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +20,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 from scipy.spatial import KDTree
 
 import taskfmm
-from taskfmm.gallery.picture import picture
+from taskfmm.gallery.example import Draw, example, expect
 
 EXACT = 0.66067815
 """Of the unit cube, in units of 4 pi eps0; all digits hold."""
@@ -131,8 +130,7 @@ def solve(panels: Panels, eps: float) -> Solution:
         callback=residuals.append,
         callback_type="pr_norm",
     )
-    if failed:
-        raise click.ClickException(f"GMRES has not converged after {len(residuals)} iterations")
+    expect(not failed, f"GMRES has not converged after {len(residuals)} iterations")
     return Solution(charges, len(residuals))
 
 
@@ -160,20 +158,15 @@ def draw(panels: Panels, density: np.ndarray) -> Any:
     return figure
 
 
-@click.command()
+@example("capacitance.png", 1e-6, "Relative l2 error of a product.")
 @click.option(
     "-k", "k", type=click.IntRange(min=4), default=40, show_default=True, help="Panels along an edge."
 )
-@click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error of a product.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="capacitance.png")
-def main(k: int, eps: float, output: Path) -> None:
+def main(k: int, eps: float) -> Draw:
     """The capacitance of the unit cube, checked and drawn."""
     panels = Panels.on_cube(k)
     started = time.perf_counter()
-    try:
-        solution = solve(panels, eps)
-    except taskfmm.TaskfmmError as error:
-        raise click.ClickException(str(error)) from error
+    solution = solve(panels, eps)
     seconds = time.perf_counter() - started
     wrong = abs(solution.capacitance / EXACT - 1.0)
     click.echo(f"panels              {len(panels.centres)}, {k} x {k} on each face")
@@ -182,12 +175,9 @@ def main(k: int, eps: float, output: Path) -> None:
         f"capacitance         {solution.capacitance:.7f}   (of the unit cube {EXACT}, times 4 pi eps0)"
     )
     click.echo(f"relative error      {wrong:8.1e}")
-    if wrong > MOST_WRONG:
-        raise click.ClickException(
-            f"fewer than three digits are right: give more panels than {k} along an edge"
-        )
+    expect(wrong <= MOST_WRONG, f"fewer than three digits are right: give more panels than {k} along an edge")
     density = 4.0 * np.pi * solution.charges / panels.sizes.prod(axis=1)
-    picture(lambda: draw(panels, density), output)
+    return lambda: draw(panels, density)
 
 
 if __name__ == "__main__":

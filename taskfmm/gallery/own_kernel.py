@@ -16,9 +16,7 @@ Units: the edge of the cube that the places fill is 1. The field is made up and 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,8 +25,7 @@ from scipy.sparse.linalg import gmres
 from scipy.stats import qmc
 
 import taskfmm
-from taskfmm.gallery.picture import picture
-from taskfmm.profiling.progress import progress
+from taskfmm.gallery.example import Draw, example, expect, timed
 
 PLACES, OTHERS = 10_000, 1_000
 """Where the field was measured, and where the interpolation is compared with it."""
@@ -90,7 +87,7 @@ def solve(places: np.ndarray, values: np.ndarray, eps: float) -> Interpolation:
         callback=left.append,
         callback_type="pr_norm",
     )
-    assert not failed, f"GMRES has not converged after {len(left)} iterations"
+    expect(not failed, f"GMRES has not converged after {len(left)} iterations")
     return Interpolation(places, weights, plan, len(left))
 
 
@@ -100,15 +97,15 @@ def relative(values: np.ndarray, right: np.ndarray) -> float:
 
 
 def check(found: Interpolation, eps: float) -> str:
-    """How good it is, as text; raises AssertionError where that is not good enough."""
+    """How good it is, as text; raises CheckError where that is not good enough."""
     others = np.random.default_rng(1986).random((OTHERS, 3))
     some = found.places[:OTHERS]
     summed = found.exact(others)
     of_sums = relative(found(others), summed)
     misfit, error = relative(found.exact(some), field(some)), relative(summed, field(others))
-    assert of_sums <= eps, f"sums differ from those of all pairs by {of_sums:.1e}, and eps is {eps:g}"
-    assert misfit <= MISFIT_WITHIN, f"measured values are missed by {misfit:.1e}"
-    assert error <= ERROR_WITHIN, f"between the places the field is missed by {error:.1e}"
+    expect(of_sums <= eps, f"sums differ from those of all pairs by {of_sums:.1e}, and eps is {eps:g}")
+    expect(misfit <= MISFIT_WITHIN, f"measured values are missed by {misfit:.1e}")
+    expect(error <= ERROR_WITHIN, f"between the places the field is missed by {error:.1e}")
     return (
         f"sums                differ from those of all pairs by {of_sums:.1e}   (eps {eps:g})\n"
         f"measured values     missed by {misfit:.1e}\n"
@@ -142,22 +139,15 @@ def draw(found: Interpolation) -> Any:
     return figure
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="own_kernel.png")
-@click.option("--eps", type=float, default=1e-4, show_default=True, help="Relative l2 error of a sum.")
-def main(output: Path, eps: float) -> None:
+@example("own_kernel.png", 1e-4, "Relative l2 error of a sum.")
+def main(eps: float) -> Draw:
     """A field between places where it was measured, by a kernel of one function, checked and drawn."""
     places = qmc.Halton(3, rng=1971).random(PLACES)
-    started = time.perf_counter()
-    try:
-        with progress():
-            found = solve(places, field(places), eps)
+    with timed():
+        found = solve(places, field(places), eps)
         click.echo(f"places              {PLACES}, {found.iterations} iterations of GMRES")
-        click.echo(f"seconds             {time.perf_counter() - started:.1f}")
-        click.echo(check(found, eps))
-    except AssertionError as error:
-        raise click.ClickException(str(error)) from error
-    picture(lambda: draw(found), output)
+    click.echo(check(found, eps))
+    return lambda: draw(found)
 
 
 if __name__ == "__main__":

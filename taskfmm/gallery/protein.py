@@ -6,8 +6,8 @@ topology beside it. The potential at every site is checked against the direct su
 Matplotlib there, a picture of the potential in a plane through the protein is saved, whose pixels are targets apart
 from the sources.
 
-Units: lengths in angstrom and charges in elementary charges give potentials in e / angstrom, 1 / (4 pi)
-included; times e / eps0 they are volts. The sum is Ewald's: its mean over the box is zero.
+Units: lengths in angstrom, and charges in e / (eps0 angstrom), which is a number of volts, so that potentials are in
+volts. The sum is Ewald's: its mean over the box is zero.
 """
 
 from __future__ import annotations
@@ -15,21 +15,16 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from scipy import constants
 from scipy.spatial import KDTree
 
 import taskfmm
 from taskfmm.errors import InputError
-from taskfmm.gallery.picture import picture
+from taskfmm.gallery.example import Draw, example, expect
 from taskfmm.profiling.progress import progress
-
-VOLTS = constants.e / (constants.epsilon_0 * constants.angstrom)
-"""Volts in one elementary charge per angstrom, divided by eps0."""
 
 PIXEL = 0.12
 """Angstrom: ten pixels across the radius of an oxygen."""
@@ -44,7 +39,7 @@ class Solution:
 
     side : of the cube that is repeated, angstrom
     positions : float64 [n, 3], angstrom
-    charges : float64 [n], elementary charges
+    charges : float64 [n], divided by eps0 and an angstrom: volts
     is_protein : bool [n]
     """
 
@@ -59,6 +54,8 @@ def load() -> Solution:
     try:
         import MDAnalysis
         from MDAnalysisTests.datafiles import TPR_xvf, TRR_xvf
+
+        from taskfmm.interop.mdanalysis import VOLTS
     except ImportError as error:
         raise InputError(
             f"the protein comes with MDAnalysisTests, and {error.name} is missing: "
@@ -73,7 +70,7 @@ def load() -> Solution:
         charges = universe.atoms.charges.astype(np.float64)
         side = float(universe.dimensions[0])
     # single precision left a sum of 3e-8 e
-    return Solution(side, positions, charges - charges.mean(), is_protein)
+    return Solution(side, positions, VOLTS * (charges - charges.mean()), is_protein)
 
 
 def evaluate(solution: Solution, eps: float) -> None:
@@ -87,14 +84,14 @@ def evaluate(solution: Solution, eps: float) -> None:
     exact = np.asarray(taskfmm.direct(solution.positions, solution.charges, box=solution.side))
     checked = time.perf_counter()
     error = np.linalg.norm(phi - exact) / np.linalg.norm(exact)
-    low, high = VOLTS * phi.min(), VOLTS * phi.max()
     click.echo(f"box                 {solution.side:.3f} angstrom wide, periodic along x, y and z")
     click.echo(f"atoms               {len(phi)}, {np.count_nonzero(solution.is_protein)} of the protein")
-    click.echo(f"potential           {low:.1f} V to {high:.1f} V")
+    click.echo(f"potential           {phi.min():.1f} V to {phi.max():.1f} V")
     click.echo(f"plan                {planned - started:8.2f} s")
     click.echo(f"evaluation          {evaluated - planned:8.2f} s")
     click.echo(f"direct sum          {checked - evaluated:8.2f} s")
     click.echo(f"relative l2 error   {error:8.1e}   (at every atom, eps {eps:g})")
+    expect(error <= eps, f"potentials differ from sums over all pairs by {error:.1e}, and eps is {eps:g}")
 
 
 def plane(solution: Solution) -> tuple[np.ndarray, tuple[int, int]]:
@@ -137,21 +134,16 @@ def draw_plane(solution: Solution) -> Any:
     pixels, shape = plane(solution)
     fmm = taskfmm.Fmm(solution.positions, targets=pixels, eps=1e-4, box=solution.side)
     with progress():
-        volts = VOLTS * fmm.potential(solution.charges).compute()
+        volts = fmm.potential(solution.charges).compute()
     return draw(solution, pixels, volts, shape)
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="protein.png")
-@click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach.")
-def main(output: Path, eps: float) -> None:
+@example("protein.png", 1e-6, "Relative l2 error to reach.")
+def main(eps: float) -> Draw:
     """The electrostatic potential at every atom of a protein in water, checked and drawn."""
-    try:
-        solution = load()
-        evaluate(solution, eps)
-        picture(lambda: draw_plane(solution), output)
-    except InputError as error:
-        raise click.ClickException(str(error)) from error
+    solution = load()
+    evaluate(solution, eps)
+    return lambda: draw_plane(solution)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,13 @@ see Saffman, Vortex Dynamics (1992), section 10.2. Units: R, G and with them R^2
 from __future__ import annotations
 
 import math
-import time
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.picture import picture
-from taskfmm.profiling.progress import progress
+from taskfmm.gallery.example import Draw, example, expect, timed
 
 CORE = 0.1
 """a / R."""
@@ -92,12 +89,12 @@ def run(eps: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(times: np.ndarray, path: np.ndarray) -> str:
-    """What the ring did, as text; raises AssertionError where that is not what rings do."""
+    """What the ring did, as text; raises CheckError where that is not what rings do."""
     heights = path[..., 2].mean(axis=(1, 2))
     speed = np.polyfit(times, heights, 1)[0]
     change = impulse(path[-1]) / impulse(path[0]) - 1.0
-    assert abs(speed / kelvin() - 1.0) <= SPEED_WITHIN, f"speed {speed:.4f}, Kelvin's is {kelvin():.4f}"
-    assert abs(change) <= IMPULSE_WITHIN, f"the impulse changed by {change:.1e}"
+    expect(abs(speed / kelvin() - 1.0) <= SPEED_WITHIN, f"speed {speed:.4f}, Kelvin's is {kelvin():.4f}")
+    expect(abs(change) <= IMPULSE_WITHIN, f"the impulse changed by {change:.1e}")
     return (
         f"speed               {speed:.4f}   (Kelvin {kelvin():.4f}: {speed / kelvin() - 1.0:+.2%})\n"
         f"way                 {heights[-1] - heights[0]:.3f} radii\n"
@@ -127,21 +124,14 @@ def draw(times: np.ndarray, path: np.ndarray) -> Any:
     return figure
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="ring.png")
-@click.option("--eps", type=float, default=1e-3, show_default=True, help="Relative l2 error of velocities.")
-def main(output: Path, eps: float) -> None:
+@example("ring.png", 1e-3, "Relative l2 error of velocities.")
+def main(eps: float) -> Draw:
     """A vortex ring that carries itself along, checked and drawn."""
-    started = time.perf_counter()
-    with progress():
-        times, path = run(eps)
     click.echo(f"points              {FILAMENTS * POINTS} on {FILAMENTS} filaments, {STEPS} steps")
-    click.echo(f"seconds             {time.perf_counter() - started:.1f}")
-    try:
-        click.echo(check(times, path))
-    except AssertionError as error:
-        raise click.ClickException(str(error)) from error
-    picture(lambda: draw(times, path), output)
+    with timed():
+        times, path = run(eps)
+    click.echo(check(times, path))
+    return lambda: draw(times, path)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,15 @@ With Matplotlib there, a picture of a section is saved. The unit of length is th
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from scipy.spatial import cKDTree
 
-from taskfmm.gallery.picture import picture
+from taskfmm.gallery.example import Draw, example, expect, timed
 from taskfmm.interop.meshes import Surface
-from taskfmm.profiling.progress import progress
 
 AROUND, ACROSS = 192, 64
 """Quadrilaterals along the ring, and around its tube; each has two triangles."""
@@ -116,7 +113,7 @@ def grid() -> tuple[np.ndarray, float]:
 
 
 def check(scan: Scan, eps: float) -> str:
-    """What the winding numbers are, as text; raises AssertionError where that is not what they have to be."""
+    """What the winding numbers are, as text; raises CheckError where that is not what they have to be."""
     points, of_cell = grid()
     every = np.ones(len(scan.missing), bool)
     whole, seen, patches = (
@@ -125,9 +122,9 @@ def check(scan: Scan, eps: float) -> str:
     below = depth(points)
     clear = np.abs(below) > CLEAR
     wrong = np.abs(whole - (below > 0.0))[clear].max()
-    assert wrong <= eps, f"the whole mesh has winding numbers that differ from 0 and 1 by {wrong:.1e}"
+    expect(wrong <= eps, f"the whole mesh has winding numbers that differ from 0 and 1 by {wrong:.1e}")
     differ = np.abs(whole - patches - seen).max()
-    assert differ <= 3.0 * eps, f"the parts of the mesh do not add up to the whole, by {differ:.1e}"
+    expect(differ <= 3.0 * eps, f"the parts of the mesh do not add up to the whole, by {differ:.1e}")
     corners = scan.corners(scan.missing)
     area = 0.5 * np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
@@ -136,17 +133,16 @@ def check(scan: Scan, eps: float) -> str:
     size = np.linalg.norm(corners - centres[:, None], axis=2).max()
     d = np.maximum(cKDTree(centres).query(points)[0] - size, 1e-9)
     excess = (np.abs(seen - whole) - area.sum() / (4.0 * np.pi * d**2)).max()
-    assert excess <= 2.0 * eps, f"holes are felt by {excess:.1e} more than their solid angle"
+    expect(excess <= 2.0 * eps, f"holes are felt by {excess:.1e} more than their solid angle")
     volume = of_cell * np.count_nonzero(seen > 0.5)
-    assert abs(volume / scan.volume - 1.0) <= VOLUME_WITHIN, (
-        f"the volume is {volume:.4f}, not {scan.volume:.4f}"
-    )
+    error = volume / scan.volume - 1.0
+    expect(abs(error) <= VOLUME_WITHIN, f"the volume is {volume:.4f}, not {scan.volume:.4f}")
     agree = np.mean((seen > 0.5) == (below > 0.0))
     return (
         f"whole mesh          0 or 1 to {wrong:.1e}\n"
         f"parts of it         add up to {differ:.1e}\n"
         f"inside or outside   right at {agree:.3%} of {len(points)} points, in spite of the holes\n"
-        f"volume              {volume:.4f}   (divergence theorem: {scan.volume:.4f}, {volume / scan.volume - 1:+.2%})"
+        f"volume              {volume:.4f}   (divergence theorem: {scan.volume:.4f}, {error:+.2%})"
     )
 
 
@@ -189,22 +185,14 @@ def draw(scan: Scan, eps: float) -> Any:
     return figure
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="scan.png")
-@click.option("--eps", type=float, default=1e-4, show_default=True, help="Error of winding numbers.")
-def main(output: Path, eps: float) -> None:
+@example("scan.png", 1e-4, "Error of winding numbers.")
+def main(eps: float) -> Draw:
     """Inside and outside of a scan with holes, checked and drawn."""
-    started = time.perf_counter()
-    scan = Scan.of_ring()
-    click.echo(f"triangles           {len(scan.missing)}, of which {scan.missing.mean():.1%} are missing")
-    try:
-        with progress():
-            text = check(scan, eps)
-    except AssertionError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(text)
-    click.echo(f"seconds             {time.perf_counter() - started:.1f}")
-    picture(lambda: draw(scan, eps), output)
+    with timed():
+        scan = Scan.of_ring()
+        click.echo(f"triangles           {len(scan.missing)}, of which {scan.missing.mean():.1%} are missing")
+        click.echo(check(scan, eps))
+    return lambda: draw(scan, eps)
 
 
 if __name__ == "__main__":

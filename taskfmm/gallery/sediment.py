@@ -18,16 +18,13 @@ axis: u_z = U (2 s^2 + z^2 - R^2) / (4 R^2) and u_s = -U s z / (4 R^2). Units: R
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.picture import picture
-from taskfmm.profiling.progress import progress
+from taskfmm.gallery.example import Draw, example, expect, timed
 
 PARTICLES = 12_000
 
@@ -102,16 +99,16 @@ def run(eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def check(path: np.ndarray, first: np.ndarray) -> str:
-    """What the cloud did, as text; raises AssertionError where drops do something else."""
+    """What the cloud did, as text; raises CheckError where drops do something else."""
     mean = first.mean(axis=0)
     speed = -mean[2]
     fall = path[0, :, 2].mean() - path[-1, :, 2].mean()
     later = fall / (STEP * (len(path) - 1))
     vortex = hill(path[0])
     strength = ((first - mean) * vortex).sum() / (vortex**2).sum()
-    assert abs(speed - 1.0) <= SPEED_WITHIN, f"the cloud sinks with {speed:.4f} at first, a drop with 1"
-    assert abs(later - 1.0) <= SPEED_WITHIN, f"the cloud sank with {later:.4f}, a drop does with 1"
-    assert abs(strength - 1.0) <= VORTEX_WITHIN, f"within turns {strength:.3f} of the vortex of a drop"
+    expect(abs(speed - 1.0) <= SPEED_WITHIN, f"the cloud sinks with {speed:.4f} at first, a drop with 1")
+    expect(abs(later - 1.0) <= SPEED_WITHIN, f"the cloud sank with {later:.4f}, a drop does with 1")
+    expect(abs(strength - 1.0) <= VORTEX_WITHIN, f"within turns {strength:.3f} of the vortex of a drop")
     return (
         f"speed               {speed:.4f} at first, {later:.4f} in all   (a drop: 1)\n"
         f"way                 {fall:.2f} radii\n"
@@ -148,21 +145,14 @@ def draw(path: np.ndarray, beside: np.ndarray) -> Any:
     return figure
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="sediment.png")
-@click.option("--eps", type=float, default=1e-3, show_default=True, help="Relative l2 error of velocities.")
-def main(output: Path, eps: float) -> None:
+@example("sediment.png", 1e-3, "Relative l2 error of velocities.")
+def main(eps: float) -> Draw:
     """A cloud of particles that sinks in a viscous fluid, checked and drawn."""
-    started = time.perf_counter()
-    with progress():
-        path, first, beside = run(eps)
     click.echo(f"particles           {PARTICLES}, {STEPS} steps")
-    click.echo(f"seconds             {time.perf_counter() - started:.1f}")
-    try:
-        click.echo(check(path, first))
-    except AssertionError as error:
-        raise click.ClickException(str(error)) from error
-    picture(lambda: draw(path, beside), output)
+    with timed():
+        path, first, beside = run(eps)
+    click.echo(check(path, first))
+    return lambda: draw(path, beside)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 import taskfmm
-from taskfmm.gallery.picture import picture
+from taskfmm.gallery.example import CheckError, Draw, example, expect
 from taskfmm.profiling.progress import progress
 
 POINTS = 2_000
@@ -93,7 +92,7 @@ def together(times: Callable[[np.ndarray], np.ndarray], right: np.ndarray, scale
         better, before = left / scale[:, None], size
         size = (left * better).sum(axis=0)
         along = better + size / before * along
-    raise AssertionError(f"conjugate gradients have not converged after {ITERATIONS} iterations")
+    raise CheckError(f"conjugate gradients have not converged after {ITERATIONS} iterations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +145,16 @@ def ratio(solution: Solution) -> tuple[float, float]:
 
 
 def check(matrix: np.ndarray, two: np.ndarray) -> str:
-    """How right both matrices are, as text; raises AssertionError where they are not."""
+    """How right both matrices are, as text; raises CheckError where they are not."""
     skew = abs(matrix - matrix.T).max() / matrix.max()
     (a, b), c = TWO[1], float(np.linalg.norm(TWO[0][1] - TWO[0][0]))
     right = maxwell(a, b, c)
     wrong = abs(two - right).max() / right.max()
-    assert skew <= SYMMETRIC_WITHIN, f"the matrix is not symmetric: entries differ by {skew:.1e}"
-    assert wrong <= MAXWELL_WITHIN, f"that of two spheres differs from Maxwell's by {wrong:.1e}"
+    expect(skew <= SYMMETRIC_WITHIN, f"the matrix is not symmetric: entries differ by {skew:.1e}")
+    expect(wrong <= MAXWELL_WITHIN, f"that of two spheres differs from Maxwell's by {wrong:.1e}")
     off = matrix[~np.eye(len(matrix), dtype=bool)]
-    assert off.max() < 0.0 < matrix.sum(axis=1).min(), (
-        "charges of both signs on one sphere, or too much shielding"
-    )
+    right_signs = off.max() < 0.0 < matrix.sum(axis=1).min()
+    expect(right_signs, "charges of both signs on one sphere, or too much shielding")
     return (
         f"symmetric           to {skew:.1e} of the largest\n"
         f"two spheres         {two[0, 0]:.5f} {two[0, 1]:.5f} {two[1, 1]:.5f}\n"
@@ -197,27 +195,20 @@ def draw(spheres: Spheres, solution: Solution) -> Any:
     return figure
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="vectors.png")
-@click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error of a product.")
-def main(output: Path, eps: float) -> None:
+@example("vectors.png", 1e-6, "Relative l2 error of a product.")
+def main(eps: float) -> Draw:
     """The capacitance matrix of eight spheres, checked and drawn."""
     spheres, started = Spheres.around(MIDDLES, RADII), time.perf_counter()
-    try:
-        with progress():
-            solution = solve(spheres, eps)
-            solved = time.perf_counter() - started
-            among, alone = ratio(solution)
-            two = solve(Spheres.around(*TWO), eps)
-        click.echo(f"points              {len(spheres.points)} on {len(RADII)} spheres")
-        click.echo(
-            f"plan and solution   {solved:8.2f} s, {solution.products} products of {len(RADII)} vectors"
-        )
-        click.echo(f"a vector among {len(RADII)}    takes {among / alone:.2f} of the time of one alone")
-        click.echo(check(solution.matrix, two.matrix))
-    except AssertionError as error:
-        raise click.ClickException(str(error)) from error
-    picture(lambda: draw(spheres, solution), output)
+    with progress():
+        solution = solve(spheres, eps)
+        solved = time.perf_counter() - started
+        among, alone = ratio(solution)
+        two = solve(Spheres.around(*TWO), eps)
+    click.echo(f"points              {len(spheres.points)} on {len(RADII)} spheres")
+    click.echo(f"plan and solution   {solved:8.2f} s, {solution.products} products of {len(RADII)} vectors")
+    click.echo(f"a vector among {len(RADII)}    takes {among / alone:.2f} of the time of one alone")
+    click.echo(check(solution.matrix, two.matrix))
+    return lambda: draw(spheres, solution)
 
 
 if __name__ == "__main__":
