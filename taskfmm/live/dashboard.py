@@ -11,8 +11,8 @@ from typing import Any
 from taskfmm import bounds
 from taskfmm.bounds import Best
 from taskfmm.errors import InputError
-from taskfmm.forecast import made
-from taskfmm.live.expecting import expectations
+from taskfmm.forecast import evaluations
+from taskfmm.live.task_forecasts import task_forecasts
 from taskfmm.runtime import cluster
 from taskfmm.runtime.once import say_once
 
@@ -73,7 +73,7 @@ def dashboard(client: Any = None) -> str:
         _install(client)
         if _watched.get(client) is None:
             _watched[client] = _measure(client)
-        made.listen(_tell)
+        evaluations.listen(_tell)
     return str(client.dashboard_link).removesuffix("status").rstrip("/") + "/taskfmm"
 
 
@@ -129,7 +129,7 @@ async def _rates() -> Best:
     return await asyncio.to_thread(bounds.measure)
 
 
-def _tell(evaluation: str, find: made.Find) -> None:
+def _tell(evaluation: str, find: evaluations.Find) -> None:
     """The forecast of a new evaluation to all schedulers that have the page."""
     from taskfmm.live import plugin
 
@@ -139,6 +139,6 @@ def _tell(evaluation: str, find: made.Find) -> None:
         try:
             found = find()
             if found is not None:
-                client.run_on_scheduler(plugin.expect, evaluation, expectations(found, best))
+                client.run_on_scheduler(plugin.keep_forecasts, evaluation, task_forecasts(found, best))
         except Exception as error:  # the computation goes on without it
             say_once("the dashboard has no forecast of an evaluation: %r", error)

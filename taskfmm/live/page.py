@@ -126,8 +126,8 @@ class Page:
         kept = dict(source=source, left=0)
         drawn.hbar([""], right=0, color=COLOURS["M2L"], legend_label=columns.LABELS["seconds"])
         measured = drawn.hbar(above, right="seconds", height=0.5, color="colour", **kept)
-        forecast = dict(FORECAST, legend_label=columns.LABELS["expected"])
-        expected = drawn.hbar(below, right="expected", height=0.24, **forecast, **kept)
+        forecast = dict(FORECAST, legend_label=columns.LABELS["forecast"])
+        below_it = drawn.hbar(below, right="forecast", height=0.24, **forecast, **kept)
         drawn.scatter(
             "at_best",
             above,
@@ -143,11 +143,11 @@ class Page:
             ("", "@row"),
             ("tasks", "@tasks"),
             ("measured", "@seconds{0.0000} s"),
-            ("forecast", "@expected{0.0000} s"),
+            ("forecast", "@forecast{0.0000} s"),
             ("at best", "@at_best{0.0000} s"),
             ("a task does", "@rate"),
         ]
-        drawn.add_tools(HoverTool(renderers=[measured, expected], tooltips=tips))
+        drawn.add_tools(HoverTool(renderers=[measured, below_it], tooltips=tips))
         _legend_above(drawn)
         return drawn
 
@@ -164,7 +164,7 @@ class Page:
             line_width=0.5,
             source=self.sources["parts"],
         )
-        drawn.hbar(below, left=0, right="expected", height=0.24, source=self.sources["workers"], **FORECAST)
+        drawn.hbar(below, left=0, right="forecast", height=0.24, source=self.sources["workers"], **FORECAST)
         tips = [("@operator", "@seconds{0.0000} s"), ("tasks", "@tasks")]
         drawn.add_tools(HoverTool(renderers=[pieces], tooltips=tips))
         return drawn
@@ -210,8 +210,8 @@ class Page:
 CELLS = {
     "tasks": ("tasks", "{:,}"),
     "seconds": ("measured, s", "{:.4f}"),
-    "expected": ("forecast, s", "{:.4f}"),
-    "over_expected": ("measured / forecast", "{:.2f}"),
+    "forecast": ("forecast, s", "{:.4f}"),
+    "over_forecast": ("measured / forecast", "{:.2f}"),
     "at_best": ("at best, s", "{:.4f}"),
     "of_best": ("at best / measured", "{:.0%}"),
     "gpairs": ("Gpairs/s", "{:.3f}"),

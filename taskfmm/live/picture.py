@@ -35,14 +35,14 @@ def draw(table: Table, ax: Axes | None = None) -> Axes:
         return drawn
     rows = list(range(n))
     drawn.barh([i - 0.12 for i in rows], found["seconds"], 0.5, color=found["colour"])
-    drawn.barh([i + 0.26 for i in rows], found["expected"], 0.2, **FORECAST)
+    drawn.barh([i + 0.26 for i in rows], found["forecast"], 0.2, **FORECAST)
     drawn.plot(found["at_best"], [i - 0.12 for i in rows], linestyle="", markersize=9, **AT_BEST)
     drawn.set_yticks(rows, found["row"], fontsize="small")
     drawn.set_ylim(n - 0.4, -0.6)
-    right = max(0.0, *(x for name in ("seconds", "expected") for x in found[name] if x == x))
+    right = max(0.0, *(x for name in ("seconds", "forecast") for x in found[name] if x == x))
     drawn.set_xlim(0.0, 1.35 * right)
     for i, rate in enumerate(found["rate"]):
-        end = max(x for name in ("seconds", "expected", "at_best") if (x := found[name][i]) == x)
+        end = max(x for name in ("seconds", "forecast", "at_best") if (x := found[name][i]) == x)
         drawn.text(end + 0.01 * right, i, rate, va="center", fontsize="small")
     drawn.set_xlabel("\n".join(filter(None, ["seconds in tasks", columns.best_rates(table)])))
     drawn.grid(True, axis="x", alpha=0.3)
@@ -59,7 +59,7 @@ def _legend(drawn: Axes) -> None:
 
     entries = [
         Patch(color=COLOURS["M2L"], label=columns.LABELS["seconds"]),
-        Patch(**FORECAST, label=columns.LABELS["expected"]),
+        Patch(**FORECAST, label=columns.LABELS["forecast"]),
         Line2D([], [], linestyle="", label=columns.LABELS["at_best"], **AT_BEST),
     ]
     where: dict[str, Any] = dict(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
