@@ -178,9 +178,36 @@ def test_without_a_scheduler_that_takes_a_page_it_is_one_error(cluster):
                 taskfmm.dashboard(client)
 
     asyncio.run(asynchronous())
-    options = dict(n_workers=0, processes=False, dashboard_address=None)
-    with distributed.Client(**options) as client, pytest.raises(InputError, match="dashboard"):
+
+
+WITHOUT_DASHBOARD = """
+import sys
+
+class WithoutBokeh:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "bokeh":
+            raise ModuleNotFoundError(name)
+
+address = None
+if "bokeh" in sys.argv:
+    address = ":0"
+    sys.meta_path.insert(0, WithoutBokeh())
+
+import distributed, taskfmm
+with distributed.Client(n_workers=0, processes=False, dashboard_address=address) as client:
+    try:
         taskfmm.dashboard(client)
+    except taskfmm.InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("without", ["address", "bokeh"])
+def test_without_a_dashboard_there_is_one_error_and_no_traceback(without):
+    command = [sys.executable, "-c", WITHOUT_DASHBOARD, without]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "has no dashboard: start it with a dashboard_address, where Bokeh is installed" in done.stdout
+    assert done.stderr == ""
 
 
 def test_rates_are_measured_when_there_are_workers(tiny):

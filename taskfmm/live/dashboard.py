@@ -97,12 +97,20 @@ def _install(client: Any) -> None:
     from taskfmm.live import plugin
 
     try:
-        client.register_plugin(plugin.Dashboard(), name=plugin.NAME)
+        # asked before, as Dask would log a traceback if the plugin failed
+        usable = client.run_on_scheduler(plugin.has_dashboard)
+        if usable:
+            client.register_plugin(plugin.Dashboard(), name=plugin.NAME)
     except Exception as error:  # of the scheduler, of any kind
         raise InputError(
-            f"the scheduler at {client.scheduler.address} takes no page ({error!r}): it needs taskfmm installed, a "
-            f"dashboard, and distributed.scheduler.pickle. {AFTERWARDS}"
+            f"the scheduler at {client.scheduler.address} takes no page ({error!r}): it needs taskfmm installed, and "
+            f"distributed.scheduler.pickle. {AFTERWARDS}"
         ) from error
+    if not usable:
+        raise InputError(
+            f"the scheduler at {client.scheduler.address} has no dashboard: start it with a dashboard_address, where "
+            f"Bokeh is installed. {AFTERWARDS}"
+        )
 
 
 def _measure(client: Any) -> Best | None:

@@ -38,30 +38,29 @@ BEST, PAPER = "#111111", "white"
 
 
 def serve(scheduler: Any, table: Table) -> None:
-    """Add the page to the scheduler's dashboard.
-
-    Raises
-    ------
-    ValueError
-        The scheduler has none.
-    """
-    from bokeh.server.tornado import BokehTornado
+    """Add the page to the scheduler's dashboard, which it has."""
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
     from tornado.ioloop import IOLoop
 
-    pages = scheduler.http_application
-    known = next((each for each in pages.applications if isinstance(each, BokehTornado)), None)
-    if known is None:
-        raise ValueError("the scheduler serves no dashboard")
+    known = dashboard_of(scheduler)
     variables = template_variables(scheduler)
     if ROUTE.strip("/") not in variables["pages"]:
         variables["pages"].append(ROUTE.strip("/"))  # in the head of all pages
     draw = {ROUTE: lambda server, extra, doc: document(table, extra, doc)}
     found = BokehApplication(draw, scheduler, prefix=known.prefix, template_variables=variables)
-    pages.add_application(found)
+    scheduler.http_application.add_application(found)
     found.initialize(IOLoop.current())
     found.start()
+
+
+def dashboard_of(scheduler: Any) -> Any:
+    """What serves the pages of a scheduler's dashboard; None if it has none."""
+    from bokeh.server.tornado import BokehTornado
+
+    return next(
+        (each for each in scheduler.http_application.applications if isinstance(each, BokehTornado)), None
+    )
 
 
 def document(table: Table, extra: dict[str, Any], doc: Any) -> None:

@@ -58,6 +58,15 @@ class Dashboard(SchedulerPlugin):
         self.table.clear()
 
 
+def has_dashboard(dask_scheduler: Any = None) -> bool:
+    """Run on the scheduler: whether a page can be added; without Bokeh there is no dashboard."""
+    try:
+        from taskfmm.live import page
+    except ModuleNotFoundError:
+        return False
+    return page.dashboard_of(dask_scheduler) is not None
+
+
 def keep_forecasts(evaluation: str, forecasts: TaskForecasts, dask_scheduler: Any = None) -> None:
     """Run on the scheduler: keep the forecasts of the tasks of an evaluation."""
     dask_scheduler.plugins[NAME].table.keep_forecasts(evaluation, forecasts)
