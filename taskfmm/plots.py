@@ -201,14 +201,16 @@ def operators(profile: profile, ax: Axes | None = None) -> Axes:
     ----------
     profile : taskfmm.profile
         Of evaluations that were made in this process, and whose plans still exist; other tasks have no forecast.
+        Evaluate once before it, as first tasks also read or compile loops and read operators.
     ax : matplotlib.axes.Axes, optional
+        Of a figure with ``layout="constrained"``, which leaves room for the words around them.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A bar for each operator and level, the forecast below it, a mark at what the tasks would take at the best
-        rates of a core of this machine, which are measured now, in half a second; and what a task did, in pairs of
-        points and floating-point operations of matrix products.
+        A bar for each operator and level, below it the forecast on the scheduler in use now, a mark at what the tasks
+        would take at the best rates of a core of this machine, which are measured now, in half a second; and what a
+        task did, in pairs of points and floating-point operations of matrix products.
 
     Raises
     ------

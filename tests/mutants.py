@@ -3150,6 +3150,14 @@ DASHBOARD = (
         ("live",),
     ),
     Mutant(
+        "forecast-of-threads-elsewhere",
+        "live/dashboard.py",
+        "layout.current(client)",
+        "layout.current()",
+        "where another scheduler is in use, the page's forecast is that of other Numba threads",
+        ("dashboard",),
+    ),
+    Mutant(
         "missing-forecasts-are-not-said",
         "live/columns.py",
         "total.tasks - total.with_forecast",

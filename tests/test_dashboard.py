@@ -8,15 +8,18 @@ import shutil
 import time
 import urllib.request
 
+import dask
 import numpy as np
 import pytest
 from pages import charges, divisions, document, plugin, source_with
 
 import taskfmm
+from taskfmm.forecast import evaluations
 from taskfmm.gallery.dashboard import BROWSERS, opened
 from taskfmm.live.columns import NOTHING
 from taskfmm.live.table import of_records
-from taskfmm.profiling.names import operator_of
+from taskfmm.live.task_forecasts import task_forecasts
+from taskfmm.profiling.names import name_of, operator_of
 
 distributed = pytest.importorskip("distributed")
 
@@ -164,7 +167,7 @@ def test_a_browser_shows_the_page(client, page, tiny):
             return found
 
     shown = asyncio.run(watched())
-    for name in (*OPERATORS, "measured / forecast", "Begin anew", "Gpairs/s"):
+    for name in (*OPERATORS, "measured / forecast", "press Begin anew after them", "Gpairs/s"):
         assert name in shown
     seconds = plugin(client).table.by("operator")["P2P",].seconds
     assert f"{seconds:.4f}" in shown
@@ -232,10 +235,20 @@ def test_the_same_charges_again_are_another_evaluation(client, page, tiny):
     assert table.total().tasks == table.total().with_forecast
 
 
+def test_the_forecast_is_that_of_the_workers(client, page, tiny):
+    """Whose tasks have one Numba thread each, whatever scheduler is in use where the array is made."""
+    with dask.config.set(scheduler="synchronous"):
+        phi = tiny[0].potential(charges())
+    phi.compute()
+    (found,) = evaluations.forecasts(name_of((phi.name, 0)).evaluation)
+    of_tasks = task_forecasts(found, None, threads=1)
+    assert plugin(client).table.total().forecast == pytest.approx(
+        sum(each.seconds for each in of_tasks.values())
+    )
+
+
 def test_other_tasks_and_evaluations_without_forecast(client, page, tiny, monkeypatch):
     import dask.array as da
-
-    from taskfmm.forecast import evaluations
 
     da.ones((100, 100), chunks=50).sum().compute()
     assert not plugin(client).table.cells

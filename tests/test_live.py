@@ -10,6 +10,7 @@ import pytest
 
 import taskfmm
 from taskfmm import bounds
+from taskfmm.cost import rates
 from taskfmm.errors import InputError
 from taskfmm.forecast import evaluations
 from taskfmm.live import columns, table
@@ -161,6 +162,11 @@ def test_forecasts_of_tasks_are_parts_of_that_of_the_evaluation(fmm, charges):
         of_it = [one for name, one in each.items() if name[0] == operator]
         assert sum(one.at_best for one in of_it) == pytest.approx(seconds)
         assert sum(one.seconds for one in of_it) < found.by_operator[operator]["seconds"]
+    of_scheduler = [
+        rates.current().task + rates.current().edge * len(inputs) for inputs in found.tasks.inputs
+    ]
+    own = [each[name].seconds for name in found.names]
+    np.testing.assert_allclose(found.tasks.seconds, np.add(own, of_scheduler))
     assert all(one.at_best == 0.0 for one in task_forecasts(found, None).values())
 
 
@@ -264,6 +270,25 @@ def test_the_picture_has_bars_forecasts_and_rates(tiny):
     with taskfmm.profile() as prof:
         pass
     assert columns.NOTHING in taskfmm.plots.operators(prof).get_title(loc="left")
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("width", [4.0, 6.4, 16.0])
+def test_words_of_the_picture_stay_beside_its_axes(tiny, width):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    fmm, q = tiny
+    with taskfmm.profile() as prof:
+        fmm.potential(q).compute()
+    figure, ax = pyplot.subplots(figsize=(width, 5.0), layout="constrained")
+    taskfmm.plots.operators(prof, ax=ax)
+    figure.canvas.draw()
+    assert ax.get_window_extent().width > 0.6 * figure.bbox.width
+    title = next(each for each in ax.findobj(pyplot.Text) if "1 evaluation" in each.get_text())
+    for each in (title, ax.get_legend(), ax.xaxis.label):
+        found = each.get_window_extent()
+        assert found.x0 >= 0.0 and found.y0 >= 0.0
+        assert found.x1 <= figure.bbox.x1 and found.y1 <= figure.bbox.y1
     pyplot.close("all")
 
 

@@ -36,6 +36,11 @@ AGAIN = "Not counted, as the result was lost and computed again: {n}, {seconds:.
 
 FAULTS = "Not counted, for a reason that the scheduler's log says: {n}"
 
+FIRST_TASKS = (
+    "The first tasks of a worker, of a kernel or of an accuracy take longer, as they read or compile loops and read "
+    "operators: press Begin anew after them"
+)
+
 NOTHING = "No task of taskfmm has ended yet."
 
 

@@ -13,7 +13,7 @@ from taskfmm.bounds import Best
 from taskfmm.errors import InputError
 from taskfmm.forecast import evaluations
 from taskfmm.live.task_forecasts import task_forecasts
-from taskfmm.runtime import cluster
+from taskfmm.runtime import cluster, layout
 from taskfmm.runtime.once import say_once
 
 AFTERWARDS = "Instead, record a taskfmm.profile and draw taskfmm.plots.operators(profile) afterwards"
@@ -147,6 +147,8 @@ def _tell(evaluation: str, find: evaluations.Find) -> None:
         try:
             found = find()
             if found is not None:
-                client.run_on_scheduler(plugin.keep_forecasts, evaluation, task_forecasts(found, best))
+                # of its workers, whatever scheduler is in use here
+                of_tasks = task_forecasts(found, best, layout.current(client).loop_threads)
+                client.run_on_scheduler(plugin.keep_forecasts, evaluation, of_tasks)
         except Exception as error:  # the computation goes on without it
             say_once("the dashboard has no forecast of an evaluation: %r", error)

@@ -107,7 +107,8 @@ class Page:
         found = columns.shown(self.table)
         for name, source in self.sources.items():
             source.data = found[name]
-        self.head.text = "<br>".join(map(escape, columns.summary(self.table)))
+        lines = [*columns.summary(self.table), columns.FIRST_TASKS]
+        self.head.text = "<br>".join(map(escape, lines))
         self.rates.xaxis.axis_label = columns.best_rates(self.table)
         _rows(self.levels, found["levels"]["row"])
         _rows(self.workers, found["workers"]["worker"])

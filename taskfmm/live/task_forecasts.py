@@ -23,11 +23,14 @@ OPERATIONS = {"multiply_add": 2.0, "m2l_multiply_add_64": 2.0, "m2l_multiply_add
 """Floating-point operations, in the same way."""
 
 
-def task_forecasts(found: Forecast, best: Best | None) -> TaskForecasts:
-    """Of every task, on as many Numba threads as each has; without the scheduler, which no task is clocked with."""
-    rate, threads = rates.current(), found.layout.loop_threads
+def task_forecasts(found: Forecast, best: Best | None, threads: int = 0) -> TaskForecasts:
+    """Of every task, without the scheduler's share, as tasks are clocked without it.
+
+    threads : Numba threads of a task; those of the forecast, if left out
+    """
+    rate, at_once = rates.current(), threads or found.layout.loop_threads
     return {
-        name: _of_task(effort, rate, None if best is None else best.rates, threads)
+        name: _of_task(effort, rate, None if best is None else best.rates, at_once)
         for name, effort in zip(found.names, found.efforts, strict=True)
     }
 
