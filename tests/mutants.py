@@ -1187,6 +1187,22 @@ AROUND = (
         ("progress",),
     ),
     Mutant(
+        "every-process-has-standard-error",
+        "profiling/progress.py",
+        "sys.stderr is not None and ",
+        "",
+        "a service without streams fails once kernels are compiled",
+        ("progress",),
+    ),
+    Mutant(
+        "files-in-the-place-of-streams",
+        "files/disk.py",
+        "if descriptor <= STANDARD:",
+        "if descriptor < 0:",
+        "a service without streams cannot read files, and calls them damaged",
+        ("environment",),
+    ),
+    Mutant(
         "lazy-nan-accepted",
         "validate.py",
         "bad = ~np.isfinite(part)",
