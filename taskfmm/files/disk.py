@@ -15,8 +15,8 @@ from typing import Any
 from taskfmm.errors import InputError, StorageError
 
 STANDARD = 2
-"""The last descriptor of a standard stream. Where these are closed, files that are opened get theirs; but a process that
-is started with such a file has a stream of its own in its place."""
+"""The last descriptor of a standard stream. Where these are closed, files that are opened get theirs; but a process
+that is started with such a file has a stream of its own in its place."""
 
 
 def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
