@@ -13,7 +13,7 @@ import numpy as np
 
 from taskfmm.choosing import Chooser, shapes
 from taskfmm.errors import InputError
-from taskfmm.forecast import made
+from taskfmm.forecast import evaluations
 from taskfmm.forecast.effort import DOUBLE
 from taskfmm.forecast.forecast import Forecast, forecast
 from taskfmm.graph import build, reference
@@ -156,7 +156,7 @@ class Evaluator:
         accuracy = accuracy or self.chooser.accuracy(kernel.last(outputs), charges, alone=len(outputs) == 1)
         self._prepare(kernel, outputs, accuracy, memory_limit, beside)
         graph, chunks = self.graph(charges, outputs, accuracy, kept)
-        made.tell(chunks[outputs[0]][0], self, outputs, accuracy, kernel)
+        evaluations.remember(chunks[outputs[0]][0], self, outputs, accuracy, kernel)
         return {
             output: lazy(
                 graph,

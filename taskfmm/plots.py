@@ -18,11 +18,11 @@ from taskfmm import bounds, choices, validate
 from taskfmm.direct_sum import direct
 from taskfmm.errors import InputError
 from taskfmm.fmm import Fmm
-from taskfmm.forecast import made
+from taskfmm.forecast import evaluations
 from taskfmm.kernels import find
 from taskfmm.live import picture
-from taskfmm.live.expecting import expectations
-from taskfmm.live.table import of_records
+from taskfmm.live.table import TaskForecast, of_records
+from taskfmm.live.task_forecasts import task_forecasts
 from taskfmm.report.axes import axes
 
 if TYPE_CHECKING:
@@ -201,14 +201,16 @@ def operators(profile: profile, ax: Axes | None = None) -> Axes:
     ----------
     profile : taskfmm.profile
         Of evaluations that were made in this process, and whose plans still exist; other tasks have no forecast.
+        Evaluate once before it, as first tasks also read or compile loops and read operators.
     ax : matplotlib.axes.Axes, optional
+        Of a figure with ``layout="constrained"``, which leaves room for the words around them.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A bar for each operator and level, the forecast below it, a mark at what the tasks would take at the best
-        rates of a core of this machine, which are measured now, in half a second; and what a task did, in pairs of
-        points and floating-point operations of matrix products.
+        A bar for each operator and level, below it the forecast on the scheduler in use now, a mark at what the tasks
+        would take at the best rates of a core of this machine, which are measured now, in half a second; and what a
+        task did, in pairs of points and floating-point operations of matrix products.
 
     Raises
     ------
@@ -235,13 +237,11 @@ def operators(profile: profile, ax: Axes | None = None) -> Axes:
         )
     found = {record.evaluation for record in profile.tasks}
     best = bounds.measure() if found else None
-    expected = {
-        evaluation: {
-            name: each for one in made.forecasts(evaluation) for name, each in expectations(one, best).items()
-        }
-        for evaluation in found
-    }
-    return picture.draw(of_records(profile.tasks, expected, best.as_rates() if best else {}), ax)
+    forecasts: dict[str, dict[tuple, TaskForecast]] = {evaluation: {} for evaluation in found}
+    for evaluation, of_tasks in forecasts.items():
+        for one in evaluations.forecasts(evaluation):
+            of_tasks |= task_forecasts(one, best)
+    return picture.draw(of_records(profile.tasks, forecasts, best.as_rates() if best else {}), ax)
 
 
 def _sizes(sizes: Sequence[int] | None, n: int) -> list[int]:

@@ -8,15 +8,18 @@ import shutil
 import time
 import urllib.request
 
+import dask
 import numpy as np
 import pytest
 from pages import charges, divisions, document, plugin, source_with
 
 import taskfmm
+from taskfmm.forecast import evaluations
 from taskfmm.gallery.dashboard import BROWSERS, opened
 from taskfmm.live.columns import NOTHING
 from taskfmm.live.table import of_records
-from taskfmm.profiling.names import operator_of
+from taskfmm.live.task_forecasts import task_forecasts
+from taskfmm.profiling.names import name_of, operator_of
 
 distributed = pytest.importorskip("distributed")
 
@@ -87,14 +90,14 @@ def test_the_page_has_the_operators_and_their_numbers(client, page, tiny):
     assert list(zip(rows["operator"], rows["level"], rows["tasks"], rows["seconds"], strict=True)) == [
         (*at, cells[at].tasks, cells[at].seconds) for at in zip(rows["operator"], rows["level"], strict=True)
     ]
-    assert all(value > 0 for value in (*rows["expected"], *rows["at_best"]))
+    assert all(value > 0 for value in (*rows["forecast"], *rows["at_best"]))
     assert any("Gpairs/s" in text for text in rows["rate"])
     text = divisions(found)
     assert "1 evaluation," in text and "times the" in text and "No forecast" not in text
     for name in OPERATORS:
         assert f"{name} <span" in text
     for (name,), cell in plugin(client).table.by("operator").items():
-        assert f"{cell.seconds:.4f}" in text and f"{cell.expected:.4f}" in text, name
+        assert f"{cell.seconds:.4f}" in text and f"{cell.forecast:.4f}" in text, name
     assert b"taskfmm" in fetch(client, "status")  # in the head of Dask's own pages
 
 
@@ -164,7 +167,7 @@ def test_a_browser_shows_the_page(client, page, tiny):
             return found
 
     shown = asyncio.run(watched())
-    for name in (*OPERATORS, "measured / forecast", "Begin anew", "Gpairs/s"):
+    for name in (*OPERATORS, "measured / forecast", "press Begin anew after them", "Gpairs/s"):
         assert name in shown
     seconds = plugin(client).table.by("operator")["P2P",].seconds
     assert f"{seconds:.4f}" in shown
@@ -187,7 +190,7 @@ def test_the_same_tasks_as_a_profile(client, page, clustered):
     assert all(cell.seconds < 1.1 * elapsed + 0.1 for (_,), cell in table.by("worker").items())
     assert table.sent == found.sent and sum(table.sent.values()) > 0
     total = table.total()
-    assert total.tasks == total.foretold == len(prof.tasks) and total.pairs > 0
+    assert total.tasks == total.with_forecast == len(prof.tasks) and total.pairs > 0
 
 
 async def steal(allowed: bool, dask_scheduler) -> None:
@@ -229,18 +232,28 @@ def test_the_same_charges_again_are_another_evaluation(client, page, tiny):
         while table._runs and time.monotonic() < until:  # the scheduler hears late that nobody wants them
             time.sleep(0.05)
         assert (table.evaluations, table.total().again) == (number, 0)
-    assert table.total().tasks == table.total().foretold
+    assert table.total().tasks == table.total().with_forecast
+
+
+def test_the_forecast_is_that_of_the_workers(client, page, tiny):
+    """Whose tasks have one Numba thread each, whatever scheduler is in use where the array is made."""
+    with dask.config.set(scheduler="synchronous"):
+        phi = tiny[0].potential(charges())
+    phi.compute()
+    (found,) = evaluations.forecasts(name_of((phi.name, 0)).evaluation)
+    of_tasks = task_forecasts(found, None, threads=1)
+    assert plugin(client).table.total().forecast == pytest.approx(
+        sum(each.seconds for each in of_tasks.values())
+    )
 
 
 def test_other_tasks_and_evaluations_without_forecast(client, page, tiny, monkeypatch):
     import dask.array as da
 
-    from taskfmm.forecast import made
-
     da.ones((100, 100), chunks=50).sum().compute()
     assert not plugin(client).table.cells
-    monkeypatch.setattr(made, "listeners", ())
+    monkeypatch.setattr(evaluations, "listeners", ())
     tiny[0].potential(charges()).compute()
     total = plugin(client).table.total()
-    assert total.tasks > 0 and total.foretold == 0
+    assert total.tasks > 0 and total.with_forecast == 0
     assert f"No forecast of {total.tasks} of these" in divisions(document(page))

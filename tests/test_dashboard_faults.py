@@ -16,7 +16,7 @@ from workers import mortal_workers
 
 import taskfmm
 from taskfmm import InputError
-from taskfmm.forecast import made
+from taskfmm.forecast import evaluations
 from taskfmm.profiling.names import MARK, operator_of
 
 distributed = pytest.importorskip("distributed")
@@ -30,7 +30,7 @@ def test_calling_it_again_changes_nothing(client, page, tiny):
     assert taskfmm.dashboard() == taskfmm.dashboard(client) == page
     assert (plugin(client), len(scheduler.http_application.applications), len(scheduler.plugins)) == before
     assert plugin(client).table.total().tasks == tasks > 0
-    assert len(made.listeners) == len(set(made.listeners))
+    assert len(evaluations.listeners) == len(set(evaluations.listeners))
 
 
 def test_a_fault_of_the_page_harms_no_computation(client, page, tiny, monkeypatch, says):
@@ -42,7 +42,7 @@ def test_a_fault_of_the_page_harms_no_computation(client, page, tiny, monkeypatc
         raise ZeroDivisionError("of the test")
 
     monkeypatch.setattr(table, "add", fails)
-    monkeypatch.setattr(table, "expect", fails)
+    monkeypatch.setattr(table, "keep_forecasts", fails)
     monkeypatch.setattr(table, "faults", 0)
     phi = fmm.potential(q)
     n_tasks = sum(operator_of(key) is not None for key in phi.__dask_graph__())
@@ -89,7 +89,7 @@ def test_a_task_that_was_tried_again_counts_once(client, page, tiny):
         client.run(mend)
     np.testing.assert_array_equal(found, phi.compute(scheduler="synchronous"))
     total = plugin(client).table.total()
-    assert (total.tasks, total.foretold, total.again) == (len(keys), len(keys), 0)
+    assert (total.tasks, total.with_forecast, total.again) == (len(keys), len(keys), 0)
 
 
 def test_of_a_task_that_was_tried_again_the_last_time_counts():
@@ -131,7 +131,7 @@ def test_what_was_lost_with_a_worker_counts_once(clustered):
         values = held.compute()
         np.testing.assert_array_equal(values, phi.compute(scheduler="synchronous"))
         total = table.total()
-        assert total.tasks == total.foretold == len(keys)
+        assert total.tasks == total.with_forecast == len(keys)
         assert total.again > 0 and "computed again" in divisions(document(page))
         assert table.evaluations == 1
         # and after a restart all begins anew
@@ -142,7 +142,7 @@ def test_what_was_lost_with_a_worker_counts_once(clustered):
         assert taskfmm.dashboard(client) == page
         clustered.potential(charges(len(clustered.sources))).compute()
         total = table.total()
-        assert total.tasks == total.foretold == len(keys)
+        assert total.tasks == total.with_forecast == len(keys)
         assert "P2P" in divisions(document(page))
 
 
@@ -178,9 +178,36 @@ def test_without_a_scheduler_that_takes_a_page_it_is_one_error(cluster):
                 taskfmm.dashboard(client)
 
     asyncio.run(asynchronous())
-    options = dict(n_workers=0, processes=False, dashboard_address=None)
-    with distributed.Client(**options) as client, pytest.raises(InputError, match="dashboard"):
+
+
+WITHOUT_DASHBOARD = """
+import sys
+
+class WithoutBokeh:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "bokeh":
+            raise ModuleNotFoundError(name)
+
+address = None
+if "bokeh" in sys.argv:
+    address = ":0"
+    sys.meta_path.insert(0, WithoutBokeh())
+
+import distributed, taskfmm
+with distributed.Client(n_workers=0, processes=False, dashboard_address=address) as client:
+    try:
         taskfmm.dashboard(client)
+    except taskfmm.InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("without", ["address", "bokeh"])
+def test_without_a_dashboard_there_is_one_error_and_no_traceback(without):
+    command = [sys.executable, "-c", WITHOUT_DASHBOARD, without]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "has no dashboard: start it with a dashboard_address, where Bokeh is installed" in done.stdout
+    assert done.stderr == ""
 
 
 def test_rates_are_measured_when_there_are_workers(tiny):

@@ -85,10 +85,48 @@ def test_no_warning_on_the_command_line(tmp_path):
     run([*strict, "-c", code, *lines], cwd=tmp_path)
 
 
+WITHOUT_STREAMS = """
+import sys, traceback
+
+def keep(*error):
+    with open("error.txt", "w") as file:
+        traceback.print_exception(*error, file=file)
+
+sys.excepthook = keep
+"""
+"""Nobody would see an error."""
+
+COMPILES = """
+    import numba
+
+    def loop(x):
+        return x + 1
+
+    loop.__module__ = "taskfmm.of_the_test"
+    assert numba.njit(loop)(1) == 2
+"""
+"""One more line of the script: kernels may be compiled already, and a process says so when it compiles any."""
+
+
+def without_streams(command, here) -> None:
+    """Run with no standard streams at all, and in a session of its own."""
+    streams = ["sh", "-c", f"{shlex.join(map(str, command))} <&- >&- 2>&-"]
+    options = dict(env=bare(HOME=str(here)), cwd=here, start_new_session=True, timeout=PATIENCE)
+    returned, error = subprocess.run(streams, **options).returncode, here / "error.txt"
+    assert returned == 0, error.read_text() if error.exists() else returned
+
+
 def test_without_a_terminal(script, tmp_path):
-    """No standard streams at all, and in a session of its own."""
-    command = f"{shlex.join([sys.executable, str(script)])} <&- >&- 2>&-"
-    run(["sh", "-c", command], env=bare(HOME=str(tmp_path)), start_new_session=True)
+    script.write_text(WITHOUT_STREAMS + EVERYTHING.replace("\nif __name__", f"{COMPILES}\nif __name__"))
+    without_streams([sys.executable, script], tmp_path)
+
+
+def test_files_are_read_without_a_terminal(tmp_path):
+    """A file gets a descriptor that is none of a standard stream of the process that reads it."""
+    command = [sys.executable, "-m", "taskfmm"]
+    run([*command, *shlex.split("generate cube -n 1000 -o in.h5")], cwd=tmp_path)
+    without_streams([*command, *shlex.split("run in.h5 -o out.h5 --eps 1e-3")], tmp_path)
+    assert (tmp_path / "out.h5").exists()
 
 
 def test_without_a_home_nothing_lands_in_the_working_directory(script, tmp_path):

@@ -10,11 +10,12 @@ import pytest
 
 import taskfmm
 from taskfmm import bounds
+from taskfmm.cost import rates
 from taskfmm.errors import InputError
-from taskfmm.forecast import made
+from taskfmm.forecast import evaluations
 from taskfmm.live import columns, table
-from taskfmm.live.expecting import expectations
-from taskfmm.live.table import Cell, Expected, Table, of_records
+from taskfmm.live.table import Cell, Table, TaskForecast, of_records
+from taskfmm.live.task_forecasts import task_forecasts
 from taskfmm.profiling.names import MARK, name_of, without_charges
 
 ONE, TWO = (MARK + digit * 16 for digit in "12")
@@ -27,9 +28,9 @@ def key(operator: str, level: int, number: int, token: str = ONE) -> tuple:
 
 @pytest.fixture
 def filled() -> Table:
-    """Two levels of M2M, whose results P2P of another worker reads; M2M was foretold."""
+    """Two levels of M2M, whose results P2P of another worker reads; M2M has a forecast."""
     found = Table()
-    found.expect(ONE, {without_charges(key("M2M", 2, 0)): Expected(0.5, 0.25, 0.0, 2e9)})
+    found.keep_forecasts(ONE, {without_charges(key("M2M", 2, 0)): TaskForecast(0.5, 0.25, 0.0, 2e9)})
     found.add(key("M2M", 3, 0), HERE, 0.3, 100, [])
     found.add(key("M2M", 2, 0), HERE, 1.0, 1000, [key("M2M", 3, 0)])
     found.add(key("P2P", 2, 0), THERE, 2.0, 10, [key("M2M", 2, 0), ("of others", 1)])
@@ -71,7 +72,7 @@ def test_a_task_that_was_forgotten_is_of_another_evaluation(filled):
     assert filled.evaluations == 2
     filled.add(key("M2M", 2, 0, TWO), HERE, 3.0, 1000, [])
     assert filled.evaluations == 3
-    assert filled.total().foretold == 2  # nothing was expected of the third
+    assert filled.total().with_forecast == 2  # the third has no forecast
 
 
 def test_tasks_of_others_are_left_out(filled):
@@ -81,7 +82,7 @@ def test_tasks_of_others_are_left_out(filled):
     assert filled.total() == before
 
 
-def test_beginning_anew_keeps_what_is_expected(filled):
+def test_beginning_anew_keeps_forecasts(filled):
     version = filled.version
     filled.clear()
     assert columns.summary(filled) == [columns.NOTHING]
@@ -90,13 +91,13 @@ def test_beginning_anew_keeps_what_is_expected(filled):
     assert filled.total() == Cell(1, 3.0, 1, 3.0, 0.5, 0.25, 0.0, 2e9)
 
 
-def test_the_oldest_expectations_are_forgotten_and_equal_ones_are_one(monkeypatch):
+def test_the_oldest_forecasts_are_forgotten_and_equal_ones_are_one(monkeypatch):
     monkeypatch.setattr(table, "KEPT", 3)
-    found, expected = Table(), {("M2M", "", 2, 0): Expected(1.0, 0.0, 0.0, 0.0)}
+    found, forecasts = Table(), {("M2M", "", 2, 0): TaskForecast(1.0, 0.0, 0.0, 0.0)}
     for number in range(5):
-        found.expect(f"{number}", dict(expected))
-    assert list(found._expected) == ["2", "3", "4"]
-    assert len({id(each) for each in found._expected.values()}) == 1
+        found.keep_forecasts(f"{number}", dict(forecasts))
+    assert list(found._forecasts) == ["2", "3", "4"]
+    assert len({id(each) for each in found._forecasts.values()}) == 1
 
 
 def test_columns(filled):
@@ -104,13 +105,13 @@ def test_columns(filled):
     assert found["levels"]["row"] == ["M2M, level 2", "M2M, level 3", "P2P, level 2"]
     assert found["levels"]["rate"] == ["2 GFLOP/s", "", ""]
     of = {name: values[0] for name, values in found["levels"].items()}
-    assert (of["seconds"], of["expected"], of["over_expected"], of["of_best"]) == (1.0, 0.5, 2.0, 0.25)
+    assert (of["seconds"], of["forecast"], of["over_forecast"], of["of_best"]) == (1.0, 0.5, 2.0, 0.25)
     assert (of["gflops"], math.isnan(of["gpairs"])) == (2.0, True)
-    assert all(math.isnan(found["levels"][name][2]) for name in ("expected", "of_best", "at_best", "gflops"))
+    assert all(math.isnan(found["levels"][name][2]) for name in ("forecast", "of_best", "at_best", "gflops"))
     assert found["operators"]["operator"] == ["M2M", "P2P"]
     assert found["operators"]["sent"] == [1000, 0]
-    # of the tasks that something was expected of
-    assert (found["operators"]["over_expected"][0], found["operators"]["gflops"][0]) == (2.0, 2.0)
+    # of the tasks that have a forecast
+    assert (found["operators"]["over_forecast"][0], found["operators"]["gflops"][0]) == (2.0, 2.0)
     assert found["rates"]["operator"] == ["M2M"]
     assert found["workers"]["worker"] == ["host:1", "host:2"]
     assert found["workers"]["seconds"] == pytest.approx([1.3, 2.0])
@@ -147,10 +148,10 @@ def test_of_many_workers_the_others_are_one_row(monkeypatch):
     }
 
 
-def test_what_is_expected_is_what_is_forecast(fmm, charges):
+def test_forecasts_of_tasks_are_parts_of_that_of_the_evaluation(fmm, charges):
     """Seconds of operators without the scheduler's share, pairs of points, and seconds at best of each task."""
     found, best = fmm.forecast(), bounds.measure(seconds=0.001)
-    each = expectations(found, best)
+    each = task_forecasts(found, best)
     assert len(each) == len(found.keys)
     assert sum(one.pairs for name, one in each.items() if name[0] == "P2P") == pytest.approx(_pairs(fmm))
     m2l = fmm._evaluator.planned.made(fmm.accuracy("potential")).at(0).m2l
@@ -161,7 +162,12 @@ def test_what_is_expected_is_what_is_forecast(fmm, charges):
         of_it = [one for name, one in each.items() if name[0] == operator]
         assert sum(one.at_best for one in of_it) == pytest.approx(seconds)
         assert sum(one.seconds for one in of_it) < found.by_operator[operator]["seconds"]
-    assert all(one.at_best == 0.0 for one in expectations(found, None).values())
+    of_scheduler = [
+        rates.current().task + rates.current().edge * len(inputs) for inputs in found.tasks.inputs
+    ]
+    own = [each[name].seconds for name in found.names]
+    np.testing.assert_allclose(found.tasks.seconds, np.add(own, of_scheduler))
+    assert all(one.at_best == 0.0 for one in task_forecasts(found, None).values())
 
 
 def _pairs(fmm) -> float:
@@ -171,18 +177,18 @@ def _pairs(fmm) -> float:
 
 
 def test_forecasts_are_found_by_the_tokens_of_evaluations(fmm, charges):
-    """Other charges have another token and the same names; every task of a profile is expected."""
+    """Other charges have another token and the same names; every task of a profile has a forecast."""
     for q in (3.0 * charges, 2.0 * charges[::-1]):  # of no other test, whose outputs would be found as well
         phi = fmm.potential(q)
         with taskfmm.profile() as prof:
             phi.compute()
         (evaluation,) = {record.evaluation for record in prof.tasks}
-        (found,) = made.forecasts(evaluation)
-        filled = of_records(prof.tasks, {evaluation: expectations(found, None)}, {})
+        (found,) = evaluations.forecasts(evaluation)
+        filled = of_records(prof.tasks, {evaluation: task_forecasts(found, None)}, {})
         total = filled.total()
-        assert total.tasks == total.foretold == len(found.keys) == prof.totals()["tasks"]
-        assert total.expected == pytest.approx(
-            sum(each.seconds for each in expectations(found, None).values())
+        assert total.tasks == total.with_forecast == len(found.keys) == prof.totals()["tasks"]
+        assert total.forecast == pytest.approx(
+            sum(each.seconds for each in task_forecasts(found, None).values())
         )
 
 
@@ -202,19 +208,19 @@ def test_a_table_of_records_is_that_of_the_profile(fmm, charges):
 
 
 def test_of_other_targets_and_of_several_outputs(fmm, charges):
-    """Tasks of the plan whose multipoles are read, and those that two evaluations share, are expected as well."""
+    """Tasks of the plan whose multipoles are read, and those that two evaluations share, have forecasts as well."""
     probe = fmm.at(fmm.sources[::3] + 1e-3)
     arrays = [probe.potential(charges), fmm.evaluate(charges, "gradient")["gradient"]]
     with taskfmm.profile() as prof:
         for array in arrays:
             array.compute()
-    expected = {}
+    forecasts = {}
     for evaluation in {record.evaluation for record in prof.tasks}:
-        expected[evaluation] = {}
-        for one in made.forecasts(evaluation):
-            expected[evaluation] |= expectations(one, None)
-    total = of_records(prof.tasks, expected, {}).total()
-    assert total.tasks == total.foretold > 0
+        forecasts[evaluation] = {}
+        for one in evaluations.forecasts(evaluation):
+            forecasts[evaluation] |= task_forecasts(one, None)
+    total = of_records(prof.tasks, forecasts, {}).total()
+    assert total.tasks == total.with_forecast > 0
 
 
 def test_no_plan_is_kept_alive():
@@ -222,20 +228,20 @@ def test_no_plan_is_kept_alive():
     fmm = taskfmm.Fmm(np.random.default_rng(41887).random((700, 3)), order=3, leaf_size=20)
     phi = fmm.potential(q)
     evaluation = name_of((phi.name, 0)).evaluation
-    assert len(made.forecasts(evaluation)) == 1
+    assert len(evaluations.forecasts(evaluation)) == 1
     fmm.potential(q)
-    assert len(made.forecasts(evaluation)) == 1
+    assert len(evaluations.forecasts(evaluation)) == 1
     del fmm
     gc.collect()
-    assert made.forecasts(evaluation) == []
+    assert evaluations.forecasts(evaluation) == []
 
 
 def test_the_oldest_evaluations_are_forgotten(tiny, monkeypatch):
-    monkeypatch.setattr(made, "KEPT", 2)
+    monkeypatch.setattr(evaluations, "KEPT", 2)
     fmm, q = tiny
     for times in range(1, 5):
         fmm.potential(times * q)
-    assert len(made._made) == 2
+    assert len(evaluations._known) == 2
 
 
 def test_the_picture_has_bars_forecasts_and_rates(tiny):
@@ -246,15 +252,15 @@ def test_the_picture_has_bars_forecasts_and_rates(tiny):
     with taskfmm.profile() as prof:
         phi.compute()
     ax = taskfmm.plots.operators(prof)
-    measured, expected = ax.containers
+    measured, forecast = ax.containers
     rows = prof.table()
     names = [columns.label(row["operator"], row["level"]) for row in rows]
     assert [each.get_text() for each in ax.get_yticklabels()] == names
     assert [bar.get_width() for bar in measured] == pytest.approx([row["seconds"] for row in rows])
     evaluation = prof.tasks[0].evaluation
-    (found,) = made.forecasts(evaluation)
-    foretold = sum(each.seconds for each in expectations(found, None).values())
-    assert sum(bar.get_width() for bar in expected) == pytest.approx(foretold)
+    (found,) = evaluations.forecasts(evaluation)
+    forecast_seconds = sum(each.seconds for each in task_forecasts(found, None).values())
+    assert sum(bar.get_width() for bar in forecast) == pytest.approx(forecast_seconds)
     texts = [each.get_text() for each in ax.texts]
     assert any("Gpairs/s" in text for text in texts) and any("GFLOP/s" in text for text in texts)
     assert "seconds" in ax.get_xlabel() and "a core at best" in ax.get_xlabel()
@@ -267,12 +273,31 @@ def test_the_picture_has_bars_forecasts_and_rates(tiny):
     pyplot.close("all")
 
 
+@pytest.mark.parametrize("width", [4.0, 6.4, 16.0])
+def test_words_of_the_picture_stay_beside_its_axes(tiny, width):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    fmm, q = tiny
+    with taskfmm.profile() as prof:
+        fmm.potential(q).compute()
+    figure, ax = pyplot.subplots(figsize=(width, 5.0), layout="constrained")
+    taskfmm.plots.operators(prof, ax=ax)
+    figure.canvas.draw()
+    assert ax.get_window_extent().width > 0.6 * figure.bbox.width
+    title = next(each for each in ax.findobj(pyplot.Text) if "1 evaluation" in each.get_text())
+    for each in (title, ax.get_legend(), ax.xaxis.label):
+        found = each.get_window_extent()
+        assert found.x0 >= 0.0 and found.y0 >= 0.0
+        assert found.x1 <= figure.bbox.x1 and found.y1 <= figure.bbox.y1
+    pyplot.close("all")
+
+
 def test_a_picture_without_forecasts_says_so(tiny):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
     fmm = taskfmm.Fmm(tiny[0].sources, order=3, leaf_size=20)
     phi = fmm.potential(3.0 * tiny[1])
-    made._made.clear()
+    evaluations._known.clear()
     with taskfmm.profile() as prof:
         phi.compute()
     ax = taskfmm.plots.operators(prof)

@@ -151,6 +151,17 @@ def test_without_a_terminal_only_the_log_says_it(monkeypatch, caplog):
     assert screen.getvalue() == ""
 
 
+def test_a_process_without_standard_error_computes(monkeypatch, caplog):
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(module, "DELAY", 0.0)
+    dsk, key = graph()
+    with progress():
+        assert dask.threaded.get(dsk, key, num_workers=1) == 27
+    with caplog.at_level(logging.INFO, logger="taskfmm"):
+        module._Announcement().on_start(Compiles("taskfmm.kernels.loops"))
+    assert len(caplog.records) == 1
+
+
 def test_a_real_compilation_is_heard_in_a_process_that_asked_twice():
     code = """
 import logging, numba

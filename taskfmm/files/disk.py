@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from taskfmm.errors import InputError, StorageError
+
+STANDARD = 2
+"""The last descriptor of a standard stream. Where these are closed, files that are opened get theirs; but a process
+that is started with such a file has a stream of its own in its place."""
 
 
 def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
@@ -28,6 +33,9 @@ def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
     if not is_wanted(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file but a directory, pipe or device", str(path))
+    if descriptor <= STANDARD:
+        opened, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD + 1)
+        os.close(opened)
     return descriptor
 
 

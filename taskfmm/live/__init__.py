@@ -1,1 +1,1 @@
-"""Operators as they run: what tasks took beside what was expected, on the dashboard and as a picture."""
+"""Operators as they run: what tasks took beside their forecast, on the dashboard and as a picture."""

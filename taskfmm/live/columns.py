@@ -17,7 +17,7 @@ MOST_WORKERS = 32
 
 LABELS = {
     "seconds": "measured, in the colour of the operator",
-    "expected": "forecast of the same tasks",
+    "forecast": "forecast of the same tasks",
     "at_best": "at best",
 }
 """What the legends of page and picture call the columns of a row."""
@@ -35,6 +35,11 @@ NO_FORECAST = (
 AGAIN = "Not counted, as the result was lost and computed again: {n}, {seconds:.3g} s"
 
 FAULTS = "Not counted, for a reason that the scheduler's log says: {n}"
+
+FIRST_TASKS = (
+    "The first tasks of a worker, of a kernel or of an accuracy take longer, as they read or compile loops and read "
+    "operators: press Begin anew after them"
+)
 
 NOTHING = "No task of taskfmm has ended yet."
 
@@ -87,10 +92,10 @@ def workers(table: Table, names: dict[str, str]) -> Columns:
     for (worker,), cell in table.by("worker").items():
         found[names[worker]].add(cell)
     rows = [
-        {"worker": name, "tasks": cell.tasks, "seconds": cell.seconds, "expected": cell.expected}
+        {"worker": name, "tasks": cell.tasks, "seconds": cell.seconds, "forecast": cell.forecast}
         for name, cell in found.items()
     ]
-    return _columns(rows, ("worker", "tasks", "seconds", "expected"))
+    return _columns(rows, ("worker", "tasks", "seconds", "forecast"))
 
 
 def parts(table: Table, names: dict[str, str]) -> Columns:
@@ -152,32 +157,33 @@ NUMBERS = (
     "colour",
     "tasks",
     "seconds",
-    "expected",
-    "over_expected",
+    "forecast",
+    "over_forecast",
     "at_best",
     "of_best",
     "gpairs",
     "gflops",
     "rate",
 )
-"""Of a row: seconds that its tasks took, were expected to take, and would take at best; the first over the second,
+"""Of a row: seconds that its tasks took, their forecast, and what they would take at best; the first over the second,
 and the last over the first; rates of one task, as numbers and as text. What is not known is NaN."""
 
 
 def _numbers(operator: str, cell: Cell) -> dict[str, Any]:
     unknown = float("nan")
-    known = cell.foretold and cell.measured > 0.0
+    known = cell.with_forecast and cell.seconds_with_forecast > 0.0
     pairs, operations = (
-        1e-9 * each / cell.measured if known and each else unknown for each in (cell.pairs, cell.operations)
+        1e-9 * n / cell.seconds_with_forecast if known and n else unknown
+        for n in (cell.pairs, cell.operations)
     )
     found = {
         "colour": colour(operator),
         "tasks": cell.tasks,
         "seconds": cell.seconds,
-        "expected": cell.expected if cell.foretold else unknown,
-        "over_expected": cell.measured / cell.expected if cell.expected else unknown,
+        "forecast": cell.forecast if cell.with_forecast else unknown,
+        "over_forecast": cell.seconds_with_forecast / cell.forecast if cell.forecast else unknown,
         "at_best": cell.at_best or unknown,
-        "of_best": cell.at_best / cell.measured if known and cell.at_best else unknown,
+        "of_best": cell.at_best / cell.seconds_with_forecast if known and cell.at_best else unknown,
         "gpairs": pairs,
         "gflops": operations,
     }
@@ -209,10 +215,11 @@ def summary(table: Table) -> list[str]:
     where = "in this process" if [*workers] == [("",)] else f"on {_some(len(workers), 'worker')}"
     took = f"{_some(table.evaluations, 'evaluation')}, {_some(total.tasks, 'task')} {where}: "
     took += f"{total.seconds:.3g} s in tasks by the clock on the wall"
-    if total.expected:
-        took += f", {total.measured / total.expected:.2f} times the {total.expected:.3g} s of the forecast"
+    if total.forecast:
+        times = total.seconds_with_forecast / total.forecast
+        took += f", {times:.2f} times the {total.forecast:.3g} s of the forecast"
     found = [took]
-    if missing := total.tasks - total.foretold:
+    if missing := total.tasks - total.with_forecast:
         found.append(NO_FORECAST.format(n=missing))
     if total.again:
         found.append(AGAIN.format(n=_some(total.again, "run"), seconds=total.again_seconds))

@@ -11,9 +11,9 @@ from typing import Any
 from taskfmm import bounds
 from taskfmm.bounds import Best
 from taskfmm.errors import InputError
-from taskfmm.forecast import made
-from taskfmm.live.expecting import expectations
-from taskfmm.runtime import cluster
+from taskfmm.forecast import evaluations
+from taskfmm.live.task_forecasts import task_forecasts
+from taskfmm.runtime import cluster, layout
 from taskfmm.runtime.once import say_once
 
 AFTERWARDS = "Instead, record a taskfmm.profile and draw taskfmm.plots.operators(profile) afterwards"
@@ -73,7 +73,7 @@ def dashboard(client: Any = None) -> str:
         _install(client)
         if _watched.get(client) is None:
             _watched[client] = _measure(client)
-        made.listen(_tell)
+        evaluations.listen(_tell)
     return str(client.dashboard_link).removesuffix("status").rstrip("/") + "/taskfmm"
 
 
@@ -97,12 +97,20 @@ def _install(client: Any) -> None:
     from taskfmm.live import plugin
 
     try:
-        client.register_plugin(plugin.Dashboard(), name=plugin.NAME)
+        # asked before, as Dask would log a traceback if the plugin failed
+        usable = client.run_on_scheduler(plugin.has_dashboard)
+        if usable:
+            client.register_plugin(plugin.Dashboard(), name=plugin.NAME)
     except Exception as error:  # of the scheduler, of any kind
         raise InputError(
-            f"the scheduler at {client.scheduler.address} takes no page ({error!r}): it needs taskfmm installed, a "
-            f"dashboard, and distributed.scheduler.pickle. {AFTERWARDS}"
+            f"the scheduler at {client.scheduler.address} takes no page ({error!r}): it needs taskfmm installed, and "
+            f"distributed.scheduler.pickle. {AFTERWARDS}"
         ) from error
+    if not usable:
+        raise InputError(
+            f"the scheduler at {client.scheduler.address} has no dashboard: start it with a dashboard_address, where "
+            f"Bokeh is installed. {AFTERWARDS}"
+        )
 
 
 def _measure(client: Any) -> Best | None:
@@ -129,7 +137,7 @@ async def _rates() -> Best:
     return await asyncio.to_thread(bounds.measure)
 
 
-def _tell(evaluation: str, find: made.Find) -> None:
+def _tell(evaluation: str, find: evaluations.Find) -> None:
     """The forecast of a new evaluation to all schedulers that have the page."""
     from taskfmm.live import plugin
 
@@ -139,6 +147,8 @@ def _tell(evaluation: str, find: made.Find) -> None:
         try:
             found = find()
             if found is not None:
-                client.run_on_scheduler(plugin.expect, evaluation, expectations(found, best))
+                # of its workers, whatever scheduler is in use here
+                of_tasks = task_forecasts(found, best, layout.current(client).loop_threads)
+                client.run_on_scheduler(plugin.keep_forecasts, evaluation, of_tasks)
         except Exception as error:  # the computation goes on without it
             say_once("the dashboard has no forecast of an evaluation: %r", error)

@@ -38,30 +38,29 @@ BEST, PAPER = "#111111", "white"
 
 
 def serve(scheduler: Any, table: Table) -> None:
-    """Add the page to the scheduler's dashboard.
-
-    Raises
-    ------
-    ValueError
-        The scheduler has none.
-    """
-    from bokeh.server.tornado import BokehTornado
+    """Add the page to the scheduler's dashboard, which it has."""
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
     from tornado.ioloop import IOLoop
 
-    pages = scheduler.http_application
-    known = next((each for each in pages.applications if isinstance(each, BokehTornado)), None)
-    if known is None:
-        raise ValueError("the scheduler serves no dashboard")
+    known = dashboard_of(scheduler)
     variables = template_variables(scheduler)
     if ROUTE.strip("/") not in variables["pages"]:
         variables["pages"].append(ROUTE.strip("/"))  # in the head of all pages
     draw = {ROUTE: lambda server, extra, doc: document(table, extra, doc)}
     found = BokehApplication(draw, scheduler, prefix=known.prefix, template_variables=variables)
-    pages.add_application(found)
+    scheduler.http_application.add_application(found)
     found.initialize(IOLoop.current())
     found.start()
+
+
+def dashboard_of(scheduler: Any) -> Any:
+    """What serves the pages of a scheduler's dashboard; None if it has none."""
+    from bokeh.server.tornado import BokehTornado
+
+    return next(
+        (each for each in scheduler.http_application.applications if isinstance(each, BokehTornado)), None
+    )
 
 
 def document(table: Table, extra: dict[str, Any], doc: Any) -> None:
@@ -108,7 +107,8 @@ class Page:
         found = columns.shown(self.table)
         for name, source in self.sources.items():
             source.data = found[name]
-        self.head.text = "<br>".join(map(escape, columns.summary(self.table)))
+        lines = [*columns.summary(self.table), columns.FIRST_TASKS]
+        self.head.text = "<br>".join(map(escape, lines))
         self.rates.xaxis.axis_label = columns.best_rates(self.table)
         _rows(self.levels, found["levels"]["row"])
         _rows(self.workers, found["workers"]["worker"])
@@ -126,8 +126,8 @@ class Page:
         kept = dict(source=source, left=0)
         drawn.hbar([""], right=0, color=COLOURS["M2L"], legend_label=columns.LABELS["seconds"])
         measured = drawn.hbar(above, right="seconds", height=0.5, color="colour", **kept)
-        forecast = dict(FORECAST, legend_label=columns.LABELS["expected"])
-        expected = drawn.hbar(below, right="expected", height=0.24, **forecast, **kept)
+        forecast = dict(FORECAST, legend_label=columns.LABELS["forecast"])
+        below_it = drawn.hbar(below, right="forecast", height=0.24, **forecast, **kept)
         drawn.scatter(
             "at_best",
             above,
@@ -143,11 +143,11 @@ class Page:
             ("", "@row"),
             ("tasks", "@tasks"),
             ("measured", "@seconds{0.0000} s"),
-            ("forecast", "@expected{0.0000} s"),
+            ("forecast", "@forecast{0.0000} s"),
             ("at best", "@at_best{0.0000} s"),
             ("a task does", "@rate"),
         ]
-        drawn.add_tools(HoverTool(renderers=[measured, expected], tooltips=tips))
+        drawn.add_tools(HoverTool(renderers=[measured, below_it], tooltips=tips))
         _legend_above(drawn)
         return drawn
 
@@ -164,7 +164,7 @@ class Page:
             line_width=0.5,
             source=self.sources["parts"],
         )
-        drawn.hbar(below, left=0, right="expected", height=0.24, source=self.sources["workers"], **FORECAST)
+        drawn.hbar(below, left=0, right="forecast", height=0.24, source=self.sources["workers"], **FORECAST)
         tips = [("@operator", "@seconds{0.0000} s"), ("tasks", "@tasks")]
         drawn.add_tools(HoverTool(renderers=[pieces], tooltips=tips))
         return drawn
@@ -210,8 +210,8 @@ class Page:
 CELLS = {
     "tasks": ("tasks", "{:,}"),
     "seconds": ("measured, s", "{:.4f}"),
-    "expected": ("forecast, s", "{:.4f}"),
-    "over_expected": ("measured / forecast", "{:.2f}"),
+    "forecast": ("forecast, s", "{:.4f}"),
+    "over_forecast": ("measured / forecast", "{:.2f}"),
     "at_best": ("at best, s", "{:.4f}"),
     "of_best": ("at best / measured", "{:.0%}"),
     "gpairs": ("Gpairs/s", "{:.3f}"),

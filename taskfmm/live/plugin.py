@@ -8,7 +8,7 @@ from typing import Any
 from dask.typing import Key
 from distributed import Scheduler, SchedulerPlugin
 
-from taskfmm.live.table import Expectations, Table
+from taskfmm.live.table import Table, TaskForecasts
 from taskfmm.profiling.names import operator_of
 
 logger = logging.getLogger("taskfmm")
@@ -58,9 +58,18 @@ class Dashboard(SchedulerPlugin):
         self.table.clear()
 
 
-def expect(evaluation: str, expected: Expectations, dask_scheduler: Any = None) -> None:
-    """Run on the scheduler: what is expected of the tasks of an evaluation."""
-    dask_scheduler.plugins[NAME].table.expect(evaluation, expected)
+def has_dashboard(dask_scheduler: Any = None) -> bool:
+    """Run on the scheduler: whether a page can be added; without Bokeh there is no dashboard."""
+    try:
+        from taskfmm.live import page
+    except ModuleNotFoundError:
+        return False
+    return page.dashboard_of(dask_scheduler) is not None
+
+
+def keep_forecasts(evaluation: str, forecasts: TaskForecasts, dask_scheduler: Any = None) -> None:
+    """Run on the scheduler: keep the forecasts of the tasks of an evaluation."""
+    dask_scheduler.plugins[NAME].table.keep_forecasts(evaluation, forecasts)
 
 
 def keep_best(rates: dict[str, float], dask_scheduler: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What tasks took, and what was expected of the same tasks, by operator, level and worker.
+"""What tasks took, and the forecast of the same tasks, by operator, level and worker.
 
 The scheduler fills such a table task by task for the dashboard, and a profile fills one afterwards. It needs nothing
 but names and numbers, so that a scheduler imports neither Numba nor plans.
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from taskfmm.profiling.recording import Record
 
 KEPT = 1000
-"""Evaluations whose expectations are kept; the oldest are forgotten first."""
+"""Evaluations whose forecasts are kept; the oldest are forgotten first."""
 
 
-class Expected(NamedTuple):
-    """Of one task.
+class TaskForecast(NamedTuple):
+    """The forecast of one task.
 
-    seconds : that it is expected to take; at_best : that it would take at the best rates of a core, 0 if not measured
+    seconds : that it is expected to take; at_best : what it would take at the best rates of a core, 0 if not measured
     pairs : of points, for kernels other than Laplace's as many pairs of 1 / r as take as long
     operations : floating-point operations of its matrix products
     """
@@ -35,8 +35,8 @@ class Expected(NamedTuple):
     operations: float
 
 
-Expectations = Mapping[tuple, Expected]
-"""Of the tasks of an evaluation, by `taskfmm.profiling.names.without_charges`."""
+TaskForecasts = Mapping[tuple, TaskForecast]
+"""Those of the tasks of an evaluation, by `taskfmm.profiling.names.without_charges`."""
 
 
 @dataclass(slots=True)
@@ -44,16 +44,16 @@ class Cell:
     """Sums over tasks that ended; of a task that ran again, over its last run.
 
     tasks, seconds : of all of them
-    foretold, measured : the same of those that something was expected of
-    expected, at_best, pairs, operations : of these, see `Expected`
+    with_forecast, seconds_with_forecast : the same of those that have a forecast
+    forecast, at_best, pairs, operations : of these, see `TaskForecast`
     again, again_seconds : earlier runs of tasks that ran again, as their results were lost
     """
 
     tasks: int = 0
     seconds: float = 0.0
-    foretold: int = 0
-    measured: float = 0.0
-    expected: float = 0.0
+    with_forecast: int = 0
+    seconds_with_forecast: float = 0.0
+    forecast: float = 0.0
     at_best: float = 0.0
     pairs: float = 0.0
     operations: float = 0.0
@@ -94,11 +94,11 @@ class Table:
         self.best: dict[str, float] = {}
         self.faults = 0
         self.version = 0
-        self._expected: dict[str, Expectations] = {}
+        self._forecasts: dict[str, TaskForecasts] = {}
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew; what is expected of tasks, and the best rates, stay."""
+        """Begin anew; the forecasts of tasks, and the best rates, stay."""
         self.cells: dict[tuple[str, int | None, str], Cell] = defaultdict(Cell)
         self.sent: Counter[tuple[str, str, str]] = Counter()
         self.evaluations = 0
@@ -106,15 +106,15 @@ class Table:
         self._of_evaluation: Counter[str] = Counter()
         self.version += 1
 
-    def expect(self, evaluation: str, expected: Expectations) -> None:
-        """What is expected of the tasks with this token; adds to what others told of it."""
-        known = self._expected.pop(evaluation, {})
-        found: Expectations = {**known, **expected}
+    def keep_forecasts(self, evaluation: str, forecasts: TaskForecasts) -> None:
+        """Keep those of the tasks with this token; adds to what others told of it."""
+        known = self._forecasts.pop(evaluation, {})
+        found: TaskForecasts = {**known, **forecasts}
         # evaluations of one plan, one after the other, have one mapping
-        last = next(reversed(self._expected.values()), None)
-        self._expected[evaluation] = last if last is not None and last == found else found
-        while len(self._expected) > KEPT:
-            del self._expected[next(iter(self._expected))]
+        last = next(reversed(self._forecasts.values()), None)
+        self._forecasts[evaluation] = last if last is not None and last == found else found
+        while len(self._forecasts) > KEPT:
+            del self._forecasts[next(iter(self._forecasts))]
 
     def add(
         self, key: Hashable, worker: str, seconds: float, n_bytes: int, needs: Iterable[Hashable]
@@ -144,10 +144,10 @@ class Table:
         self.version += 1
 
     def _of_one(self, key: Hashable, evaluation: str, seconds: float) -> Cell:
-        expected = self._expected.get(evaluation, {}).get(without_charges(key) or ())
-        if expected is None:
+        forecast = self._forecasts.get(evaluation, {}).get(without_charges(key) or ())
+        if forecast is None:
             return Cell(1, seconds)
-        return Cell(1, seconds, 1, seconds, *expected)
+        return Cell(1, seconds, 1, seconds, *forecast)
 
     def _read(self, run: Run | None, worker: str) -> None:
         """A worker keeps what it took from another one, until the result is no longer needed."""
@@ -178,13 +178,13 @@ class Table:
 
 
 def of_records(
-    records: Iterable[Record], expected: Mapping[str, Expectations], best: dict[str, float]
+    records: Iterable[Record], forecasts: Mapping[str, TaskForecasts], best: dict[str, float]
 ) -> Table:
     """The table of a profile: every run counts, as in the profile's own."""
     table = Table()
     table.best = best
-    for evaluation, found in expected.items():
-        table.expect(evaluation, found)
+    for evaluation, found in forecasts.items():
+        table.keep_forecasts(evaluation, found)
     for record in sorted(records, key=lambda record: record.end):
         key = ast.literal_eval(record.key)
         table.forget(key)

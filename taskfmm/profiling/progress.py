@@ -45,7 +45,7 @@ class progress(Callback):
         with self._lock:
             self._running.add(id(state))
             if self._bar is None:
-                self._bar = tqdm(total=0, unit="task", delay=DELAY, disable=None, leave=False)
+                self._bar = tqdm(total=0, unit="task", delay=DELAY, disable=not _is_seen(), leave=False)
             self._bar.total += n_tasks
 
     def _pretask(self, key: Hashable, dsk: Any, state: dict[str, Any]) -> None:
@@ -67,6 +67,11 @@ class progress(Callback):
                 self._bar = None
 
 
+def _is_seen() -> bool:
+    """Whether standard error is a terminal; a process may have none at all."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 class _Announcement(event.Listener):
     """Says once that kernels of ours compile; Numba tells it of real compilation, not of cache hits."""
 
@@ -83,7 +88,7 @@ class _Announcement(event.Listener):
                 return
             self._said = True
         logger.info(COMPILING)
-        if sys.stderr.isatty():
+        if _is_seen():
             tqdm.write(COMPILING, file=sys.stderr)
 
     def on_end(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a forecast to what is expected of each task, in plain numbers."""
+"""From the forecast of an evaluation to those of its tasks, in plain numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from taskfmm.cost import rates
 from taskfmm.cost.rates import Rates
 from taskfmm.forecast.effort import Effort
 from taskfmm.forecast.forecast import Forecast
-from taskfmm.live.table import Expectations, Expected
+from taskfmm.live.table import TaskForecast, TaskForecasts
 
 PAIRS = {
     "near_one": 1.0,
@@ -23,20 +23,23 @@ OPERATIONS = {"multiply_add": 2.0, "m2l_multiply_add_64": 2.0, "m2l_multiply_add
 """Floating-point operations, in the same way."""
 
 
-def expectations(found: Forecast, best: Best | None) -> Expectations:
-    """Of every task, on as many Numba threads as each has; without the scheduler, which no task is clocked with."""
-    rate, threads = rates.current(), found.layout.loop_threads
+def task_forecasts(found: Forecast, best: Best | None, threads: int = 0) -> TaskForecasts:
+    """Of every task, without the scheduler's share, as tasks are clocked without it.
+
+    threads : Numba threads of a task; those of the forecast, if left out
+    """
+    rate, at_once = rates.current(), threads or found.layout.loop_threads
     return {
-        name: _of_task(effort, rate, None if best is None else best.rates, threads)
+        name: _of_task(effort, rate, None if best is None else best.rates, at_once)
         for name, effort in zip(found.names, found.efforts, strict=True)
     }
 
 
-def _of_task(effort: Effort, rate: Rates, best: Rates | None, threads: int) -> Expected:
+def _of_task(effort: Effort, rate: Rates, best: Rates | None, threads: int) -> TaskForecast:
     of_both = (effort.counts.shared, effort.counts.alone)
     pairs, operations = (
         sum(float(times * counts.get(name, 0.0)) for counts in of_both for name, times in each.items())
         for each in (PAIRS, OPERATIONS)
     )
     at_best = 0.0 if best is None else float(effort.seconds(best, threads))
-    return Expected(float(effort.seconds(rate, threads)), at_best, pairs, operations)
+    return TaskForecast(float(effort.seconds(rate, threads)), at_best, pairs, operations)

@@ -1,4 +1,4 @@
-"""Which evaluations were made in this process, so that whoever sees their tasks run finds what was expected of them.
+"""The evaluations that were made in this process, so that whoever sees their tasks run finds their forecasts.
 
 The tasks of an evaluation are known by the token in their keys. A forecast is made when it is first asked for, and
 only as long as the plan exists: nothing here keeps a plan alive.
@@ -23,18 +23,18 @@ Find = Callable[[], Forecast | None]
 listeners: tuple[Callable[[str, Find], None], ...] = ()
 """Told of the token of every evaluation that is made in this process; replaced as a whole, never changed in place."""
 
-_made: dict[str, dict[tuple[Any, ...], Find]] = {}
+_known: dict[str, dict[tuple[Any, ...], Find]] = {}
 _changing = threading.Lock()
 
 
-def tell(name: str, evaluator: Any, *how: Any) -> None:
+def remember(name: str, evaluator: Any, *how: Any) -> None:
     """Remember an evaluation, and tell all who listen.
 
     name : of one of its outputs, as its tasks have it
     evaluator : whose ``forecast`` of these outputs, this accuracy and this kernel it is
     """
-    known, plan = name_of((name, 0)), weakref.ref(evaluator)
-    assert known is not None
+    task, plan = name_of((name, 0)), weakref.ref(evaluator)
+    assert task is not None
 
     def find() -> Forecast | None:
         there = plan()
@@ -42,11 +42,11 @@ def tell(name: str, evaluator: Any, *how: Any) -> None:
 
     with _changing:
         # the same charges have the same token, also for other outputs
-        _made.setdefault(known.evaluation, {})[plan, *how] = find
-        while len(_made) > KEPT:
-            del _made[next(iter(_made))]
+        _known.setdefault(task.evaluation, {})[plan, *how] = find
+        while len(_known) > KEPT:
+            del _known[next(iter(_known))]
     for listener in listeners:
-        listener(known.evaluation, find)
+        listener(task.evaluation, find)
 
 
 def listen(listener: Callable[[str, Find], None]) -> None:
@@ -58,5 +58,4 @@ def listen(listener: Callable[[str, Find], None]) -> None:
 
 def forecasts(evaluation: str) -> list[Forecast]:
     """Of the evaluations whose tasks have this token, as far as they were made here and their plans exist."""
-    known = list(_made.get(evaluation, {}).values())
-    return [found for find in known if (found := find()) is not None]
+    return [found for find in list(_known.get(evaluation, {}).values()) if (found := find()) is not None]
