@@ -70,7 +70,7 @@ def whole(level: int, n: int) -> Halo:
 def one_transfer(vector: tuple[int, int, int]) -> Siblings:
     """M2L: one row from one row, target minus source as given, both children of neighbouring parents."""
     v = np.array(vector)
-    parents = np.sign(v) * (np.abs(v) > 1)
+    parents = np.sign(v)
     rest = v - 2 * parents
     octants = [int((sign * rest > 0) @ [4, 2, 1]) for sign in (1, -1)]
     children = np.full((2, 1, 8), -1, np.int32)

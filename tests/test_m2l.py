@@ -211,7 +211,7 @@ def test_single_precision_cores_are_the_same_rounded(at):
 
 @pytest.mark.parametrize("order, tol", [(4, 1e-3), (8, 1e-8), (8, 1e-9)])
 def test_mixed_precision_rounds_less_than_is_cut(order, tol):
-    """Its two parts are the form in float64, and what float32 rounds is 1/32 of the cut of the largest core."""
+    """Its two parts are the form in float64, and of the largest core float32 rounds about 2^-24 of what it holds."""
     double, _, _ = compressed(LAPLACE, order, tol, 2.0, tol)
     mixed, _, _ = compressed(LAPLACE, order, tol, 2.0, tol, accuracy.MIXED)
     assert [part.dtype.name for part in mixed.parts] == ["float64", "float32"]
@@ -219,7 +219,9 @@ def test_mixed_precision_rounds_less_than_is_cut(order, tol):
     exact = [core(double, offset) for offset in OFFSETS]
     rounded = [np.linalg.norm(core(mixed, o) - each, 2) for o, each in zip(OFFSETS, exact, strict=True)]
     largest = max(np.linalg.norm(each, 2) for each in exact)
-    assert 1e-3 * tol < max(rounded) / largest < tol / 8
+    unit = 2.0**-24 * accuracy.Accuracy(order, tol, tol, accuracy.MIXED).in_single_below
+    assert 0.5 * unit < max(rounded) / largest < 5 * unit
+    assert 5 * unit < tol / 6
 
 
 def test_mixed_precision_translates_by_both_parts():

@@ -52,6 +52,21 @@ def poison(halo, whole):
     return whole, poisoned
 
 
+def alone(work):
+    """Targets that are alone in a leaf which forms no pair: nothing hangs on their own charges."""
+    pairs = work.mutual
+    meets = np.diff(pairs.ptr) > 0
+    meets[pairs.idx] = True
+    return work.target_ptr[:-1][(np.diff(work.target_ptr) == 1) & ~meets]
+
+
+def forget(targets, halo, poisoned):
+    """Poison the charges of some targets as well."""
+    for i, rows in enumerate(poisoned):
+        here = targets[(targets >= halo.ptr[i]) & (targets < halo.ptr[i + 1])]
+        rows[halo.rows[here]] = np.nan
+
+
 def columns(rows):
     return [np.ascontiguousarray(each.T) for each in rows]
 
@@ -99,6 +114,8 @@ def runs_of(fmm, at, charges, output):
 
         sources = of(work.charges)
         own = of(work.mutual.own) if work.mutual else ([], [])
+        if work.mutual:
+            forget(alone(work), work.mutual.own, own[1])
         if work.charges.rows.size:
             yield "p2p", partial(lambda q, run, own: run(q, own), run=p2p, own=own[0]), *sources
         if work.mutual and work.mutual.idx.size:

@@ -11,7 +11,7 @@ from boxes import from_surface, l2_error, one_transfer, onto_surface
 
 from taskfmm.kernels import KERNELS
 from taskfmm.operators import accuracy, box, probes, symmetry, yardstick
-from taskfmm.operators.accuracy import NOISE, NOISE_OF_ONE, Accuracy
+from taskfmm.operators.accuracy import NOISE, NOISE_OF_GRADIENT, NOISE_OF_ONE, Accuracy
 from taskfmm.operators.matrix import value_matrix
 from taskfmm.passes import source, target, transfer
 
@@ -32,7 +32,7 @@ def shipped(order: int, cut: float) -> accuracy.Row:
     (row,) = (
         row
         for row in accuracy.table()
-        if (row.accuracy.order, row.accuracy.m2l_tol, row.accuracy.m2l_dtype) == (order, cut, "float64")
+        if (row.accuracy.order, row.accuracy.m2l_tol, row.accuracy.m2l_dtype) == (order, cut, "mixed")
     )
     return row
 
@@ -103,12 +103,27 @@ def test_a_cloud_in_one_direction_errs_more_than_clouds_all_around():
 
 def test_rounding_of_m2l_adds_its_noise():
     """In quadrature where errors of many directions come together; in the worst one it is more, and adds up."""
-    for order, cut in ((6, 1e-5), (7, 3e-7), (9, 1e-8)):
+    for order, cut in ((6, 1e-5), (8, 2e-7), (9, 1e-8), (10, 1e-9)):
         exact, rounded = measured(order, cut), measured(order, cut, "float32")
-        for name in ("filled", "faces"):
-            assert getattr(rounded, name) <= np.hypot(getattr(exact, name), NOISE["float64", "float32"])
-        for name in ("potential", "gradient"):
-            assert getattr(rounded, name) <= getattr(exact, name) + NOISE_OF_ONE["float64", "float32"]
+        for name, more in (("filled", 1.0), ("faces", NOISE_OF_GRADIENT)):
+            noise = more * NOISE["float64", "float32"]
+            assert getattr(rounded, name) <= np.hypot(getattr(exact, name), noise)
+        for name, more in (("potential", 1.0), ("gradient", NOISE_OF_GRADIENT)):
+            noise = more * NOISE_OF_ONE["float64", "float32"]
+            assert getattr(rounded, name) <= getattr(exact, name) + noise
+
+
+@pytest.mark.parametrize("order, cut", [(8, 1e-7), (9, 1e-8), (10, 5e-8)])
+def test_rounding_of_m2l_in_mixed_precision_is_a_part_of_its_noise(order, cut):
+    exact, rounded = measured(order, cut), measured(order, cut, "mixed")
+    part = Accuracy(order, cut, cut, "mixed").in_single_below
+    assert 0.0 < part < 0.06
+    for name in ("filled", "faces"):
+        noise = part * NOISE_OF_GRADIENT * NOISE["float64", "float32"]
+        assert getattr(rounded, name) <= np.hypot(getattr(exact, name), noise)
+    for name in ("potential", "gradient"):
+        noise = part * NOISE_OF_GRADIENT * NOISE_OF_ONE["float64", "float32"]
+        assert getattr(rounded, name) <= getattr(exact, name) + noise
 
 
 def test_a_smooth_field_errs_alike_in_leaves_of_any_depth(monkeypatch):

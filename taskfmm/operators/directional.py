@@ -179,9 +179,10 @@ class DirectionalM2L:
         return sums
 
     def one(self, rows: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        # of the pairs of octants that lie so, one whose spaces have the fewest dimensions, as these err most
         away, mirror = np.abs(offset), int((np.asarray(offset) < 0) @ symmetry.BITS)
-        d, t = (int(flags @ symmetry.BITS) for flags in (away >= 2, away % 2 == 1))
-        right, left = self.factors(d, t, 0)
+        d, t, o = (int(flags @ symmetry.BITS) for flags in (away > 0, away == 3, away == 1))
+        right, left = self.factors(d, t, o)
         of_source, of_target = (signs(parity)[mirror] for parity in (self.source_parity, self.target_parity))
         found = (rows * of_source).astype(self.dtype) @ right @ left
         return (found * of_target).astype(np.float64)
