@@ -1082,8 +1082,8 @@ PASSES = (
     Mutant(
         "translations-keep-one-column",
         "passes/translations.py",
-        "out[target[at + i], c, k] += sums[i * columns + c, k]",
-        "out[target[at + i], c, k] += sums[i * columns, k]",
+        "row, total = sums[i * columns + c], out[target[at + i], c]",
+        "row, total = sums[i * columns], out[target[at + i], c]",
         "M2M and L2L give all columns the first one's numbers",
         ("operators", "kernels_of_users"),
     ),
