@@ -32,8 +32,8 @@ class Rates:
     ..._gradient : the same when the gradient is computed too
     multiply_add : one multiply-add of a float64 matrix product
     m2l_multiply_add_64, m2l_multiply_add_32 : one multiply-add of M2L, by its dtype
-    m2l_core : one use of a core by a batch of pairs of parents
-    m2l_meeting : one pair of parents at such a use, which is a pair of boxes where families are whole
+    m2l_core : one use of a matrix by a batch of pairs of parents
+    m2l_meeting : one pair of children of such parents, where families are whole
     run : one point and one run of others that it meets, besides the pairs
     row : one box of P2M, L2P and the like, or one leaf of P2P, besides: its buffers and calls
     copied : one float64 copied or added in a row; gathered : one float64 from or to any place
@@ -50,10 +50,10 @@ class Rates:
     surface_pair: float = 0.52e-9
     surface_pair_gradient: float = 0.83e-9
     multiply_add: float = 3.1e-11
-    m2l_multiply_add_64: float = 5.0e-11
-    m2l_multiply_add_32: float = 2.6e-11
+    m2l_multiply_add_64: float = 3.8e-11
+    m2l_multiply_add_32: float = 2.2e-11
     m2l_core: float = 0.25e-6
-    m2l_meeting: float = 16e-9
+    m2l_meeting: float = 4e-9
     run: float = 40e-9
     row: float = 0.3e-6
     copied: float = 0.8e-9

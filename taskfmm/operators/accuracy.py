@@ -219,7 +219,9 @@ class Row:
             gradient = math.hypot(self.errors.faces, NOISE_OF_GRADIENT * noise)
         else:
             potential = math.hypot(SPOT * self.errors.potential, noise, ROUNDING)
-            gradient = math.hypot(SPOT * self.errors.gradient, NOISE_OF_GRADIENT * noise, ROUNDING_OF_GRADIENT)
+            gradient = math.hypot(
+                SPOT * self.errors.gradient, NOISE_OF_GRADIENT * noise, ROUNDING_OF_GRADIENT
+            )
         if known is None:
             return max(potential, gradient) if derivative else potential
         if known.potential is not None:

@@ -39,6 +39,9 @@ MEETINGS_OF_ANY = 8 * 189 / 26
 HALF_FULL = 0.5
 """How full a batch is where works are not known yet: a block often has few pairs of a direction."""
 
+GATHERED = 0.5
+"""What it takes to gather or to scatter a number, over a copy: rows are in the cache, and are multiplied by signs."""
+
 PRODUCTS = 17
 """Of matrices in a batch: one for each octant of sources and of targets, and one between these."""
 
@@ -137,6 +140,12 @@ class DirectionalM2L:
         of_cores = _sizes(self.source_rank, self.target_rank).sum(axis=(1, 2)) * images
         return of_cores, k * (_widths(self.source_rank) + _widths(self.target_rank)).astype(float)
 
+    @property
+    def _mean_rank(self) -> float:
+        """Of all octants and directions."""
+        widths = _widths(self.source_rank) + _widths(self.target_rank)
+        return max(1.0, float(DIRECTIONS @ widths / 26 / 16))
+
     def starts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the matrices V, U and those of D begin, int64 [8, 8], [8, 8] and [8]."""
         k = self.source_parity.shape[1]
@@ -230,18 +239,16 @@ class DirectionalM2L:
             meetings, batches = n_families * MEETINGS_OF_ANY, n_families / (HALF_FULL * siblings.BATCH)
         else:
             batches = float((-(-families // siblings.BATCH)).sum())
+        # of eight children some may be missing, of both parents alike
+        whole = np.sqrt(n_pairs * meetings)
+        read = batches * MEETINGS_OF_ANY * (cores + children) * self.dtype.itemsize / np.dtype(float).itemsize
+        gathered = GATHERED * whole * children / self._mean_rank
         return {
-            # of eight children some may be missing, of both parents alike
-            f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * cores
-            + np.sqrt(n_pairs * meetings) * children,
+            f"m2l_multiply_add_{8 * self.dtype.itemsize}": n_pairs * cores + whole * children,
             "m2l_meeting": meetings,
             "m2l_core": batches * PRODUCTS,
             # a batch reads the matrices of its direction, from memory if they do not fit the cache
-            "copied": batches
-            * MEETINGS_OF_ANY
-            * (cores + children)
-            * self.dtype.itemsize
-            / np.dtype(float).itemsize,
+            "copied": read + gathered,
         }
 
     @property
