@@ -94,6 +94,10 @@ potential errs by eps over about a tenth of that width, the size of a leaf."""
 TWO_CLOCKS = 1e-3
 """Seconds by which two clocks of one machine may differ over one task: one is steady, the other is corrected."""
 
+FAMILIES = 0.1
+"""What M2L multiplies depends on the directions in which families lie, and on how many of their children there are.
+Planning counts with all directions alike, and works with those there are."""
+
 WORKS = 0.2
 """Relative: what is known of works alone may change the counted seconds of an operator, as boxes share halos."""
 

@@ -201,12 +201,12 @@ import hashlib, numpy as np
 chosen = accuracy.choose(KERNELS["laplace"].of_first, 1e-2, "potential", np.dtype(float), None)
 found = levels.load(KERNELS["laplace"].of_first, chosen)
 levels.load(KERNELS["laplace"].of_first, chosen)
-print(hashlib.sha256(found.m2l.right.tobytes() + found.m2l.left.tobytes()).hexdigest())
+print(hashlib.sha256(b"".join(array.tobytes() for array in found.m2l.arrays().values())).hexdigest())
 """
 
 
 def digest(operators) -> str:
-    return hashlib.sha256(operators.m2l.right.tobytes() + operators.m2l.left.tobytes()).hexdigest()
+    return hashlib.sha256(b"".join(array.tobytes() for array in operators.m2l.arrays().values())).hexdigest()
 
 
 def test_the_limit_of_a_file_size_takes_no_process_down(home, operators):

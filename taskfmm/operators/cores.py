@@ -8,6 +8,7 @@ largest of all cores."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,12 +167,17 @@ def _form(
         for key, each in spaces.items():
             rank[key] = each.values.size
 
-    def flat(matrices: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([matrix.ravel() for matrix in matrices]).astype(dtype)
+    def flat(matrices: Iterable[np.ndarray], size: int) -> np.ndarray:
+        found, at = np.empty(size, dtype), 0
+        for matrix in matrices:
+            found[at : at + matrix.size] = matrix.ravel()
+            at += matrix.size
+        return found
 
-    down = flat([v[key].columns for key in sorted(v)])
-    up = flat([u[key].columns.T for key in sorted(u)])
-    core = flat([between[key] for key in sorted(between)])
+    k = cores.source_parity.shape[1]
+    down = flat((v[key].columns for key in sorted(v)), k * int(source_rank.sum()))
+    up = flat((u[key].columns.T for key in sorted(u)), k * int(target_rank.sum()))
+    core = flat((between[key] for key in sorted(between)), sum(each.size for each in between.values()))
     return DirectionalM2L.of(
         source_rank, target_rank, down, up, core, cores.source_parity, cores.target_parity
     )

@@ -98,18 +98,17 @@ class DirectionalM2L:
     ) -> DirectionalM2L:
         """From `arrays`: core has a block for each of `positions`, which images along level axes share."""
         sizes = _sizes(source_rank, target_rank)
-        start, whole = _before(sizes), []
+        start, first = _before(sizes), _before(_widths(source_rank) * _widths(target_rank))
+        whole = np.zeros(int(_widths(source_rank) @ _widths(target_rank)), core.dtype)
         for direction in range(1, 8):
-            bounds = [_bounds(rank, direction) for rank in (source_rank, target_rank)]
-            matrix = np.zeros([each[-1] for each in bounds], core.dtype)
+            rows, columns = (_bounds(rank, direction) for rank in (source_rank, target_rank))
+            matrix = whole[first[direction] :][: rows[-1] * columns[-1]].reshape(rows[-1], columns[-1])
             for o, t in np.ndindex(8, 8):
                 number = direction, t & direction, o & direction | (t ^ o) & ~direction
-                rows, columns = (slice(each[i], each[i + 1]) for each, i in zip(bounds, (o, t), strict=True))
                 if sizes[number]:
-                    block = core[start[number] :][: sizes[number]]
-                    matrix[rows, columns] = block.reshape(matrix[rows, columns].shape)
-            whole.append(matrix.ravel())
-        return cls(source_rank, target_rank, down, up, np.concatenate(whole), source_parity, target_parity)
+                    here = matrix[rows[o] : rows[o + 1], columns[t] : columns[t + 1]]
+                    here[:] = core[start[number] :][: sizes[number]].reshape(here.shape)
+        return cls(source_rank, target_rank, down, up, whole, source_parity, target_parity)
 
     @classmethod
     def none(cls, parity: np.ndarray) -> DirectionalM2L:
