@@ -1523,7 +1523,7 @@ COMMAND_LINE = (
         "all(name.isdigit() for name in found):",
         "all(len(shape) == 1 for shape in found.values()):",
         "a table whose charges stand first has them for coordinates",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "first-of-two-charges",
@@ -1531,7 +1531,7 @@ COMMAND_LINE = (
         "if len(candidates) > 1:",
         "if len(candidates) > 2:",
         "of two columns that could be charges one is taken, and nothing says so",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "numbers-of-columns-are-a-point",
@@ -1539,7 +1539,7 @@ COMMAND_LINE = (
         "if names is None and len(fields) > 1 and fields ==",
         "if names is None and len(fields) > 9 and fields ==",
         "the line 0,1,2,3 that pandas writes over columns without names is a charge of 3",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "one-frame-of-many",
@@ -1579,7 +1579,7 @@ COMMAND_LINE = (
         "os.path.lexists(output) and not overwrite",
         "False and not overwrite",
         "taskfmm convert replaces a file of results",
-        ("formats",),
+        ("formats_convert",),
     ),
 )
 
@@ -3040,12 +3040,28 @@ MESHES = (
         ("interop_meshes",),
     ),
     Mutant(
+        "meshes-with-rows-of-others",
+        "files/formats/headers.py",
+        "if found != wanted:",
+        "if found < wanted:",
+        "a mesh with more rows than its header declares is read without them, and nothing says so",
+        ("interop_mesh_files",),
+    ),
+    Mutant(
+        "two-of-three-coordinates",
+        "files/formats/meshes.py",
+        '(beside := {"x", "y", "z"} & mesh',
+        '(beside := {"w"} & mesh',
+        "a PLY file with a number between y and z is a plane mesh",
+        ("interop_mesh_files",),
+    ),
+    Mutant(
         "faces-of-four-lose-a-half",
         "interop/mesh_files.py",
         "for k in range(1, rows.shape[1] - 1)",
         "for k in range(1, 2)",
         "meshes of quadrilaterals have a hole in each",
-        ("interop_meshes",),
+        ("interop_mesh_files",),
     ),
 )
 

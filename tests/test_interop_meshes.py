@@ -5,72 +5,23 @@ from __future__ import annotations
 import doctest
 import importlib
 import logging
-import sys
 
 import dask
 import numpy as np
 import pytest
 from cases import each
+from surfaces import around, joined, soup, sphere
 
 import taskfmm
 from taskfmm import InputError
 from taskfmm.interop import meshes, patches
-from taskfmm.interop.meshes import Surface, read, surface_potential, winding_number
+from taskfmm.interop.meshes import Surface, surface_potential, winding_number
 from taskfmm.interop.triangles import Flat, rule
 from taskfmm.kernels import KERNELS
 
 SQUARE = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]), np.array([[0, 1, 2], [0, 2, 3]])
 ROUNDING = 1e-13
 """Of sums over some thousand triangles, each to a few units in the last place."""
-
-
-def sphere(level):
-    """An octahedron whose faces are divided into 4^level triangles, counterclockwise as seen from outside."""
-    corners = np.concatenate([np.eye(3), -np.eye(3)])
-    signs = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    faces = np.array([[3 * a, 3 * b + 1, 3 * c + 2] for a, b, c in signs])
-    faces[signs.sum(axis=1) % 2 == 1] = faces[signs.sum(axis=1) % 2 == 1][:, ::-1]
-    found = corners[faces]
-    for _ in range(level):
-        a, b, c = np.moveaxis(found, 1, 0)
-        ab, bc, ca = (p + q for p, q in ((a, b), (b, c), (c, a)))
-        found = np.concatenate(
-            [np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-        )
-        found /= np.linalg.norm(found, axis=2, keepdims=True)
-    vertices, rows = np.unique(found.reshape(-1, 3).round(12), axis=0, return_inverse=True)
-    return vertices, rows.reshape(-1, 3)
-
-
-def soup(n, decades, width=1.0, seed=11):
-    """Triangles anywhere, with sizes over some powers of ten below 1."""
-    rng = np.random.default_rng(seed)
-    sizes = 10.0 ** (-decades * rng.random(n))
-    vertices = width * rng.random((n, 1, 3)) + sizes[:, None, None] * rng.normal(size=(n, 3, 3))
-    return vertices.reshape(-1, 3), np.arange(3 * n).reshape(-1, 3)
-
-
-def joined(*parts):
-    first = np.cumsum([0, *(len(vertices) for vertices, _ in parts)])
-    rows = [rows + before for (_, rows), before in zip(parts, first, strict=False)]
-    return np.concatenate([vertices for vertices, _ in parts]), np.concatenate(rows)
-
-
-def around(mesh, n, seed=5):
-    """Points on triangles, beside them at all distances, at corners and centres, on lines of edges, and in a box."""
-    vertices, rows = mesh
-    rng = np.random.default_rng(seed)
-    of = rows[rng.integers(len(rows), size=n)]
-    corners = vertices[of]
-    size = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)[:, None]
-    on = np.einsum("nb,nbi->ni", rng.dirichlet([1, 1, 1], n), corners)
-    beside = on + size * rng.normal(size=(n, 3)) * 10 ** rng.uniform(-8, 1, (n, 1))
-    a, b, c = np.moveaxis(corners, 1, 0)
-    along = a + (b - a) * rng.uniform(-3, 4, (n, 1))
-    in_plane = a + (b - a) * rng.uniform(-3, 4, (n, 1)) + (c - a) * rng.uniform(-3, 4, (n, 1))
-    low, wide = vertices.min(axis=0), np.ptp(vertices, axis=0)
-    box = low - 0.5 * wide + 2.0 * wide * rng.random((n, 3))
-    return np.concatenate([on, beside, a, corners.mean(axis=1), along, in_plane, box, 1e4 * wide * box])
 
 
 def layers(mesh, points):
@@ -383,65 +334,6 @@ def test_what_does_not_fit():
 
     with pytest.raises(InputError, match="vertices have no unit, points are in m"):
         winding_number(vertices, rows, np.zeros((1, 3)).view(Metres))
-
-
-FORMATS = ["stl", "obj", "ply", "off", "vtk", "msh"]
-
-
-@each("ending", FORMATS)
-def test_files(ending, tmp_path):
-    meshio = pytest.importorskip("meshio")
-    vertices, rows = sphere(2)
-    path = tmp_path / f"sphere.{ending}"
-    meshio.write_points_cells(
-        path, vertices, [("triangle", rows)], **({"binary": True} if ending == "stl" else {})
-    )
-    found = read(path)
-    assert found[0].dtype == np.float64 and found[1].dtype == np.int64 and found[1].shape == rows.shape
-    np.testing.assert_allclose(winding_number(*found, [[0, 0, 0], [2, 0, 0]]), [1.0, 0.0], atol=1e-5)
-
-
-@each("ending", FORMATS[:4])
-def test_files_without_meshio(ending, tmp_path, monkeypatch):
-    trimesh = pytest.importorskip("trimesh")
-    vertices, rows = sphere(1)
-    path = tmp_path / f"sphere.{ending}"
-    trimesh.Trimesh(vertices, rows, process=False).export(path)
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "meshio", None)
-        np.testing.assert_allclose(winding_number(*read(path), [[0, 0, 0]]), 1.0, atol=1e-5)
-        patched.setitem(sys.modules, "trimesh", None)
-        with pytest.raises(ImportError, match=r'pip install "taskfmm\[meshes\]"'):
-            read(path)
-
-
-def test_files_of_other_faces(tmp_path, caplog):
-    meshio = pytest.importorskip("meshio")
-    corners = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1]])
-    cells = [
-        ("line", [[0, 1]]),
-        ("quad", [[3, 2, 1, 0]]),
-        ("triangle", [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]]),
-    ]
-    meshio.write_points_cells(tmp_path / "pyramid.vtk", corners, cells)
-    with caplog.at_level(logging.WARNING, "taskfmm"):
-        vertices, rows = read(tmp_path / "pyramid.vtk")
-    assert "1 faces with more than three corners" in caplog.text
-    assert rows.tolist() == [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4], [3, 2, 1], [3, 1, 0]]
-    np.testing.assert_allclose(winding_number(vertices, rows, [[0.5, 0.5, 0.3]]), 1.0, atol=ROUNDING)
-    meshio.write_points_cells(tmp_path / "curved.vtk", np.eye(6, 3), [("triangle6", [[0, 1, 2, 3, 4, 5]])])
-    meshio.write_points_cells(tmp_path / "volume.vtk", np.eye(4, 3), [("tetra", [[0, 1, 2, 3]])])
-    (tmp_path / "text.ply").write_text("no mesh")
-    (tmp_path / "short.off").write_text("OFF\n3 5 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
-    for name, told in (
-        ("curved.vtk", "faces of the kind triangle6, which are curved"),
-        ("volume.vtk", "meshio finds no triangles"),
-        ("short.off", "declares 5 faces and has 1"),
-        ("none.stl", "is no file"),
-        ("text.ply", "cannot be read: meshio says"),
-    ):
-        with pytest.raises(InputError, match=told):
-            read(tmp_path / name)
 
 
 @each("module", ["meshes", "mesh_files"])
