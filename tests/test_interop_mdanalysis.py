@@ -189,6 +189,17 @@ def test_wrong_arguments():
         Electrostatics(universe(cube(20.0), np.where(np.arange(N) == 5, np.nan, CHARGES)).atoms).run()
 
 
+def test_after_an_error_there_are_no_results():
+    """Neither those of the frames before it, nor those of an earlier run."""
+    bad = PLACES.copy()
+    bad[2, 7, 2] = np.nan
+    found = Electrostatics(universe(places=bad).atoms)
+    assert set(found.run(stop=2).results) == {"potential", "field", "energy"}
+    with pytest.raises(InputError, match="frame 2: sources row 7"):
+        found.run()
+    assert not found.results
+
+
 def test_no_frames_and_no_charges_at_all():
     assert Electrostatics(universe().atoms).run(stop=0).results.potential.shape == (0, N)
     found = Electrostatics(universe(cube(20.0), np.zeros(N)).atoms).run().results
