@@ -112,7 +112,7 @@ def cut(box: Box, extent: Sequence[float]) -> tuple[float, tuple[int, int, int]]
 
 
 def whole_multiples(sides: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
-    """The numbers of cubes along sides above 0, at most `MOST_CUBES` in all: first one along the first side, then two.
+    """The numbers of cubes along sides above 0, at most `MOST_CUBES` in all: first 1 along the first side, then 2.
 
     With each comes the largest part by which a side of so many cubes misses the one that is given.
     """
