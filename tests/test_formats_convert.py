@@ -52,22 +52,6 @@ def test_convert_says_what_it_does_and_writes_it_whole(tmp_path, monkeypatch):
         "masses=charges",
     )
     np.testing.assert_array_equal(read("b.h5", "gravity").given["masses"], np.arange(30.0))
-    told = call("convert", "a.csv", "c.h5", "--neutralize").output
-    assert f"{Q.sum():g}, of all charges or masses: taken from all of them in equal parts" in told
-    np.testing.assert_allclose(read("c.h5").given["charges"], Q - Q.mean(), atol=1e-15)
-    call("run", "c.h5", "-o", "d.h5", "--eps", "1e-3", "--box", "1")
-    told = call(
-        "convert",
-        "a.csv",
-        "--dry-run",
-        "--kernel",
-        "stokes",
-        "--column",
-        "forces=x,y,z",
-        "--neutralize",
-        code=1,
-    )
-    assert "there are no forces to neutralize" in told.stderr
     assert "give OUT.h5, or --dry-run" in call("convert", "a.csv", code=2).stderr
     told = call("convert", "a.csv", "b.csv", code=1).stderr
     assert "b.csv: results are written as HDF5 or Zarr, not as .csv" in told and not os.path.lexists("b.csv")
@@ -93,3 +77,24 @@ def test_run_reads_the_same_table(tmp_path, monkeypatch):
     call("run", "b.csv", "--plan", "plan.h5", "-o", "c.h5")
     with h5py.File("c.h5") as file:
         np.testing.assert_allclose(file["potential"][()], taskfmm.direct(X, Q), rtol=1e-12)
+
+
+def test_charges_are_neutralized_and_masses_are_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text(Path("a.csv"), "x,y,z,charge,M", *(row((*values, 1.0)) for values in TABLE))
+    told = call("convert", "a.csv", "c.h5", "--neutralize").output
+    assert f"sum          {Q.sum():g}, of all charges" in told
+    assert f"neutralized  {Q.mean():g} is taken from each of them" in told
+    assert f"a net charge of {Q.sum():g} is more than rounding leaves over" in told
+    report = json.loads(call("convert", "a.csv", "--dry-run", "--neutralize", "--json").output)
+    assert report["taken_from_each"] == pytest.approx(Q.mean(), rel=1e-15)
+    np.testing.assert_allclose(read("c.h5").given["charges"], Q - Q.mean(), atol=1e-15)
+    call("run", "c.h5", "-o", "d.h5", "--eps", "1e-3", "--box", "1")
+    again = call("convert", "c.h5", "--dry-run", "--neutralize").output
+    assert "is taken from each of them" in again and "a net charge" not in again
+    for options in (("--kernel", "gravity"), ("--column", "charges=M"), ("--column", "charges=m")):
+        told = call("convert", "a.csv", "e.h5", "--neutralize", *options, code=1).stderr
+        assert "--neutralize is for charges" in told and "are masses, which all attract: leave it out" in told
+    forces = ("--kernel", "stokes", "--column", "forces=x,y,z", "--neutralize")
+    assert "there are no forces to neutralize" in call("convert", "a.csv", "e.h5", *forces, code=1).stderr
+    assert not os.path.lexists("e.h5")

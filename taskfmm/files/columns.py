@@ -107,6 +107,11 @@ def _by_places(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
     return result | ({kinds[0]: tuple(names[3:])} if kinds and names[3:] else {})
 
 
+def is_mass(name: str) -> bool:
+    """Whether an array or dataset of this name, in a group or not, holds masses."""
+    return name.rpartition("/")[2].lower() in _names("masses")
+
+
 def _candidates(
     name: str, of_one: tuple[int, ...], found: Mapping[str, tuple[int, ...]]
 ) -> list[tuple[str, ...]]:

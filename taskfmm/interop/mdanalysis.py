@@ -151,7 +151,7 @@ class Electrostatics(AnalysisBase):
         targets = self._atoms if self._targets is None else self._targets
         shape = self.n_frames, len(targets)
         self.results.clear()
-        self._found = {"potential": np.zeros(shape)}
+        self._found: dict[str, np.ndarray] = {"potential": np.zeros(shape)}
         if self._field:
             self._found["field"] = np.zeros((*shape, 3))
         if self._targets is None:
