@@ -1387,6 +1387,14 @@ AROUND = (
         ("files",),
     ),
     Mutant(
+        "half-written-files-stay",
+        "cli/interrupt.py",
+        '"].remove_unfinished()',
+        '"].UNFINISHED',
+        "a job that its scheduler stops while it writes leaves half a file behind",
+        ("stopped",),
+    ),
+    Mutant(
         "links-followed",
         "files/reader.py",
         "if not isinstance(link, h5py.HardLink):",

@@ -10,8 +10,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from taskfmm.cli.interrupt import prompt_interrupt
-
 
 class Count(click.ParamType):
     """A whole number above 0 that may be written as 1e6."""
@@ -203,7 +201,7 @@ def with_scheduler(command: Any) -> Any:
     def run(*args: Any, config: str | None, **options: Any) -> Any:
         from taskfmm.sessions.schedulers import use
 
-        with prompt_interrupt(), use(config):
+        with use(config):
             return command(*args, **options)
 
     return run

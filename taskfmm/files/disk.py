@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from taskfmm.errors import InputError, StorageError
+
+UNFINISHED: set[Path] = set()
+"""Files and directories that this process is writing under other names than they will have."""
+
+
+def remove_unfinished() -> None:
+    """Before this process is ended in the middle of its work."""
+    for path in list(UNFINISHED):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
@@ -61,6 +74,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
+    UNFINISHED.add(temporary)
     try:
         try:
             yield descriptor
@@ -77,6 +91,8 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        UNFINISHED.discard(temporary)
 
 
 def write_all(descriptor: int, content: bytes | memoryview, place: int = 0) -> None:
