@@ -27,7 +27,10 @@ def write(*_):
             if not {lost}:
                 raise
 
-output.OutputFile.write = zarr_output.ZarrOutput.write = disk.write_all = write
+if "plan" in {arguments}:
+    disk.write_all = write
+else:
+    output.OutputFile.write = zarr_output.ZarrOutput.write = write
 main({arguments})
 """
 
