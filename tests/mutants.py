@@ -3029,7 +3029,7 @@ MESHES = (
         "return np.asarray(np.linalg.norm(offsets, axis=1) > DISTANT * unit)",
         "return np.asarray(np.linalg.norm(offsets, axis=1) > np.inf * unit)",
         "points 1e154 away get no number",
-        ("interop_meshes",),
+        ("interop_mesh_input",),
     ),
     Mutant(
         "density-of-other-triangles",
@@ -3037,7 +3037,7 @@ MESHES = (
         "checked_density(density, self.n_triangles)[patches.kept]",
         "checked_density(density, self.n_triangles)[: patches.n]",
         "where a triangle has no area, those after it have the density of another one",
-        ("interop_meshes",),
+        ("interop_mesh_input",),
     ),
     Mutant(
         "lengths-not-in-the-unit",
@@ -3046,6 +3046,14 @@ MESHES = (
         "",
         "dipoles that are softened cannot be summed",
         ("interop_meshes",),
+    ),
+    Mutant(
+        "multipoles-of-a-cluster-that-is-gone",
+        "interop/meshes.py",
+        'self.__dict__ | {"_field": None}',
+        "self.__dict__ | {}",
+        "a mesh that was pickled on a cluster cannot be evaluated without it",
+        ("interop_mesh_input",),
     ),
     Mutant(
         "meshes-with-rows-of-others",

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+import taskfmm
+from taskfmm.interop import meshes
+
+ROUNDING = 1e-13
+"""Of sums over some thousand triangles, each to a few units in the last place."""
+
 
 def sphere(level):
     """An octahedron whose faces are divided into 4^level triangles, counterclockwise as seen from outside."""
@@ -52,3 +58,11 @@ def around(mesh, n, seed=5):
     low, wide = vertices.min(axis=0), np.ptp(vertices, axis=0)
     box = low - 0.5 * wide + 2.0 * wide * rng.random((n, 3))
     return np.concatenate([on, beside, a, corners.mean(axis=1), along, in_plane, box, 1e4 * wide * box])
+
+
+def expand(monkeypatch):
+    """Expansions are used wherever there is something to expand, in trees."""
+    for name in ("PLAN", "SOURCE", "POINT", "CORRECTION"):
+        monkeypatch.setattr(meshes, name, 0.0)
+    made = taskfmm.Fmm
+    monkeypatch.setattr(taskfmm, "Fmm", lambda *points, **how: made(*points, **how | {"leaf_size": 60}))

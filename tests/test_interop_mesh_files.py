@@ -8,14 +8,11 @@ import sys
 import numpy as np
 import pytest
 from cases import each
-from surfaces import sphere
+from surfaces import ROUNDING, sphere
 
 from taskfmm import InputError
 from taskfmm.files.input import InputFile
 from taskfmm.interop.meshes import read, winding_number
-
-ROUNDING = 1e-13
-"""Of sums over some triangles, each to a few units in the last place."""
 
 
 def points_of(path):
