@@ -1559,7 +1559,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "mass-of-another-type",
-        "files/reader.py",
+        "files/snapshot.py",
         "numpy.broadcast_to(table[i], len(found))",
         "numpy.broadcast_to(max(table), len(found))",
         "particles of a snapshot have the mass of another type",
@@ -1567,7 +1567,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "a-part-of-a-snapshot",
-        "files/reader.py",
+        "files/snapshot.py",
         "and n_files[0] > 1:",
         "and n_files[0] > 1e9:",
         "one of several files of a snapshot is taken for all of it",
@@ -1575,7 +1575,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "types-of-particles-joined-wrongly",
-        "files/reader.py",
+        "files/snapshot.py",
         "max(rows.start - begin, 0)",
         "max(rows.start, 0)",
         "rows of a snapshot that are read by tasks are those of other particles",

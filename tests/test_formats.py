@@ -10,7 +10,7 @@ from tables import TABLE, Q, X, read, refusal, text
 from taskfmm.files import charges
 from taskfmm.files.formats import molecules, table
 from taskfmm.files.input import InputFile
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 from taskfmm.files.slices import Slices
 from taskfmm.kernels import KERNELS
 

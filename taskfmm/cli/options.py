@@ -91,7 +91,7 @@ def columns(
     return found
 
 
-input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path())
+input_file = click.argument("input_path", metavar="INPUT", type=click.Path())
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
     click.option("--order", type=int, help="Order p; overrides the choice made from eps."),

@@ -11,7 +11,7 @@ import numpy as np
 
 from taskfmm.errors import InputError
 from taskfmm.files.formats import headers, meshes
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 logger = logging.getLogger("taskfmm")
 

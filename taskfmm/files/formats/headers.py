@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 LONGEST = 2**16
 """Bytes in which a header is looked for."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.files.formats import found, headers
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 FLAT = "points have x and y alone, and z is taken for 0"
 

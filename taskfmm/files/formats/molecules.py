@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from taskfmm.files.formats.found import Found
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 NAMES = ("charges", "masses", "radii", "formalcharges", "tempfactors", "occupancies")
 """Of numbers that formats may have for each atom."""
