@@ -1552,8 +1552,8 @@ COMMAND_LINE = (
     Mutant(
         "one-frame-of-many",
         "files/formats/molecules.py",
-        "universe.trajectory.n_frames != 1",
-        "universe.trajectory.n_frames < 1",
+        "n_frames != 1",
+        "n_frames < 1",
         "of many frames the first one is evaluated, and nothing says so",
         ("formats",),
     ),

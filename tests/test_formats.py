@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from cases import each
 from tables import TABLE, Q, X, read, refusal, text
 
 from taskfmm.files import charges
@@ -87,6 +88,74 @@ def test_molecules(tmp_path):
     ]
     with pytest.raises(Refused, match=r"has no coordinates: taskfmm.interop.mdanalysis"):
         molecules.read(str(text(tmp_path / "a.psf", *psf)))
+
+
+def test_several_frames_that_are_read_as_one(tmp_path):
+    """Of a GRO file the first frame is taken by MDAnalysis, and all of a PQR file as one; neither says so."""
+    pytest.importorskip("MDAnalysis")
+    atoms = [pqr(values, i + 1) for i, values in enumerate(TABLE[:2])]
+    model = ["MODEL 1", *atoms, "ENDMDL"]
+    for lines in ([*model, *model], [*atoms, "END", *atoms, "END"]):
+        assert "has 2 frames: write one of them" in refusal(text(tmp_path / "a.pqr", *lines))
+    assert len(read(text(tmp_path / "a.pqr", "REMARK", *atoms, "TER", *atoms, "TER", "END")).sources) == 4
+    frame = ["", "1", f"{1:5d}ALA  {'C':>5}{1:5d}{1:8.3f}{2:8.3f}{3:8.3f}", "2.0 2.0 2.0"]
+    with pytest.raises(Refused, match="has 2 frames"):
+        molecules.read(str(text(tmp_path / "a.gro", *frame, *frame)))
+    assert len(molecules.read(str(text(tmp_path / "a.gro", *frame, ""))).arrays["positions"]) == 1
+    place = "ATOM      {}  CA {}ALA A   1       1.000   2.000   3.000  0.50  1.50           C"
+    two = text(tmp_path / "a.pdb", place.format(1, "A"), place.format(2, "B"), "END")
+    assert molecules.read(str(two)).notes == [
+        "atoms at alternate locations are all read: 1 besides the first ones"
+    ]
+
+
+LAMMPS = """data
+
+2 atoms
+1 atom types
+
+0 9 xlo xhi
+0 9 ylo yhi
+0 9 zlo zhi
+
+Masses
+
+1 4.0
+
+Atoms{}
+
+1 {} 1.0 2.0 3.0 0 0 0
+{} 4.0 5.0 6.0 0 0 0
+"""
+
+
+@each(
+    "style, first, second, expected",
+    [
+        (" # full", "1 1 0.5", "2 1 1 -0.5", [0.5, -0.5]),
+        ("", "1 1 0.5", "2 1 1 -0.5", [0.5, -0.5]),
+        (" # charge", "1 0.5", "2 1 -0.5", [0.5, -0.5]),
+        (" # atomic", "1", "2 1", None),
+        (" # molecular", "1 1", "2 1 1", None),
+    ],
+)
+def test_data_of_lammps(style, first, second, expected, tmp_path):
+    """Columns are those of the style of the atoms."""
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "a.data").write_text(LAMMPS.format(style, first, second))
+    found = molecules.read(str(tmp_path / "a.data")).arrays
+    assert found["positions"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert found["masses"].tolist() == [4, 4]
+    assert found.get("charges", np.array(None)).tolist() == expected
+
+
+def test_data_of_lammps_that_are_refused(tmp_path):
+    pytest.importorskip("MDAnalysis")
+    path = tmp_path / "a.data"
+    path.write_text(LAMMPS.format(" # ellipsoid", "1 1 0.5", "2 1 1 -0.5"))  # a density, not a charge
+    assert "has atoms of the style ellipsoid, and what is read is molecular," in refusal(path)
+    path.write_text(LAMMPS.format(" # full", "1 1 0.5", "2 1 1 -0.5").replace("2 atoms", "3 atoms"))
+    assert "declares 3 atoms in its header and has 2" in refusal(path)
 
 
 def test_units_are_told_where_the_file_tells_them(tmp_path):

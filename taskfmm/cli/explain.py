@@ -19,7 +19,7 @@ OF_FILES = ("box", "memory_limit")
 
 
 @main.command()
-@click.argument("input_path", metavar="[INPUT]", required=False, type=click.Path(dir_okay=False))
+@click.argument("input_path", metavar="[INPUT]", required=False, type=click.Path())
 @with_plan_options
 @click.option("--points", type=Count(), help="So many points that are in no file, on a cluster.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, help="With --points: processes.")
