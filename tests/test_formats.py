@@ -228,8 +228,29 @@ def test_snapshots(tmp_path):
     with h5py.File(tmp_path / "e.h5", "a") as file:
         file["PartType2/Masses"] = np.ones(3)
     assert "/PartType2 has masses and no Coordinates" in refusal(tmp_path / "e.h5", "gravity")
+    with h5py.File(snapshot(tmp_path / "f.h5", **mass), "a") as file:  # neutrinos of SWIFT
+        file["PartType6/Coordinates"], file["PartType6/Masses"] = X[:2], [3.0, 4.0]
+    assert read(tmp_path / "f.h5", "gravity").given["masses"][-2:].tolist() == [3.0, 4.0]
     odd = snapshot(tmp_path / "d.h5", MassTable="many")
     assert "MassTable that is no number" in refusal(odd, "gravity")
+
+
+@each("kind", ["h5", "zarr"])
+def test_datasets_whose_names_differ_in_case(kind, tmp_path):
+    """Targets are not left out, and nothing is guessed."""
+    path = tmp_path / f"a.{kind}"
+    if kind == "zarr":
+        group = pytest.importorskip("zarr").create_group(store=path)
+        for name, array in (("sources", X), ("charges", Q), ("Targets", X[:4])):
+            group.create_array(name, data=array)
+    else:
+        with h5py.File(path, "w") as file:
+            file["sources"], file["charges"], file["Targets"] = X, Q, X[:4]
+    assert (
+        "has /Targets and no /targets: rename it, or say what it is, as --column targets=Targets"
+        in refusal(path)
+    )
+    np.testing.assert_array_equal(read(path, targets=["Targets"]).targets, X[:4])
 
 
 def test_a_library_that_is_missing(tmp_path, monkeypatch):

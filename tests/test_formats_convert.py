@@ -98,3 +98,11 @@ def test_charges_are_neutralized_and_masses_are_not(tmp_path, monkeypatch):
     forces = ("--kernel", "stokes", "--column", "forces=x,y,z", "--neutralize")
     assert "there are no forces to neutralize" in call("convert", "a.csv", "e.h5", *forces, code=1).stderr
     assert not os.path.lexists("e.h5")
+
+
+def test_explain_reads_a_directory_of_zarr(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    text(Path("a.csv"), "x,y,z,charge", *map(row, TABLE))
+    call("convert", "a.csv", "a.zarr")
+    assert "30 sources" in call("explain", "a.zarr").output

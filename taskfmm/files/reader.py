@@ -40,7 +40,7 @@ def main(descriptor: int, names: list[str]) -> None:
         file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
         size = os.fstat(descriptor).st_size
         there = serving.of_names(
-            names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex)
+            names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex), file
         )
         notes: list[str] = []
         missing = {name.removeprefix(COMPLEX) for name in names} & {"sources", "masses"} - there.keys()

@@ -12,7 +12,7 @@ import math
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 LARGEST_CHUNK = 2**30
@@ -34,10 +34,23 @@ class Refused(Exception):
     """The file holds something that is not read; the text says what."""
 
 
-def of_names(names: list[str], look: Callable[[str, bool], Any]) -> dict[str, Any]:
-    """The datasets of some names that are there; look : gives one, by name and whether it may be complex, or None."""
+def of_names(
+    names: list[str], look: Callable[[str, bool], Any], others: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The datasets of some names that are there.
+
+    look : gives one, by name and whether it may be complex, or None
+    others : all names that there are; raises Refused where one differs from a name that is missing in its case alone
+    """
     plain = [name.removeprefix(COMPLEX) for name in names]
     found = {name: look(name, name != given) for name, given in zip(plain, names, strict=True)}
+    missing = {name.lower(): name for name, data in found.items() if data is None}
+    alike = next((each for each in others if each.lower() in missing and each not in found), None)
+    if alike is not None:
+        name = missing[alike.lower()]
+        raise Refused(
+            f"has /{alike} and no /{name}: rename it, or say what it is, as --column {name}={alike}"
+        )
     return {name: data for name, data in found.items() if data is not None}
 
 

@@ -12,6 +12,10 @@ Look = Callable[[str], Any]
 """Gives a dataset by its name, or the numbers of an attribute of the header; None where there is none."""
 
 
+N_TYPES = 7
+"""Of particles: six of Gadget, and the neutrinos of SWIFT."""
+
+
 class Joined:
     """Datasets, or arrays, one after the other, as one that is read by rows."""
 
@@ -44,7 +48,7 @@ def snapshot(dataset: Look, header: Look, has: Callable[[str], bool]) -> tuple[d
     """
     import numpy
 
-    looked = {i: dataset(f"PartType{i}/Coordinates") for i in range(6)}
+    looked = {i: dataset(f"PartType{i}/Coordinates") for i in range(N_TYPES)}
     there = {i: found for i, found in looked.items() if found is not None}
     if not there:
         return {}, []
@@ -85,7 +89,7 @@ def refuse_incomplete(
         own = dataset(f"PartType{i}/Masses")
         return own is not None or (len(table) > i and table[i] > 0.0)
 
-    without = [i for i in range(6) if i not in there and has(f"PartType{i}")]
+    without = [i for i in range(N_TYPES) if i not in there and has(f"PartType{i}")]
     heavy = [i for i in without if has_masses(i)]
     if heavy:
         raise Refused(
