@@ -189,6 +189,16 @@ def test_wrong_arguments():
         Electrostatics(universe(cube(20.0), np.where(np.arange(N) == 5, np.nan, CHARGES)).atoms).run()
 
 
+def test_targets_whole_sides_away_from_atoms():
+    """Such an atom adds nothing at its own place, wherever its image is; at 1e-16 of the box it would add 1e16."""
+    atoms = universe([9.0, 9.0, 18.0, 90, 90, 90], places=PLACES[:1]).atoms
+    known = Electrostatics(atoms).run().results
+    away = atoms.positions.astype(np.float64) + np.random.default_rng(3).integers(-2, 3, (N, 3)) * [9, 9, 18]
+    found = Electrostatics(atoms, targets=away).run().results
+    assert l2_error(found.potential, known.potential) <= 2e-4
+    assert l2_error(found.field, known.field) <= 2e-4
+
+
 def test_after_an_error_there_are_no_results():
     """Neither those of the frames before it, nor those of an earlier run."""
     bad = PLACES.copy()

@@ -184,17 +184,23 @@ class Electrostatics(AnalysisBase):
 
     def _plan(self, length: float, box: dict[str, Any]) -> taskfmm.Fmm:
         """That of the frame before for the places of this one; a new one where there is none, or another box."""
-        targets = self._targets
-        if isinstance(targets, AtomGroup):
-            targets = targets.positions.astype(np.float64)
-        if targets is not None:
-            targets = targets / length
-        sources = self._atoms.positions.astype(np.float64) / length
+        targets = self._targets.positions if isinstance(self._targets, AtomGroup) else self._targets
+        targets = None if targets is None else self._places(targets, length, bool(box))
+        sources = self._places(self._atoms.positions, length, bool(box))
         if self._fmm is None or box != self._planned_for:
             self._fmm, self._planned_for = taskfmm.Fmm(sources, targets, eps=self._eps, **box), box
         else:
             self._fmm = self._fmm.moved(sources, targets)
         return self._fmm
+
+    def _places(self, positions: np.ndarray, length: float, repeated: bool) -> np.ndarray:
+        """Positions in the unit, and in a box: those that are whole sides apart are in one place, to the last bit."""
+        found = positions.astype(np.float64)
+        if repeated:
+            sides = self._ts.dimensions[:3].astype(np.float64)[self._axes]
+            with np.errstate(invalid="ignore"):  # what is not finite is refused with the number of the atom
+                found[:, self._axes] = np.mod(found[:, self._axes], sides)
+        return np.asarray(found / length)
 
     def _charges(self, repeated: bool) -> np.ndarray:
         """Charges of the atoms, float64 [n]; in a box they add up to zero."""
