@@ -167,6 +167,7 @@ def test_wrong_arguments():
         (atoms, {"targets": atoms[:0]}, "targets has no atoms"),
         (atoms, {"targets": other}, "another universe"),
         (atoms, {"targets": np.zeros((3, 2))}, r"targets have shape \(3, 2\), expected \(m, 3\)"),
+        (atoms, {"targets": 1j * np.ones((2, 3))}, "targets have dtype complex128, expected real numbers"),
         (atoms, {"units": "eV"}, "expected one of 'kJ/mol', 'V'"),
         (atoms, {"periodic": "yes"}, "periodic is 'yes'"),
         (atoms, {"neutralize": "no"}, "neutralize is 'no', expected True or False"),

@@ -125,6 +125,15 @@ def test_binary_files_that_are_cut_short(tmp_path):
         points_of(tmp_path / "b.ply")
 
 
+def test_binary_stl_that_begins_like_a_text(tmp_path):
+    meshio = pytest.importorskip("meshio")
+    vertices, rows = sphere(1)
+    meshio.write_points_cells(tmp_path / "a.stl", vertices, [("triangle", rows)], binary=True)
+    content = (tmp_path / "a.stl").read_bytes()
+    (tmp_path / "a.stl").write_bytes(b"solid ".ljust(80) + content[80:])
+    assert len(read(tmp_path / "a.stl")[1]) == len(rows)
+
+
 def test_plane_meshes(tmp_path, caplog):
     """Points with x and y alone are in the plane z = 0, of triangles and of charges."""
     pytest.importorskip("meshio")

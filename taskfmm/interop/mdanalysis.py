@@ -140,6 +140,8 @@ class Electrostatics(AnalysisBase):
             targets = np.asarray(targets)
             if targets.ndim != 2 or targets.shape[1] != 3:
                 raise taskfmm.InputError(f"targets have shape {targets.shape}, expected (m, 3)")
+            if targets.dtype.kind not in "iuf":
+                raise taskfmm.InputError(f"targets have dtype {targets.dtype}, expected real numbers")
         super().__init__(atomgroup.universe.trajectory, verbose=verbose)
         self._atoms, self._targets, self._eps = atomgroup, targets, eps
         self._axes, self._may_be_missing = np.broadcast_to(axes, 3), isinstance(periodic, str)

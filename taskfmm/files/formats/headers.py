@@ -94,8 +94,7 @@ def _lines(path: str | os.PathLike[str], begin: int) -> int:
 
 
 def _is_text(path: str | os.PathLike[str]) -> bool:
-    """Of an STL file: binary ones tell how many triangles of 50 bytes follow."""
+    """Of an STL file: binary ones may begin with the same word, and have zeros in the number of their triangles."""
     with open(path, "rb") as file:
         begin = file.read(84)
-    is_binary = len(begin) == 84 and 84 + 50 * int.from_bytes(begin[80:], "little") == os.path.getsize(path)
-    return begin.startswith(b"solid") and not is_binary
+    return begin.startswith(b"solid") and b"\0" not in begin
