@@ -1435,6 +1435,14 @@ AROUND = (
         ("files",),
     ),
     Mutant(
+        "half-written-files-stay",
+        "cli/interrupt.py",
+        '"].remove_unfinished()',
+        '"].UNFINISHED',
+        "a job that its scheduler stops while it writes leaves half a file behind",
+        ("stopped",),
+    ),
+    Mutant(
         "links-followed",
         "files/reader.py",
         "if not isinstance(link, h5py.HardLink):",
@@ -1571,7 +1579,7 @@ COMMAND_LINE = (
         "all(name.isdigit() for name in found):",
         "all(len(shape) == 1 for shape in found.values()):",
         "a table whose charges stand first has them for coordinates",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "first-of-two-charges",
@@ -1579,7 +1587,7 @@ COMMAND_LINE = (
         "if len(candidates) > 1:",
         "if len(candidates) > 2:",
         "of two columns that could be charges one is taken, and nothing says so",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "numbers-of-columns-are-a-point",
@@ -1587,19 +1595,19 @@ COMMAND_LINE = (
         "if names is None and len(fields) > 1 and fields ==",
         "if names is None and len(fields) > 9 and fields ==",
         "the line 0,1,2,3 that pandas writes over columns without names is a charge of 3",
-        ("formats",),
+        ("formats_text",),
     ),
     Mutant(
         "one-frame-of-many",
         "files/formats/molecules.py",
-        "universe.trajectory.n_frames != 1",
-        "universe.trajectory.n_frames < 1",
+        "n_frames != 1",
+        "n_frames < 1",
         "of many frames the first one is evaluated, and nothing says so",
         ("formats",),
     ),
     Mutant(
         "mass-of-another-type",
-        "files/reader.py",
+        "files/snapshot.py",
         "numpy.broadcast_to(table[i], len(found))",
         "numpy.broadcast_to(max(table), len(found))",
         "particles of a snapshot have the mass of another type",
@@ -1607,7 +1615,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "a-part-of-a-snapshot",
-        "files/reader.py",
+        "files/snapshot.py",
         "and n_files[0] > 1:",
         "and n_files[0] > 1e9:",
         "one of several files of a snapshot is taken for all of it",
@@ -1615,7 +1623,7 @@ COMMAND_LINE = (
     ),
     Mutant(
         "types-of-particles-joined-wrongly",
-        "files/reader.py",
+        "files/snapshot.py",
         "max(rows.start - begin, 0)",
         "max(rows.start, 0)",
         "rows of a snapshot that are read by tasks are those of other particles",
@@ -1627,7 +1635,7 @@ COMMAND_LINE = (
         "os.path.lexists(output) and not overwrite",
         "False and not overwrite",
         "taskfmm convert replaces a file of results",
-        ("formats",),
+        ("formats_convert",),
     ),
 )
 
@@ -3077,7 +3085,7 @@ MESHES = (
         "return np.asarray(np.linalg.norm(offsets, axis=1) > DISTANT * unit)",
         "return np.asarray(np.linalg.norm(offsets, axis=1) > np.inf * unit)",
         "points 1e154 away get no number",
-        ("interop_meshes",),
+        ("interop_mesh_input",),
     ),
     Mutant(
         "density-of-other-triangles",
@@ -3085,7 +3093,7 @@ MESHES = (
         "checked_density(density, self.n_triangles)[patches.kept]",
         "checked_density(density, self.n_triangles)[: patches.n]",
         "where a triangle has no area, those after it have the density of another one",
-        ("interop_meshes",),
+        ("interop_mesh_input",),
     ),
     Mutant(
         "lengths-not-in-the-unit",
@@ -3096,12 +3104,36 @@ MESHES = (
         ("interop_meshes",),
     ),
     Mutant(
+        "multipoles-of-a-cluster-that-is-gone",
+        "interop/meshes.py",
+        'self.__dict__ | {"_field": None}',
+        "self.__dict__ | {}",
+        "a mesh that was pickled on a cluster cannot be evaluated without it",
+        ("interop_mesh_input",),
+    ),
+    Mutant(
+        "meshes-with-rows-of-others",
+        "files/formats/headers.py",
+        "if found != wanted:",
+        "if found < wanted:",
+        "a mesh with more rows than its header declares is read without them, and nothing says so",
+        ("interop_mesh_files",),
+    ),
+    Mutant(
+        "two-of-three-coordinates",
+        "files/formats/meshes.py",
+        '(beside := {"x", "y", "z"} & mesh',
+        '(beside := {"w"} & mesh',
+        "a PLY file with a number between y and z is a plane mesh",
+        ("interop_mesh_files",),
+    ),
+    Mutant(
         "faces-of-four-lose-a-half",
         "interop/mesh_files.py",
         "for k in range(1, rows.shape[1] - 1)",
         "for k in range(1, 2)",
         "meshes of quadrilaterals have a hole in each",
-        ("interop_meshes",),
+        ("interop_mesh_files",),
     ),
 )
 

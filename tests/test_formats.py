@@ -1,214 +1,19 @@
-"""Files of other programs: what of them is read, by names alone, and what is refused."""
+"""Files of other programs: what of them is read, and what is refused."""
 
 from __future__ import annotations
-
-import json
-import os
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from cases import each
-from click.testing import CliRunner
+from tables import TABLE, Q, X, read, refusal, text
 
-import taskfmm
-from taskfmm.cli import main
-from taskfmm.errors import InputError
 from taskfmm.files import charges
 from taskfmm.files.formats import molecules, table
 from taskfmm.files.input import InputFile
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 from taskfmm.files.slices import Slices
 from taskfmm.kernels import KERNELS
-
-RNG = np.random.default_rng(90210)
-X, Q = RNG.random((30, 3)), RNG.normal(size=30)
-TABLE = np.column_stack([X, Q])
-NAMES = ("x", "y", "z", "charge")
-
-
-def read(path, kernel="laplace", **named):
-    with InputFile(path, KERNELS[kernel], named=named) as file:
-        return charges.read_open(file, KERNELS[kernel])
-
-
-def refusal(path, kernel="laplace", **named) -> str:
-    with pytest.raises(InputError) as caught:
-        read(path, kernel, **named)
-    assert str(caught.value).startswith(f"{path}: ")
-    return str(caught.value)
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def text(path, *lines) -> Path:
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def row(values, delimiter=","):
-    return delimiter.join(map(repr, map(float, values)))
-
-
-@each(
-    "suffix, delimiter, names, comment",
-    [
-        (".csv", ",", None, False),
-        (".csv", ",", ("x", "y", "z", "charge"), False),
-        (".csv", ";", ("Q", "Z", "Y", "X"), False),
-        (".csv", ",", ("y", "mass", "q", "x", "z"), True),
-        (".tsv", "\t", ("charge", "x", "y", "z"), False),
-        (".txt", " ", ("z", "x", "y", "q"), True),
-        (".txt", "  ", None, True),
-        (".dat", " ", ("x", "y", "z", "q"), False),
-        (".xyz", " ", None, False),
-    ],
-)
-def test_tables_of_text(tmp_path, suffix, delimiter, names, comment):
-    """Columns are found by their names, wherever they stand; without names, x, y, z and the charge are in order."""
-    given = dict(zip(NAMES, TABLE.T, strict=True)) | {"q": Q, "mass": 0.0 * Q}
-    columns = NAMES if names is None else [name.lower() for name in names]
-    rows = [row(values, delimiter) for values in zip(*(given[name] for name in columns), strict=True)]
-    head = [] if names is None else [("# " if comment else "") + delimiter.join(names)]
-    path = text(tmp_path / f"points{suffix}", *(["# made by hand", ""] if comment else []), *head, *rows)
-    found = read(path)
-    np.testing.assert_array_equal(found.sources, X)
-    np.testing.assert_array_equal(found.given["charges"], Q)
-    assert found.targets is None
-
-
-def test_words_beside_numbers_and_a_mark_of_byte_order(tmp_path):
-    path = tmp_path / "atoms.csv"
-    rows = [f'"C, {i}",{row(values)}' for i, values in enumerate(TABLE)]
-    path.write_text("\n".join(['name,x,y,"z",charge', *rows]), encoding="utf-8-sig")
-    with InputFile(path, KERNELS["laplace"]) as file:
-        assert file.notes == ["words, not numbers: name"]
-        np.testing.assert_array_equal(file.sources(), X)
-
-
-@each(
-    "lines, told",
-    [
-        ([], "holds no rows of numbers"),
-        (["", "# nothing"], "holds no rows of numbers"),
-        (["x,y,z,q"], "a line of names and no rows"),
-        (["x,y,z,q", "1,2,3,4", "1,2,3"], "requires 4 columns but 3 were found at row 2"),
-        (["x,y,z,q", "1,2,3,4", "1,2,3,4,5"], "requires 4 columns but 5 were found at row 2"),
-        (["1 2 3 4", "1 2 3"], "requires 4 columns but 3 were found"),
-        (["x,y,z,q", "1,2,3,4", "1,2,,4"], "could not convert string '' to float64 at row 1, column 3"),
-        (["x,y,z,q", "1,2,3,4", "1,2,NA,4"], "could not convert string 'NA'"),
-        (["x,y,z", "1,2,3,4"], "has 3 names and 4 columns"),
-        (["x,y,y,q", "1,2,3,4"], "names that do not tell columns apart: 'x', 'y', 'y', 'q'"),
-        (["C 1 2 3 4"], "has numbers and words in its first row"),
-        (["0,1,2,3", "5,6,7,8"], "begins with '0,1,2,3', which may be names or a point"),
-        (["x,y,z,q", "1,2,3,4", "1,2,3,nan"], "charges row 1 is not finite"),
-        (["x,y,z,q", "1,inf,3,4"], "sources row 0 is not finite"),
-        (["x,y,z", "1,2,3"], "no source of kernel laplace is there; found x, y, z; expected /sources"),
-        (["x,y,z,q,charge", "1,2,3,4,5"], "charges may be q or charge: say which, as --column charges=q"),
-        (["x,y,z,q,X", "1,2,3,4,5"], "sources may be x,y,z or X,y,z: say which"),
-        (
-            ["a,b,c,q", "1,2,3,4"],
-            "/sources is missing; found a, b, c, q; expected /sources (n, 3) and at least",
-        ),
-        (["x,y,z,mass", "1,2,3,4"], "no source of kernel laplace is there; found x, y, z, mass"),
-        (["1,2,3,4,5", "1,2,3,4,6"], "has 5 columns without names, and x, y, z and charges are wanted"),
-        (["1,2"], "has 2 columns without names"),
-        (["x,y,z,größe"], "a line of names and no rows"),
-        (
-            ["x,y,z,q", "1,2,3,", "4,5,6,7"],
-            "charges is from column q, which has a word or nothing in its first row",
-        ),
-        (["x,y,z,q,charge", "1,2,3,NA,5", "4,5,6,7,8"], "charges may be q or charge"),
-        (
-            ["x,y,z,q,dipole_x,dipole_y,dipole_z", "1,2,3,4,9,,9"],
-            "dipoles is from column dipole_y, which has a word",
-        ),
-        (["x,y,z,q,target_x,target_y,target_z", "1,2,3,4,9,-,9"], "targets is from column target_y"),
-        (
-            ["x,y,z,q,dipole_z,dipole_x", "1,2,3,4,93,91"],
-            "dipole_x,dipole_y,dipole_z, and dipole_y is not there",
-        ),
-        (["1,2,3"], "no source of kernel laplace is there; found 1, 2, 3"),
-    ],
-)
-def test_tables_that_are_refused(tmp_path, lines, told):
-    assert told in refusal(text(tmp_path / "points.csv", *lines))
-
-
-@each("comments", [["units: e nm nm nm"], [""], ["------"], ["q is in e"], ["2"]])
-def test_names_in_a_comment_count_whatever_comments_follow(tmp_path, comments):
-    lines = ["# q x y z #", *(f"# {each}" for each in comments), "1 2 3 4", "5 6 7 8"]
-    found = read(text(tmp_path / "a.txt", *lines))
-    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
-
-
-@each("comment", ["columns: q x y z", "q | x | y | z", "q x y z   # in nm", "Charge Pos:0 Pos:1 Pos:2 (e)"])
-def test_comments_that_seem_to_tell_names(tmp_path, comment):
-    """Columns are not taken by their places beside one; only by what a caller says."""
-    path = text(tmp_path / "a.txt", f"# {comment}", "1 2 3 4", "5 6 7 8")
-    assert f"a comment that seems to tell them, '{comment}': give a first line of names" in refusal(path)
-    found = read(path, sources=["2", "3", "4"], charges=["1"])
-    assert found.sources.tolist() == [[2, 3, 4], [6, 7, 8]] and found.given["charges"].tolist() == [1, 5]
-
-
-def test_rows_behind_a_mark_of_comments(tmp_path):
-    with InputFile(text(tmp_path / "a.csv", "x,y,z,q", "#1,2,3,1", "4,5,6,7", "# 8,9,9,9")) as file:
-        assert file.notes == ["comments that seem to be rows are not read: 2, as '1,2,3,1'"]
-
-
-def test_text_that_is_not_utf_8_and_files_of_no_known_kind(tmp_path):
-    for encoding in ("utf-16", "latin-1"):
-        (tmp_path / "a.csv").write_text("x,y,z,größe\n1,2,3,4\n", encoding=encoding)
-        assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_bytes(b"x,y,z,q\n" + b"1,2,3,4\n" * 3000 + b"# gr\xf6\xdfe\n")
-    assert "is no text in UTF-8: save it as UTF-8" in refusal(tmp_path / "b.csv")
-    told = refusal(text(tmp_path / "a.csv.gz", "x"))
-    assert (
-        "damaged or of another kind (of others .csv, .tsv, .txt, " in told and "are read, unpacked)" in told
-    )
-
-
-def test_columns_that_are_named(tmp_path):
-    path = text(tmp_path / "a.csv", "a,b,c,d,q,charge", *(row((*values, 1.0, 2.0)) for values in TABLE))
-    found = read(path, sources=["a", "b", "c"], charges=["d"])
-    np.testing.assert_array_equal(found.sources, X)
-    np.testing.assert_array_equal(found.given["charges"], Q)
-    numbered = text(tmp_path / "b.csv", *(row((7.0, *values, 2.0)) for values in TABLE))
-    found = read(numbered, sources=["2", "3", "4"], charges=["5"])
-    np.testing.assert_array_equal(found.sources, X)
-    np.testing.assert_array_equal(found.given["charges"], Q)
-    where = dict(sources=["a", "b", "c"])
-    assert "charges is to be e, which is not there; found a, b, c, d" in refusal(path, **where, charges=["e"])
-    assert "masses is named, and what is read is sources, targets, charges" in refusal(path, masses=["d"])
-    assert "/sources is missing" in refusal(numbered, charges=["5"])
-    assert "sources has shape (30, 2)" in refusal(path, sources=["a", "b"], charges=["d"])
-
-
-def test_other_kernels(tmp_path):
-    """Columns of vectors, and masses."""
-    both = np.column_stack([X, X[::-1], np.abs(Q)])
-    path = text(tmp_path / "a.csv", "x,y,z,force_x,force_y,force_z,M", *map(row, both))
-    np.testing.assert_array_equal(read(path, "stokes").given["forces"], X[::-1])
-    np.testing.assert_array_equal(
-        read(path, "biot_savart", vorticity=["force_x", "force_y", "force_z"]).sources, X
-    )
-    paraview = text(
-        tmp_path / "b.csv",
-        '"dipoles:0","dipoles:1","dipoles:2","Points:0","Points:1","Points:2"',
-        *(map(row, both[:, :6])),
-    )
-    found = read(paraview)
-    np.testing.assert_array_equal(found.sources, X[::-1])
-    np.testing.assert_array_equal(found.given["dipoles"], X)
-    bare = text(tmp_path / "c.txt", *map(row, both[:, :6]))
-    np.testing.assert_array_equal(read(bare, "stokes").given["forces"], X[::-1])
-    four = text(tmp_path / "d.txt", *map(row, both[:, :4]))
-    assert "--column sources=1,2,3 --column forces=4,5,6, or give" in refusal(four, "stokes")
 
 
 def test_arrays_of_numpy(tmp_path):
@@ -285,6 +90,74 @@ def test_molecules(tmp_path):
         molecules.read(str(text(tmp_path / "a.psf", *psf)))
 
 
+def test_several_frames_that_are_read_as_one(tmp_path):
+    """Of a GRO file the first frame is taken by MDAnalysis, and all of a PQR file as one; neither says so."""
+    pytest.importorskip("MDAnalysis")
+    atoms = [pqr(values, i + 1) for i, values in enumerate(TABLE[:2])]
+    model = ["MODEL 1", *atoms, "ENDMDL"]
+    for lines in ([*model, *model], [*atoms, "END", *atoms, "END"]):
+        assert "has 2 frames: write one of them" in refusal(text(tmp_path / "a.pqr", *lines))
+    assert len(read(text(tmp_path / "a.pqr", "REMARK", *atoms, "TER", *atoms, "TER", "END")).sources) == 4
+    frame = ["", "1", f"{1:5d}ALA  {'C':>5}{1:5d}{1:8.3f}{2:8.3f}{3:8.3f}", "2.0 2.0 2.0"]
+    with pytest.raises(Refused, match="has 2 frames"):
+        molecules.read(str(text(tmp_path / "a.gro", *frame, *frame)))
+    assert len(molecules.read(str(text(tmp_path / "a.gro", *frame, ""))).arrays["positions"]) == 1
+    place = "ATOM      {}  CA {}ALA A   1       1.000   2.000   3.000  0.50  1.50           C"
+    two = text(tmp_path / "a.pdb", place.format(1, "A"), place.format(2, "B"), "END")
+    assert molecules.read(str(two)).notes == [
+        "atoms at alternate locations are all read: 1 besides the first ones"
+    ]
+
+
+LAMMPS = """data
+
+2 atoms
+1 atom types
+
+0 9 xlo xhi
+0 9 ylo yhi
+0 9 zlo zhi
+
+Masses
+
+1 4.0
+
+Atoms{}
+
+1 {} 1.0 2.0 3.0 0 0 0
+{} 4.0 5.0 6.0 0 0 0
+"""
+
+
+@each(
+    "style, first, second, expected",
+    [
+        (" # full", "1 1 0.5", "2 1 1 -0.5", [0.5, -0.5]),
+        ("", "1 1 0.5", "2 1 1 -0.5", [0.5, -0.5]),
+        (" # charge", "1 0.5", "2 1 -0.5", [0.5, -0.5]),
+        (" # atomic", "1", "2 1", None),
+        (" # molecular", "1 1", "2 1 1", None),
+    ],
+)
+def test_data_of_lammps(style, first, second, expected, tmp_path):
+    """Columns are those of the style of the atoms."""
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "a.data").write_text(LAMMPS.format(style, first, second))
+    found = molecules.read(str(tmp_path / "a.data")).arrays
+    assert found["positions"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert found["masses"].tolist() == [4, 4]
+    assert found.get("charges", np.array(None)).tolist() == expected
+
+
+def test_data_of_lammps_that_are_refused(tmp_path):
+    pytest.importorskip("MDAnalysis")
+    path = tmp_path / "a.data"
+    path.write_text(LAMMPS.format(" # ellipsoid", "1 1 0.5", "2 1 1 -0.5"))  # a density, not a charge
+    assert "has atoms of the style ellipsoid, and what is read is molecular," in refusal(path)
+    path.write_text(LAMMPS.format(" # full", "1 1 0.5", "2 1 1 -0.5").replace("2 atoms", "3 atoms"))
+    assert "declares 3 atoms in its header and has 2" in refusal(path)
+
+
 def test_units_are_told_where_the_file_tells_them(tmp_path):
     text(tmp_path / "a.data", ""), text(tmp_path / "a.gro", "")
     assert (
@@ -355,8 +228,29 @@ def test_snapshots(tmp_path):
     with h5py.File(tmp_path / "e.h5", "a") as file:
         file["PartType2/Masses"] = np.ones(3)
     assert "/PartType2 has masses and no Coordinates" in refusal(tmp_path / "e.h5", "gravity")
+    with h5py.File(snapshot(tmp_path / "f.h5", **mass), "a") as file:  # neutrinos of SWIFT
+        file["PartType6/Coordinates"], file["PartType6/Masses"] = X[:2], [3.0, 4.0]
+    assert read(tmp_path / "f.h5", "gravity").given["masses"][-2:].tolist() == [3.0, 4.0]
     odd = snapshot(tmp_path / "d.h5", MassTable="many")
     assert "MassTable that is no number" in refusal(odd, "gravity")
+
+
+@each("kind", ["h5", "zarr"])
+def test_datasets_whose_names_differ_in_case(kind, tmp_path):
+    """Targets are not left out, and nothing is guessed."""
+    path = tmp_path / f"a.{kind}"
+    if kind == "zarr":
+        group = pytest.importorskip("zarr").create_group(store=path)
+        for name, array in (("sources", X), ("charges", Q), ("Targets", X[:4])):
+            group.create_array(name, data=array)
+    else:
+        with h5py.File(path, "w") as file:
+            file["sources"], file["charges"], file["Targets"] = X, Q, X[:4]
+    assert (
+        "has /Targets and no /targets: rename it, or say what it is, as --column targets=Targets"
+        in refusal(path)
+    )
+    np.testing.assert_array_equal(read(path, targets=["Targets"]).targets, X[:4])
 
 
 def test_a_library_that_is_missing(tmp_path, monkeypatch):
@@ -365,84 +259,3 @@ def test_a_library_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path / "hidden"))
     told = refusal(text(tmp_path / "a.vtk", "anything"))
     assert "is read by meshio, and meshio is missing: pip install 'taskfmm[formats]'" in told
-
-
-def test_convert_says_what_it_does_and_writes_it_whole(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text(Path("a.csv"), "id,x,y,z,charge", *(row((i, *values)) for i, values in enumerate(TABLE)))
-    dry = call("convert", "a.csv", "a.h5", "--dry-run").output
-    for part in (
-        "a.csv: a table of text",
-        "sources      from x, y, z",
-        "charges      from charge",
-        "not used     id",
-    ):
-        assert part in dry
-    assert "30 sources" in dry and "nothing, as it is a dry run" in dry and os.listdir() == ["a.csv"]
-    assert call("convert", "a.csv", "--dry-run").output == dry
-    report = json.loads(call("convert", "a.csv", "a.h5", "--json").output)
-    assert report["from"] == {"sources": ["x", "y", "z"], "charges": ["charge"]}
-    assert report["sum"] == pytest.approx(Q.sum()) and report["written"] == "a.h5"
-    np.testing.assert_array_equal(read("a.h5").sources, X)
-    with h5py.File("a.h5") as file:
-        assert set(file) == {"sources", "charges"} and file.attrs["from"] == "a.csv"
-    before = Path("a.h5").read_bytes()
-    assert "a.h5: is there already" in call("convert", "a.csv", "a.h5", code=1).stderr
-    text(Path("bad.csv"), "x,y,z,charge", "1,2,3,nan")
-    call("convert", "bad.csv", "a.h5", "--overwrite", code=1)
-    assert Path("a.h5").read_bytes() == before and sorted(os.listdir()) == ["a.csv", "a.h5", "bad.csv"]
-    call("convert", "a.csv", "a.h5", "--overwrite", "--column", "charges=id")
-    np.testing.assert_array_equal(read("a.h5").given["charges"], np.arange(30.0))
-    call(
-        "convert",
-        "a.h5",
-        "b.h5",
-        "--column",
-        "sources=sources",
-        "--kernel",
-        "gravity",
-        "--column",
-        "masses=charges",
-    )
-    np.testing.assert_array_equal(read("b.h5", "gravity").given["masses"], np.arange(30.0))
-    told = call("convert", "a.csv", "c.h5", "--neutralize").output
-    assert f"{Q.sum():g}, of all charges or masses: taken from all of them in equal parts" in told
-    np.testing.assert_allclose(read("c.h5").given["charges"], Q - Q.mean(), atol=1e-15)
-    call("run", "c.h5", "-o", "d.h5", "--eps", "1e-3", "--box", "1")
-    told = call(
-        "convert",
-        "a.csv",
-        "--dry-run",
-        "--kernel",
-        "stokes",
-        "--column",
-        "forces=x,y,z",
-        "--neutralize",
-        code=1,
-    )
-    assert "there are no forces to neutralize" in told.stderr
-    assert "give OUT.h5, or --dry-run" in call("convert", "a.csv", code=2).stderr
-    told = call("convert", "a.csv", "b.csv", code=1).stderr
-    assert "b.csv: results are written as HDF5 or Zarr, not as .csv" in told and not os.path.lexists("b.csv")
-    assert "is not WHAT=NAME" in call("convert", "a.csv", "--dry-run", "--column", "charges", code=2).stderr
-    assert "is the input file" in call("convert", "a.h5", "a.h5", "--overwrite", code=1).stderr
-
-
-def test_run_reads_the_same_table(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text(Path("a.csv"), "x,y,z,q,p", *(row((*values, 1.0)) for values in TABLE))
-    result = call("run", "a.csv", "-o", "a.h5")
-    assert "a.csv: a table of text: sources from x, y, z; charges from q" in result.stderr
-    call("run", "a.csv", "-o", "b.h5", "--column", "charges=p")
-    for name, given in (("a.h5", Q), ("b.h5", np.ones(30))):
-        with h5py.File(name) as file:
-            np.testing.assert_allclose(file["potential"][()], taskfmm.direct(X, given), rtol=1e-12)
-    assert "points stay in HDF5 or Zarr" in call("run", "a.csv", "-o", "c.h5", "--spread", code=1).stderr
-    told = call("run", "a.csv", "-o", "c.h5", "--charges-batch", "--column", "charges=p", code=2).stderr
-    assert "--column cannot be given with --charges-batch" in told
-    assert "30 sources" in call("explain", "a.csv").output
-    text(Path("b.csv"), *map(row, TABLE))
-    call("plan", "b.csv", "-o", "plan.h5")
-    call("run", "b.csv", "--plan", "plan.h5", "-o", "c.h5")
-    with h5py.File("c.h5") as file:
-        np.testing.assert_allclose(file["potential"][()], taskfmm.direct(X, Q), rtol=1e-12)

@@ -297,6 +297,8 @@ def test_autograd():
     for other in ({"kernel": Yukawa(30.0)}, {"eps": -5.0}):
         with pytest.raises(InputError, match="leave out kernel and eps here"):
             potential(fmm, q, **other)
+    by_name = autograd.grad(lambda t: anp.dot(w, potential(x, charges=q, targets=t, eps=EPS)))(t)
+    np.testing.assert_array_equal(by_name, found[2])
     of_plan = autograd.grad(lambda q: anp.dot(q, potential(fmm, q)))(q)
     assert l2_error(of_plan, 2 * taskfmm.direct(x, q)) <= 2 * EPS
 

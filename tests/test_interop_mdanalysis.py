@@ -167,6 +167,7 @@ def test_wrong_arguments():
         (atoms, {"targets": atoms[:0]}, "targets has no atoms"),
         (atoms, {"targets": other}, "another universe"),
         (atoms, {"targets": np.zeros((3, 2))}, r"targets have shape \(3, 2\), expected \(m, 3\)"),
+        (atoms, {"targets": 1j * np.ones((2, 3))}, "targets have dtype complex128, expected real numbers"),
         (atoms, {"units": "eV"}, "expected one of 'kJ/mol', 'V'"),
         (atoms, {"periodic": "yes"}, "periodic is 'yes'"),
         (atoms, {"neutralize": "no"}, "neutralize is 'no', expected True or False"),
@@ -187,6 +188,27 @@ def test_wrong_arguments():
         Electrostatics(universe(places=bad).atoms).run()
     with pytest.raises(InputError, match=r"frame 0: charges row 5"):
         Electrostatics(universe(cube(20.0), np.where(np.arange(N) == 5, np.nan, CHARGES)).atoms).run()
+
+
+def test_targets_whole_sides_away_from_atoms():
+    """Such an atom adds nothing at its own place, wherever its image is; at 1e-16 of the box it would add 1e16."""
+    atoms = universe([9.0, 9.0, 18.0, 90, 90, 90], places=PLACES[:1]).atoms
+    known = Electrostatics(atoms).run().results
+    away = atoms.positions.astype(np.float64) + np.random.default_rng(3).integers(-2, 3, (N, 3)) * [9, 9, 18]
+    found = Electrostatics(atoms, targets=away).run().results
+    assert l2_error(found.potential, known.potential) <= 2e-4
+    assert l2_error(found.field, known.field) <= 2e-4
+
+
+def test_after_an_error_there_are_no_results():
+    """Neither those of the frames before it, nor those of an earlier run."""
+    bad = PLACES.copy()
+    bad[2, 7, 2] = np.nan
+    found = Electrostatics(universe(places=bad).atoms)
+    assert set(found.run(stop=2).results) == {"potential", "field", "energy"}
+    with pytest.raises(InputError, match="frame 2: sources row 7"):
+        found.run()
+    assert not found.results
 
 
 def test_no_frames_and_no_charges_at_all():

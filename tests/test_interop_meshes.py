@@ -4,73 +4,19 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import logging
-import sys
 
-import dask
 import numpy as np
 import pytest
 from cases import each
+from surfaces import ROUNDING, around, expand, joined, soup, sphere
 
 import taskfmm
-from taskfmm import InputError
 from taskfmm.interop import meshes, patches
-from taskfmm.interop.meshes import Surface, read, surface_potential, winding_number
+from taskfmm.interop.meshes import Surface, surface_potential, winding_number
 from taskfmm.interop.triangles import Flat, rule
 from taskfmm.kernels import KERNELS
 
 SQUARE = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]), np.array([[0, 1, 2], [0, 2, 3]])
-ROUNDING = 1e-13
-"""Of sums over some thousand triangles, each to a few units in the last place."""
-
-
-def sphere(level):
-    """An octahedron whose faces are divided into 4^level triangles, counterclockwise as seen from outside."""
-    corners = np.concatenate([np.eye(3), -np.eye(3)])
-    signs = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    faces = np.array([[3 * a, 3 * b + 1, 3 * c + 2] for a, b, c in signs])
-    faces[signs.sum(axis=1) % 2 == 1] = faces[signs.sum(axis=1) % 2 == 1][:, ::-1]
-    found = corners[faces]
-    for _ in range(level):
-        a, b, c = np.moveaxis(found, 1, 0)
-        ab, bc, ca = (p + q for p, q in ((a, b), (b, c), (c, a)))
-        found = np.concatenate(
-            [np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-        )
-        found /= np.linalg.norm(found, axis=2, keepdims=True)
-    vertices, rows = np.unique(found.reshape(-1, 3).round(12), axis=0, return_inverse=True)
-    return vertices, rows.reshape(-1, 3)
-
-
-def soup(n, decades, width=1.0, seed=11):
-    """Triangles anywhere, with sizes over some powers of ten below 1."""
-    rng = np.random.default_rng(seed)
-    sizes = 10.0 ** (-decades * rng.random(n))
-    vertices = width * rng.random((n, 1, 3)) + sizes[:, None, None] * rng.normal(size=(n, 3, 3))
-    return vertices.reshape(-1, 3), np.arange(3 * n).reshape(-1, 3)
-
-
-def joined(*parts):
-    first = np.cumsum([0, *(len(vertices) for vertices, _ in parts)])
-    rows = [rows + before for (_, rows), before in zip(parts, first, strict=False)]
-    return np.concatenate([vertices for vertices, _ in parts]), np.concatenate(rows)
-
-
-def around(mesh, n, seed=5):
-    """Points on triangles, beside them at all distances, at corners and centres, on lines of edges, and in a box."""
-    vertices, rows = mesh
-    rng = np.random.default_rng(seed)
-    of = rows[rng.integers(len(rows), size=n)]
-    corners = vertices[of]
-    size = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max(axis=1)[:, None]
-    on = np.einsum("nb,nbi->ni", rng.dirichlet([1, 1, 1], n), corners)
-    beside = on + size * rng.normal(size=(n, 3)) * 10 ** rng.uniform(-8, 1, (n, 1))
-    a, b, c = np.moveaxis(corners, 1, 0)
-    along = a + (b - a) * rng.uniform(-3, 4, (n, 1))
-    in_plane = a + (b - a) * rng.uniform(-3, 4, (n, 1)) + (c - a) * rng.uniform(-3, 4, (n, 1))
-    low, wide = vertices.min(axis=0), np.ptp(vertices, axis=0)
-    box = low - 0.5 * wide + 2.0 * wide * rng.random((n, 3))
-    return np.concatenate([on, beside, a, corners.mean(axis=1), along, in_plane, box, 1e4 * wide * box])
 
 
 def layers(mesh, points):
@@ -82,11 +28,7 @@ def layers(mesh, points):
 
 @pytest.fixture
 def expanded(monkeypatch):
-    """Expansions are used wherever there is something to expand, in trees."""
-    for name in ("PLAN", "SOURCE", "POINT", "CORRECTION"):
-        monkeypatch.setattr(meshes, name, 0.0)
-    made = taskfmm.Fmm
-    monkeypatch.setattr(taskfmm, "Fmm", lambda *points, **how: made(*points, **how | {"leaf_size": 60}))
+    expand(monkeypatch)
 
 
 def test_one_triangle_against_quadrature():
@@ -269,204 +211,8 @@ def test_blunt_points():
     assert at_source[0] == 0.0
 
 
-@each("scale", [1e-300, 1e-200, 1.0, 1e150, 1e300])
-def test_any_unit_of_length(scale):
-    mesh, points = sphere(2), np.array([[0, 0, 0], [0.3, 0.2, 0.1], [2.0, 0, 0], [1e5, 0, 0], [0, 1e7, 0]])
-    winding, phi = winding_number(*mesh, points), surface_potential(*mesh, np.ones(128), points)
-    with np.errstate(all="raise"):
-        np.testing.assert_allclose(
-            winding_number(scale * mesh[0], mesh[1], scale * points), winding, atol=ROUNDING
-        )
-        found = surface_potential(scale * mesh[0], mesh[1], np.ones(128), scale * points)
-    np.testing.assert_allclose(found / scale, phi, rtol=1e-12)
-
-
-@each("r", [1e3, 1e7, 0.999e8, 1.001e8, 1e12, 1e120, 1e154, 1e307])
-def test_very_far_points(r):
-    """The mesh is one dipole there, or one charge and dipole."""
-    vertices, rows = sphere(2)
-    half = rows[vertices[rows].mean(axis=1)[:, 2] > 0]
-    corners = vertices[half]
-    dipole = -0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).sum(axis=0)
-    area = (
-        0.5
-        * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
-    )
-    direction = np.array([1.0, 2.0, -2.0]) / 3.0
-    found = winding_number(vertices, half, [r * direction], 0.0)[0]
-    assert found == pytest.approx(dipole @ direction / (4 * np.pi) / r / r, rel=2.0 / r + 1e-7, abs=1e-307)
-    phi = surface_potential(vertices, half, np.ones(len(half)), [r * direction], 0.0)[0]
-    assert phi == pytest.approx(area / (4 * np.pi) / r, rel=2.0 / r + 1e-12)
-    apart = winding_number(vertices + 1e10, half, [1e10 - 30.0 * direction])[0]
-    assert apart == pytest.approx(winding_number(vertices, half, [-30.0 * direction])[0], rel=1e-6)
-
-
-def test_meshes_with_little_in_them():
-    mesh = sphere(1)
-    assert winding_number(*mesh, np.empty((0, 3))).shape == (0,)
-    nothing = np.zeros(1)
-    for vertices, rows in (
-        (mesh[0], np.empty((0, 3), int)),
-        (np.empty((0, 3)), []),
-        (np.zeros((3, 3)), [[0, 1, 2]]),
-        (mesh[0], [[0, 0, 1], [2, 3, 2]]),
-        ([[0, 0, 0], [1, 1, 1], [0.3, 0.3, 0.3]], [[0, 1, 2]]),
-    ):
-        np.testing.assert_array_equal(winding_number(vertices, rows, [[0.2, 0, 0]]), nothing)
-        np.testing.assert_array_equal(
-            surface_potential(vertices, rows, np.ones(len(rows)), [[0.2, 0, 0]]), nothing
-        )
-    more = np.concatenate([[[0, 0, 1], [3, 3, 3]], mesh[1]])
-    np.testing.assert_allclose(winding_number(mesh[0], more, [[0, 0, 0]]), 1.0, atol=ROUNDING)
-    density = np.arange(len(more), dtype=float)
-    density[:2] = 1e300  # of triangles without an area
-    known = surface_potential(*mesh, density[2:], [[0.1, 0, 0]])
-    np.testing.assert_allclose(surface_potential(mesh[0], more, density, [[0.1, 0, 0]]), known)
-
-
-def test_bits_do_not_hang_on_the_scheduler():
-    mesh, points = sphere(4), np.random.default_rng(6).uniform(-2, 2, (4000, 3))
-    with dask.config.set(scheduler="synchronous"):
-        one = winding_number(*mesh, points)
-    with dask.config.set(scheduler="threads", num_workers=3):
-        np.testing.assert_array_equal(winding_number(*mesh, points), one)
-
-
-def test_a_surface_outlives_its_cluster(expanded):
-    """Multipoles in the memory of workers are gone with these."""
-    from distributed import Client
-
-    mesh, points = sphere(3), np.random.default_rng(6).uniform(-2, 2, (900, 3))
-    surface = Surface(*mesh, 1e-4)
-    surface.winding_number(points)
-    known = surface.winding_number(points)
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
-        np.testing.assert_array_equal(surface.winding_number(points), known)
-    np.testing.assert_array_equal(surface.winding_number(points), known)
-
-
-def test_what_does_not_fit():
-    vertices, rows = sphere(1)
-    point, n = [[0.0, 0, 0]], len(rows)
-    for given, told in (
-        (
-            (vertices.T, rows, point),
-            r"vertices has shape \(3, 18\), expected \(n, 3\): did you mean vertices.T",
-        ),
-        ((vertices, rows.T, point), "did you mean triangles.T"),
-        ((vertices, np.hstack([rows, rows[:, :1]]), point), "divide other polygons"),
-        ((vertices, rows.astype(float), point), "triangles has dtype float64, expected integers"),
-        ((vertices, rows + 1, point), "there are 18 vertices, numbered from 0: subtract 1"),
-        ((vertices, rows - 1, point), "triangles row 5 is .*-1.*mend the mesh"),
-        ((vertices, rows, [0, 0, 0]), "points has shape"),
-        ((vertices, rows, [[0, np.inf, 0]]), "points row 0 is not finite"),
-        ((np.where(vertices == 1.0, np.nan, vertices), rows, point), "vertices row"),
-        ((vertices, rows, point, 0.5), "eps is 0.5, expected 0 to 0.1"),
-        ((vertices, rows, point, np.nan), "eps is nan"),
-        ((vertices, rows, point, "small"), "eps is 'small'"),
-        ((1e-310 * vertices, rows, point), "have lost digits: give vertices and points in a smaller unit"),
-    ):
-        with pytest.raises(InputError, match=told) as caught:
-            winding_number(*given)
-        assert not any(word in str(caught.value) for word in ("source", "target", "charge"))
-    for density, told in (
-        (np.ones(3), rf"density has shape \(3,\), expected \({n},\): give one number for each triangle"),
-        (np.ones((n, 2)), "density has shape"),
-        (np.full(n, np.nan), "density row 0 is not finite"),
-        (np.full(n, 1j), "density has dtype complex128"),
-    ):
-        with pytest.raises(InputError, match=told):
-            surface_potential(vertices, rows, density, point)
-
-    class Metres(np.ndarray):
-        units = "m"
-
-    with pytest.raises(InputError, match="vertices have no unit, points are in m"):
-        winding_number(vertices, rows, np.zeros((1, 3)).view(Metres))
-
-
-FORMATS = ["stl", "obj", "ply", "off", "vtk", "msh"]
-
-
-@each("ending", FORMATS)
-def test_files(ending, tmp_path):
-    meshio = pytest.importorskip("meshio")
-    vertices, rows = sphere(2)
-    path = tmp_path / f"sphere.{ending}"
-    meshio.write_points_cells(
-        path, vertices, [("triangle", rows)], **({"binary": True} if ending == "stl" else {})
-    )
-    found = read(path)
-    assert found[0].dtype == np.float64 and found[1].dtype == np.int64 and found[1].shape == rows.shape
-    np.testing.assert_allclose(winding_number(*found, [[0, 0, 0], [2, 0, 0]]), [1.0, 0.0], atol=1e-5)
-
-
-@each("ending", FORMATS[:4])
-def test_files_without_meshio(ending, tmp_path, monkeypatch):
-    trimesh = pytest.importorskip("trimesh")
-    vertices, rows = sphere(1)
-    path = tmp_path / f"sphere.{ending}"
-    trimesh.Trimesh(vertices, rows, process=False).export(path)
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "meshio", None)
-        np.testing.assert_allclose(winding_number(*read(path), [[0, 0, 0]]), 1.0, atol=1e-5)
-        patched.setitem(sys.modules, "trimesh", None)
-        with pytest.raises(ImportError, match=r'pip install "taskfmm\[meshes\]"'):
-            read(path)
-
-
-def test_files_of_other_faces(tmp_path, caplog):
-    meshio = pytest.importorskip("meshio")
-    corners = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1]])
-    cells = [
-        ("line", [[0, 1]]),
-        ("quad", [[3, 2, 1, 0]]),
-        ("triangle", [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]]),
-    ]
-    meshio.write_points_cells(tmp_path / "pyramid.vtk", corners, cells)
-    with caplog.at_level(logging.WARNING, "taskfmm"):
-        vertices, rows = read(tmp_path / "pyramid.vtk")
-    assert "1 faces with more than three corners" in caplog.text
-    assert rows.tolist() == [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4], [3, 2, 1], [3, 1, 0]]
-    np.testing.assert_allclose(winding_number(vertices, rows, [[0.5, 0.5, 0.3]]), 1.0, atol=ROUNDING)
-    meshio.write_points_cells(tmp_path / "curved.vtk", np.eye(6, 3), [("triangle6", [[0, 1, 2, 3, 4, 5]])])
-    meshio.write_points_cells(tmp_path / "volume.vtk", np.eye(4, 3), [("tetra", [[0, 1, 2, 3]])])
-    (tmp_path / "text.ply").write_text("no mesh")
-    (tmp_path / "short.off").write_text("OFF\n3 5 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
-    for name, told in (
-        ("curved.vtk", "faces of the kind triangle6, which are curved"),
-        ("volume.vtk", "meshio finds no triangles"),
-        ("short.off", "declares 5 faces and has 1"),
-        ("none.stl", "is no file"),
-        ("text.ply", "cannot be read: meshio says"),
-    ):
-        with pytest.raises(InputError, match=told):
-            read(tmp_path / name)
-
-
 @each("module", ["meshes", "mesh_files"])
 def test_examples(module):
     pytest.importorskip("meshio")
     found = doctest.testmod(importlib.import_module(f"taskfmm.interop.{module}"))
     assert found.attempted and not found.failed
-
-
-def test_a_mesh_on_a_map():
-    """Coordinates have ten digits less for the mesh than for the place where it is; points on it are still on it."""
-    vertices, rows = sphere(5)
-    x = np.random.default_rng(9).normal(size=(10000, 3))
-    place = np.array([5e5, 5.4e6, 300.0])
-    found = winding_number(0.1 * vertices + place, rows, 0.1 * x + place, eps=1e-9)
-    exact = winding_number(0.1 * vertices + place, rows, 0.1 * x[:300] + place, eps=0)
-    assert np.abs(found[:300] - exact).max() <= 1e-9
-    middles = vertices[rows[:50]].mean(axis=1)
-    assert np.allclose(winding_number(vertices + place, rows, middles + place), 0.5, atol=1e-6)
-
-
-def test_triangles_beside_far_ones_are_left_out_aloud(caplog):
-    vertices, rows = sphere(1)
-    far = np.concatenate([vertices, 1e21 * np.eye(3)])
-    with caplog.at_level(logging.WARNING, "taskfmm"):
-        last = np.arange(3) + len(vertices)
-        winding_number(far, np.concatenate([rows, [last]]), np.zeros((1, 3)))
-    assert f"{len(rows)} triangles are smaller" in caplog.text

@@ -179,6 +179,14 @@ def test_what_is_not_offered_says_so():
     for masked in ((np.ma.masked_equal(x, x[0, 0]), m), (x, np.ma.masked_equal(m, m[0]))):
         with pytest.raises(taskfmm.InputError, match="masked"):
             pytreegrav.Accel(*masked)
+    for given, told in (
+        ((x, m[:, None]), rf"shape \({len(m)}, 1\), expected \(n,\)"),
+        ((x, m, None, 1.0, 0.7, object()), "tree is builtins.object, expected one of ConstructTree"),
+    ):
+        with pytest.raises(taskfmm.InputError, match=told):
+            pytreegrav.Accel(*given)
+    with pytest.raises(taskfmm.InputError, match=r"tree is builtins\.object"):
+        pytreegrav.PotentialTarget(x, None, None, tree=object())
 
 
 def test_programs_run_unchanged_until_it_is_taken_away():

@@ -78,6 +78,9 @@ def test_targets_on_a_grid(fmm):
     with pytest.raises(InputError, match="targets has the labels z, y, x along 'axis', expected x, y, z"):
         potential(fmm, charges, targets=turned)
     assert l2_error(potential(fmm, charges, targets=turned.sortby("axis")).values, exact) <= EPS
+    first = xarray.DataArray(np.eye(3), dims=("xyz", "p"), coords={"xyz": ["x", "y", "z"]})
+    with pytest.raises(InputError, match="'xyz' before its last dimension 'p', where x, y and z"):
+        potential(fmm, charges, targets=first)
     vectors = potential(fmm, labelled(), targets=grid)
     assert vectors.dims == ("height", "width", "run", "step")
     assert l2_error(vectors.sel(run="hot", step=0.1).values, exact) <= EPS

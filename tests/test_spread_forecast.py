@@ -334,8 +334,8 @@ def test_the_command_line():
 @each(
     "arguments, says",
     [
-        ([], "give INPUT.h5, or --points"),
-        (["in.h5", "--points", "10"], "give INPUT.h5, or --points"),
+        ([], "give INPUT, or --points"),
+        (["in.h5", "--points", "10"], "give INPUT, or --points"),
         (["in.h5", "--workers", "2"], "--workers goes with --points"),
         (["--points", "10", "--box", "1"], "--box cannot be given with --points"),
         (["--points", "ten"], "'ten' is not a number"),

@@ -13,6 +13,9 @@ import taskfmm
 from taskfmm.cli.group import main
 from taskfmm.cli.options import with_columns
 
+ROUNDING = 1e-6
+"""A net charge of more than this part of the sum of the magnitudes is none of rounding."""
+
 
 @main.command()
 @click.argument("input_path", metavar="FILE", type=click.Path())
@@ -64,19 +67,15 @@ def convert(
     with InputFile(input_path, known, named=columns) as file:
         data = charges.read_open(file, known)
         report = _report(file, data, known)
-    first = known.sources[0].given_as
+    report["neutralized"], report["taken_from_each"] = neutralize, None
     if neutralize:
-        if report["sum"] is None:
-            raise taskfmm.InputError(
-                f"{input_path}: there are no {first} to neutralize: leave --neutralize out"
-            )
-        data.given[first] = data.given[first] - data.given[first].mean()
+        report["taken_from_each"] = _neutralize(data, report, known.sources[0].given_as)
     if output is not None and not dry_run:
         settings = {"from": Path(input_path).name, "kernel": known.name, "version": taskfmm.__version__}
         targets = {} if data.targets is None else {"targets": data.targets}
         charges.write(output, {"sources": data.sources, **data.given, **targets}, settings)
-    report |= {"neutralized": neutralize, "written": None if dry_run else output}
-    click.echo(json.dumps(report) if as_json else _text(report))
+    report["written"] = None if dry_run else output
+    click.echo(json.dumps(report, default=str) if as_json else _text(report))
 
 
 def _report(file: Any, data: Any, kernel: Any) -> dict[str, Any]:
@@ -92,10 +91,34 @@ def _report(file: Any, data: Any, kernel: Any) -> dict[str, Any]:
         "from": {name: list(names) for name, names in file.origin.items()},
         "n_sources": len(data.sources),
         "n_targets": len(data.sources if data.targets is None else data.targets),
-        "sum": float(data.given[first].real.sum()) if first in data.given and is_number else None,
+        "sum": data.given[first].sum() if first in data.given and is_number else None,
         "not_used": [name for name in file.found if name not in used],
         "notes": file.notes,
     }
+
+
+def _neutralize(data: Any, report: dict[str, Any], first: str) -> complex:
+    """Subtract their mean from the charges; returns it. Raises InputError where there are masses, or no charges."""
+    from taskfmm.files.columns import is_mass
+
+    if report["sum"] is None:
+        raise taskfmm.InputError(
+            f"{report['file']}: there are no {first} to neutralize: leave --neutralize out"
+        )
+    if masses := [name for name in (first, *report["from"][first]) if is_mass(name)]:
+        raise taskfmm.InputError(
+            f"{report['file']}: --neutralize is for charges, and {masses[0]} are masses, which all attract: "
+            "leave it out"
+        )
+    charges = data.given[first]
+    if abs(report["sum"]) > ROUNDING * abs(charges).sum():
+        report["notes"] = [
+            *report["notes"],
+            f"a net charge of {report['sum']:g} is more than rounding leaves over",
+        ]
+    mean: complex = report["sum"] / max(1, len(charges))
+    data.given[first] = charges - mean
+    return mean
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -104,8 +127,9 @@ def _text(report: dict[str, Any]) -> str:
     lines += [(name, f"from {', '.join(names)}") for name, names in report["from"].items()]
     lines += [("points", f"{report['n_sources']} sources, {report['n_targets']} targets")]
     if report["sum"] is not None:
-        taken = ": taken from all of them in equal parts" if report["neutralized"] else ""
-        lines.append(("sum", f"{report['sum']:g}, of all charges or masses{taken}"))
+        lines.append(("sum", f"{report['sum']:g}, of all charges or masses"))
+    if report["neutralized"]:
+        lines.append(("neutralized", f"{report['taken_from_each']:g} is taken from each of them"))
     if report["not_used"]:
         lines.append(("not used", ", ".join(report["not_used"])))
     lines += [("note", note) for note in report["notes"]]

@@ -56,7 +56,7 @@ def run(
     spread: bool | None,
     as_json: bool,
 ) -> None:
-    """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT.h5, HDF5 or Zarr.
+    """Evaluate the potential of /charges at /sources (or at /targets, if there) of INPUT, HDF5 or Zarr.
 
     Reads /sources (n, 3), optionally /targets (m, 3), and those sources of the kernel that are there, as /charges
     (n,) or /dipoles (n, 3). Writes the kernel's first output, as /potential (m,), or those of --outputs, in the order
@@ -67,9 +67,9 @@ def run(
     With --charges-batch, /charges is (k, n), one vector a row, and the outputs are (k, m) and (k, m, 3). Finished
     vectors are kept in OUTPUT.h5.part; the same command goes on from there if it was stopped.
 
-    With --plan, points, kernel and accuracy are those of the plan, and INPUT.h5 needs the sources of its kernel only.
+    With --plan, points, kernel and accuracy are those of the plan, and INPUT needs the sources of its kernel only.
 
-    With --spread, no process holds all points: tasks on the scheduler of --config read them from INPUT.h5, and
+    With --spread, no process holds all points: tasks on the scheduler of --config read them from INPUT, and
     results go to the output chunk by chunk.
     """
     from taskfmm.files.results import check_output
@@ -166,7 +166,7 @@ def plan(
     options: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Plan for the points of INPUT.h5 and write the plan, for `taskfmm run --plan` and `Fmm.load`.
+    """Plan for the points of INPUT and write the plan, for `taskfmm run --plan` and `Fmm.load`.
 
     Reads /sources (n, 3) and optionally /targets (m, 3).
     """

@@ -19,7 +19,7 @@ OF_FILES = ("box", "memory_limit")
 
 
 @main.command()
-@click.argument("input_path", metavar="[INPUT.h5]", required=False, type=click.Path(dir_okay=False))
+@click.argument("input_path", metavar="[INPUT]", required=False, type=click.Path())
 @with_plan_options
 @click.option("--points", type=Count(), help="So many points that are in no file, on a cluster.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, help="With --points: processes.")
@@ -46,13 +46,13 @@ def explain(
     as_json: bool,
     **of_many: Any,
 ) -> None:
-    """Plan INPUT.h5 and say what an evaluation would do, without doing it.
+    """Plan INPUT and say what an evaluation would do, without doing it.
 
-    With --points and no INPUT.h5, say what a plan of points that no process holds would take on so many workers, and
+    With --points and no INPUT, say what a plan of points that no process holds would take on so many workers, and
     whether it fits, before there are any points.
     """
     if (points is None) == (input_path is None):
-        raise click.UsageError("give INPUT.h5, or --points with a number of points")
+        raise click.UsageError("give INPUT, or --points with a number of points")
     for name in OF_MANY if points is None else OF_FILES:
         if click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             kind = "goes with --points" if points is None else "cannot be given with --points"

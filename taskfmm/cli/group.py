@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import taskfmm
+from taskfmm.cli.interrupt import prompt_interrupt
 from taskfmm.errors import TaskfmmError
 
 
@@ -16,7 +17,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with prompt_interrupt():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

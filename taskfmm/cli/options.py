@@ -10,8 +10,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from taskfmm.cli.interrupt import prompt_interrupt
-
 
 class Count(click.ParamType):
     """A whole number above 0 that may be written as 1e6."""
@@ -93,7 +91,7 @@ def columns(
     return found
 
 
-input_file = click.argument("input_path", metavar="INPUT.h5", type=click.Path())
+input_file = click.argument("input_path", metavar="INPUT", type=click.Path())
 plan_options = [
     click.option("--eps", type=float, default=1e-6, show_default=True, help="Relative l2 error to reach."),
     click.option("--order", type=int, help="Order p; overrides the choice made from eps."),
@@ -203,7 +201,7 @@ def with_scheduler(command: Any) -> Any:
     def run(*args: Any, config: str | None, **options: Any) -> Any:
         from taskfmm.sessions.schedulers import use
 
-        with prompt_interrupt(), use(config):
+        with use(config):
             return command(*args, **options)
 
     return run

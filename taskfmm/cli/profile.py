@@ -33,7 +33,7 @@ def profile(
     csv_path: str | None,
     plot_path: str | None,
 ) -> None:
-    """Evaluate INPUT.h5 twice, and show what the operators of the second evaluation took.
+    """Evaluate INPUT twice, and show what the operators of the second evaluation took.
 
     The first one compiles what is not compiled yet. Times, CPU time, bytes moved and the share of the critical path,
     by operator; busy and idle time, by thread.

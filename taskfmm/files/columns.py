@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 from taskfmm.errors import InputError
@@ -17,10 +17,10 @@ Origin = dict[str, tuple[str, ...]]
 
 OTHER_NAMES = {
     "sources": ("points", "positions", "coordinates", ""),
-    "charges": ("charge", "q"),
+    "charges": ("q",),
     "masses": ("mass", "m"),
 }
-"""Besides its own name, and that without the s of a plural. The empty name is that of columns x, y, z."""
+"""Besides its own name, all with or without the s of a plural. The empty name is that of columns x, y, z."""
 
 ENDS = (("_x", "_y", "_z"), ("x", "y", "z"), (":0", ":1", ":2"), ("_0", "_1", "_2"))
 """Of the names of three columns; the third are those of ParaView."""
@@ -57,13 +57,12 @@ def origin(
         more or fewer columns without names than are wanted.
     """
     result: Origin = {}
-    for name, given in named.items():
+    for name, said in named.items():
+        given = tuple(_spelled(name, each, found) for each in said)
         for each in given:
-            if each not in found:
-                raise InputError(f"{name} is to be {each}, which is not there; found {', '.join(found)}")
             if len(given) > 1 and len(found[each]) != 1:
                 raise InputError(f"{name} is to be several columns, and {each} has shape {found[each]}")
-        result[name] = tuple(given)
+        result[name] = given
     if by_other_names and found and all(name.isdigit() for name in found):
         return result or _by_places(found, shapes)
     for name, of_one in shapes.items():
@@ -81,6 +80,18 @@ def origin(
     return result
 
 
+def _spelled(name: str, said: str, found: Iterable[str]) -> str:
+    """The array that a caller names, if need be in another case; raises InputError."""
+    if said in found:
+        return said
+    alike = [each for each in found if each.lower() == said.lower()]
+    if len(alike) > 1:
+        raise InputError(f"{name} is to be {said}, which may be {' or '.join(alike)}: give one of these")
+    if not alike:
+        raise InputError(f"{name} is to be {said}, which is not there; found {', '.join(found)}")
+    return alike[0]
+
+
 def _by_places(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> Origin:
     """x, y and z, then the numbers of the first kind of sources, if there is one; of columns without names."""
     names, (_, _, *kinds) = list(found), shapes
@@ -94,6 +105,11 @@ def _by_places(found: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[
         )
     result: Origin = {"sources": tuple(names[:3])}
     return result | ({kinds[0]: tuple(names[3:])} if kinds and names[3:] else {})
+
+
+def is_mass(name: str) -> bool:
+    """Whether an array or dataset of this name, in a group or not, holds masses."""
+    return name.rpartition("/")[2].lower() in _names("masses")
 
 
 def _candidates(
@@ -115,7 +131,8 @@ def _candidates(
 
 def _names(name: str) -> set[str]:
     """Those that a dataset may have."""
-    return {name, name.removesuffix("s"), *OTHER_NAMES.get(name, ())}
+    full = {name, *OTHER_NAMES.get(name, ())}
+    return full | {each.removesuffix("s") for each in full if not each.endswith("ss")}
 
 
 def _triples(names: set[str]) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,18 @@ from taskfmm.errors import InputError, StorageError
 STANDARD = 2
 """The last descriptor of a standard stream. Where these are closed, files that are opened get theirs; but a process
 that is started with such a file has a stream of its own in its place."""
+
+UNFINISHED: set[Path] = set()
+"""Files and directories that this process is writing under other names than they will have."""
+
+
+def remove_unfinished() -> None:
+    """Before this process is ended in the middle of its work."""
+    for path in list(UNFINISHED):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def open_regular(path: str | os.PathLike[str], directory: bool = False) -> int:
@@ -69,6 +82,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
+    UNFINISHED.add(temporary)
     try:
         try:
             yield descriptor
@@ -85,6 +99,8 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[int]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        UNFINISHED.discard(temporary)
 
 
 def write_all(descriptor: int, content: bytes | memoryview, place: int = 0) -> None:

@@ -2,50 +2,31 @@
 
 The HDF5 library trusts what it reads. A damaged or hostile file can crash it, send it round in circles or have it
 inflate a megabyte to gigabytes. All of that happens to this process alone, which has little memory and time, loads
-no plugins, writes no files and holds nothing else. It imports nothing of taskfmm, so that it starts quickly.
+no plugins, writes no files and holds nothing else. It imports little, so that it starts quickly.
 
-``reader.py FD NAME...`` opens file descriptor FD and answers in lines of JSON: first what the named datasets are,
-then, for each line ``NAME FIRST LAST`` that it is sent, the number of bytes of those rows, and the bytes. A dataset
-that is named as ``complex:NAME`` may hold complex numbers.
+``reader.py FD NAME...`` opens file descriptor FD and answers as `taskfmm.files.serving` says.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
-import resource
-import signal
 import sys
-from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from taskfmm.files import serving
+from taskfmm.files.serving import COMPLEX, LARGEST_CHUNK, ROOM, SECONDS, Refused
+from taskfmm.files.snapshot import Joined, snapshot
 
 MOST_INFLATED = 1032
 """Bytes that one byte of deflate can stand for; what claims more than this was not written by compressing."""
-
-LARGEST_CHUNK = 2**30
-"""A chunk is read whole, whatever part of it is wanted."""
 
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)
 """Those inside HDF5 (gzip, shuffle, fletcher32, szip, nbit, scaleoffset) and inside h5py (lzf)."""
 
 COMPRESSING = (1, 4, 5, 6, 32000)
-
-COMPLEX = "complex:"
-
-SECONDS = 8
-"""Of processor time to find out what is in the file; reading it gets more, by its size."""
-
-SLOWEST = 5e6
-"""Bytes a second; inflating takes a tenth of that time."""
-
-ROOM = 2**29
-"""Bytes of memory for the library besides the chunks."""
-
-
-class Refused(Exception):
-    """The file holds something that is not read; the text says what."""
 
 
 def main(descriptor: int, names: list[str]) -> None:
@@ -54,74 +35,25 @@ def main(descriptor: int, names: list[str]) -> None:
     def find() -> tuple[dict[str, Any], str, int, list[str]]:
         import h5py
 
-        limit_time(SECONDS)
-        limit_memory(ROOM)
+        serving.limit_time(SECONDS)
+        serving.limit_memory(ROOM)
         file = h5py.File(os.fdopen(descriptor, "rb", buffering=0), "r")
         size = os.fstat(descriptor).st_size
-        there = of_names(names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex))
+        there = serving.of_names(
+            names, lambda name, may_be_complex: dataset(file, name, size, may_be_complex), file
+        )
         notes: list[str] = []
         missing = {name.removeprefix(COMPLEX) for name in names} & {"sources", "masses"} - there.keys()
         if missing and file.get("sources", getlink=True) is None:
-            parts, notes = snapshot(file, size)
+            parts, notes = snapshot(
+                lambda name: dataset(file, name, size, False),
+                partial(header, file),
+                lambda name: file.get(name, getlink=True) is not None,
+            )
             there |= {name: found for name, found in parts.items() if name in missing}
         return there, contents(file), max(map(chunk_bytes, there.values()), default=0), notes
 
-    serve(find)
-
-
-def of_names(names: list[str], look: Callable[[str, bool], Any]) -> dict[str, Any]:
-    """The datasets of some names that are there; look : gives one, by name and whether it may be complex, or None."""
-    plain = [name.removeprefix(COMPLEX) for name in names]
-    found = {name: look(name, name != given) for name, given in zip(plain, names, strict=True)}
-    return {name: data for name, data in found.items() if data is not None}
-
-
-def serve(find: Callable[[], tuple[dict[str, Any], str, int, list[str]]]) -> None:
-    """Describe the datasets, then send what is asked for until the input ends.
-
-    find : gives those that are there, what else there is, as text, the bytes of the largest chunk, and what is to be
-        said of the file
-    """
-    answers = sys.stdout.buffer
-    try:
-        there, names, largest, notes = find()
-        limit_time(SECONDS + sum(data.nbytes for data in there.values()) / SLOWEST)
-        limit_memory(ROOM + 3 * largest)
-        facts = {name: (data.shape, data.dtype.str) for name, data in there.items()}
-        say(answers, found=facts, names=names, notes=notes)
-        for line in sys.stdin:
-            name, first, last = line.rsplit(maxsplit=2)
-            rows = there[name][int(first) : int(last)]
-            say(answers, bytes=rows.nbytes)
-            answers.write(rows.data if rows.flags.c_contiguous else rows.tobytes())
-            answers.flush()
-    except Refused as error:
-        say(answers, refused=str(error))
-    except Exception as error:
-        say(answers, damaged=f"{type(error).__name__}: {error}")
-
-
-def say(answers: Any, **facts: Any) -> None:
-    """One line of JSON."""
-    answers.write(json.dumps(facts).encode() + b"\n")
-    answers.flush()
-
-
-def limit_time(seconds: float) -> None:
-    """Have the system end this process after so much more work."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    most = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def limit_memory(extra: int) -> None:
-    """Have allocations fail beyond so much more than is in use, where the system tells how much that is."""
-    try:
-        with open("/proc/self/statm") as file:
-            used = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (used + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    serving.serve(find)
 
 
 def contents(file: Any) -> str:
@@ -219,90 +151,6 @@ def stored_whole(name: str, found: Any, file_size: int) -> None:
         )
 
 
-class Joined:
-    """Datasets, or arrays, one after the other, as one that is read by rows."""
-
-    def __init__(self, parts: list[Any]) -> None:
-        import numpy
-
-        self.parts = parts
-        self.dtype = numpy.result_type(*(part.dtype for part in parts))
-        self.shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-
-    def __getitem__(self, rows: slice) -> Any:
-        import numpy
-
-        found, begin = [numpy.empty((0, *self.shape[1:]), self.dtype)], 0
-        for part in self.parts:
-            first, last = max(rows.start - begin, 0), min(rows.stop - begin, len(part))
-            if first < last:
-                found.append(part[first:last])
-            begin += len(part)
-        return numpy.concatenate(found)
-
-
-def snapshot(file: Any, file_size: int) -> tuple[dict[str, Any], list[str]]:
-    """``sources`` and ``masses`` of all particles of a snapshot of Gadget and its kin, and notes; nothing of others.
-
-    Masses that are the same for all particles of a type stand in the table of the header.
-    """
-    import numpy
-
-    looked = {i: dataset(file, f"PartType{i}/Coordinates", file_size, False) for i in range(6)}
-    there = {i: found for i, found in looked.items() if found is not None}
-    if not there:
-        return {}, []
-    if (n_files := header(file, "NumFilesPerSnapshot")) and n_files[0] > 1:
-        raise Refused(f"is one of the {n_files[0]:g} files of a snapshot: write all particles into one file")
-    table, box = header(file, "MassTable") or [], header(file, "BoxSize")
-    masses = []
-    for i, found in there.items():
-        if len(found.shape) != 2 or found.shape[1] != 3:
-            raise Refused(f"/PartType{i}/Coordinates has shape {found.shape}, expected (n, 3)")
-        mass = dataset(file, f"PartType{i}/Masses", file_size, False)
-        if mass is None and len(table) > i and table[i] > 0.0:
-            mass = numpy.broadcast_to(table[i], len(found))
-        if mass is not None and mass.shape != (len(found),):
-            raise Refused(f"/PartType{i}/Masses has shape {mass.shape}, expected ({len(found)},)")
-        masses.append(mass)
-    refuse_incomplete(file, file_size, there, table)
-    types = ", ".join(f"PartType{i} ({len(found)})" for i, found in there.items())
-    notes = [f"a snapshot with the particles of {types}, all of which are sources"]
-    if box and max(box) > 0.0:
-        notes.append(f"a box of {max(box):g}, which is not repeated")
-    places = Joined(list(there.values()))
-    missing = [i for i, mass in zip(there, masses, strict=True) if mass is None]
-    if missing:
-        return {"sources": places}, [*notes, f"no masses for PartType{missing[0]}"]
-    return {"sources": places, "masses": Joined(masses)}, [*notes, "masses, which --kernel gravity takes"]
-
-
-def refuse_incomplete(file: Any, file_size: int, there: dict[int, Any], table: list[float]) -> None:
-    """Refuse a snapshot with fewer particles than its header tells, or with masses that are nowhere.
-
-    there : coordinates, by the number of the type. Particles without masses, as tracers, need none.
-    """
-
-    def has_masses(i: int) -> bool:
-        own = dataset(file, f"PartType{i}/Masses", file_size, False)
-        return own is not None or (len(table) > i and table[i] > 0.0)
-
-    without = [i for i in range(6) if i not in there and file.get(f"PartType{i}", getlink=True) is not None]
-    heavy = [i for i in without if has_masses(i)]
-    if heavy:
-        raise Refused(
-            f"/PartType{heavy[0]} has masses and no Coordinates: write all particles with their places"
-        )
-    for name in ("NumPart_ThisFile", "NumPart_Total"):
-        for i, n in enumerate(header(file, name) or []):
-            found = len(there[i]) if i in there else 0
-            if n > found and i not in without:
-                raise Refused(
-                    f"has {found} particles of PartType{i}, and the header's {name} is {n:g}: write all into one file"
-                )
-
-
 def header(file: Any, name: str) -> list[float] | None:
     """A few numbers in the attributes of /Header; None where there are none."""
     import h5py
@@ -323,13 +171,6 @@ def chunk_bytes(found: Any) -> int:
     return math.prod(chunks) * found.dtype.itemsize if chunks else 0
 
 
-def confine() -> None:
-    """Before anything is read: this process writes nothing, and ends when its time is over."""
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(nothing, (0, 0))
-
-
 if __name__ == "__main__":
-    confine()
+    serving.confine()
     main(int(sys.argv[1]), sys.argv[2:])

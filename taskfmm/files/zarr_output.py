@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.errors import InputError
+from taskfmm.files import disk
 from taskfmm.files.datasets import is_zarr, need_zarr
 from taskfmm.files.output import CHUNK_ROWS, chunks_of, unwritable
 
@@ -74,6 +75,7 @@ class ZarrOutput:
             self.directory = Path(tempfile.mkdtemp(dir=parent, prefix=f".{self.path.name}.", suffix=".part"))
         except OSError as error:
             raise unwritable(self.path, error) from error
+        disk.UNFINISHED.add(self.directory)
         try:
             self._group = zarr.create_group(store=LocalStore(self.directory), zarr_format=3)
             for name, (shape, dtype) in self._shapes.items():
@@ -116,6 +118,7 @@ class ZarrOutput:
 
     def _remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
+        disk.UNFINISHED.discard(self.directory)
 
 
 def write_block(directory: str, name: str, first: int, block: np.ndarray) -> None:

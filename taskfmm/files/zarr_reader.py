@@ -3,7 +3,7 @@
 Codecs inflate what they are told to, and one of them unpickles. So the description of an array is looked at before
 the package zarr is: only codecs that compress or check are let through, as are only plain numbers.
 
-``zarr_reader.py FD NAME...`` is asked and answers as `taskfmm.files.reader` does.
+``zarr_reader.py FD NAME...`` is asked and answers as `taskfmm.files.serving` says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import os
 import sys
 from typing import Any
 
-from taskfmm.files import reader
-from taskfmm.files.reader import Refused
+from taskfmm.files import serving
+from taskfmm.files.serving import Refused
 
 CODECS = {
     *("bytes", "transpose", "sharding_indexed", "crc32c", "gzip", "zstd", "blosc"),
@@ -38,13 +38,13 @@ def main(descriptor: int, names: list[str]) -> None:
 
     def find() -> tuple[dict[str, Any], str, int, list[str]]:
         os.fchdir(descriptor)
-        reader.limit_time(reader.SECONDS)
-        reader.limit_memory(ROOM)
-        there = reader.of_names(names, array)
+        serving.limit_time(serving.SECONDS)
+        serving.limit_memory(ROOM)
+        there = serving.of_names(names, array, os.listdir())
         largest = max((chunk_bytes(each) for each in there.values()), default=0)
         return there, contents(), largest + ROOM // 3, []
 
-    reader.serve(find)
+    serving.serve(find)
 
 
 def contents() -> str:
@@ -69,7 +69,7 @@ def array(name: str, may_be_complex: bool) -> Any:
     zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
     found = zarr.open_array(store=LocalStore(".", read_only=True), path=name, mode="r")
     numbers(name, found.dtype, may_be_complex)
-    if chunk_bytes(found) > reader.LARGEST_CHUNK:
+    if chunk_bytes(found) > serving.LARGEST_CHUNK:
         raise Refused(f"/{name} has chunks of {chunk_bytes(found):.1e} bytes: write it in smaller ones")
     return found
 
@@ -133,5 +133,5 @@ def chunk_bytes(found: Any) -> int:
 
 
 if __name__ == "__main__":
-    reader.confine()
+    serving.confine()
     main(int(sys.argv[1]), sys.argv[2:])

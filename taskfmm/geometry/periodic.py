@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,20 +91,12 @@ def cut(box: Box, extent: Sequence[float]) -> tuple[float, tuple[int, int, int]]
         Sides whose ratio is none of small integers, or points that reach too far out of the box.
     """
     sides = [length for length, repeated in zip(box.lengths, box.periodic, strict=True) if repeated]
-    ratios = [_ratio(side / sides[0]) for side in sides]
-    common = math.lcm(*(ratio.denominator for ratio in ratios))
-    whole = [int(ratio * common) for ratio in ratios]
-    exact = all(
-        abs(side * whole[0] - sides[0] * n) <= EXACT * sides[0] * n
-        for side, n in zip(sides, whole, strict=True)
-    )
-    if not exact or math.prod(whole) > MOST_CUBES:
+    whole = next((whole for misfit, whole in whole_multiples(sides) if misfit <= EXACT), None)
+    if whole is None:
         raise InputError(
             f"the sides of the box are {' and '.join(f'{side:.15g}' for side in sides)}: it has to consist of at "
             f"most {MOST_CUBES} cubes of one size. {_nearest(sides)}"
         )
-    divisor = math.gcd(*whole)
-    whole = [n // divisor for n in whole]
     side, numbers = sides[0] / whole[0], iter(whole)
     cubes = [
         next(numbers) if repeated else max(1, math.ceil(width / side * (1.0 + 1e-9)))
@@ -120,20 +111,25 @@ def cut(box: Box, extent: Sequence[float]) -> tuple[float, tuple[int, int, int]]
     return side, (cubes[0], cubes[1], cubes[2])
 
 
-def _ratio(number: float, largest: int = MOST_CUBES) -> Fraction:
-    return Fraction(number).limit_denominator(largest)
+def whole_multiples(sides: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
+    """The numbers of cubes along sides above 0, at most `MOST_CUBES` in all: first 1 along the first side, then 2.
+
+    With each comes the largest part by which a side of so many cubes misses the one that is given.
+    """
+    for n in range(1, MOST_CUBES + 1):
+        whole = [max(1, round(n * side / sides[0])) for side in sides]
+        if math.prod(whole) <= MOST_CUBES:
+            yield max(abs(sides[0] / n * m / side - 1.0) for m, side in zip(whole, sides, strict=True)), whole
 
 
 def _nearest(sides: Sequence[float]) -> str:
     """The nearest sides that are possible: those of the fewest cubes within two percent, or else the nearest."""
     if len(sides) == 1:
         return ""
-    found = []
-    for n in range(1, MOST_CUBES + 1):
-        whole = [max(1, round(n * side / sides[0])) for side in sides]
-        if math.prod(whole) <= MOST_CUBES:
-            worst = max(abs(sides[0] / n * m / side - 1.0) for m, side in zip(whole, sides, strict=True))
-            found.append((worst > 0.02, worst if worst > 0.02 else math.prod(whole), n, whole))
+    found = [
+        (misfit > 0.02, misfit if misfit > 0.02 else math.prod(whole), whole[0], whole)
+        for misfit, whole in whole_multiples(sides)
+    ]
     if not found:
         return f"The longest side may be {MOST_CUBES} times as long as the shortest at most"
     _, _, n, whole = min(found)

@@ -21,11 +21,15 @@ from autograd.extend import defvjp, primitive
 from taskfmm.interop import derivatives
 
 
-@primitive
 def potential(
     sources: Any, charges: np.ndarray, targets: Any = None, kernel: Any = None, eps: float | None = None
 ) -> np.ndarray:
     """See the module."""
+    return _potential(sources, charges, targets, kernel, eps)  # autograd differentiates by place alone
+
+
+@primitive
+def _potential(sources: Any, charges: Any, targets: Any, kernel: Any, eps: float | None) -> np.ndarray:
     return derivatives.potential(derivatives.plan(sources, targets, kernel, eps), charges)
 
 
@@ -43,12 +47,10 @@ def _derivative(number: int) -> Callable[..., Any]:
 
     defvjp(found, _no_step, _no_step, _no_step, _no_step)
 
-    def of(
-        _: Any, sources: Any, charges: Any, targets: Any = None, kernel: Any = None, eps: float | None = None
-    ) -> Any:
+    def of(_: Any, sources: Any, charges: Any, targets: Any, kernel: Any, eps: float | None) -> Any:
         return lambda weights: found(weights, charges, sources, targets, kernel, eps)
 
     return of
 
 
-defvjp(potential, _derivative(1), _derivative(0), _derivative(2))
+defvjp(_potential, _derivative(1), _derivative(0), _derivative(2))

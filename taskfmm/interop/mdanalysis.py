@@ -9,6 +9,7 @@ import numpy as np
 from scipy import constants
 
 import taskfmm
+from taskfmm.geometry.periodic import MOST_CUBES, whole_multiples
 
 try:
     from MDAnalysis import AtomGroup
@@ -32,9 +33,6 @@ SINGLE = 1e-6
 
 RIGHT = 1e-4
 """Degrees by which an angle of a box may differ from 90, for the same reason."""
-
-MOST_CUBES = 64
-"""Of a box, see `taskfmm.Fmm`."""
 
 ROUNDING, MOST_ROUNDING = 1e-6, 0.01
 """A net charge of at most this part of the sum of the magnitudes, and of so many e, is one of rounding."""
@@ -71,6 +69,7 @@ class Electrostatics(AnalysisBase):
 
     Attributes
     ----------
+    results : empty before ``run`` has ended well
     results.potential : float64 [frames, targets]
         ``sum_j q_j / (4 pi eps0 |x - y_j|)``, with all images in a box.
     results.field : float64 [frames, targets, 3]
@@ -141,6 +140,8 @@ class Electrostatics(AnalysisBase):
             targets = np.asarray(targets)
             if targets.ndim != 2 or targets.shape[1] != 3:
                 raise taskfmm.InputError(f"targets have shape {targets.shape}, expected (m, 3)")
+            if targets.dtype.kind not in "iuf":
+                raise taskfmm.InputError(f"targets have dtype {targets.dtype}, expected real numbers")
         super().__init__(atomgroup.universe.trajectory, verbose=verbose)
         self._atoms, self._targets, self._eps = atomgroup, targets, eps
         self._axes, self._may_be_missing = np.broadcast_to(axes, 3), isinstance(periodic, str)
@@ -148,14 +149,15 @@ class Electrostatics(AnalysisBase):
         self._units, self._field = units, field
 
     def _prepare(self) -> None:
-        """Room for results; and no plan yet."""
+        """Room for results, which are not there before all frames are; and no plan yet."""
         targets = self._atoms if self._targets is None else self._targets
         shape = self.n_frames, len(targets)
-        self.results.potential = np.zeros(shape)
+        self.results.clear()
+        self._found: dict[str, np.ndarray] = {"potential": np.zeros(shape)}
         if self._field:
-            self.results.field = np.zeros((*shape, 3))
+            self._found["field"] = np.zeros((*shape, 3))
         if self._targets is None:
-            self.results.energy = np.zeros(self.n_frames)
+            self._found["energy"] = np.zeros(self.n_frames)
         self._fmm: taskfmm.Fmm | None = None
         self._has_box: bool | None = None
         self._planned_for: dict[str, Any] = {}
@@ -166,6 +168,9 @@ class Electrostatics(AnalysisBase):
         except taskfmm.InputError as error:
             raise type(error)(f"frame {self._ts.frame}: {error}") from error
 
+    def _conclude(self) -> None:
+        self.results.update(self._found)
+
     def _evaluate(self) -> None:
         length, box = self._box()
         charges = self._charges(bool(box))
@@ -173,25 +178,31 @@ class Electrostatics(AnalysisBase):
         names = ("potential", "gradient") if self._field else ("potential",)
         (found,) = dask.compute(fmm.evaluate(charges, outputs=names))
         frame, factor = self._frame_index, UNITS[self._units] / length
-        self.results.potential[frame] = factor * found["potential"]
+        potential = self._found["potential"][frame] = factor * found["potential"]
         if self._field:
-            self.results.field[frame] = -factor / length * found["gradient"]
+            self._found["field"][frame] = -factor / length * found["gradient"]
         if self._targets is None:
-            self.results.energy[frame] = 0.5 * charges @ self.results.potential[frame]
+            self._found["energy"][frame] = 0.5 * charges @ potential
 
     def _plan(self, length: float, box: dict[str, Any]) -> taskfmm.Fmm:
         """That of the frame before for the places of this one; a new one where there is none, or another box."""
-        targets = self._targets
-        if isinstance(targets, AtomGroup):
-            targets = targets.positions.astype(np.float64)
-        if targets is not None:
-            targets = targets / length
-        sources = self._atoms.positions.astype(np.float64) / length
+        targets = self._targets.positions if isinstance(self._targets, AtomGroup) else self._targets
+        targets = None if targets is None else self._places(targets, length, bool(box))
+        sources = self._places(self._atoms.positions, length, bool(box))
         if self._fmm is None or box != self._planned_for:
             self._fmm, self._planned_for = taskfmm.Fmm(sources, targets, eps=self._eps, **box), box
         else:
             self._fmm = self._fmm.moved(sources, targets)
         return self._fmm
+
+    def _places(self, positions: np.ndarray, length: float, repeated: bool) -> np.ndarray:
+        """Positions in the unit, and in a box: those that are whole sides apart are in one place, to the last bit."""
+        found = positions.astype(np.float64)
+        if repeated:
+            sides = self._ts.dimensions[:3].astype(np.float64)[self._axes]
+            with np.errstate(invalid="ignore"):  # what is not finite is refused with the number of the atom
+                found[:, self._axes] = np.mod(found[:, self._axes], sides)
+        return np.asarray(found / length)
 
     def _charges(self, repeated: bool) -> np.ndarray:
         """Charges of the atoms, float64 [n]; in a box they add up to zero."""
@@ -226,7 +237,10 @@ class Electrostatics(AnalysisBase):
                 "there is no box in the trajectory: give periodic=False to sum without images"
             )
         sides, angles = given[:3].astype(np.float64), given[3:]
-        whole = _ratio(sides[self._axes]) if (np.abs(angles - 90.0) <= RIGHT).all() else None
+        repeated = sides[self._axes].tolist()
+        is_brick = (np.abs(angles - 90.0) <= RIGHT).all() and all(0.0 < side < np.inf for side in repeated)
+        fits = whole_multiples(repeated) if is_brick else iter(())
+        whole = next((whole for misfit, whole in fits if misfit <= SINGLE), None)
         if whole is None:
             told = ", ".join(f"{number:.7g}" for number in given)
             raise taskfmm.InputError(
@@ -235,23 +249,8 @@ class Electrostatics(AnalysisBase):
                 "give periodic=False to sum without images"
             )
         box = np.zeros(3)
-        box[self._axes] = whole / whole[0]
-        return float(sides[self._axes][0]), {
-            "box": tuple(box.tolist()),
-            "periodic": tuple(self._axes.tolist()),
-        }
-
-
-def _ratio(sides: np.ndarray) -> np.ndarray | None:
-    """Of sides, as whole numbers; None where they are in no ratio of small ones."""
-    if not (sides > 0.0).all():
-        return None
-    for n in range(1, MOST_CUBES + 1):
-        wanted = n * sides / sides[0]
-        whole = np.maximum(np.rint(wanted), 1.0)
-        if whole.prod() <= MOST_CUBES and (np.abs(whole / wanted - 1.0) <= SINGLE).all():
-            return whole
-    return None
+        box[self._axes] = np.divide(whole, whole[0])
+        return repeated[0], {"box": tuple(box.tolist()), "periodic": tuple(self._axes.tolist())}
 
 
 def _refuse_group(name: str, group: Any) -> None:

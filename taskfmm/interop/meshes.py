@@ -179,6 +179,10 @@ class Surface:
         )
         return np.ldexp(found / (4.0 * np.pi), patches.exponent)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the multipoles, which may be in the memory of a cluster: they are made again, bit by bit."""
+        return self.__dict__ | {"_field": None}
+
     def __repr__(self) -> str:
         return f"<taskfmm.interop.meshes.Surface: {self.n_triangles:,} triangles, eps {self.eps:g}>"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from taskfmm.errors import InputError
 from taskfmm.interop.pytreegrav_tree import Tree, eps_of, points_of
 from taskfmm.interop.stand_in import StandIn
 
@@ -222,6 +223,7 @@ def _at_bodies(
 ) -> Any:
     if device != "cpu":
         raise NotImplementedError(f'device is {device!r}: taskfmm runs on "cpu" only')
+    _refuse_other(tree)
     n = len(points_of(pos))
     exact = _is_exact(method, tree is None and n <= FEW_BODIES)
     own = ConstructTree(pos, m, softening) if exact or tree is None else tree
@@ -242,6 +244,7 @@ def _at_targets(
     method: str,
     quadrupole: bool,
 ) -> Any:
+    _refuse_other(tree)
     pos, m, _ = sources
     if tree is None and (pos is None or m is None):
         raise ValueError("there is neither a tree nor pos_source and m_source: give one of them")
@@ -250,6 +253,15 @@ def _at_targets(
     own = ConstructTree(*sources) if tree is None or (exact and pos is not None) else tree
     values = own.evaluate(output, targets, lengths, G, 0.0 if exact else eps_of(theta, output, quadrupole))
     return (values, None if exact else own) if return_tree else values
+
+
+def _refuse_other(tree: Any) -> None:
+    """Raise InputError for a tree of pytreegrav itself, as one that was made before `install`."""
+    if not (tree is None or isinstance(tree, Tree)):
+        raise InputError(
+            f"tree is {type(tree).__module__}.{type(tree).__name__}, expected one of ConstructTree or return_tree of "
+            "this module: make it again"
+        )
 
 
 def _is_exact(method: str, few: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm import kernels
+from taskfmm.errors import InputError
 from taskfmm.interop.given import unmasked
 from taskfmm.interop.sums import FEW, Plans, evaluate
 
@@ -76,4 +77,7 @@ def points_of(array: Any) -> np.ndarray:
 
 
 def _numbers(array: Any) -> np.ndarray:
-    return np.array(np.atleast_1d(unmasked("an array of masses or softenings", array)), np.float64)
+    found = np.array(np.atleast_1d(unmasked("an array of masses or softenings", array)), np.float64)
+    if found.ndim != 1:
+        raise InputError(f"an array of masses or softenings has shape {found.shape}, expected (n,)")
+    return found

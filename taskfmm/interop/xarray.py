@@ -110,7 +110,13 @@ def _at(fmm: taskfmm.Fmm, targets: xarray.DataArray) -> taskfmm.Fmm:
     if not targets.ndim:
         raise taskfmm.InputError("targets has no dimension, expected x, y and z along its last one")
     axis = targets.dims[-1]
-    labels = [str(each).lower() for each in targets.coords[axis].values] if axis in targets.coords else []
+    labels = _labels(targets, axis)
+    for other in targets.dims[:-1]:
+        if sorted(_labels(targets, other)) == ["x", "y", "z"]:
+            raise taskfmm.InputError(
+                f"targets has {other!r} before its last dimension {axis!r}, where x, y and z are expected: give "
+                f"targets.transpose(..., {other!r})"
+            )
     if sorted(labels) == ["x", "y", "z"] != labels:
         raise taskfmm.InputError(
             f"targets has the labels {', '.join(labels)} along {axis!r}, expected x, y, z in this order: sort them, "
@@ -121,6 +127,10 @@ def _at(fmm: taskfmm.Fmm, targets: xarray.DataArray) -> taskfmm.Fmm:
             "a plan of points that no process holds has its own targets alone: give none here"
         )
     return fmm.at(targets.data.reshape(-1, targets.shape[-1]))
+
+
+def _labels(array: xarray.DataArray, dim: Hashable) -> list[str]:
+    return [str(each).lower() for each in array.coords[dim].values] if dim in array.coords else []
 
 
 def _refuse_clashes(

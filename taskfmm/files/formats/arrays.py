@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from taskfmm.files.formats import found
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 
 def read(path: str) -> found.Found:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 
 class Found(NamedTuple):

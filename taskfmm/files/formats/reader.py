@@ -3,8 +3,8 @@
 The libraries that read are many, and some run for long or inflate what they read. All of that happens to this process
 alone, which has bounds on its memory and time and writes no files.
 
-``reader.py FD PATH NAME...`` answers as `taskfmm.files.reader` does, of all arrays that are in the file. Names are of
-those that are looked for.
+``reader.py FD PATH NAME...`` answers as `taskfmm.files.serving` says, of all arrays that are in the file. Names are
+of those that are looked for.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from taskfmm.files import reader
+from taskfmm.files import serving
 from taskfmm.files.formats import table
 from taskfmm.files.formats.found import Found
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 SECONDS, SLOWEST = 60, 2e5
 """Of processor time to load a library, and bytes of text a second that the slowest ones read."""
@@ -34,19 +34,19 @@ def main(descriptor: int, path: str, asked: list[str]) -> None:
 
     def find() -> tuple[dict[str, Any], str, int, list[str]]:
         facts = os.fstat(descriptor)
-        reader.limit_time(SECONDS + facts.st_size / SLOWEST)
-        reader.limit_memory(ROOM + TIMES * facts.st_size)
+        serving.limit_time(SECONDS + facts.st_size / SLOWEST)
+        serving.limit_memory(ROOM + TIMES * facts.st_size)
         found = read(path)
         if not os.path.samestat(os.stat(path), facts):
             raise Refused("changed while it was read: give a file that nothing writes to")
-        if found.doubt and not any(name.removeprefix(reader.COMPLEX) in found.arrays for name in asked):
+        if found.doubt and not any(name.removeprefix(serving.COMPLEX) in found.arrays for name in asked):
             raise Refused(found.doubt)
         if not all(name.isprintable() for name in found.arrays):
             raise Refused("has arrays with names that cannot be printed")
         names = ", ".join(list(found.arrays)[:20]) + (", ..." if len(found.arrays) > 20 else "") or "nothing"
         return found.arrays, names, ROOM // 3, found.notes
 
-    reader.serve(find)
+    serving.serve(find)
 
 
 def read(path: str) -> Found:
@@ -64,5 +64,5 @@ def read(path: str) -> Found:
 
 
 if __name__ == "__main__":
-    reader.confine()
+    serving.confine()
     main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

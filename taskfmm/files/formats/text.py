@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from taskfmm.files.formats.found import Found
-from taskfmm.files.reader import Refused
+from taskfmm.files.serving import Refused
 
 DELIMITERS = (",", ";", "\t")
 """The first of these that is in a line separates its fields; blanks do where there is none."""
