@@ -132,7 +132,7 @@ class Accuracy:
 
     @property
     def in_double(self) -> float:
-        """The part of the products of M2L in float64, roughly: singular values above a cut are as many as its digits
+        """What M2L multiplies in float64, over all, roughly: singular values above a cut are as many as its digits
         squared."""
         if self.m2l_dtype != MIXED:
             return float(self.m2l_dtype == "float64")
@@ -201,8 +201,9 @@ class Row:
         """Far-field seconds a point, roughly. By the default rates: no choice hangs on the machine."""
         leaves = PASSES * n_points(self.accuracy.order) * DEFAULT.surface_pair
         leaves *= SINGLE if self.accuracy.dtype == "float32" else 1.0
-        part = self.accuracy.in_double
-        rate = part * DEFAULT.m2l_multiply_add_64 + (1.0 - part) * DEFAULT.m2l_multiply_add_32
+        rate = self.accuracy.in_double * DEFAULT.m2l_multiply_add_64
+        if self.accuracy.m2l_dtype != "float64":
+            rate += DEFAULT.m2l_multiply_add_32
         return leaves + V_ENTRIES_A_POINT * self.m2l_cost * rate
 
     def reach(self, derivative: int, known: Known | None) -> float:

@@ -19,8 +19,8 @@ READING = 2.2
 its arrays have been taken out and those of M2L completed."""
 
 BUILDING = 2.5
-"""The same while they are built and kept. All is float64 until it is done, though most of M2L is float32 then, and a file
-is put together in memory: 2.1 to 2.3 times were measured of orders 8 to 16."""
+"""The same while they are built and kept. All is float64 until it is done, though most of M2L is float32 then, and a
+file is put together in memory: 2.1 to 2.3 times were measured of orders 8 to 16."""
 
 SPANNED = (3.0, 2.25, 1.6)
 """Dimensions of the space that the cores of a direction span, over those that a core keeps, by the number of axes
