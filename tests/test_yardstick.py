@@ -118,12 +118,10 @@ def test_rounding_of_m2l_in_mixed_precision_is_a_part_of_its_noise(order, cut):
     exact, rounded = measured(order, cut), measured(order, cut, "mixed")
     part = Accuracy(order, cut, cut, "mixed").in_single_below
     assert 0.0 < part < 0.06
-    for name in ("filled", "faces"):
-        noise = part * NOISE_OF_GRADIENT * NOISE["float64", "float32"]
-        assert getattr(rounded, name) <= np.hypot(getattr(exact, name), noise)
-    for name in ("potential", "gradient"):
-        noise = part * NOISE_OF_GRADIENT * NOISE_OF_ONE["float64", "float32"]
-        assert getattr(rounded, name) <= getattr(exact, name) + noise
+    for names, found in ((("filled", "faces"), NOISE), (("potential", "gradient"), NOISE_OF_ONE)):
+        noise = part * NOISE_OF_GRADIENT * found["float64", "float32"]
+        for name in names:
+            assert getattr(rounded, name) <= getattr(exact, name) + noise
 
 
 def test_a_smooth_field_errs_alike_in_leaves_of_any_depth(monkeypatch):

@@ -83,9 +83,6 @@ V_ENTRIES_A_POINT = 4.0
 """V-list entries for each point in a cloud with leaves of a good size; weighs M2L against the leaves."""
 
 
-WIDTHS = ("float32", MIXED, "float64")
-"""Of M2L, each better than the one before."""
-
 CLOSE = 1e-6
 """Offsets in float32 have errors of 1e-7 half-widths. At this distance over eps second derivatives err by a third of
 eps."""
@@ -125,9 +122,8 @@ class Accuracy:
         finer = (
             self.order >= other.order and self.basis_tol <= other.basis_tol and self.m2l_tol <= other.m2l_tol
         )
-        wide = all(
-            WIDTHS.index(own) >= WIDTHS.index(its) for own, its in zip(self.dtypes, other.dtypes, strict=True)
-        )
+        wide = self.dtype == "float64" or other.dtype == "float32"
+        wide &= self.in_single_below <= other.in_single_below
         return finer and wide
 
     @property

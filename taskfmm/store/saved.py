@@ -15,7 +15,7 @@ from taskfmm.geometry import morton, surface
 from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
-from taskfmm.operators.accuracy import MIXED, WIDTHS, Accuracy
+from taskfmm.operators.accuracy import MIXED, Accuracy
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, fine
@@ -55,6 +55,10 @@ LARGEST_OF_M2L = 1e4
 LARGEST_IN_ANY_UNIT = 1e300
 """The same for inverses and M2L of a kernel without a degree. They are of boxes of their true size, in the caller's
 unit; where the kernel dies away within a box, its inverses are as large as it is small."""
+
+
+DTYPES = ("float32", "float64")
+"""Of expansions, and of M2L, which may be in both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +281,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     """Of this accuracy, by their shapes; loops reach into the M2L factors without looking."""
     need(found.accuracy == accuracy, "of several accuracies")
     need(
-        1 <= accuracy.order <= 20 and set(accuracy.dtypes) <= set(WIDTHS) and accuracy.dtype != MIXED,
+        1 <= accuracy.order <= 20 and accuracy.dtype in DTYPES and accuracy.m2l_dtype in (*DTYPES, MIXED),
         "of an accuracy that cannot be",
     )
     shapes(found, {name: f"{accuracy.dtype} {shape}" for name, shape in SHAPES.items()})
