@@ -284,7 +284,7 @@ OPERATORS = (
     ),
     Mutant(
         "rounding-of-m2l-forgotten",
-        "operators/accuracy.py",
+        "operators/calibrated.py",
         "noise = self.accuracy.noise(many)",
         "noise = 0.0",
         "an eps of 1e-9 gives errors of 1e-7",
@@ -690,7 +690,7 @@ KERNELS_OF_USERS = (
     ),
     Mutant(
         "boxes-of-one-sign-round-as-others",
-        "operators/accuracy.py",
+        "operators/calibrated.py",
         "rounded = SINGLE_M2L * self.accuracy.in_single_below",
         "rounded = 0.0",
         "M2L in float32 errs by five times eps where large boxes of either sign cancel",

@@ -12,7 +12,7 @@ from cases import each, even_sphere
 
 import taskfmm
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy
+from taskfmm.operators import accuracy, calibrated
 from taskfmm.operators.known import Known, Share
 from taskfmm.testing import CHARGE_KINDS, DISTRIBUTIONS, HEAVY_PLACES, REGULAR, charges, with_heavy
 
@@ -94,7 +94,7 @@ def assert_kept_or_refused(name, eps, n, leaf_size, dtype=np.float64) -> None:
     for kind in CHARGE_KINDS:
         q = charges(kind, n, rng)
         refused = kept_or_refused(points, q, eps, leaf_size=leaf_size, dtype=dtype)
-        floor = accuracy.floor(accuracy.table(), 1, np.dtype(dtype))
+        floor = calibrated.floor(calibrated.table(), 1, np.dtype(dtype))
         assert refused == 0 or eps < 10 * floor, kind
 
 
@@ -300,24 +300,25 @@ def test_eps_below_the_floor_is_refused_with_the_floor():
 def test_choices_are_ordered(output, cases):
     """What is chosen reaches eps, and is no dearer than for a smaller eps; then comes the floor."""
     kernel, dtype = KERNELS["laplace"].of_first, np.dtype(np.float64)
-    lowest = accuracy.floor(accuracy.table(), int(output == "gradient"), dtype, cases)
-    rows = {row.accuracy: row for row in accuracy.table()}
+    lowest = calibrated.floor(calibrated.table(), int(output == "gradient"), dtype, cases)
+    rows = {row.accuracy: row for row in calibrated.table()}
     ladder = np.geomspace(0.1, lowest * 1.001, 60)
-    chosen = [rows[accuracy.choose(kernel, eps, output, dtype, cases=cases)] for eps in ladder]
+    chosen = [rows[calibrated.choose(kernel, eps, output, dtype, cases=cases)] for eps in ladder]
     for row, eps in zip(chosen, ladder, strict=True):
         assert all(row.reach(int(output == "gradient"), known) <= eps for known in cases)
     assert (np.diff([row.seconds for row in chosen]) >= 0).all()
     assert chosen[-1].accuracy.order > chosen[0].accuracy.order
     with pytest.raises(taskfmm.AccuracyError):
-        accuracy.choose(kernel, lowest * 0.99, output, dtype, cases=cases)
+        calibrated.choose(kernel, lowest * 0.99, output, dtype, cases=cases)
 
 
 def test_m2l_is_rounded_only_where_eps_bears_it():
-    for row in accuracy.table():
+    for row in calibrated.table():
         if row.accuracy.m2l_dtype == "float32":
             assert row.reach("potential", None) >= accuracy.NOISE[row.accuracy.dtypes]
             assert (
-                row.reach("potential", Known(True)) >= accuracy.AVERAGE * accuracy.NOISE[row.accuracy.dtypes]
+                row.reach("potential", Known(True))
+                >= calibrated.AVERAGE * accuracy.NOISE[row.accuracy.dtypes]
             )
 
 

@@ -11,8 +11,8 @@ from scipy.special import eval_legendre
 import taskfmm
 from taskfmm import testing
 from taskfmm.kernels import KERNELS, Gravity
-from taskfmm.operators import accuracy
-from taskfmm.operators.accuracy import SHARE
+from taskfmm.operators import accuracy, calibrated
+from taskfmm.operators.calibrated import SHARE
 from taskfmm.operators.known import Known, Share, are_many
 from taskfmm.passes.share import Places, look
 from taskfmm.testing import charges, with_heavy
@@ -20,7 +20,9 @@ from taskfmm.testing import charges, with_heavy
 LAPLACE = KERNELS["laplace"].of_first
 N = 4000
 ORDER = 4
-ROW = next(row for row in accuracy.table() if row.accuracy == accuracy.Accuracy(ORDER, 3e-4, 3e-4))
+ROW = next(
+    row for row in calibrated.table() if row.accuracy == accuracy.Accuracy(ORDER, 3e-4, 3e-4, accuracy.MIXED)
+)
 
 
 def clouds():
@@ -123,7 +125,9 @@ def test_close_pairs_make_the_share_small_and_cancelling_charges_large():
 @pytest.mark.parametrize("name", ["cubic_grid", "plane_grid", "plummer", "half_duplicates"])
 def test_errors_of_many_charges_stay_within_the_margin(name, order, cut, monkeypatch):
     """The margins over errors that are averaged over places and directions, with the clouds that needed them."""
-    (row,) = (r for r in accuracy.table() if r.accuracy == accuracy.Accuracy(order, cut, cut))
+    (row,) = (
+        r for r in calibrated.table() if r.accuracy == accuracy.Accuracy(order, cut, cut, accuracy.MIXED)
+    )
     monkeypatch.setattr(accuracy, "of_order", lambda *_: row.accuracy)
     rng = np.random.default_rng(3)
     points = (testing.REGULAR | testing.DISTRIBUTIONS)[name](N, rng)

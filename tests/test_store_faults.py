@@ -20,11 +20,11 @@ import taskfmm
 from taskfmm.cost import rates
 from taskfmm.files import cache, disk
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, box, store
+from taskfmm.operators import accuracy, box, calibrated, store
 
 ROOT = {"PYTHONPATH": str(Path(taskfmm.__file__).parents[1])}
 KERNEL = KERNELS["laplace"].of_first
-ACCURACY = accuracy.choose(KERNEL, 1e-2, "potential", np.dtype(float), None)
+ACCURACY = calibrated.choose(KERNEL, 1e-2, "potential", np.dtype(float), None)
 RNG = np.random.default_rng(1209553)
 
 
@@ -196,9 +196,9 @@ logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdo
 
 LOAD = """
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, levels
+from taskfmm.operators import calibrated, levels
 import hashlib, numpy as np
-chosen = accuracy.choose(KERNELS["laplace"].of_first, 1e-2, "potential", np.dtype(float), None)
+chosen = calibrated.choose(KERNELS["laplace"].of_first, 1e-2, "potential", np.dtype(float), None)
 found = levels.load(KERNELS["laplace"].of_first, chosen)
 levels.load(KERNELS["laplace"].of_first, chosen)
 print(hashlib.sha256(b"".join(array.tobytes() for array in found.m2l.arrays().values())).hexdigest())
@@ -221,11 +221,11 @@ NOBODY = dict(user=65534, group=65534, extra_groups=[])
 BECOME_NOBODY = """
 import numpy as np
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy
+from taskfmm.operators import calibrated
 from taskfmm.operators import box
 # Python and compiled kernels may lie where only root can read: load all of it first
 kernel = KERNELS["laplace"].of_first
-box.build(kernel, accuracy.choose(kernel, 1e-2, "potential", np.dtype(float), None))
+box.build(kernel, calibrated.choose(kernel, 1e-2, "potential", np.dtype(float), None))
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 """
 

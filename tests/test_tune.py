@@ -10,7 +10,7 @@ import taskfmm
 from taskfmm.cost.counts import PLAIN, Weights
 from taskfmm.geometry.domain import HALF_WIDTH_BITS, SIZE, enclose, enlarge
 from taskfmm.kernels import KERNELS, weights
-from taskfmm.operators import accuracy
+from taskfmm.operators import calibrated
 from taskfmm.operators.known import Known
 from taskfmm.operators.levels import load
 from taskfmm.plan import cost, plan, tune
@@ -24,7 +24,7 @@ MANY = Known(many=True)
 def operators(eps: float):
     return load(
         KERNELS["laplace"].of_first,
-        accuracy.choose(KERNELS["laplace"].of_first, eps, "potential", np.dtype(float), cases=(MANY,)),
+        calibrated.choose(KERNELS["laplace"].of_first, eps, "potential", np.dtype(float), cases=(MANY,)),
     )
 
 

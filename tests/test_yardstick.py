@@ -10,7 +10,7 @@ from bounds import TABLE_DIGITS
 from boxes import from_surface, l2_error, one_transfer, onto_surface
 
 from taskfmm.kernels import KERNELS
-from taskfmm.operators import accuracy, box, probes, symmetry, yardstick
+from taskfmm.operators import accuracy, box, calibrated, probes, symmetry, yardstick
 from taskfmm.operators.accuracy import NOISE, NOISE_OF_GRADIENT, NOISE_OF_ONE, Accuracy
 from taskfmm.operators.matrix import value_matrix
 from taskfmm.passes import source, target, transfer
@@ -28,10 +28,10 @@ def measured(order: int, cut: float, dtype: str = "float64") -> accuracy.Yardsti
     return yardstick.measure(LAPLACE, operators(order, cut, dtype))
 
 
-def shipped(order: int, cut: float) -> accuracy.Row:
+def shipped(order: int, cut: float) -> calibrated.Row:
     (row,) = (
         row
-        for row in accuracy.table()
+        for row in calibrated.table()
         if (row.accuracy.order, row.accuracy.m2l_tol, row.accuracy.m2l_dtype) == (order, cut, "mixed")
     )
     return row
@@ -134,9 +134,10 @@ def test_a_smooth_field_errs_alike_in_leaves_of_any_depth(monkeypatch):
 
 def test_errors_fall_along_the_table():
     """Each order reaches further than the one two before: odd orders have a point where even ones have none."""
-    orders = sorted({row.accuracy.order for row in accuracy.table()})
+    orders = sorted({row.accuracy.order for row in calibrated.table()})
     for output in ("potential", "gradient", "filled"):
         best = [
-            min(getattr(r.errors, output) for r in accuracy.table() if r.accuracy.order == p) for p in orders
+            min(getattr(r.errors, output) for r in calibrated.table() if r.accuracy.order == p)
+            for p in orders
         ]
         assert all(after < before for before, after in zip(best, best[2:], strict=False))

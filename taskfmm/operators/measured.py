@@ -14,7 +14,8 @@ from taskfmm.files import numbers
 from taskfmm.geometry.morton import MAX_LEVEL
 from taskfmm.kernels import Kernel
 from taskfmm.operators import probes, store, yardstick
-from taskfmm.operators.accuracy import CUT_IN_SINGLE, MIXED, Accuracy, Row, Yardstick, of_order
+from taskfmm.operators.accuracy import CUT_IN_SINGLE, MIXED, Accuracy, Yardstick, of_order
+from taskfmm.operators.calibrated import Row
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.radial import Radial, first_felt
 

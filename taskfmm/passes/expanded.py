@@ -12,7 +12,7 @@ import numpy as np
 
 from taskfmm.geometry.domain import Domain, box_half_width
 from taskfmm.kernels import Kernel, Output
-from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.calibrated import is_calibrated
 from taskfmm.operators.known import EVEN
 from taskfmm.operators.probes import NEAREST
 from taskfmm.operators.radial import Radial, radial

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from taskfmm.kernels import Kernel, Output
-from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.calibrated import is_calibrated
 from taskfmm.operators.known import Share
 from taskfmm.passes.expanded import Expanded, Sums
 from taskfmm.passes.places import Places

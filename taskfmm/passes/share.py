@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.calibrated import is_calibrated
 from taskfmm.operators.known import Known, Share, are_many
 from taskfmm.operators.radial import does_nothing
 from taskfmm.passes.expanded import Boxes, Expanded

@@ -9,7 +9,8 @@ import numpy as np
 from taskfmm.geometry.cell import Box
 from taskfmm.kernels import Kernel, with_roots, works_in_single
 from taskfmm.operators import measured
-from taskfmm.operators.accuracy import CLOSE, IN_SINGLE, Accuracy, choose, is_calibrated, of_order, reach
+from taskfmm.operators.accuracy import CLOSE, IN_SINGLE, Accuracy, of_order
+from taskfmm.operators.calibrated import choose, is_calibrated, reach
 from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, Operators
 from taskfmm.operators.radial import does_nothing

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from taskfmm.kernels import Kernel
-from taskfmm.operators.accuracy import is_calibrated
+from taskfmm.operators.calibrated import is_calibrated
 from taskfmm.operators.known import MANY, Known, Share
 from taskfmm.passes import regional
 from taskfmm.passes.expanded import Boxes, Expanded, Within
