@@ -1016,6 +1016,22 @@ PASSES = (
         ("m2l",),
     ),
     Mutant(
+        "points-on-planes-counted-twice",
+        "operators/folding.py",
+        "(place == place[0]).sum(axis=0).astype(float)",
+        "np.ones(place.shape[1])",
+        "surfaces of odd order give wrong multipoles",
+        ("folding",),
+    ),
+    Mutant(
+        "vectors-reflected-as-scalars",
+        "operators/folding.py",
+        "np.where(components < 0, 1, turns[:, components])",
+        "np.where(components < 0, 1, 1 + 0 * turns[:, components])",
+        "flows of forces are wrong",
+        ("folding",),
+    ),
+    Mutant(
         "octants-on-level-axes-not-mirrored",
         "operators/siblings.py",
         "boxes[n], flips[n] = found[i], mirrors[i] ^ level",

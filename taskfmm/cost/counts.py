@@ -15,6 +15,9 @@ from taskfmm.cost.rates import SINGLE, Rates
 Size = Any
 """A number, or an array of numbers."""
 
+COMBINATIONS = 8
+"""Of parities, between which coefficients are divided, see `taskfmm.operators.folding`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -95,9 +98,9 @@ def to_surfaces(
     return Counts(
         {"surface_pair": n_points * n_surface * weights.to_surface, "run": n_points, "row": n_boxes},
         {
-            "multiply_add": n_boxes * (n_surface * k),
+            "multiply_add": n_boxes * (n_surface * k) / COMBINATIONS,
             "gathered": n_charges,
-            "copied": n_boxes * (n_surface + k) + n_rows * k,
+            "copied": n_boxes * (2 * n_surface + k) + n_rows * k,
         },
     )
 
@@ -145,8 +148,8 @@ def to_points(
             "row": n_rows,
         },
         {
-            "multiply_add": n_halo * (k * n_surface),
-            "copied": n_halo * (k + n_surface) + (3 * n_targets + n_added) * components,
+            "multiply_add": n_halo * (k * n_surface) / COMBINATIONS,
+            "copied": n_halo * (k + 2 * n_surface) + (3 * n_targets + n_added) * components,
         },
     )
 

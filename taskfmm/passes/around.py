@@ -15,7 +15,7 @@ import numpy as np
 from taskfmm.geometry.cell import Cell
 from taskfmm.geometry.domain import box_centers, box_half_width
 from taskfmm.kernels import Kernel, gather_loops
-from taskfmm.operators import moment
+from taskfmm.operators import folding, moment
 from taskfmm.operators.box import BoxOperators
 from taskfmm.passes import images, target
 from taskfmm.passes.source import check_potentials
@@ -90,7 +90,7 @@ class Around:
         p2m = PointsToSurfaces(self._half_width, n, np.arange(n, dtype=np.int32), *self._centers, *runs)
         surface, half_width = operators.upward_check, operators.half_width
         check = check_potentials(p2m, surface, half_width, [self.numbers], kernel, self.threads)
-        multipoles = (check @ operators.check_to_multipole).reshape(n, kernel.columns, -1)
+        multipoles = folding.to_multipoles(operators, kernel, check).reshape(n, kernel.columns, -1)
         moments = Moments(self._half_width, self.cell.middle(tree.domain.lower), tree.sources, whole)
         i2l = FarImages(self._own, n, tree.anchor[cubes], tree.anchor[cubes])
         sums = [images.p2i(moments, [self.numbers], kernel, half_width)]

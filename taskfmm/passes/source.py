@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel, spread_loops
-from taskfmm.operators import moment
+from taskfmm.operators import folding, moment
 from taskfmm.operators.box import BoxOperators
 from taskfmm.passes.halo import pull, pull_charges
 from taskfmm.passes.translations import translate_dense
@@ -67,7 +67,7 @@ def p2m(
     """
     out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = (check @ operators.check_to_multipole).reshape(-1, *out.shape[1:])
+    out[work.rows] = folding.to_multipoles(operators, kernel, check).reshape(-1, *out.shape[1:])
     return out
 
 

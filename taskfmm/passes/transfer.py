@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskfmm.kernels import Kernel
+from taskfmm.operators import folding
 from taskfmm.operators.box import BoxOperators
 from taskfmm.operators.m2l import M2L
 from taskfmm.passes.halo import pull
@@ -40,5 +41,5 @@ def p2l(
     """P2L, on every box: sum over the sources of the X list. Returns [n_boxes, columns, k]."""
     out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.downward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = (check @ operators.check_to_local).reshape(-1, *out.shape[1:])
+    out[work.rows] = folding.to_locals(operators, kernel, check).reshape(-1, *out.shape[1:])
     return out
