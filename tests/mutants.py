@@ -1024,7 +1024,7 @@ PASSES = (
         ("folding",),
     ),
     Mutant(
-        "vectors-reflected-as-scalars",
+        "forces-reflected-as-scalars",
         "operators/folding.py",
         "np.where(components < 0, 1, turns[:, components])",
         "np.where(components < 0, 1, 1 + 0 * turns[:, components])",
