@@ -1010,8 +1010,8 @@ PASSES = (
     Mutant(
         "m2l-octant-lost",
         "operators/siblings.py",
-        "m = _places(source_rows[o, :n], place)",
-        "m = _places(source_rows[o, :n], place) if o < 7 else 0",
+        "m = rows.places(source_rows[o, :n], place)",
+        "m = rows.places(source_rows[o, :n], place) if o < 7 else 0",
         "sources in one octant are not felt from afar",
         ("m2l",),
     ),
@@ -1033,7 +1033,7 @@ PASSES = (
     ),
     Mutant(
         "octants-on-level-axes-not-mirrored",
-        "operators/siblings.py",
+        "operators/rows.py",
         "boxes[n], flips[n] = found[i], mirrors[i] ^ level",
         "boxes[n], flips[n] = found[i], mirrors[i]",
         "M2L is wrong between children of parents that are level along an axis",
@@ -1081,7 +1081,7 @@ PASSES = (
     ),
     Mutant(
         "m2l-not-reflected-back",
-        "operators/siblings.py",
+        "operators/rows.py",
         "total[c] += row[c] * sign[c]",
         "total[c] += row[c]",
         "what comes from the upper side is wrong",
@@ -1089,7 +1089,7 @@ PASSES = (
     ),
     Mutant(
         "m2l-packs-rows-of-other-columns",
-        "operators/siblings.py",
+        "operators/rows.py",
         "row, of = packed[i], rows[place[i // columns] * columns + i % columns]",
         "row, of = packed[i], rows[place[i // columns] * columns]",
         "where a family is not whole, all columns get the first one's expansions",
@@ -1674,7 +1674,7 @@ VECTORS = (
     ),
     Mutant(
         "moments-of-the-first-vector-only",
-        "operators/siblings.py",
+        "operators/rows.py",
         "range(i * columns, (i + 1) * columns, 4)",
         "range(i * columns, i * columns + 4, 4)",
         "Stokes flow of all vectors but the first is wrong",
@@ -2089,7 +2089,7 @@ STOKES = (
     ),
     Mutant(
         "m2l-moves-moments-as-mirrored",
-        "operators/siblings.py",
+        "operators/rows.py",
         "-z if flip & 1 else z",
         "z",
         "velocities from boxes above are wrong",

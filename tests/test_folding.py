@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from bounds import ROUNDING
@@ -30,10 +32,10 @@ def test_products_are_those_with_the_whole_matrices(kind, order, single):
     rng = np.random.default_rng(60139)
     tolerance = 1e-6 if single else ROUNDING
     for product, matrix in (
-        (folding.to_multipoles, at.check_to_multipole),
-        (folding.to_locals, at.check_to_local),
-        (folding.densities_of_multipoles, at.multipole_to_density),
-        (folding.densities_of_locals, at.local_to_density),
+        (partial(folding.coefficients, local=False), at.check_to_multipole),
+        (partial(folding.coefficients, local=True), at.check_to_local),
+        (partial(folding.densities, local=False), at.multipole_to_density),
+        (partial(folding.densities, local=True), at.local_to_density),
     ):
         rows = rng.standard_normal((9, len(matrix))).astype(at.dtype)
         exact = rows @ matrix
@@ -45,4 +47,5 @@ def test_products_are_those_with_the_whole_matrices(kind, order, single):
 def test_no_rows():
     kernel = KINDS["charges"]
     at = box.build(kernel, of_order(3), across=False)
-    assert folding.to_multipoles(at, kernel, np.empty((0, len(at.check_to_multipole)))).shape == (0, at.rank)
+    none = np.empty((0, len(at.check_to_multipole)))
+    assert folding.coefficients(at, kernel, none, local=False).shape == (0, at.rank)

@@ -51,28 +51,18 @@ def _blocks(parity: np.ndarray) -> np.ndarray:
     return np.searchsorted(combination, np.arange(9))
 
 
-def to_multipoles(operators: BoxOperators, kernel: Kernel, check: np.ndarray) -> np.ndarray:
-    """Upward check potentials to multipoles, [n, p] to [n, k]."""
-    images = _images_of(operators, kernel, outer=True, received=True)
-    return _coefficients(check, operators.check_to_multipole, images, operators.m2l.source_parity)
+def coefficients(operators: BoxOperators, kernel: Kernel, check: np.ndarray, local: bool) -> np.ndarray:
+    """Check potentials to multipoles, or to locals: [n, p] to [n, k]."""
+    matrix = operators.check_to_local if local else operators.check_to_multipole
+    parity = operators.m2l.target_parity if local else operators.m2l.source_parity
+    return _coefficients(check, matrix, _images_of(operators, kernel, not local, received=True), parity)
 
 
-def to_locals(operators: BoxOperators, kernel: Kernel, check: np.ndarray) -> np.ndarray:
-    """Downward check potentials to locals, [n, p] to [n, k]."""
-    images = _images_of(operators, kernel, outer=False, received=True)
-    return _coefficients(check, operators.check_to_local, images, operators.m2l.target_parity)
-
-
-def densities_of_multipoles(operators: BoxOperators, kernel: Kernel, multipoles: np.ndarray) -> np.ndarray:
-    """Multipoles to upward equivalent densities, [n, k] to [n, q]."""
-    images = _images_of(operators, kernel, outer=False, received=False)
-    return _numbers(multipoles, operators.multipole_to_density, images, operators.m2l.source_parity)
-
-
-def densities_of_locals(operators: BoxOperators, kernel: Kernel, locals_: np.ndarray) -> np.ndarray:
-    """Locals to downward equivalent densities, [n, k] to [n, q]."""
-    images = _images_of(operators, kernel, outer=True, received=False)
-    return _numbers(locals_, operators.local_to_density, images, operators.m2l.target_parity)
+def densities(operators: BoxOperators, kernel: Kernel, expansions: np.ndarray, local: bool) -> np.ndarray:
+    """Multipoles, or locals, to equivalent densities: [n, k] to [n, q]."""
+    matrix = operators.local_to_density if local else operators.multipole_to_density
+    parity = operators.m2l.target_parity if local else operators.m2l.source_parity
+    return _numbers(expansions, matrix, _images_of(operators, kernel, local, received=False), parity)
 
 
 def _images_of(operators: BoxOperators, kernel: Kernel, outer: bool, received: bool) -> _Images:

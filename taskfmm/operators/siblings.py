@@ -19,6 +19,7 @@ import numpy as np
 
 from taskfmm.blas import product
 from taskfmm.jit import jit, loop
+from taskfmm.operators import rows
 
 BATCH = 128
 """Rows of reflected pairs of parents taken at a time: enough for BLAS, few enough for the cache."""
@@ -31,68 +32,13 @@ PRODUCT = 10_000
 
 
 @jit
-def _children(child, parents, mirrors, octant, rows):
+def _children(child, parents, mirrors, octant, found):
     """The children in one octant of reflected parents, -1 for none; returns how many exist."""
     n = 0
     for i in range(parents.size):
-        rows[i] = child[parents[i], octant ^ mirrors[i]]
-        n += rows[i] >= 0
+        found[i] = child[parents[i], octant ^ mirrors[i]]
+        n += found[i] >= 0
     return n
-
-
-@jit
-def _existing(found, mirrors, level, boxes, flips):
-    """The children that exist, and the reflections that take them to the lower side along some axes as well."""
-    n = 0
-    for i in range(found.size):
-        if found[i] >= 0:
-            boxes[n], flips[n] = found[i], mirrors[i] ^ level
-            n += 1
-
-
-@jit
-def _gather(boxes, flips, expansions, signs, rows):
-    """The expansions of boxes, reflected, a row for each column."""
-    columns = expansions.shape[1]
-    for i in range(boxes.size):
-        sign = signs[flips[i]]
-        for column in range(columns):
-            row, expansion = rows[i * columns + column], expansions[boxes[i], column]
-            for c in range(row.size):  # one-dimensional arrays, or there would be no vector instructions
-                row[c] = expansion[c] * sign[c]
-
-
-@jit
-def _scatter(boxes, flips, rows, signs, out):
-    """Add rows, reflected back, to boxes."""
-    columns = out.shape[1]
-    for i in range(boxes.size):
-        sign = signs[flips[i]]
-        for column in range(columns):
-            row, total = rows[i * columns + column], out[boxes[i], column]
-            for c in range(row.size):
-                total[c] += row[c] * sign[c]
-
-
-@jit
-def _from_parent(octant):
-    """The centre of a child less that of its parent, in half-widths of the child."""
-    return 2 * (octant >> 2 & 1) - 1, 2 * (octant >> 1 & 1) - 1, 2 * (octant & 1) - 1
-
-
-@jit
-def _move(flips, columns, rows, x, y, z):
-    """Refer the last of every four rows, a first moment, to another centre.
-
-    x, y, z : the old centre less the new one, as reflected, in half-widths of the children
-    """
-    for i in range(flips.size):
-        flip = flips[i]
-        along_x, along_y, along_z = -x if flip & 4 else x, -y if flip & 2 else y, -z if flip & 1 else z
-        for j in range(i * columns, (i + 1) * columns, 4):
-            of_x, of_y, of_z, moment = rows[j], rows[j + 1], rows[j + 2], rows[j + 3]
-            for c in range(moment.size):
-                moment[c] += along_x * of_x[c] + along_y * of_y[c] + along_z * of_z[c]
 
 
 @jit
@@ -111,59 +57,13 @@ def _are_far(direction, target, source):
 
 
 @jit
-def _places(found, place):
-    """Where there are boxes; returns how many."""
-    n = 0
-    for i in range(found.size):
-        if found[i] >= 0:
-            place[n] = i
-            n += 1
-    return n
-
-
-@jit
-def _meeting(targets, sources, place):
-    """The pairs that have both a target and a source; returns how many."""
-    n = 0
-    for i in range(targets.size):
-        if targets[i] >= 0 and sources[i] >= 0:
-            place[n] = i
-            n += 1
-    return n
-
-
-@jit
-def _some(place, columns, rows, packed):
-    """The rows of some places, each of which has a row for each column, one after the other."""
-    for i in range(place.size * columns):
-        row, of = packed[i], rows[place[i // columns] * columns + i % columns]
-        for c in range(row.size):
-            row[c] = of[c]
-
-
-@jit
-def _add_some(place, columns, packed, rows):
-    """Add them to the rows of their places."""
-    for i in range(place.size * columns):
-        row, to = packed[i], rows[place[i // columns] * columns + i % columns]
-        for c in range(row.size):
-            to[c] += row[c]
-
-
-@jit
-def _matrix(flat, first, n_rows, n_columns):
-    """A matrix that begins somewhere in a flat array."""
-    return flat[first : first + n_rows * n_columns].reshape((n_rows, n_columns))
-
-
-@jit
 def _send(source_rows, mirrors, expansions, direction, ranks, start, down, signs, moment, work, seen):
     """What targets in a direction see of the sources in each octant: seen, [rows, sum of the ranks]."""
-    rows, packed, _, place, boxes, flips, _, replacing = work
+    buffer, packed, _, place, boxes, flips, _, replacing = work
     n, columns, k = mirrors.size, expansions.shape[1], expansions.shape[2]
     first = 0
     for o in range(8):
-        m = _places(source_rows[o, :n], place)
+        m = rows.places(source_rows[o, :n], place)
         lower = o & direction
         r = ranks[direction, lower]
         found = seen[:, first : first + r]
@@ -171,21 +71,21 @@ def _send(source_rows, mirrors, expansions, direction, ranks, start, down, signs
         if m == 0:
             found[:] = 0.0
             continue
-        _existing(source_rows[o, :n], mirrors, o & ~direction, boxes, flips)
-        gathered = rows[: m * columns]
-        _gather(boxes[:m], flips[:m], expansions, signs, gathered)
+        rows.existing(source_rows[o, :n], mirrors, o & ~direction, boxes, flips)
+        gathered = buffer[: m * columns]
+        rows.gather(boxes[:m], flips[:m], expansions, signs, gathered)
         if moment:
-            x, y, z = _from_parent(lower)
+            x, y, z = rows.from_parent(lower)
             x, y, z = x - 4 * (direction >> 2 & 1), y - 4 * (direction >> 1 & 1), z - 4 * (direction & 1)
-            _move(flips[:m], columns, gathered, x, y, z)
-        matrix = _matrix(down, start[direction, lower], k, r)
+            rows.move(flips[:m], columns, gathered, x, y, z)
+        matrix = rows.matrix(down, start[direction, lower], k, r)
         if m == n:
             product(gathered, matrix, found, replacing)
         else:
-            some = _matrix(packed, 0, m * columns, r)
+            some = rows.matrix(packed, 0, m * columns, r)
             product(gathered, matrix, some, replacing)
             found[:] = 0.0
-            _add_some(place[:m], columns, some, found)
+            rows.add_some(place[:m], columns, some, found)
 
 
 @jit
@@ -203,43 +103,47 @@ def _cross(source_rows, target_rows, n, columns, direction, ranks, core, work, s
             s = source_ranks[direction, o & direction]
             of, matrix = seen[:, row : row + s], core[row : row + s, column : column + r]
             row += s
-            m = _meeting(target_rows[t, :n], source_rows[o, :n], place) if _are_far(direction, t, o) else 0
+            m = (
+                rows.meeting(target_rows[t, :n], source_rows[o, :n], place)
+                if _are_far(direction, t, o)
+                else 0
+            )
             if m == n:
                 product(of, matrix, to, adding)
             elif m > 0:
-                some, sums = _matrix(packed, 0, m * columns, s), _matrix(result, 0, m * columns, r)
-                _some(place[:m], columns, of, some)
+                some, sums = rows.matrix(packed, 0, m * columns, s), rows.matrix(result, 0, m * columns, r)
+                rows.some(place[:m], columns, of, some)
                 product(some, matrix, sums, replacing)
-                _add_some(place[:m], columns, sums, to)
+                rows.add_some(place[:m], columns, sums, to)
         column += r
 
 
 @jit
 def _receive(target_rows, mirrors, direction, ranks, start, up, signs, moment, work, arrived, out):
     """Locals from what has arrived in each octant."""
-    rows, packed, _, place, boxes, flips, _, replacing = work
+    buffer, packed, _, place, boxes, flips, _, replacing = work
     n, columns, k = mirrors.size, out.shape[1], out.shape[2]
     first = 0
     for t in range(8):
-        m = _places(target_rows[t, :n], place)
+        m = rows.places(target_rows[t, :n], place)
         lower = t & direction
         r = ranks[direction, lower]
         found = arrived[:, first : first + r]
         first += r
         if m == 0:
             continue
-        total, matrix = rows[: m * columns], _matrix(up, start[direction, lower], r, k)
+        total, matrix = buffer[: m * columns], rows.matrix(up, start[direction, lower], r, k)
         if m == n:
             product(found, matrix, total, replacing)
         else:
-            some = _matrix(packed, 0, m * columns, r)
-            _some(place[:m], columns, found, some)
+            some = rows.matrix(packed, 0, m * columns, r)
+            rows.some(place[:m], columns, found, some)
             product(some, matrix, total, replacing)
-        _existing(target_rows[t, :n], mirrors, t & ~direction, boxes, flips)
+        rows.existing(target_rows[t, :n], mirrors, t & ~direction, boxes, flips)
         if moment:
-            x, y, z = _from_parent(lower)
-            _move(flips[:m], columns, total, -x, -y, -z)
-        _scatter(boxes[:m], flips[:m], total, signs, out)
+            x, y, z = rows.from_parent(lower)
+            rows.move(flips[:m], columns, total, -x, -y, -z)
+        rows.scatter(boxes[:m], flips[:m], total, signs, out)
 
 
 @loop
@@ -266,18 +170,18 @@ def translate_siblings(
     columns, k = out.shape[1], out.shape[2]
     pairs = max(1, BATCH // columns)
     most, rank = pairs * columns, max(source_ranks.max(), target_ranks.max())
-    rows = np.empty((most, k), out.dtype)
+    buffer = np.empty((most, k), out.dtype)
     packed, result = np.empty(most * rank, out.dtype), np.empty(most * rank, out.dtype)
     seen, arrived = np.empty(most * 8 * rank, out.dtype), np.empty(most * 8 * rank, out.dtype)
     place, boxes, flips = np.empty(pairs, np.int64), np.empty(pairs, np.int32), np.empty(pairs, np.int8)
     source_rows, target_rows = np.empty((8, pairs), np.int32), np.empty((8, pairs), np.int32)
     adding, replacing = np.ones(2, out.dtype), np.ones(2, out.dtype)
     replacing[1] = 0.0
-    work = (rows, packed, result, place, boxes, flips, adding, replacing)
+    work = (buffer, packed, result, place, boxes, flips, adding, replacing)
     for block in range(first, last):
         for d in range(1, 8):
             of_sources, of_targets = _widths(d, source_ranks), _widths(d, target_ranks)
-            matrix = _matrix(core, core_start[d], of_sources, of_targets)
+            matrix = rows.matrix(core, core_start[d], of_sources, of_targets)
             begin, end = code_ptr[block, d - 1], code_ptr[block, d]
             batches = -(
                 -(end - begin) // pairs
@@ -292,8 +196,8 @@ def translate_siblings(
                     n_targets += _children(target_child, target[here], mirrors, o, target_rows[o])
                 if n_sources == 0 or n_targets == 0:
                     continue
-                saw = _matrix(seen, 0, n * columns, of_sources)
-                came = _matrix(arrived, 0, n * columns, of_targets)
+                saw = rows.matrix(seen, 0, n * columns, of_sources)
+                came = rows.matrix(arrived, 0, n * columns, of_targets)
                 _send(
                     source_rows,
                     mirrors,

@@ -90,7 +90,9 @@ class Around:
         p2m = PointsToSurfaces(self._half_width, n, np.arange(n, dtype=np.int32), *self._centers, *runs)
         surface, half_width = operators.upward_check, operators.half_width
         check = check_potentials(p2m, surface, half_width, [self.numbers], kernel, self.threads)
-        multipoles = folding.to_multipoles(operators, kernel, check).reshape(n, kernel.columns, -1)
+        multipoles = folding.coefficients(operators, kernel, check, local=False).reshape(
+            n, kernel.columns, -1
+        )
         moments = Moments(self._half_width, self.cell.middle(tree.domain.lower), tree.sources, whole)
         i2l = FarImages(self._own, n, tree.anchor[cubes], tree.anchor[cubes])
         sums = [images.p2i(moments, [self.numbers], kernel, half_width)]

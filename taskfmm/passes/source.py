@@ -67,7 +67,7 @@ def p2m(
     """
     out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.upward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = folding.to_multipoles(operators, kernel, check).reshape(-1, *out.shape[1:])
+    out[work.rows] = folding.coefficients(operators, kernel, check, local=False).reshape(-1, *out.shape[1:])
     return out
 
 

@@ -100,7 +100,7 @@ def l2p(
 ) -> np.ndarray:
     """L2P, on leaves: the locals at the targets. Returns float64 [n_values, n_targets]."""
     coefficients = pull(work.halo, local, operators.dtype).reshape(-1, operators.rank)
-    density = folding.densities_of_locals(operators, kernel, coefficients)
+    density = folding.densities(operators, kernel, coefficients, local=True)
     return _values(
         work, operators.downward_equivalent, operators.half_width, density, kernel, output, threads
     )
@@ -119,5 +119,5 @@ def m2p(
     operators : of the W list's boxes, a level below the leaves
     """
     coefficients = pull(work.halo, multipoles, operators.dtype).reshape(-1, operators.rank)
-    density = folding.densities_of_multipoles(operators, kernel, coefficients)
+    density = folding.densities(operators, kernel, coefficients, local=False)
     return _values(work, operators.upward_equivalent, operators.half_width, density, kernel, output, threads)

@@ -41,5 +41,5 @@ def p2l(
     """P2L, on every box: sum over the sources of the X list. Returns [n_boxes, columns, k]."""
     out = np.zeros((work.n_rows, kernel.columns, operators.rank), operators.dtype)
     check = check_potentials(work, operators.downward_check, operators.half_width, charges, kernel, threads)
-    out[work.rows] = folding.to_locals(operators, kernel, check).reshape(-1, *out.shape[1:])
+    out[work.rows] = folding.coefficients(operators, kernel, check, local=True).reshape(-1, *out.shape[1:])
     return out
