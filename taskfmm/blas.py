@@ -16,7 +16,7 @@ def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, factors: np.ndarray) ->
         need not
     factors : [2], the number 1 and, in the same dtype, 1 to add to c or 0 to overwrite it; BLAS wants their address
     """
-    c[:] = a @ b + factors[1] * c
+    c[:] = a @ b + c if factors[1] else a @ b
 
 
 def add_by_rows(tile: np.ndarray, vectors: np.ndarray, out: np.ndarray, one: np.ndarray) -> None:

@@ -94,6 +94,13 @@ potential errs by eps over about a tenth of that width, the size of a leaf."""
 TWO_CLOCKS = 1e-3
 """Seconds by which two clocks of one machine may differ over one task: one is steady, the other is corrected."""
 
+MIXED = 2.5e-11
+"""Relative l2 difference of two orders of sums at an eps of 1e-9. What belongs to singular values of M2L below 1e-4
+is in float32, and is rounded by 6e-8."""
+
+IN_SINGLE = 1e-7
+"""The same where all of M2L is in float32, and for vectors alone and among others."""
+
 FAMILIES = 0.1
 """What M2L multiplies depends on the directions in which families lie, and on how many of their children there are.
 Planning counts with all directions alike, and works with those there are."""

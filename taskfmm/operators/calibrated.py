@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -198,13 +198,8 @@ def choose(
     AccuracyError
         eps is below the floor.
     """
-    if kernel.fixed_order:
-        return of_order(kernel.fixed_order, single)
-    if order:
-        found = of_order(order, single)
-        # kernels without a degree have a unit of length, and numbers of any size
-        in_double = found.dtype == "float64" and kernel.degree is not None
-        return replace(found, m2l_dtype=MIXED) if in_double else found
+    if kernel.fixed_order or order:
+        return of_order(kernel.fixed_order or order or 1, single)
     if rows is None:
         return _from_table(kernel, eps, output, dtype, cases, single)
     return _cheapest(kernel, eps, output, dtype, cases, rows)

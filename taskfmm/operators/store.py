@@ -50,20 +50,22 @@ def kept(
 
     Trouble with the cache costs time, never a number: it is one warning in each process for each kind of trouble.
     """
-    problem = None
+    problem, kind = "", ""
     try:
         return load(kernel, accuracy, half_width)
     except FileNotFoundError:
         pass
     except OSError as error:
         problem = f"cached operators are unusable and are built again: {error}"
+        kind = problem
     operators = build()
     try:
         save(kernel, operators)
     except OSError as error:
         problem = f"operators cannot be kept, every process builds them: {error}"
-    if problem and problem not in _said:
-        _said.add(problem)
+        kind = error.strerror or problem  # whichever file it was
+    if problem and kind not in _said:
+        _said.add(kind)
         logger.warning("%s", problem)
     return operators
 

@@ -229,7 +229,9 @@ class Ahead:
         room = FULL * self.memory_limit - (self.memory["peak"] - parts[largest])
         more = ""
         if largest == "an evaluation" and room > 0:
-            more = f"take {_rounded(self.workers * parts[largest] / room, 1)} workers or more, or "
+            # of several workers each holds a little more than its part
+            enough = 1.05 * self.workers * parts[largest] / room
+            more = f"take {_rounded(enough, 1)} workers or more, or "
         return (
             f"{_gib(parts[largest])} for {largest}, of a worker that has {_gib(self.memory_limit)}: {more}"
             f"take workers of {_gib(self.memory['peak'] / FULL)}"
