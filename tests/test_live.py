@@ -160,7 +160,7 @@ def test_forecasts_of_tasks_are_parts_of_that_of_the_evaluation(fmm, charges):
         if name[0] == "M2L"
     ]
     operations = sum(one.operations for name, one in each.items() if name[0] == "M2L")
-    assert operations == pytest.approx(2 * sum(products)) > 0
+    assert 0 < operations == pytest.approx(2 * sum(products))
     least = bounds.by_operator(zip(found.keys, found.efforts, strict=True), best)
     for operator, seconds in least.items():
         of_it = [one for name, one in each.items() if name[0] == operator]

@@ -176,7 +176,7 @@ class _Counting:
             blocks=work.rows.size,
             plan_bytes=n_bytes(work),
             result=n_rows * k * DOUBLE,
-            scratch=(n * (2 * n_surface + k) + n_charges) * DOUBLE,
+            scratch=(n * (2 * n_surface + k) + n_charges + n_surface * k // 4) * DOUBLE,
         )
 
     def _translation(self, work: Translation, of: int, k: int, added: int = 0) -> Effort:
@@ -242,7 +242,7 @@ class _Counting:
             blocks=boxes.size,
             plan_bytes=n_bytes(work),
             result=self.components * n_targets * DOUBLE,
-            scratch=(halo * (k + 2 * n_surface) + self.components * added) * DOUBLE,
+            scratch=(halo * (k + 2 * n_surface) + n_surface * k // 4 + self.components * added) * DOUBLE,
         )
 
     def p2p(self, at: Place, work: PointsToPoints, *_: Any) -> Effort:
