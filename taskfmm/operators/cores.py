@@ -4,7 +4,8 @@ A core C_t = B_local^T K_t B_multipole belongs to each relative position t of tw
 negative components are 16 up to exchanges of axes, so 16 are computed and factored: C_{g t} = G C_t G^T with G = B^T
 P_g B, where P_g permutes the points of the surface, and the components of vectors. The same G take the row space of
 a direction and an octant to those of others. Spaces are cut where singular values fall below ``tol`` times the
-largest of all cores."""
+largest of all cores.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ U(d, t). So
 
 with small matrices D, and products with V and U are made once for a pair of parents (`taskfmm.operators.siblings`).
 In a basis with parities a reflection is a sign for each coefficient, so directions without negative components serve
-all 26, and along axes on which the parents are level, an octant and its mirror image share U, D and V."""
+all 26, and along axes on which the parents are level, an octant and its mirror image share U, D and V.
+"""
 
 from __future__ import annotations
 
@@ -98,11 +99,10 @@ class DirectionalM2L:
     ) -> DirectionalM2L:
         """From `arrays`: core has a block for each of `positions`, which images along level axes share."""
         sizes = _sizes(source_rank, target_rank)
-        start, first = _before(sizes), _before(_widths(source_rank) * _widths(target_rank))
+        start = _before(sizes)
         whole = np.zeros(int(_widths(source_rank) @ _widths(target_rank)), core.dtype)
         for direction in range(1, 8):
-            rows, columns = (_bounds(rank, direction) for rank in (source_rank, target_rank))
-            matrix = whole[first[direction] :][: rows[-1] * columns[-1]].reshape(rows[-1], columns[-1])
+            matrix, rows, columns = _of_direction(whole, source_rank, target_rank, direction)
             for o, t in np.ndindex(8, 8):
                 number = direction, t & direction, o & direction | (t ^ o) & ~direction
                 if sizes[number]:
@@ -153,11 +153,9 @@ class DirectionalM2L:
 
     def factors(self, direction: int, target: int, source: int) -> tuple[np.ndarray, np.ndarray]:
         """V(d, o) D(d, t, o), and U(d, t)^T, [k, rank] and [rank, k], of octants of parents that do not touch."""
-        down, up, core = self.starts()
+        down, up, _ = self.starts()
         k, level = self.source_parity.shape[1], ~direction & 7
-        rows, columns = (_bounds(rank, direction) for rank in (self.source_rank, self.target_rank))
-        size = rows[-1] * columns[-1]
-        matrix = self.core[core[direction] :][:size].reshape(rows[-1], columns[-1])
+        matrix, rows, columns = _of_direction(self.core, self.source_rank, self.target_rank, direction)
         matrix = matrix[rows[source] : rows[source + 1], columns[target] : columns[target + 1]]
         s, r = matrix.shape
         right = self.down[down[direction, source & direction] :][: k * s].reshape(k, s)
@@ -197,10 +195,9 @@ class DirectionalM2L:
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = {name: getattr(self, name) for name in self.__slots__}
-        start, parts = self.starts()[2], []
+        parts = []
         for direction, t, o in np.argwhere(_sizes(self.source_rank, self.target_rank)).tolist():
-            rows, columns = (_bounds(rank, direction) for rank in (self.source_rank, self.target_rank))
-            matrix = self.core[start[direction] :][: rows[-1] * columns[-1]].reshape(rows[-1], columns[-1])
+            matrix, rows, columns = _of_direction(self.core, self.source_rank, self.target_rank, direction)
             source, target = o & direction, t | o & ~direction
             block = matrix[rows[source] : rows[source + 1], columns[target] : columns[target + 1]]
             parts.append(block.ravel())
@@ -265,6 +262,15 @@ def _sizes(source_rank: np.ndarray, target_rank: np.ndarray) -> np.ndarray:
 def _bounds(rank: np.ndarray, direction: int) -> np.ndarray:
     """Where the rows or the columns of each octant begin in the matrix of a direction, and its size: int64 [9]."""
     return np.append(0, np.cumsum(rank[direction, np.arange(8) & direction]))
+
+
+def _of_direction(
+    core: np.ndarray, source_rank: np.ndarray, target_rank: np.ndarray, direction: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The matrix of all D of a direction, a view, and where the rows and the columns of each octant begin in it."""
+    first = int((_widths(source_rank) * _widths(target_rank))[:direction].sum())
+    rows, columns = (_bounds(rank, direction) for rank in (source_rank, target_rank))
+    return core[first:][: rows[-1] * columns[-1]].reshape(rows[-1], columns[-1]), rows, columns
 
 
 def _widths(rank: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 Each coefficient belongs to numbers that are even or odd along each axis (`taskfmm.operators.basis`). So the numbers
 of a point and of its mirror images are first added with the eight combinations of signs, by sums and differences
 along one axis after the other. Of each combination a matrix with an eighth of the rows leads to an eighth of the
-coefficients."""
+coefficients.
+"""
 
 from __future__ import annotations
 

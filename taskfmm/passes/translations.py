@@ -3,7 +3,8 @@
 Entries come sorted by block of target rows and by code, so that one small matrix meets many rows at once. Blocks are
 independent: a block is what one thread adds into, and what stays in its cache. Rows are arrays of one dimension, or
 there would be no vector instructions. They are copied number by number: the first assignment of slices in a process
-takes more than a second to compile, since it can fail, and has to write why."""
+takes more than a second to compile, since it can fail, and has to write why.
+"""
 
 from __future__ import annotations
 
