@@ -225,8 +225,8 @@ def _own(found):
 
 def _operators(found, **changes):
     own = _own(found)
-    m2l = {field.name for field in fields(own.m2l.small)} & changes.keys()
-    form = replace(own.m2l, small=replace(own.m2l.small, **{name: changes.pop(name) for name in m2l}))
+    m2l = {field.name for field in fields(own.m2l)} & changes.keys()
+    form = replace(own.m2l, **{name: changes.pop(name) for name in m2l})
     own = replace(own, **changes, m2l=form)
     operators = replace(found.operators["potential"], by_level={0: own})
     return dict(operators={"potential": operators, "gradient": operators})
@@ -256,32 +256,32 @@ def _operators(found, **changes):
         (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, order=4)), "of another order"),
         (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, order=99)), "an accuracy that cannot be"),
         (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, m2l_dtype="int8")), "an accuracy that"),
-        (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, m2l_dtype="float64")), "mixed precision"),
+        (lambda f: _operators(f, accuracy=replace(_own(f).accuracy, m2l_dtype="mixed")), "of mixed"),
         (lambda f: _operators(f, source_rank=np.full((8, 8), 2**40)), "ranks that M2L cannot have"),
         (
             lambda f: _operators(
-                f, target_rank=with_entry(_own(f).m2l.small.target_rank, 8 + 2, 1)
+                f, target_rank=with_entry(_own(f).m2l.target_rank, 8 + 2, 1)
             ),  # an octant with a bit on a level axis is the image of another one
             "ranks that M2L cannot have",
         ),
-        (lambda f: _operators(f, source_rank=_own(f).m2l.small.source_rank[:7]), "source_rank has shape"),
+        (lambda f: _operators(f, source_rank=_own(f).m2l.source_rank[:7]), "source_rank has shape"),
         (lambda f: _operators(f, core=np.zeros(7, np.float32)), "core has shape"),
-        (lambda f: _operators(f, up=_own(f).m2l.small.up[:-1]), "up has shape"),
-        (lambda f: _operators(f, down=_own(f).m2l.small.down.astype(np.float64)), "down has shape"),
+        (lambda f: _operators(f, up=_own(f).m2l.up[:-1]), "up has shape"),
+        (lambda f: _operators(f, down=_own(f).m2l.down.astype(np.float32)), "down has shape"),
         (
-            lambda f: _operators(f, source_parity=with_entry(_own(f).m2l.small.source_parity, 1, 0)),
+            lambda f: _operators(f, source_parity=with_entry(_own(f).m2l.source_parity, 1, 0)),
             "parities of M2L",
         ),
         (
-            lambda f: _operators(f, target_parity=_own(f).m2l.small.target_parity[:, 1:]),
+            lambda f: _operators(f, target_parity=_own(f).m2l.target_parity[:, 1:]),
             "target_parity has shape",
         ),
         (
-            lambda f: _operators(f, core=np.full_like(_own(f).m2l.small.core, np.inf)),
+            lambda f: _operators(f, core=np.full_like(_own(f).m2l.core, np.inf)),
             "core holds numbers that are not",
         ),
         (
-            lambda f: _operators(f, down=with_entry(_own(f).m2l.small.down, 3, np.nan)),
+            lambda f: _operators(f, down=with_entry(_own(f).m2l.down, 3, np.nan)),
             "down holds numbers that are not",
         ),
         (lambda f: _operators(f, m2m=with_entry(_own(f).m2m, 9, -1e5)), "m2m holds numbers that are not"),
