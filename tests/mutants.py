@@ -339,14 +339,6 @@ OPERATORS = (
         ("basis",),
     ),
     Mutant(
-        "mirrored-cores-not-mirrored",
-        "operators/cores.py",
-        "flipped[0][:, None] * (self.of_source[exchange] @ v)",
-        "self.of_source[exchange] @ v",
-        "M2L is wrong between children of parents that are level along an axis",
-        ("m2l",),
-    ),
-    Mutant(
         "any-rate-believed",
         "cost/rates.py",
         "default / BELIEVABLE <= rate <= default * BELIEVABLE",

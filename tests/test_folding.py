@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from bounds import ROUNDING
+from kernels_of_users import stokeslet
 
 from taskfmm.kernels import KERNELS, Yukawa
 from taskfmm.operators import box, folding
@@ -17,6 +18,7 @@ KINDS = {
     "constant": KERNELS["one"].of_first,
     "forces": KERNELS["stokes"].of_first,
     "dipoles": KERNELS["laplace"].with_sources(KERNELS["laplace"].sources[1]),
+    "vectors": stokeslet.KERNEL,
     "screened": Yukawa(lam=0.7).of_first,
 }
 
