@@ -1024,6 +1024,14 @@ PASSES = (
         ("folding",),
     ),
     Mutant(
+        "mirrored-cores-not-mirrored",
+        "operators/cores.py",
+        "flipped[1][:, None] * (self.of_target[exchange] @ u)",
+        "self.of_target[exchange] @ u",
+        "M2L errs by more than its cut between children of parents that are level along an axis",
+        ("m2l",),
+    ),
+    Mutant(
         "octants-on-level-axes-not-mirrored",
         "operators/rows.py",
         "boxes[n], flips[n] = found[i], mirrors[i] ^ level",

@@ -119,6 +119,19 @@ def test_octants_that_do_not_touch_have_their_cores(at, uncut, direction):
                 assert np.linalg.norm(right @ left - exact, 2) <= bound * np.linalg.norm(exact, 2)
 
 
+@pytest.mark.parametrize("direction", [1, 3, 6])
+def test_octants_on_different_sides_of_a_level_axis_keep_a_fine_cut(direction):
+    """Their column spaces are mirror images: at coarse cuts both hold nearly the same."""
+    cut, (fine, _, _), (whole, _, _) = (
+        1e-6,
+        *(compressed(LAPLACE, 6, 1e-6, 2.0, tol) for tol in (1e-6, 1e-15)),
+    )
+    largest = max(np.linalg.norm(core(whole, offset), 2) for offset in OFFSETS[::5])
+    for t, o in np.ndindex(8, 8):
+        found, exact = (right @ left for right, left in (f.factors(direction, t, o) for f in (fine, whole)))
+        assert np.linalg.norm(found - exact, 2) <= 4 * cut * largest
+
+
 def families(rng, n_parents: int, n_pairs: int, blocks: int) -> Siblings:
     """Random pairs of parents, some of whose children do not exist."""
     children = []
