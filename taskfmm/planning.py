@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import choices, foreign, kernels, validate
+from taskfmm import ahead, choices, foreign, kernels, validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
@@ -79,6 +79,9 @@ def from_points(
     at_once = min(AT_ONCE, choices.columns(columns))
     shown = _shown(asked, like, len(at_sources))
     announce_compilation()
+    if not none:
+        how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype)
+        ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)
     planned = _with_like(planned, shown)

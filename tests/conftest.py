@@ -34,6 +34,10 @@ OURS = [str(Path(taskfmm.__file__).parents[1]), str(HERE / "kernels_of_users")]
 sys.path.append(OURS[1])
 os.environ["PYTHONPATH"] = os.pathsep.join([*OURS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
+# Tests compile their loops before they begin, see `pytest_sessionstart`.
+os.environ["DASK_TASKFMM__COMPILE_AHEAD"] = "false"
+dask.config.set({"taskfmm.compile-ahead": False})
+
 
 # Workers in a process of tests pause where it holds most of the machine's memory.
 levels.MOST = 2**30

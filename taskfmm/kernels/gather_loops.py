@@ -12,7 +12,7 @@ import numpy as np
 
 from taskfmm.geometry.domain import from_center
 from taskfmm.jit import loop, part
-from taskfmm.kernels.packing import pack
+from taskfmm.kernels.packing import NONE, pack
 
 if TYPE_CHECKING:
     from taskfmm.jit import wide_vectors
@@ -98,14 +98,14 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
         return
     begin = target_ptr[rows]
     end = target_ptr[rows + 1]
-    packed, q = pack(begin, end, targets, own, 0, (end - begin).sum(), np.zeros(3), np.float64, 1)
+    packed, q = pack(begin, end, targets, own, NONE, (end - begin).sum(), np.zeros(3), np.float64, 1)
     sx, sy, sz = packed[0], packed[1], packed[2]
     first, last = target_ptr[row], target_ptr[row + 1]
     x, y, z = targets[0, first:last], targets[1, first:last], targets[2, first:last]
     if not MUTUAL:
         gather_run(x, y, z, sx, sy, sz, q, out, first, parameters)
         itself = target_ptr[row : row + 1], target_ptr[row + 1 : row + 2]
-        packed, q = pack(*itself, targets, own, 0, last - first, np.zeros(3), np.float64, 1)
+        packed, q = pack(*itself, targets, own, NONE, last - first, np.zeros(3), np.float64, 1)
         sx, sy, sz = packed[0], packed[1], packed[2]
         for entry in range(rows.size):
             other = slice(begin[entry], end[entry])

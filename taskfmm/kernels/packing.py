@@ -9,6 +9,9 @@ from taskfmm.jit import part
 FAR_AWAY = 1e6
 """Where the points are that fill buffers up; their charges are 0."""
 
+NONE = np.int64(0)
+"""To be skipped. A literal zero would have `pack` compiled once more, for itself."""
+
 
 @part
 def pack(begin, end, points, charges, skip, size, here, dtype, width):

@@ -169,10 +169,11 @@ def translate_siblings(
     """
     columns, k = out.shape[1], out.shape[2]
     pairs = max(1, BATCH // columns)
-    most, rank = pairs * columns, max(source_ranks.max(), target_ranks.max())
+    most = pairs * columns
     buffer = np.empty((most, k), out.dtype)
-    packed, result = np.empty(most * rank, out.dtype), np.empty(most * rank, out.dtype)
-    seen, arrived = np.empty(most * 8 * rank, out.dtype), np.empty(most * 8 * rank, out.dtype)
+    # ranks are smaller than k, and memory that is not touched costs nothing
+    packed, result = np.empty(most * k, out.dtype), np.empty(most * k, out.dtype)
+    seen, arrived = np.empty(8 * most * k, out.dtype), np.empty(8 * most * k, out.dtype)
     place, boxes, flips = np.empty(pairs, np.int64), np.empty(pairs, np.int32), np.empty(pairs, np.int8)
     source_rows, target_rows = np.empty((8, pairs), np.int32), np.empty((8, pairs), np.int32)
     adding, replacing = np.ones(2, out.dtype), np.ones(2, out.dtype)

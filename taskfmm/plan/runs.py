@@ -1,4 +1,7 @@
-"""Compiled helpers of the planner: runs of points, halos, and entries sorted by block and code."""
+"""Compiled helpers of the planner: runs of points, halos, and entries sorted by block and code.
+
+Bounds and codes come in several dtypes, and as columns; the loops are compiled for one of them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,22 @@ import numpy as np
 from taskfmm.jit import jit
 
 
-@jit
-def take_runs(points, begin, end):
+def take_runs(points: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate runs of columns: float64 [3, n], and int64 [n_runs + 1], where each run starts."""
+    return _taken(points, *_bounds(begin, end))
+
+
+def list_runs(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The members of runs of integers, concatenated, int64."""
+    return _listed(*_bounds(begin, end))
+
+
+def _bounds(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
+
+
+@jit
+def _taken(points, begin, end):
     ptr = np.zeros(begin.size + 1, np.int64)
     for i in range(begin.size):
         ptr[i + 1] = ptr[i] + end[i] - begin[i]
@@ -23,8 +39,7 @@ def take_runs(points, begin, end):
 
 
 @jit
-def list_runs(begin, end):
-    """The members of runs of integers, concatenated, int64."""
+def _listed(begin, end):
     n = 0
     for i in range(begin.size):
         n += end[i] - begin[i]
@@ -61,14 +76,20 @@ def distinct(values, low, high):
     return found, where
 
 
-@jit
-def sort_by_code(row, source, code, n_codes, n_rows, block):
+def sort_by_code(
+    row: np.ndarray, source: np.ndarray, code: np.ndarray, n_codes: int, n_rows: int, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counting sort of entries by (block of rows, code), stable.
 
     Returns
     -------
     code_ptr : int64 [n_blocks, n_codes + 1]; target, source : int32 [n_entries]
     """
+    return _sorted(row, source, np.ascontiguousarray(code, np.int8), n_codes, n_rows, block)
+
+
+@jit
+def _sorted(row, source, code, n_codes, n_rows, block):
     n_blocks = max(1, (n_rows + block - 1) // block)
     count = np.zeros(n_blocks * n_codes + 1, np.int64)
     for e in range(row.size):

@@ -33,7 +33,16 @@ def numba_threads() -> int | None:
 
 def oversubscribe() -> bool:
     """Whether more threads than cores are meant."""
-    found = dask.config.get("taskfmm.oversubscribe")
+    return _switch("oversubscribe")
+
+
+def compile_ahead() -> bool:
+    """Whether a second process may compile."""
+    return _switch("compile-ahead")
+
+
+def _switch(name: str) -> bool:
+    found = dask.config.get(f"taskfmm.{name}")
     if isinstance(found, bool):
         return found
-    raise InputError(f"taskfmm.oversubscribe is {found!r} in Dask's configuration, expected true or false")
+    raise InputError(f"taskfmm.{name} is {found!r} in Dask's configuration, expected true or false")

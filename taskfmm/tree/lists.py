@@ -78,6 +78,9 @@ def _relations() -> tuple[np.ndarray, np.ndarray]:
 
 SLOT_OF, TOUCHES = _relations()
 
+TOUCHING, APART = np.bool_(True), np.bool_(False)
+"""What loops over neighbours look for. Literals would have them compiled once for each."""
+
 
 def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     """Find the colleagues and the U, V, W and X lists of every box.
@@ -295,9 +298,9 @@ def _same(b, child_ptr, has_sources, colleagues, ranked, cells, out):
 @jit
 def _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, out):
     """The U list of leaf ``b`` into ``out``, coarse to fine and therefore ascending; returns its length."""
-    n = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, True, out)
+    n = _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, TOUCHING, out)
     n += _same(b, child_ptr, has_sources, colleagues, ranked, cells, out[n:])
-    return n + _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, True, out[n:])
+    return n + _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, TOUCHING, out[n:])
 
 
 @loop
@@ -308,11 +311,11 @@ def _count_uwx(
         if has_targets[b]:
             row = np.empty(243, np.int32)
             n_x[b] = _coarser(
-                b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row
+                b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, APART, row
             )
             if child_ptr[b] == child_ptr[b + 1]:
                 n_u[b] = _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, row)
-                n_w[b] = _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, False, row)
+                n_w[b] = _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, APART, row)
 
 
 @loop
@@ -341,8 +344,8 @@ def _fill_uwx(
             x_idx[x_ptr[b] : x_ptr[b + 1]],
         )
         if x.size:
-            _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, False, x)
+            _coarser(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, APART, x)
         if u.size:
             _u_row(b, parent, child_ptr, octant, has_sources, colleagues, ranked, cells, u)
         if w.size:
-            _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, False, w)
+            _finer(b, child_ptr, octant, has_sources, colleagues, ranked, cells, APART, w)

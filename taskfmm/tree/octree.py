@@ -286,4 +286,4 @@ def _scaled_rows(first, last, points, order, scale, out):
 def _anchors(first, last, hi, lo, begin, level, anchor):
     for b in range(first, last):
         point = begin[b]
-        anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[point], lo[point], level[b])
+        anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[point], lo[point], np.int64(level[b]))

@@ -1,0 +1,78 @@
+"""Compiling what evaluations call in a second process, while this one compiles what plans call, and plans.
+
+Numba compiles one loop at a time in a process, and the first result on a machine waits for all of them. A second
+process makes a small plan of the same kind and calls the operators that take longest to compile. This process then
+finds them in Numba's cache. Where that goes wrong in any way, it compiles them itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.operators.siblings import translate_siblings
+from taskfmm.runtime import settings
+from taskfmm.runtime.threads import cores
+
+PLANNING = ("taskfmm.tree", "taskfmm.plan", "taskfmm.geometry.morton")
+"""Rooms whose loops the second process runs as plain Python: this one compiles them meanwhile."""
+
+PROGRAM = f"""
+import sys
+sys.path[:] = sys.argv[1:]
+from taskfmm import jit
+jit.interpreted = {PLANNING}
+from taskfmm import compiling
+compiling.main()
+"""
+
+_started: set[Any] = set()
+"""The loops over near pairs of kernels for which a process was started."""
+
+
+def start(kernel: Kernel, summed: Kernel, separate: bool, **options: Any) -> None:
+    """Start a process that compiles for such plans, unless what it would compile is in Numba's cache.
+
+    kernel, options : arguments of `taskfmm.Fmm`
+    summed : the kernel of evaluations, for which its loops are compiled
+    separate : whether there are other targets than the sources
+    """
+    near = gather_loops(summed.of_first, kernel.names[0]).points_to_points
+    if near in _started or not _is_possible() or (near.kept() and translate_siblings.kept()):
+        return
+    given = {"kernel": kernel, "separate": separate} | options
+    # of a kernel that cannot be pickled, or a process that cannot be started, nothing is compiled ahead
+    with contextlib.suppress(OSError, pickle.PicklingError, AttributeError, TypeError):
+        _started.add(near)
+        # someone has to wait for it, or it would be a zombie; nobody has to at the end of this process
+        threading.Thread(target=_process(pickle.dumps(given)).wait, daemon=True).start()
+
+
+def _process(given: bytes) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"NUMBA_NUM_THREADS": "1", "DASK_TASKFMM__COMPILE_AHEAD": "false"}
+    with tempfile.TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *sys.path],
+            stdin=file,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+
+
+def _is_possible() -> bool:
+    """Whether there is a second core for it, and an interpreter that runs programs."""
+    interpreter = Path(sys.executable or "").name.startswith("python") and not hasattr(sys, "frozen")
+    return settings.compile_ahead() and cores() > 1 and interpreter and not numba.config.DISABLE_JIT

@@ -1,0 +1,168 @@
+"""A second process compiles what evaluations call, and this one finds it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+
+import dask
+import numpy as np
+import pytest
+
+import taskfmm
+from taskfmm import ahead, kernels
+from taskfmm.errors import InputError
+from taskfmm.jit import Loop
+from taskfmm.planning import from_points
+
+SIGNATURES = """
+import sys
+from taskfmm import jit
+jit.interpreted = {interpreted}
+import numpy as np, taskfmm
+from taskfmm import compiling, kernels
+from taskfmm.kernels import gather_loops, with_roots
+from taskfmm.operators.siblings import translate_siblings
+from taskfmm.tree import lists
+
+kernel, separate, eps = kernels.find("laplace"), {separate}, 1e-6
+if {interpreted}:
+    assert not hasattr(lists._colleagues.body, "signatures")
+    compiling.compile_for(kernel, separate, eps=eps, order=None, dtype=np.float64)
+else:
+    rng = np.random.default_rng(1)
+    x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
+    fmm = taskfmm.Fmm(x, rng.random((2000, 3)) if separate else None, eps=eps, leaf_size=30)
+    fmm.potential(q).compute(scheduler="synchronous")
+near = gather_loops(with_roots(kernel, eps).of_first, "potential")
+which = near.points_to_points if separate else near.points_to_points_mutual
+for loop in (translate_siblings, which, near.surfaces_to_points):
+    assert loop.body.signatures
+    print(*sorted(map(str, loop.body.signatures)), sep="\\n")
+"""
+
+A_LOOP = """
+from taskfmm.jit import loop
+
+@loop
+def one(first, last, out):
+    for i in range(first, last):
+        out[i] = 1
+"""
+
+
+def signatures(interpreted: tuple[str, ...], separate: bool) -> set[str]:
+    """Of the loops that are compiled ahead, in a new process."""
+    program = SIGNATURES.format(interpreted=interpreted, separate=separate)
+    environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_what_is_compiled_is_what_evaluations_call(separate):
+    """An evaluation may need more, as loops over a sample of targets."""
+    ahead_of_time, needed = signatures(ahead.PLANNING, separate), signatures((), separate)
+    assert ahead_of_time
+    assert ahead_of_time <= needed
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """As if nothing were in Numba's cache, on two cores."""
+    monkeypatch.setattr(Loop, "kept", lambda self: False)
+    monkeypatch.setattr(ahead, "_started", set())
+    monkeypatch.setattr(ahead, "cores", lambda: 2)
+    with dask.config.set({"taskfmm.compile-ahead": True}):
+        yield
+
+
+def start(kernel: kernels.Kernel, eps: float = 1e-3) -> None:
+    ahead.start(kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype=np.dtype(float))
+
+
+@pytest.fixture
+def started(cold, monkeypatch):
+    """The processes that are started."""
+    found, process = [], ahead._process
+    monkeypatch.setattr(ahead, "_process", lambda given: found.append(process(given)) or found[-1])
+    return found
+
+
+def test_the_process_comes_to_its_end(started):
+    start(kernels.find("laplace"))
+    assert started[0].wait(timeout=300) == 0
+
+
+def test_one_process_for_each_kernel(started):
+    for name in ("laplace", "laplace", "biot_savart"):
+        start(kernels.find(name))
+    assert [running.wait(timeout=300) for running in started] == [0, 0]
+
+
+def none_starts(monkeypatch) -> None:
+    monkeypatch.setattr(ahead, "_process", lambda given: pytest.fail("a process was started"))
+    start(kernels.find("laplace"))
+
+
+def test_none_where_loops_are_kept(cold, monkeypatch):
+    monkeypatch.setattr(Loop, "kept", lambda self: True)
+    none_starts(monkeypatch)
+
+
+def test_none_on_one_core(cold, monkeypatch):
+    monkeypatch.setattr(ahead, "cores", lambda: 1)
+    none_starts(monkeypatch)
+
+
+@pytest.mark.parametrize("name", [None, "", "/opt/modeller/bin/modeller"])
+def test_none_where_python_is_within_another_program(cold, monkeypatch, name):
+    """It would be that program that starts."""
+    monkeypatch.setattr(sys, "executable", name)
+    none_starts(monkeypatch)
+
+
+def test_none_if_it_is_switched_off(cold, monkeypatch):
+    with dask.config.set({"taskfmm.compile-ahead": False}):
+        none_starts(monkeypatch)
+    with dask.config.set({"taskfmm.compile-ahead": "no"}), pytest.raises(InputError, match="true or false"):
+        start(kernels.find("laplace"))
+
+
+def test_none_for_a_sum_over_all_pairs(cold, monkeypatch):
+    monkeypatch.setattr(ahead, "_process", lambda given: pytest.fail("a process was started"))
+    taskfmm.Fmm(np.random.default_rng(2).random((50, 3)))
+
+
+def test_plans_begin_it(started):
+    points = np.random.default_rng(3).random((500, 3))
+    from_points(points, None, "laplace", 1e-3, None, 20, float, None)
+    assert len(started) == 1
+
+
+def test_a_process_that_cannot_be_started_is_not_missed(cold, monkeypatch):
+    def refused(*args, **options):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    points = np.random.default_rng(4).random((500, 3))
+    assert taskfmm.Fmm(points, eps=1e-3, leaf_size=20).serial(np.ones(500)).shape == (500,)
+
+
+def test_loops_are_kept_until_their_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "a_loop.py"
+    path.write_text(A_LOOP)
+    spec = importlib.util.spec_from_file_location("a_loop", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not module.one.kept()
+    module.one(0, 3, np.zeros(3))
+    assert module.one.kept()
+    later = time.time() + 10
+    os.utime(path, (later, later))
+    assert not module.one.kept()
