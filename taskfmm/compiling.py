@@ -1,4 +1,4 @@
-"""The process that `taskfmm.ahead` starts: calls operators of a small plan, so that they are compiled."""
+"""The process that `taskfmm.compile_ahead` starts: calls operators of a small plan, so that they are compiled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POINTS, LEAF_SIZE = 600, 20
 
 
 def main() -> None:
-    """Read from standard input what `taskfmm.ahead.start` was given."""
+    """Read from standard input what `taskfmm.compile_ahead.start` was given."""
     compile_for(**pickle.load(sys.stdin.buffer))
 
 

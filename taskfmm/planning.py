@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taskfmm import ahead, choices, foreign, kernels, validate
+from taskfmm import choices, compile_ahead, foreign, kernels, validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
@@ -81,7 +81,7 @@ def from_points(
     announce_compilation()
     if not none:
         how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype)
-        ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
+        compile_ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)
     planned = _with_like(planned, shown)

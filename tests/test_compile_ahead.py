@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import taskfmm
-from taskfmm import ahead, kernels
+from taskfmm import compile_ahead, kernels
 from taskfmm.errors import InputError
 from taskfmm.jit import Loop
 from taskfmm.planning import from_points
@@ -66,7 +66,7 @@ def signatures(interpreted: tuple[str, ...], separate: bool) -> set[str]:
 @pytest.mark.parametrize("separate", [False, True])
 def test_what_is_compiled_is_what_evaluations_call(separate):
     """An evaluation may need more, as loops over a sample of targets."""
-    ahead_of_time, needed = signatures(ahead.PLANNING, separate), signatures((), separate)
+    ahead_of_time, needed = signatures(compile_ahead.PLANNING, separate), signatures((), separate)
     assert ahead_of_time
     assert ahead_of_time <= needed
 
@@ -75,21 +75,23 @@ def test_what_is_compiled_is_what_evaluations_call(separate):
 def cold(monkeypatch):
     """As if nothing were in Numba's cache, on two cores."""
     monkeypatch.setattr(Loop, "kept", lambda self: False)
-    monkeypatch.setattr(ahead, "_started", set())
-    monkeypatch.setattr(ahead, "cores", lambda: 2)
+    monkeypatch.setattr(compile_ahead, "_started", set())
+    monkeypatch.setattr(compile_ahead, "cores", lambda: 2)
     with dask.config.set({"taskfmm.compile-ahead": True}):
         yield
 
 
 def start(kernel: kernels.Kernel, eps: float = 1e-3) -> None:
-    ahead.start(kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype=np.dtype(float))
+    compile_ahead.start(
+        kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype=np.dtype(float)
+    )
 
 
 @pytest.fixture
 def started(cold, monkeypatch):
     """The processes that are started."""
-    found, process = [], ahead._process
-    monkeypatch.setattr(ahead, "_process", lambda given: found.append(process(given)) or found[-1])
+    found, process = [], compile_ahead._process
+    monkeypatch.setattr(compile_ahead, "_process", lambda given: found.append(process(given)) or found[-1])
     return found
 
 
@@ -105,7 +107,7 @@ def test_one_process_for_each_kernel(started):
 
 
 def none_starts(monkeypatch) -> None:
-    monkeypatch.setattr(ahead, "_process", lambda given: pytest.fail("a process was started"))
+    monkeypatch.setattr(compile_ahead, "_process", lambda given: pytest.fail("a process was started"))
     start(kernels.find("laplace"))
 
 
@@ -115,7 +117,7 @@ def test_none_where_loops_are_kept(cold, monkeypatch):
 
 
 def test_none_on_one_core(cold, monkeypatch):
-    monkeypatch.setattr(ahead, "cores", lambda: 1)
+    monkeypatch.setattr(compile_ahead, "cores", lambda: 1)
     none_starts(monkeypatch)
 
 
@@ -134,7 +136,7 @@ def test_none_if_it_is_switched_off(cold, monkeypatch):
 
 
 def test_none_for_a_sum_over_all_pairs(cold, monkeypatch):
-    monkeypatch.setattr(ahead, "_process", lambda given: pytest.fail("a process was started"))
+    monkeypatch.setattr(compile_ahead, "_process", lambda given: pytest.fail("a process was started"))
     taskfmm.Fmm(np.random.default_rng(2).random((50, 3)))
 
 
