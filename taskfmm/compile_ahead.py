@@ -36,12 +36,19 @@ from taskfmm import compiling
 compiling.main()
 """
 
+SHARES: dict[int, tuple[tuple[str, ...], ...]] = {
+    1: (("M2L", "P2P", "L2P"),),
+    2: (("M2L", "L2P"), ("look", "P2M", "M2M", "P2P")),
+}
+"""What each process compiles, by their number: first what takes longest, or is needed first. One process leaves the
+beginning of an evaluation to the one that evaluates: it would come too late with it."""
+
 _started: set[Any] = set()
 """The loops over near pairs of kernels for which a process was started."""
 
 
 def start(kernel: Kernel, summed: Kernel, separate: bool, **options: Any) -> None:
-    """Start a process that compiles for such plans, unless what it would compile is in Numba's cache.
+    """Start one or two processes that compile for such plans, unless what they would compile is in Numba's cache.
 
     kernel, options : arguments of `taskfmm.Fmm`
     summed : the kernel of evaluations, for which its loops are compiled
@@ -50,12 +57,13 @@ def start(kernel: Kernel, summed: Kernel, separate: bool, **options: Any) -> Non
     near = gather_loops(summed.of_first, kernel.names[0]).points_to_points
     if near in _started or not _is_possible() or (near.kept() and translate_siblings.kept()):
         return
-    given = {"kernel": kernel, "separate": separate} | options
+    _started.add(near)
     # of a kernel that cannot be pickled, or a process that cannot be started, nothing is compiled ahead
     with contextlib.suppress(OSError, pickle.PicklingError, AttributeError, TypeError):
-        _started.add(near)
-        # someone has to wait for it, or it would be a zombie; nobody has to at the end of this process
-        threading.Thread(target=_process(pickle.dumps(given)).wait, daemon=True).start()
+        for names in SHARES[min(cores() - 1, max(SHARES))]:
+            running = _process(pickle.dumps(dict(names=names, kernel=kernel, separate=separate) | options))
+            # someone has to wait for it, or it would be a zombie; nobody has to at the end of this process
+            threading.Thread(target=running.wait, daemon=True).start()
 
 
 def _process(given: bytes) -> subprocess.Popen[bytes]:

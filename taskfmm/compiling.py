@@ -1,4 +1,4 @@
-"""The process that `taskfmm.compile_ahead` starts: calls operators of a small plan, so that they are compiled."""
+"""A process that `taskfmm.compile_ahead` starts: calls operators of a small plan, so that they are compiled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from taskfmm.kernels import Kernel
 from taskfmm.passes.drive import Place, drive
 from taskfmm.passes.operators import OPERATORS, How
 from taskfmm.passes.scaled import with_lengths
+from taskfmm.passes.share import look
 from taskfmm.plan.planned import Planned
 from taskfmm.planning import from_points
 
-ORDER = ("M2L", "P2P", "L2P")
-"""The longest first. What begins an evaluation is left to the process that evaluates."""
-
-POINTS, LEAF_SIZE = 600, 20
-"""Enough for a level with V lists."""
+POINTS, LEAF_SIZE = 200, 30
+"""Enough on a line for two levels with V lists, and for charges to pass for many of random sign."""
 
 
 def main() -> None:
@@ -28,13 +26,31 @@ def main() -> None:
     compile_for(**pickle.load(sys.stdin.buffer))
 
 
-def compile_for(kernel: Kernel, separate: bool, **options: Any) -> None:
-    """Compile the operators in `ORDER` for plans of a kernel; options : as for `taskfmm.planning.from_points`."""
-    points = np.random.default_rng(1).random((POINTS, 3))
+def compile_for(names: tuple[str, ...], kernel: Kernel, separate: bool, **options: Any) -> None:
+    """Compile for plans of a kernel.
+
+    names : of operators, in this order; "look" for what looks at charges
+    kernel : with a table of errors, or with an order among the options
+    separate : whether there are other targets than the sources
+    options : as for `taskfmm.planning.from_points`
+    """
+    points = np.linspace([0.0] * 3, [1.0] * 3, POINTS)
     targets = points.copy() if separate else None
     planned = from_points(points, targets, kernel, leaf_size=LEAF_SIZE, memory_limit=None, **options)
-    for name in ORDER:
-        _call(planned, name)
+    for name in names:
+        if name == "look":
+            _look(planned)
+        else:
+            _call(planned, name)
+
+
+def _look(planned: Planned) -> None:
+    """Look at charges of both signs, for the first output."""
+    kernel, asked = planned.summed.of_first, planned.asked
+    numbers = np.random.default_rng(1).uniform(-1, 1, (POINTS, *kernel.sources[0].of_one))
+    assert planned.plan is not None
+    if not asked.chosen:
+        look(planned.plan, kernel, [numbers], asked.first, close=asked.close)
 
 
 def _call(planned: Planned, wanted: str) -> None:

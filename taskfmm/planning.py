@@ -79,7 +79,8 @@ def from_points(
     at_once = min(AT_ONCE, choices.columns(columns))
     shown = _shown(asked, like, len(at_sources))
     announce_compilation()
-    if not none:
+    # for others, operators have to be measured first, which takes longer and calls them
+    if not none and (asked.chosen or asked.calibrated(asked.first)):
         how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype)
         compile_ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
     with budget() as threads:

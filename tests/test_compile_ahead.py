@@ -24,24 +24,30 @@ from taskfmm import jit
 jit.interpreted = {interpreted}
 import numpy as np, taskfmm
 from taskfmm import compiling, kernels
-from taskfmm.kernels import gather_loops, with_roots
+from taskfmm.kernels import gather_loops, spread_loops, with_roots
+from taskfmm.passes import share_loops
+from taskfmm.passes.translations import translate_dense
 from taskfmm.operators.siblings import translate_siblings
 from taskfmm.tree import lists
 
 kernel, separate, eps = kernels.find("laplace"), {separate}, 1e-6
 if {interpreted}:
     assert not hasattr(lists._colleagues.body, "signatures")
-    compiling.compile_for(kernel, separate, eps=eps, order=None, dtype=np.float64)
+    compiling.compile_for({names}, kernel, separate, eps=eps, order=None, dtype=np.float64)
 else:
     rng = np.random.default_rng(1)
     x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
     fmm = taskfmm.Fmm(x, rng.random((2000, 3)) if separate else None, eps=eps, leaf_size=30)
     fmm.potential(q).compute(scheduler="synchronous")
-near = gather_loops(with_roots(kernel, eps).of_first, "potential")
-which = near.points_to_points if separate else near.points_to_points_mutual
-for loop in (translate_siblings, which, near.surfaces_to_points):
-    assert loop.body.signatures
-    print(*sorted(map(str, loop.body.signatures)), sep="\\n")
+summed = with_roots(kernel, eps).of_first
+near, onto = gather_loops(summed, "potential"), spread_loops(summed)
+pairs = near.points_to_points if separate else near.points_to_points_mutual
+loops = dict(M2L=translate_siblings, P2P=pairs, L2P=near.surfaces_to_points, P2M=onto.points_to_surfaces)
+loops |= dict(M2M=translate_dense, look=share_loops.squares_if_random)
+for name in {names}:
+    compiled = getattr(loops[name], "body", loops[name])
+    assert compiled.signatures or (name == "look" and separate), name
+    print(*(f"{{name}} {{each}}" for each in compiled.signatures), sep="\\n")
 """
 
 A_LOOP = """
@@ -56,7 +62,8 @@ def one(first, last, out):
 
 def signatures(interpreted: tuple[str, ...], separate: bool) -> set[str]:
     """Of the loops that are compiled ahead, in a new process."""
-    program = SIGNATURES.format(interpreted=interpreted, separate=separate)
+    names = sum(compile_ahead.SHARES[2], ())
+    program = SIGNATURES.format(interpreted=interpreted, separate=separate, names=names)
     environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -98,6 +105,12 @@ def started(cold, monkeypatch):
 def test_the_process_comes_to_its_end(started):
     start(kernels.find("laplace"))
     assert started[0].wait(timeout=300) == 0
+
+
+def test_more_cores_share_what_there_is_to_compile(started, monkeypatch):
+    monkeypatch.setattr(compile_ahead, "cores", lambda: 8)
+    start(kernels.find("laplace"))
+    assert [running.wait(timeout=300) for running in started] == [0, 0]
 
 
 def test_one_process_for_each_kernel(started):
