@@ -100,6 +100,10 @@ def row_sums(ptr: np.ndarray, values: np.ndarray) -> np.ndarray:
     return total[ptr[1:]] - total[ptr[:-1]]
 
 
+OF_LISTS = ("met", "pairs", "w_pairs", "m2p", "w_rows", "x", "v", "families", "w", "p2l")
+"""Of what is counted for a box, what follows from its lists."""
+
+
 def counted(
     tree: Octree,
     lists: Lists | Interactions,
@@ -108,6 +112,7 @@ def counted(
     top: int = TOP_LEVEL,
     columns: int = 1,
     weights: Weights = PLAIN,
+    stands_for: np.ndarray | None = None,
 ) -> dict[str, Counts]:
     """What each operator does, for each box (arrays [n_boxes]) or for all of them together.
 
@@ -117,6 +122,7 @@ def counted(
 
     top : the first level with expansions; columns : of these, side by side
     weights : of the pairs
+    stands_for : float64 [n_boxes], for how many boxes the lists of each stand, where those of some are not known
     """
     n_sources, n_targets = (ptr[:, 1] - ptr[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     far, below, leaf = tree.level >= top, tree.level > top, tree.is_leaf
@@ -134,6 +140,8 @@ def counted(
     boxes = dict(far=far, up=below & (n_sources > 0), down=below & (n_targets > 0), v=np.diff(lists.v.ptr))
     boxes |= dict(p2m=sources > 0, l2p=targets > 0, families=_families(tree, lists), w=w, p2l=x > 0)
     sizes |= {name: columns * found for name, found in boxes.items()}
+    if stands_for is not None:
+        sizes |= {name: sizes[name] * stands_for for name in OF_LISTS}
     n = {name: found.astype(np.float64) if each else float(found.sum()) for name, found in sizes.items()}
     n_out, k = operators.check_to_multipole.shape  # numbers on the points further out, and on those within
     n_in = operators.check_to_local.shape[0]

@@ -34,6 +34,9 @@ SAMPLE = 25_000
 THINNEST = 16
 """One point in so many is the thinnest sample: a leaf of it still holds a few points."""
 
+FAMILIES = 1000
+"""Families of boxes whose lists are sought, at least: those of all would be most of the time of an estimate."""
+
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
 
@@ -206,15 +209,38 @@ def _estimator(
         shrunk = round(size / max(each))
         cube = enlarge(domain, factor)
         tree = octree.build(some, others, shrunk, cube, 1, of_some, keys(factor))
-        found = within_reach(tree, lists.build(tree, 1, only_count_v), top)
+        stands_for = _stands_for(tree, shrunk) if only_count_v and of_some is None and not apart else None
+        listed = None if stands_for is None else stands_for > 0.0
+        found = within_reach(tree, lists.build(tree, 1, only_count_v, listed), top)
         if apart:
             found = without_coincident(tree, found)
         if of_some is not None:
             found = direct_within_reach(tree, found, of_some[tree.source_order] * tree.domain.scale)
-        done = times * estimate(tree, found, operators, *each, top=top, columns=columns, weights=weights)
-        return done + cost.tasks(tree.n_levels)
+        done = estimate(
+            tree, found, operators, *each, top=top, columns=columns, weights=weights, stands_for=stands_for
+        )
+        return times * done + cost.tasks(tree.n_levels)
 
     return seconds
+
+
+def _stands_for(tree: octree.Octree, leaf_size: int) -> np.ndarray | None:
+    """For how many boxes each stands, float64 [n_boxes], if the lists of some do: families all along the levels.
+
+    Crowded leaves have most pairs where there are any, so they stand for themselves alone, with their families.
+    """
+    inner = np.flatnonzero(~tree.is_leaf)
+    most = np.maximum(*(np.diff(ptr, axis=1)[:, 0] for ptr in (tree.source_ptr, tree.target_ptr)))
+    of_family, crowded = np.zeros(tree.n_boxes), np.zeros(tree.n_boxes, bool)
+    crowded[tree.parent[tree.is_leaf & (most > leaf_size)]] = True
+    usual = inner[~crowded[inner]]
+    step = usual.size // FAMILIES
+    if step < 2:
+        return None
+    chosen = usual[step // 2 :: step]
+    of_family[crowded], of_family[chosen] = 1.0, usual.size / chosen.size
+    of_family[-1] = 0.0  # for the parent of the root, -1; the last box is a leaf
+    return of_family[tree.parent]
 
 
 def guess(operators: BoxOperators, n_sources: int, n_targets: int, columns: int, weights: Weights) -> int:
@@ -259,9 +285,13 @@ def estimate(
     top: int = TOP_LEVEL,
     columns: int = 1,
     weights: Weights = PLAIN,
+    stands_for: np.ndarray | None = None,
 ) -> float:
-    """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``."""
+    """Seconds of an evaluation, from a tree of one point in ``every``, of targets one in ``of_targets``.
+
+    stands_for : as of `taskfmm.plan.cost.counted`
+    """
     of_targets = of_targets or every
     whole = replace(tree, source_ptr=tree.source_ptr * every, target_ptr=tree.target_ptr * of_targets)
-    done = cost.counted(whole, found, operators, each=False, top=top, columns=columns, weights=weights)
+    done = cost.counted(whole, found, operators, False, top, columns, weights, stands_for)
     return float(sum(cost.seconds(done).values()))

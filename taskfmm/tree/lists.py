@@ -82,7 +82,9 @@ TOUCHING, APART = np.bool_(True), np.bool_(False)
 """What loops over neighbours look for. Literals would have them compiled once for each."""
 
 
-def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
+def build(
+    tree: Octree, threads: int = 1, only_count_v: bool = False, some: np.ndarray | None = None
+) -> Lists:
     """Find the colleagues and the U, V, W and X lists of every box.
 
     Parameters
@@ -91,6 +93,8 @@ def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     threads : int
     only_count_v : bool
         Leave the entries of V out, which are most of all: of the list there is ``ptr`` alone.
+    some : bool [n_boxes], optional
+        Boxes whose lists are wanted; those of others stay empty.
 
     Returns
     -------
@@ -101,6 +105,10 @@ def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     octant = (tree.anchor % 2 @ np.array([4, 2, 1])).astype(np.int8)
     has_sources = tree.source_ptr[:, 1] > tree.source_ptr[:, 0]
     has_targets = tree.target_ptr[:, 1] > tree.target_ptr[:, 0]
+    divided = ~tree.is_leaf
+    if some is not None:
+        has_targets &= some
+        divided &= _above(tree, some)
     colleagues = np.full((n_boxes, 27), -1, np.int32)
     ranked = np.full((n_boxes, 27), -1, np.int8)
     cells = np.zeros((0 if tree.domain.cell is None else n_boxes, 27), np.int32)
@@ -108,7 +116,7 @@ def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     n_v = np.zeros(n_boxes, np.int64)
     boxes = (tree.child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells)
     for first, last in zip(tree.level_ptr[top:-2], tree.level_ptr[top + 1 : -1], strict=True):
-        _colleagues(int(first), int(last), *boxes, n_v, threads=threads)
+        _colleagues(int(first), int(last), divided, *boxes, n_v, threads=threads)
     v = _allocate(n_v)
     if only_count_v:
         v = Csr(v.ptr, np.empty(0, np.int32))
@@ -121,6 +129,14 @@ def build(tree: Octree, threads: int = 1, only_count_v: bool = False) -> Lists:
     _fill_uwx(0, n_boxes, tree.parent, *boxes, u.ptr, w.ptr, x.ptr, u.idx, w.idx, x.idx, threads=threads)
     images = Images.none() if tree.domain.cell is None else number(n_boxes, u, v, w, x)
     return Lists(colleagues, u, v, w, x, images)
+
+
+def _above(tree: Octree, some: np.ndarray) -> np.ndarray:
+    """The boxes that have any of some within them, bool [n_boxes]."""
+    found = np.zeros(tree.n_boxes, bool)
+    for first, last in zip(tree.level_ptr[-2:0:-1], tree.level_ptr[:1:-1], strict=True):
+        found[tree.parent[first:last][some[first:last] | found[first:last]]] = True
+    return found
 
 
 def _begin(tree: Octree, colleagues: np.ndarray, ranked: np.ndarray, cells: np.ndarray) -> int:
@@ -193,14 +209,17 @@ def _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation):
 
 
 @loop
-def _colleagues(first, last, child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells, n_v):
+def _colleagues(
+    first, last, divided, child_ptr, octant, has_sources, has_targets, colleagues, ranked, cells, n_v
+):
     """From the colleagues of the boxes ``first:last`` of one level, those of their children; and count V.
 
+    divided : bool [n_boxes], those that have children, of which anything is wanted
     ``ranked[b]`` are the slots of the colleagues of ``b`` in order of box number, then -1; ``cells[b]`` by slot what
     their numbers grow by where they are images, see `taskfmm.tree.images`; without rows where there are none.
     """
     for parent in range(first, last):
-        if child_ptr[parent] == child_ptr[parent + 1]:
+        if not divided[parent]:
             continue
         box, relation = np.empty(216, np.int32), np.empty(216, np.int16)
         n = _cousins(parent, child_ptr, octant, colleagues, ranked, box, relation)
