@@ -163,3 +163,20 @@ def test_unknown_names_are_refused():
         charges("heavy", 3, rng)
     with pytest.raises(ValueError, match="married"):
         sources_and_targets("uniform", "married", 3, rng)
+
+
+@each("name", ["uniform", "plummer", "tiny_cluster"])
+def test_lists_of_some_boxes_are_those_of_all(name):
+    rng = np.random.default_rng(3524578)
+    tree = octree.build(DISTRIBUTIONS[name](3000, rng), None, 8)
+    families = rng.random(tree.n_boxes) < 0.2
+    some = (families & ~tree.is_leaf)[tree.parent]
+    some[0] = False
+    every, found = lists.build(tree), lists.build(tree, some=some)
+    for name in ("u", "v", "w", "x"):
+        one, other = getattr(every, name), getattr(found, name)
+        kept = some[one.rows]
+        np.testing.assert_array_equal(other.rows, one.rows[kept])
+        np.testing.assert_array_equal(other.idx, one.idx[kept])
+    np.testing.assert_array_equal(found.colleagues[some], every.colleagues[some])
+    assert (found.colleagues < 0).all(axis=1).sum() > tree.n_boxes // 4  # those of others were not sought

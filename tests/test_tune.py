@@ -90,6 +90,26 @@ def test_counts_of_lists_are_enough_for_an_estimate(name):
     assert tune.estimate(same, counted, chosen) == tune.estimate(tree, lists.build(tree), chosen)
 
 
+@pytest.mark.parametrize("name", ["uniform", "sphere", "plummer", "power_law", "tiny_cluster"])
+def test_some_families_stand_for_all(name, monkeypatch):
+    """Also where leaves that nothing divides have nearly all pairs of points."""
+    monkeypatch.setattr(tune, "FAMILIES", 300)
+    points = DISTRIBUTIONS[name](40_000, np.random.default_rng(9814080))
+    chosen = operators(1e-6)
+    tree = octree.build(points, None, 8)
+    stands_for = tune._stands_for(tree, 8)
+    some = stands_for > 0.0
+    assert 0 < some.sum() < tree.n_boxes / 2
+    assert stands_for.sum() == pytest.approx(tree.n_boxes, rel=0.1)
+    found = tune.estimate(tree, lists.build(tree, some=some), chosen, stands_for=stands_for)
+    assert found == pytest.approx(tune.estimate(tree, lists.build(tree), chosen), rel=0.1)
+
+
+def test_few_families_all_count():
+    tree = octree.build(np.random.default_rng(9814081).random((5000, 3)), None, 8)
+    assert tune._stands_for(tree, 8) is None
+
+
 def test_tighter_accuracy_wants_larger_leaves():
     points = np.random.default_rng(9814075).random((40_000, 3))
     trees = [octree.build(points, None, *choose(points, operators(eps))) for eps in (1e-3, 1e-9)]
