@@ -76,8 +76,9 @@ def radial(kernel: Kernel, kind: Source, output: Output, half_width: float) -> R
 @lru_cache(maxsize=64)
 def _radial(kernel: Kernel, kind: Source, output: Output, half_width: float, formulas: str) -> Radial:
     """formulas : the kernel's fingerprint: other formulas have other sizes"""
-    alike = [kernel.rows(each.name) for each in kernel.outputs if each.derivative == output.derivative]
-    rows = slice(alike[0].start, alike[-1].stop)
+    alike = [each.name for each in kernel.outputs if each.derivative == output.derivative]
+    rows = slice(kernel.rows(alike[0]).start, kernel.rows(alike[-1]).stop)
+    kernel = kernel.up_to(alike[-1])  # loops of others would be compiled for this alone
     if kernel.degree is not None:
         factor = round(float(_sizes(kernel, kind, rows, np.ones(1))[0]), DIGITS)
         return Radial(factor, kernel.power(output.name) - kind.derivative)
@@ -94,7 +95,7 @@ def does_nothing(kernel: Kernel, kind: Source, output: Output) -> bool:
 
 @lru_cache(maxsize=64)
 def _does_nothing(kernel: Kernel, kind: Source, output: Output, formulas: str) -> bool:
-    return not _sizes(kernel, kind, kernel.rows(output.name), np.ones(1)).any()
+    return not _sizes(kernel.up_to(output.name), kind, kernel.rows(output.name), np.ones(1)).any()
 
 
 def first_level(
