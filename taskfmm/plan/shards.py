@@ -35,7 +35,7 @@ M2L_BLOCK = 256
 DENSE_BLOCK = 512
 """Target boxes of M2M and L2L that one thread works on at a time."""
 
-NEAR_BLOCK = (16, 256)
+NEAR_BLOCK = (16, 1024)
 """Fewest and most leaves of a block of the near field: inside it each distance serves both of its points, so a
 block is large; it is also what one thread takes, so a shard has two or more."""
 
