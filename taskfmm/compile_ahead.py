@@ -8,18 +8,17 @@ finds them in Numba's cache. Where that goes wrong in any way, it compiles them 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import pickle
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 import numba
 
-from taskfmm.kernels import Kernel, gather_loops
+from taskfmm.kernels import KERNELS, Kernel, gather_loops
 from taskfmm.operators.siblings import translate_siblings
 from taskfmm.runtime import settings
 from taskfmm.runtime.threads import cores
@@ -28,12 +27,12 @@ PLANNING = ("taskfmm.tree", "taskfmm.plan", "taskfmm.geometry.morton")
 """Rooms whose loops the second process runs as plain Python: this one compiles them meanwhile."""
 
 PROGRAM = f"""
-import sys
-sys.path[:] = sys.argv[1:]
+import json, sys
+sys.path[:] = sys.argv[2:]
 from taskfmm import jit
 jit.interpreted = {PLANNING}
 from taskfmm import compiling
-compiling.main()
+compiling.compile_for(**json.loads(sys.argv[1]))
 """
 
 SHARES: dict[int, tuple[tuple[str, ...], ...]] = {
@@ -50,34 +49,32 @@ _started: set[Any] = set()
 def start(kernel: Kernel, summed: Kernel, separate: bool, **options: Any) -> None:
     """Start one or two processes that compile for such plans, unless what they would compile is in Numba's cache.
 
-    kernel, options : arguments of `taskfmm.Fmm`
+    kernel : that a name stands for; nothing is compiled ahead for others
     summed : the kernel of evaluations, for which its loops are compiled
     separate : whether there are other targets than the sources
+    options : of `taskfmm.Fmm`, as JSON has them
     """
     near = gather_loops(summed.of_first, kernel.names[0]).points_to_points
-    if near in _started or not _is_possible() or (near.kept() and translate_siblings.kept()):
+    if near in _started or not _is_possible() or KERNELS.get(kernel.name) != kernel:
         return
     _started.add(near)
-    # of a kernel that cannot be pickled, or a process that cannot be started, nothing is compiled ahead
-    with contextlib.suppress(OSError, pickle.PicklingError, AttributeError, TypeError):
+    if near.kept() and translate_siblings.kept():
+        return
+    with contextlib.suppress(OSError):  # where no process can be started, nothing is compiled ahead
         for names in SHARES[min(cores() - 1, max(SHARES))]:
-            running = _process(pickle.dumps(dict(names=names, kernel=kernel, separate=separate) | options))
+            running = _process(dict(names=names, kernel=kernel.name, separate=separate) | options)
             # someone has to wait for it, or it would be a zombie; nobody has to at the end of this process
             threading.Thread(target=running.wait, daemon=True).start()
 
 
-def _process(given: bytes) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"NUMBA_NUM_THREADS": "1", "DASK_TASKFMM__COMPILE_AHEAD": "false"}
-    with tempfile.TemporaryFile() as file:
-        file.write(given)
-        file.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *sys.path],
-            stdin=file,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+def _process(given: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, json.dumps(given), *sys.path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"NUMBA_NUM_THREADS": "1", "DASK_TASKFMM__COMPILE_AHEAD": "false"},
+    )
 
 
 def _is_possible() -> bool:

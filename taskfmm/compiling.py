@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import sys
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from taskfmm.kernels import Kernel
 from taskfmm.passes.drive import Place, drive
 from taskfmm.passes.operators import OPERATORS, How
 from taskfmm.passes.scaled import with_lengths
@@ -21,16 +19,11 @@ POINTS, LEAF_SIZE = 200, 30
 """Enough on a line for two levels with V lists, and for charges to pass for many of random sign."""
 
 
-def main() -> None:
-    """Read from standard input what `taskfmm.compile_ahead.start` was given."""
-    compile_for(**pickle.load(sys.stdin.buffer))
-
-
-def compile_for(names: tuple[str, ...], kernel: Kernel, separate: bool, **options: Any) -> None:
+def compile_for(names: Sequence[str], kernel: str, separate: bool, **options: Any) -> None:
     """Compile for plans of a kernel.
 
     names : of operators, in this order; "look" for what looks at charges
-    kernel : with a table of errors, or with an order among the options
+    kernel : by its name; with a table of errors, or with an order among the options
     separate : whether there are other targets than the sources
     options : as for `taskfmm.planning.from_points`
     """

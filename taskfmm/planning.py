@@ -81,7 +81,7 @@ def from_points(
     announce_compilation()
     # for others, operators have to be measured first, which takes longer and calls them
     if not none and (asked.chosen or asked.calibrated(asked.first)):
-        how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype)
+        how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype.name)
         compile_ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)

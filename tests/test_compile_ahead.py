@@ -33,7 +33,7 @@ from taskfmm.tree import lists
 kernel, separate, eps = kernels.find("laplace"), {separate}, 1e-6
 if {interpreted}:
     assert not hasattr(lists._colleagues.body, "signatures")
-    compiling.compile_for({names}, kernel, separate, eps=eps, order=None, dtype=np.float64)
+    compiling.compile_for({names}, "laplace", separate, eps=eps, order=None, dtype=np.float64)
 else:
     rng = np.random.default_rng(1)
     x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
@@ -89,9 +89,7 @@ def cold(monkeypatch):
 
 
 def start(kernel: kernels.Kernel, eps: float = 1e-3) -> None:
-    compile_ahead.start(
-        kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype=np.dtype(float)
-    )
+    compile_ahead.start(kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype="float64")
 
 
 @pytest.fixture

@@ -51,6 +51,16 @@ def _widths(direction, ranks):
 
 
 @jit
+def _largest(ranks):
+    """Of all directions and octants; NumPy's function takes half a second to compile."""
+    found = 0
+    for direction in range(ranks.shape[0]):
+        for octant in range(ranks.shape[1]):
+            found = max(found, ranks[direction, octant])
+    return found
+
+
+@jit
 def _are_far(direction, target, source):
     """Whether children of neighbouring parents do not touch: the distance is 2 along some axis."""
     return direction & (target | ~source) & 7 != 0
@@ -169,11 +179,10 @@ def translate_siblings(
     """
     columns, k = out.shape[1], out.shape[2]
     pairs = max(1, BATCH // columns)
-    most = pairs * columns
+    most, rank = pairs * columns, max(_largest(source_ranks), _largest(target_ranks))
     buffer = np.empty((most, k), out.dtype)
-    # ranks are smaller than k, and memory that is not touched costs nothing
-    packed, result = np.empty(most * k, out.dtype), np.empty(most * k, out.dtype)
-    seen, arrived = np.empty(8 * most * k, out.dtype), np.empty(8 * most * k, out.dtype)
+    packed, result = np.empty(most * rank, out.dtype), np.empty(most * rank, out.dtype)
+    seen, arrived = np.empty(most * 8 * rank, out.dtype), np.empty(most * 8 * rank, out.dtype)
     place, boxes, flips = np.empty(pairs, np.int64), np.empty(pairs, np.int32), np.empty(pairs, np.int8)
     source_rows, target_rows = np.empty((8, pairs), np.int32), np.empty((8, pairs), np.int32)
     adding, replacing = np.ones(2, out.dtype), np.ones(2, out.dtype)
