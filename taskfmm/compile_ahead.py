@@ -36,7 +36,7 @@ compiling.compile_for(**json.loads(sys.argv[1]))
 """
 
 SHARES: dict[int, tuple[tuple[str, ...], ...]] = {
-    1: (("M2L", "P2P", "L2P"),),
+    1: (("M2L", "P2P", "L2P", "M2M"),),
     2: (("M2L", "L2P"), ("look", "P2M", "M2M", "P2P")),
 }
 """What each process compiles, by their number: first what takes longest, or is needed first. One process leaves the
