@@ -1,6 +1,6 @@
-"""Compiling what evaluations call in a second process, while this one compiles what plans call, and plans.
+"""Compiling what evaluations call in other processes, while this one compiles what plans call, and plans.
 
-Numba compiles one loop at a time in a process, and the first result on a machine waits for all of them. A second
+Numba compiles one loop at a time in a process, and the first result on a machine waits for all of them. Another
 process makes a small plan of the same kind and calls the operators that take longest to compile. This process then
 finds them in Numba's cache. Where that goes wrong in any way, it compiles them itself.
 """
@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import numba
 
-from taskfmm.kernels import KERNELS, Kernel, gather_loops
+from taskfmm.jit import Loop
+from taskfmm.kernels import KERNELS, Kernel, apart_loops, gather_loops
 from taskfmm.operators.siblings import translate_siblings
+from taskfmm.plan.planned import Asked
 from taskfmm.runtime import settings
-from taskfmm.runtime.threads import cores
+from taskfmm.runtime.threads import concurrent_tasks, cores
 
 PLANNING = ("taskfmm.tree", "taskfmm.plan", "taskfmm.geometry.morton")
-"""Rooms whose loops the second process runs as plain Python: this one compiles them meanwhile."""
+"""Rooms whose loops the other processes run as plain Python: this one compiles them meanwhile."""
 
 PROGRAM = f"""
-import json, sys
+import sys
 sys.path[:] = sys.argv[2:]
+import json
 from taskfmm import jit
 jit.interpreted = {PLANNING}
 from taskfmm import compiling
@@ -39,32 +42,42 @@ SHARES: dict[int, tuple[tuple[str, ...], ...]] = {
     1: (("M2L", "P2P", "L2P", "M2M"),),
     2: (("M2L", "L2P"), ("look", "P2M", "M2M", "P2P")),
 }
-"""What each process compiles, by their number: first what takes longest, or is needed first. One process leaves the
-beginning of an evaluation to the one that evaluates: it would come too late with it."""
+"""What each process compiles, by their number: first what takes longest, or is needed first. A single process leaves
+out P2M and the look at charges: the evaluation would reach them first."""
 
-_started: set[Any] = set()
-"""The loops over near pairs of kernels for which a process was started."""
+_started: dict[Loop, list[subprocess.Popen[bytes]]] = {}
+"""By the loop of the near field what was started for it. Nobody waits for them; they are kept, as Python warns of
+processes that are forgotten while they run."""
 
 
-def start(kernel: Kernel, summed: Kernel, separate: bool, **options: Any) -> None:
-    """Start one or two processes that compile for such plans, unless what they would compile is in Numba's cache.
+def start(asked: Asked, separate: bool) -> None:
+    """Start one or two processes that compile for such plans, unless the near field and M2L are in Numba's cache.
 
-    kernel : that a name stands for; nothing is compiled ahead for others
-    summed : the kernel of evaluations, for which its loops are compiled
     separate : whether there are other targets than the sources
-    options : of `taskfmm.Fmm`, as JSON has them
     """
-    near = gather_loops(summed.of_first, kernel.names[0]).points_to_points
-    if near in _started or not _is_possible() or KERNELS.get(kernel.name) != kernel:
+    kernel, output = asked.kernel, asked.first
+    if not (_is_known_by_name(kernel) and _is_possible()):
         return
-    _started.add(near)
-    if near.kept() and translate_siblings.kept():
+    if asked.single:
+        near = apart_loops(kernel.of_first, output).points_to_points
+    else:
+        loops = gather_loops(asked.summed.of_first, output)
+        near = loops.points_to_points if separate else loops.points_to_points_mutual
+    if near in _started:
         return
+    running = _started[near] = []
+    given = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype.name, separate=separate)
     with contextlib.suppress(OSError):  # where no process can be started, nothing is compiled ahead
-        for names in SHARES[min(cores() - 1, max(SHARES))]:
-            running = _process(dict(names=names, kernel=kernel.name, separate=separate) | options)
-            # someone has to wait for it, or it would be a zombie; nobody has to at the end of this process
-            threading.Thread(target=running.wait, daemon=True).start()
+        kept = near.kept(), translate_siblings.kept()
+        if None not in kept and not all(kept):
+            for names in SHARES[min(cores() - 1, max(SHARES))]:
+                running.append(_process(dict(kernel=kernel.name, names=names) | given))
+
+
+def _is_known_by_name(kernel: Kernel) -> bool:
+    """Whether another process finds it by its name."""
+    of_ours = kernel.module.startswith("taskfmm.") and KERNELS.get(kernel.name) == kernel
+    return of_ours and not kernel.parameters and kernel.softening is None
 
 
 def _process(given: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -78,6 +91,10 @@ def _process(given: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def _is_possible() -> bool:
-    """Whether there is a second core for it, and an interpreter that runs programs."""
-    interpreter = Path(sys.executable or "").name.startswith("python") and not hasattr(sys, "frozen")
-    return settings.compile_ahead() and cores() > 1 and interpreter and not numba.config.DISABLE_JIT
+    """Whether there is a second core for it, and an interpreter that runs programs.
+
+    Workers of a pool or a cluster would start as many processes each.
+    """
+    alone = multiprocessing.parent_process() is None and concurrent_tasks() == 1
+    interpreter = Path(sys.executable or "").name.lower().startswith("python") and not hasattr(sys, "frozen")
+    return settings.compile_ahead() and cores() > 1 and alone and interpreter and not numba.config.DISABLE_JIT

@@ -23,10 +23,10 @@ class Csr:
 
     @classmethod
     def of(cls, rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
-        """From the row and the column of each entry; columns ascend in a row."""
+        """From the row and the column of each entry, integers from 0 to 2^31 - 1; columns ascend in a row."""
         both = np.sort(rows.astype(np.int64) << 32 | columns)  # numbers are sorted faster than pairs
         ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
-        return cls(ptr.astype(np.int64), both.astype(np.int32))
+        return cls(ptr.astype(np.int64), (both & 0x7FFFFFFF).astype(np.int32))
 
     @property
     def rows(self) -> np.ndarray:

@@ -7,6 +7,7 @@ executed under several names (see `taskfmm.kernels.instances`). So the module go
 from __future__ import annotations
 
 import logging
+import sys
 import types as python_types
 from collections.abc import Callable
 from pathlib import Path
@@ -162,13 +163,14 @@ class Loop:
         """Whether it has run in this process; with NUMBA_DISABLE_JIT nothing is left to compile."""
         return bool(getattr(self.body, "signatures", True))
 
-    def kept(self) -> bool:
-        """Whether Numba's cache has it, for arguments of some types."""
+    def kept(self) -> bool | None:
+        """Whether Numba's cache has it, for arguments of some types, if not of all; None where there is no cache."""
         code = self.body.py_func.__code__
         where, source = self.body.stats.cache_path, Path(code.co_filename)
         if where is None:
-            return False
-        found = Path(where).glob(f"*.{self.body.py_func.__qualname__}-{code.co_firstlineno}.*.nbi")
+            return None
+        python = f"py{sys.version_info.major}{sys.version_info.minor}"
+        found = Path(where).glob(f"*.{self.body.py_func.__qualname__}-{code.co_firstlineno}.{python}*.nbi")
         return any(index.stat().st_mtime >= source.stat().st_mtime for index in found)
 
     def __call__(self, first: int, last: int, *args: Any, threads: int = 1) -> None:

@@ -79,10 +79,9 @@ def from_points(
     at_once = min(AT_ONCE, choices.columns(columns))
     shown = _shown(asked, like, len(at_sources))
     announce_compilation()
-    # for others, operators have to be measured first, which takes longer and calls them
+    # kernels without a table are measured first, which compiles their loops
     if not none and (asked.chosen or asked.calibrated(asked.first)):
-        how = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype.name)
-        compile_ahead.start(given.without_lengths, asked.summed, targets is not None, **how)
+        compile_ahead.start(asked, targets is not None)
     with budget() as threads:
         planned = make(asked, accuracy, at_sources, at_targets, most, threads, lengths, at_once, before)
     planned = _with_like(planned, shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import taskfmm
 from taskfmm import compile_ahead, kernels
 from taskfmm.errors import InputError
 from taskfmm.jit import Loop
+from taskfmm.operators.siblings import translate_siblings
+from taskfmm.plan.planned import Asked
 from taskfmm.planning import from_points
 
 SIGNATURES = """
@@ -82,14 +85,16 @@ def test_what_is_compiled_is_what_evaluations_call(separate):
 def cold(monkeypatch):
     """As if nothing were in Numba's cache, on two cores."""
     monkeypatch.setattr(Loop, "kept", lambda self: False)
-    monkeypatch.setattr(compile_ahead, "_started", set())
+    monkeypatch.setattr(compile_ahead, "_started", {})
     monkeypatch.setattr(compile_ahead, "cores", lambda: 2)
+    monkeypatch.setattr(compile_ahead, "concurrent_tasks", lambda: 1)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
     with dask.config.set({"taskfmm.compile-ahead": True}):
         yield
 
 
-def start(kernel: kernels.Kernel, eps: float = 1e-3) -> None:
-    compile_ahead.start(kernel, kernels.with_roots(kernel, eps), False, eps=eps, order=None, dtype="float64")
+def start(kernel: str | kernels.Kernel, separate: bool = False, dtype: type = float) -> None:
+    compile_ahead.start(Asked(kernels.find(kernel), np.dtype(dtype), 1e-3, None), separate)
 
 
 @pytest.fixture
@@ -97,38 +102,66 @@ def started(cold, monkeypatch):
     """The processes that are started."""
     found, process = [], compile_ahead._process
     monkeypatch.setattr(compile_ahead, "_process", lambda given: found.append(process(given)) or found[-1])
-    return found
+    yield found
+    for running in found:
+        running.kill()
+        running.wait()
 
 
-def test_the_process_comes_to_its_end(started):
-    start(kernels.find("laplace"))
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_the_process_comes_to_its_end(started, dtype):
+    start("laplace", dtype=dtype)
     assert started[0].wait(timeout=300) == 0
 
 
 def test_more_cores_share_what_there_is_to_compile(started, monkeypatch):
     monkeypatch.setattr(compile_ahead, "cores", lambda: 8)
-    start(kernels.find("laplace"))
+    start("laplace")
     assert [running.wait(timeout=300) for running in started] == [0, 0]
 
 
-def test_one_process_for_each_kernel(started):
-    for name in ("laplace", "laplace", "one"):
-        start(kernels.find(name))
-    assert [running.wait(timeout=300) for running in started] == [0, 0]
+def test_one_process_for_each_near_field(started):
+    for name, separate in (("laplace", False), ("laplace", False), ("laplace", True), ("one", False)):
+        start(name, separate)
+    assert [running.wait(timeout=300) for running in started] == [0, 0, 0]
 
 
-def none_starts(monkeypatch) -> None:
+def test_nothing_beside_the_program_is_run(started, monkeypatch, tmp_path):
+    """A process that Python starts with a text looks for modules in the working directory first."""
+    tmp_path.joinpath("json.py").write_text("import pathlib; pathlib.Path('was run').touch()")
+    monkeypatch.chdir(tmp_path)
+    start("laplace")
+    assert started[0].wait(timeout=300) == 0
+    assert not tmp_path.joinpath("was run").exists()
+
+
+def none_starts(monkeypatch, kernel: str | kernels.Kernel = "laplace") -> None:
     monkeypatch.setattr(compile_ahead, "_process", lambda given: pytest.fail("a process was started"))
-    start(kernels.find("laplace"))
+    start(kernel)
 
 
-def test_none_where_loops_are_kept(cold, monkeypatch):
-    monkeypatch.setattr(Loop, "kept", lambda self: True)
+@pytest.mark.parametrize("of_m2l", [True, None])
+def test_none_where_loops_are_kept_or_cannot_be(cold, monkeypatch, of_m2l):
+    monkeypatch.setattr(Loop, "kept", lambda self: of_m2l if self is translate_siblings else True)
     none_starts(monkeypatch)
+
+
+def test_one_where_another_kernel_left_m2l(started, monkeypatch):
+    monkeypatch.setattr(Loop, "kept", lambda self: self is translate_siblings)
+    start("laplace")
+    assert len(started) == 1
 
 
 def test_none_on_one_core(cold, monkeypatch):
     monkeypatch.setattr(compile_ahead, "cores", lambda: 1)
+    none_starts(monkeypatch)
+
+
+def test_none_in_workers(cold, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compile_ahead, "concurrent_tasks", lambda: 2)
+        none_starts(patch)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "another one")
     none_starts(monkeypatch)
 
 
@@ -139,11 +172,21 @@ def test_none_where_python_is_within_another_program(cold, monkeypatch, name):
     none_starts(monkeypatch)
 
 
+def test_none_in_a_program_that_has_its_own_python(cold, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    none_starts(monkeypatch)
+
+
+@pytest.mark.parametrize("kernel", [kernels.Yukawa(1.0), kernels.Gravity(softening=0.1)])
+def test_none_for_kernels_that_no_name_stands_for(cold, monkeypatch, kernel):
+    none_starts(monkeypatch, kernel)
+
+
 def test_none_if_it_is_switched_off(cold, monkeypatch):
     with dask.config.set({"taskfmm.compile-ahead": False}):
         none_starts(monkeypatch)
     with dask.config.set({"taskfmm.compile-ahead": "no"}), pytest.raises(InputError, match="true or false"):
-        start(kernels.find("laplace"))
+        start("laplace")
 
 
 def test_none_for_a_sum_over_all_pairs(cold, monkeypatch):
@@ -158,12 +201,16 @@ def test_plans_begin_it(started):
 
 
 def test_a_process_that_cannot_be_started_is_not_missed(cold, monkeypatch):
+    asked = []
+
     def refused(*args, **options):
+        asked.append(args)
         raise OSError("no more processes")
 
     monkeypatch.setattr(subprocess, "Popen", refused)
     points = np.random.default_rng(4).random((500, 3))
     assert taskfmm.Fmm(points, eps=1e-3, leaf_size=20).serial(np.ones(500)).shape == (500,)
+    assert asked
 
 
 def test_loops_are_kept_until_their_file_changes(tmp_path, monkeypatch):

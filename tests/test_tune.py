@@ -91,9 +91,9 @@ def test_counts_of_lists_are_enough_for_an_estimate(name):
 
 
 @pytest.mark.parametrize("name", ["uniform", "sphere", "plummer", "power_law", "tiny_cluster"])
-def test_some_families_stand_for_all(name, monkeypatch):
+def test_children_of_some_parents_stand_for_all(name, monkeypatch):
     """Also where leaves that nothing divides have nearly all pairs of points."""
-    monkeypatch.setattr(tune, "FAMILIES", 300)
+    monkeypatch.setattr(tune, "PARENTS", 300)
     points = DISTRIBUTIONS[name](40_000, np.random.default_rng(9814080))
     chosen = operators(1e-6)
     tree = octree.build(points, None, 8)
@@ -105,7 +105,17 @@ def test_some_families_stand_for_all(name, monkeypatch):
     assert found == pytest.approx(tune.estimate(tree, lists.build(tree), chosen), rel=0.1)
 
 
-def test_few_families_all_count():
+def test_children_of_parents_with_targets_stand_for_all(monkeypatch):
+    monkeypatch.setattr(tune, "PARENTS", 300)
+    rng = np.random.default_rng(9814082)
+    chosen, points = operators(1e-6), rng.random((40_000, 3))
+    tree = octree.build(points, 0.5 * rng.random((20_000, 3)), 8)
+    stands_for = tune._stands_for(tree, 8)
+    found = tune.estimate(tree, lists.build(tree, some=stands_for > 0.0), chosen, stands_for=stands_for)
+    assert found == pytest.approx(tune.estimate(tree, lists.build(tree), chosen), rel=0.1)
+
+
+def test_few_parents_all_count():
     tree = octree.build(np.random.default_rng(9814081).random((5000, 3)), None, 8)
     assert tune._stands_for(tree, 8) is None
 

@@ -138,7 +138,8 @@ def counted(
     sizes |= dict(w_pairs=n_targets * w, m2p=n_targets * (w > 0), w_rows=w > 0, x=x)
     # of these there are as many as columns
     boxes = dict(far=far, up=below & (n_sources > 0), down=below & (n_targets > 0), v=np.diff(lists.v.ptr))
-    boxes |= dict(p2m=sources > 0, l2p=targets > 0, families=_families(tree, lists), w=w, p2l=x > 0)
+    families = _families(tree, lists) * (n_targets > 0)
+    boxes |= dict(p2m=sources > 0, l2p=targets > 0, families=families, w=w, p2l=x > 0)
     sizes |= {name: columns * found for name, found in boxes.items()}
     if stands_for is not None:
         sizes |= {name: sizes[name] * stands_for for name in OF_LISTS}

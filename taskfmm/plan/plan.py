@@ -161,7 +161,7 @@ def _chunks(
 
     def scatter(places: np.ndarray, kind: str, key: object) -> None:
         rows = tree.target_order[places]
-        owner = (rows // size).astype(np.uint16)  # NumPy sorts these by counting
+        owner = (rows // size).astype(np.uint16)  # at most MOST_CHUNKS; NumPy sorts these by counting
         order = np.argsort(owner, kind="stable") if len(chunks) > 1 else np.arange(rows.size)
         ends = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(chunks)))])
         for i, chunk in enumerate(chunks):

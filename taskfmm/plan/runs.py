@@ -1,6 +1,7 @@
 """Compiled helpers of the planner: runs of points, halos, and entries sorted by block and code.
 
-Bounds and codes come in several dtypes, and as columns; the loops are compiled for one of them.
+Callers have bounds and codes in several dtypes and layouts. A loop would be compiled anew for each, so they are made
+alike first.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def sort_by_code(
     row: np.ndarray, source: np.ndarray, code: np.ndarray, n_codes: int, n_rows: int, block: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counting sort of entries by (block of rows, code), stable.
+
+    code : less than 128
 
     Returns
     -------

@@ -34,8 +34,14 @@ SAMPLE = 25_000
 THINNEST = 16
 """One point in so many is the thinnest sample: a leaf of it still holds a few points."""
 
-FAMILIES = 1000
-"""Families of boxes whose lists are sought, at least: those of all would be most of the time of an estimate."""
+PARENTS = 1000
+"""Of about so many boxes the lists of their children are sought: those of all would be most of the time of an
+estimate."""
+
+MIX = tuple(
+    np.uint64(2 * number + 1) for number in (0x4F1BBCDCBFA53E0A, 0x1B56C4E9F3A6D58B, 0x2545F4914F6CDD1E)
+)
+"""Odd factors, which spread the bits of coordinates."""
 
 SMALLEST, LARGEST = 64, 8192
 """Leaf sizes that are tried, a factor of two apart."""
@@ -225,22 +231,25 @@ def _estimator(
 
 
 def _stands_for(tree: octree.Octree, leaf_size: int) -> np.ndarray | None:
-    """For how many boxes each stands, float64 [n_boxes], if the lists of some do: families all along the levels.
+    """For how many boxes each stands, float64 [n_boxes], if the lists of some do: the children of random parents.
 
-    Crowded leaves have most pairs where there are any, so they stand for themselves alone, with their families.
+    A place decides whether a box is among these parents, so trees that are alike have the same ones, and their costs
+    compare. Crowded leaves have most pairs where there are any, so they and their siblings stand for themselves.
     """
-    inner = np.flatnonzero(~tree.is_leaf)
-    most = np.maximum(*(np.diff(ptr, axis=1)[:, 0] for ptr in (tree.source_ptr, tree.target_ptr)))
-    of_family, crowded = np.zeros(tree.n_boxes), np.zeros(tree.n_boxes, bool)
+    n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
+    most = np.maximum(np.diff(tree.source_ptr, axis=1)[:, 0], n_targets)
+    of_parent, crowded = np.zeros(tree.n_boxes), np.zeros(tree.n_boxes, bool)
     crowded[tree.parent[tree.is_leaf & (most > leaf_size)]] = True
-    usual = inner[~crowded[inner]]
-    step = usual.size // FAMILIES
-    if step < 2:
+    usual = np.flatnonzero(~tree.is_leaf & (n_targets > 0) & ~crowded)
+    if usual.size < 2 * PARENTS:
         return None
-    chosen = usual[step // 2 :: step]
-    of_family[crowded], of_family[chosen] = 1.0, usual.size / chosen.size
-    of_family[-1] = 0.0  # for the parent of the root, -1; the last box is a leaf
-    return of_family[tree.parent]
+    mixed = tree.level[usual].astype(np.uint64)
+    for axis, factor in enumerate(MIX):
+        mixed = (mixed ^ tree.anchor[usual, axis].astype(np.uint64)) * factor
+        mixed ^= mixed >> np.uint64(32)
+    chosen = usual[mixed < np.uint64(2**64 // usual.size * PARENTS)]
+    of_parent[crowded], of_parent[chosen] = 1.0, usual.size / chosen.size
+    return of_parent[tree.parent]  # -1, of the root, names the last box, a leaf
 
 
 def guess(operators: BoxOperators, n_sources: int, n_targets: int, columns: int, weights: Weights) -> int:

@@ -286,4 +286,5 @@ def _scaled_rows(first, last, points, order, scale, out):
 def _anchors(first, last, hi, lo, begin, level, anchor):
     for b in range(first, last):
         point = begin[b]
+        # of other integers `anchor` would be compiled once more
         anchor[b, 0], anchor[b, 1], anchor[b, 2] = morton.anchor(hi[point], lo[point], np.int64(level[b]))
