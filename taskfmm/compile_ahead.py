@@ -58,10 +58,11 @@ def start(asked: Asked, separate: bool) -> None:
     kernel, output = asked.kernel, asked.first
     if not (_is_known_by_name(kernel) and _is_possible()):
         return
+    summed = asked.summed.of_first
     if asked.single:
-        near = apart_loops(kernel.of_first, output).points_to_points
+        near = apart_loops(summed, output).points_to_points
     else:
-        loops = gather_loops(asked.summed.of_first, output)
+        loops = gather_loops(summed, output)
         near = loops.points_to_points if separate else loops.points_to_points_mutual
     if near in _started:
         return
