@@ -104,9 +104,9 @@ def pairs(output: str, eps: float, seconds: float) -> tuple[float, float]:
     rng = np.random.default_rng(1)
     points, q, out = rng.random((3, n)), rng.random((1, n)), np.zeros((kernel.n_components(output), n))
     ends, none, rest = BOX * np.arange(BOXES + 1), np.zeros(0, np.int64), (kernel.constants, out)
-    row = ends[:2], points[:, :BOX].copy(), np.array([0, 1]), np.array([0]), np.array([n]), points, q
+    row = ends[:2], *points[:, :BOX], np.array([0, 1]), np.array([0]), np.array([n]), *points, q
     met = [np.arange(box + 1, BOXES, dtype=np.int32) for box in range(BOXES)]
-    block = np.array([0, BOXES]), ends, points, q, np.zeros(BOXES + 1, np.int64), none, none, points, q
+    block = np.array([0, BOXES]), ends, *points, q, np.zeros(BOXES + 1, np.int64), none, none, *points, q
     mutual = *block, np.cumsum([0, *map(len, met)]), np.concatenate(met)
     one = least(lambda: loops.points_to_points(0, 1, *row, *rest), seconds) / (BOX * n)
     two = least(lambda: loops.points_to_points_mutual(0, 1, *mutual, *rest), seconds)

@@ -234,5 +234,5 @@ def _sum(
             q = np.ascontiguousarray(charges[:, first : first + TILE])
             begin = np.zeros(rows.size - 1, np.int64)
             end = np.full(rows.size - 1, tile.shape[1])
-            sums = (target_ptr, targets, rows, begin, end, tile, q, constants, values)
+            sums = (target_ptr, *targets, rows, begin, end, *tile, q, constants, values)
             loop(0, begin.size, *sums, threads=threads)

@@ -1967,7 +1967,7 @@ SOURCES_AND_OUTPUTS = (
     Mutant(
         "places-from-the-origin-in-single",
         "kernels/apart_loops.py",
-        "here = targets[:, rows.start].copy()",
+        "here = np.array([targets[0][rows.start], targets[1][rows.start], targets[2][rows.start]])",
         "here = np.zeros(3)",
         "clouds far from the origin lose all digits in float32",
         ("single",),
@@ -2571,7 +2571,7 @@ PERIODIC = (
     Mutant(
         "images-are-not-moved",
         "plan/shards.py",
-        "points += np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)",
+        "points = points + np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)",
         "pass",
         "sources across a side of the box act from where they are not",
         ("periodic",),

@@ -147,7 +147,18 @@ def test_threads_do_not_change_the_loops(cloud, output):
     for threads in (1, 2):
         out = np.zeros((FIRST["laplace"].n_components(output), 200))
         gather_loops(FIRST["laplace"], output).points_to_points(
-            0, 20, target_ptr, targets, ptr, begin, end, sources, charges, np.empty(0), out, threads=threads
+            0,
+            20,
+            target_ptr,
+            *targets,
+            ptr,
+            begin,
+            end,
+            *sources,
+            charges,
+            np.empty(0),
+            out,
+            threads=threads,
         )
         results.append(out)
     np.testing.assert_array_equal(*results)

@@ -17,6 +17,6 @@ def test_runs_across_tiles():
     edges = np.array([0, 100, loops.TILE - 1, 2 * loops.TILE + 5, n])
     out = np.zeros((1, 5))
     lists = (np.array([0, edges.size - 1]), edges[:-1], edges[1:])
-    loops.points_to_points(0, 1, np.array([0, 5]), targets, *lists, points, q, np.empty(0), out)
+    loops.points_to_points(0, 1, np.array([0, 5]), *targets, *lists, *points, q, np.empty(0), out)
     distance = np.linalg.norm(targets[:, :, None] - points[:, None, :], axis=0)
     np.testing.assert_allclose(out[0], (q / distance).sum(axis=1), rtol=10 * ROUNDING)

@@ -60,8 +60,8 @@ def test_sums_are_those_of_the_formula(kernel, problem):
     exact = expected(kernel, sources, targets, q)
     for output in kernel.outputs:
         out = np.zeros((kernel.n_components(output.name), TARGETS))
-        every = np.array([0, TARGETS]), targets, np.array([0, 1]), np.array([0]), np.array([SOURCES])
-        gather_loops(kernel, output.name).points_to_points(0, 1, *every, sources, q, kernel.constants, out)
+        every = np.array([0, TARGETS]), *targets, np.array([0, 1]), np.array([0]), np.array([SOURCES])
+        gather_loops(kernel, output.name).points_to_points(0, 1, *every, *sources, q, kernel.constants, out)
         assert l2_error(out, exact[: len(out)]) <= 10 * ROUNDING
 
 

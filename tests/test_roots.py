@@ -29,8 +29,8 @@ def inverse(distances: np.ndarray, roots: str) -> np.ndarray:
     begin, end = np.array([0]), np.array([N_SOURCES])
     sources, charges = np.zeros((3, N_SOURCES)), np.ones((1, N_SOURCES))
     out = np.zeros((1, distances.size))
-    row = np.array([0, distances.size]), targets, np.array([0, 1]), begin, end
-    loops.points_to_points(0, 1, *row, sources, charges, LAPLACE.constants, out)
+    row = np.array([0, distances.size]), *targets, np.array([0, 1]), begin, end
+    loops.points_to_points(0, 1, *row, *sources, charges, LAPLACE.constants, out)
     return out[0] / N_SOURCES
 
 

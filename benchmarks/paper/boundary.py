@@ -78,7 +78,19 @@ def _empty_near_field() -> Callable[[], Any]:
     """The near-field loop of a task, with all its arguments and nothing to do."""
     loop = gather_loops(KERNELS["laplace"].of_first, "potential").points_to_points
     ptr, entries, points = np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros((3, 0))
-    args = (0, 0, ptr, points, ptr, entries, entries, points, np.zeros((1, 0)), np.empty(0), np.zeros((1, 0)))
+    args = (
+        0,
+        0,
+        ptr,
+        *points,
+        ptr,
+        entries,
+        entries,
+        *points,
+        np.zeros((1, 0)),
+        np.empty(0),
+        np.zeros((1, 0)),
+    )
     return lambda: loop(*args, threads=1)
 
 

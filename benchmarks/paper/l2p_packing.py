@@ -100,7 +100,7 @@ def calls(cloud: dict[str, Any], order: int, rng: np.random.Generator) -> dict[s
 
     def run_packed() -> np.ndarray:
         out = np.zeros((1, n))
-        target = (ptr, packed_targets, hi, lo, 1.0 / half_width)
+        target = (ptr, *packed_targets, hi, lo, 1.0 / half_width)
         boxes = (each, idx, hi, lo, density)
         loop(0, n_leaves, points, *target, *boxes, np.empty(0), out, threads=1)
         potential = np.empty(n)

@@ -33,12 +33,16 @@ def points_to_points(
     first,
     last,
     target_ptr,
-    targets,
+    x,
+    y,
+    z,
     itself,
     ptr,
     begin,
     end,
-    points,
+    sx,
+    sy,
+    sz,
     charges,
     parameters,
     close,
@@ -50,14 +54,15 @@ def points_to_points(
     ----------
     first, last : the rows, a part of them or all
     target_ptr : int64 [n_rows + 1]
-    targets : float64 [3, n_t], in a unit in which leaves have half-widths of 1/2 to 1
+    x, y, z : float64 [n_t], of the targets, in a unit in which leaves have half-widths of 1/2 to 1
     itself : int8 [n_rows], 1 where each target of a row is among its sources
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n], in that unit; charges : float64 [n_numbers, n]
+    sx, sy, sz : float64 [n], of the points, in that unit; charges : float64 [n_numbers, n]
     parameters : float64 [n_parameters], of the kernel
     close : float32, the squared distance below which pairs are not left to float32
     out : float64 [n_components, n_t], zero on entry
     """
+    targets, points = (x, y, z), (sx, sy, sz)
     rounded = parameters.astype(np.float32)
     for row in range(first, last):
         sources = (begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]], points, charges)
@@ -69,11 +74,11 @@ def points_to_points(
 def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounded, close, out):
     wide_vectors()
     size = (end - begin).sum()
-    here = targets[:, rows.start].copy()
+    here = np.array([targets[0][rows.start], targets[1][rows.start], targets[2][rows.start]])
     own = np.empty((3, len(rows)), np.float32)
     for axis in range(3):
         for i in rows:
-            own[axis, i - rows.start] = targets[axis, i] - here[axis]
+            own[axis, i - rows.start] = targets[axis][i] - here[axis]
     close_by = np.zeros(len(rows))
     sums = np.zeros((out.shape[0], len(rows)), np.float32)
     for skip in range(0, size, TILE):
@@ -99,5 +104,5 @@ def _again(targets, rows, close_by, itself, begin, end, points, charges, paramet
         sx, sy, sz = packed[0], packed[1], packed[2]
         for i in rows:
             if close_by[i - rows.start] > itself:
-                x, y, z = targets[0, i : i + 1], targets[1, i : i + 1], targets[2, i : i + 1]
+                x, y, z = targets[0][i : i + 1], targets[1][i : i + 1], targets[2][i : i + 1]
                 gather_run_exactly(x, y, z, sx, sy, sz, q, out, i, parameters)

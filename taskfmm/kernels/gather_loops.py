@@ -29,15 +29,17 @@ TILE = 8192
 
 
 @loop
-def points_to_points(first, last, target_ptr, targets, ptr, begin, end, points, charges, parameters, out):
+def points_to_points(first, last, target_ptr, x, y, z, ptr, begin, end, sx, sy, sz, charges, parameters, out):
     """Potentials at the points of boxes, from points: pair by pair.
 
     first, last : the rows, a part of them or all
-    target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
+    target_ptr : int64 [n_rows + 1]; x, y, z : float64 [n_t], of the targets
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n]; charges : float64 [n_numbers, n]; parameters : float64 [n_parameters], of the kernel
+    sx, sy, sz : float64 [n], of the points; charges : float64 [n_numbers, n]
+    parameters : float64 [n_parameters], of the kernel
     out : float64 [n_components, n_t], zero on entry
     """
+    targets, points = (x, y, z), (sx, sy, sz)
     for row in range(first, last):
         _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
 
@@ -47,7 +49,7 @@ def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters
     wide_vectors()
     begin, end = begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]]
     first, last = target_ptr[row], target_ptr[row + 1]
-    x, y, z = targets[0, first:last], targets[1, first:last], targets[2, first:last]
+    x, y, z = targets[0][first:last], targets[1][first:last], targets[2][first:last]
     size = (end - begin).sum()
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
@@ -62,12 +64,16 @@ def points_to_points_mutual(
     last,
     block_ptr,
     target_ptr,
-    targets,
+    x,
+    y,
+    z,
     own,
     ptr,
     begin,
     end,
-    points,
+    sx,
+    sy,
+    sz,
     charges,
     pair_ptr,
     pair,
@@ -84,6 +90,7 @@ def points_to_points_mutual(
     pair_ptr : int64 [n_rows + 1]; pair : int32 [n_pairs], rows
     Others as in `points_to_points`; block_ptr : int64 [n_blocks + 1], rows of a block
     """
+    targets, points = (x, y, z), (sx, sy, sz)
     for block in range(first, last):
         for row in range(block_ptr[block], block_ptr[block + 1]):
             _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters, out, row)
@@ -101,7 +108,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
     packed, q = pack(begin, end, targets, own, NONE, (end - begin).sum(), np.zeros(3), np.float64, 1)
     sx, sy, sz = packed[0], packed[1], packed[2]
     first, last = target_ptr[row], target_ptr[row + 1]
-    x, y, z = targets[0, first:last], targets[1, first:last], targets[2, first:last]
+    x, y, z = targets[0][first:last], targets[1][first:last], targets[2][first:last]
     if not MUTUAL:
         gather_run(x, y, z, sx, sy, sz, q, out, first, parameters)
         itself = target_ptr[row : row + 1], target_ptr[row + 1 : row + 2]
@@ -109,7 +116,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
         sx, sy, sz = packed[0], packed[1], packed[2]
         for entry in range(rows.size):
             other = slice(begin[entry], end[entry])
-            x, y, z = targets[0, other], targets[1, other], targets[2, other]
+            x, y, z = targets[0][other], targets[1][other], targets[2][other]
             gather_run(x, y, z, sx, sy, sz, q, out, begin[entry], parameters)
         return
     back = np.zeros((out.shape[0], sx.size))
@@ -134,7 +141,9 @@ def surfaces_to_points(
     last,
     surface,
     target_ptr,
-    targets,
+    x,
+    y,
+    z,
     hi,
     lo,
     unit,
@@ -154,7 +163,7 @@ def surfaces_to_points(
     ----------
     first, last : the rows, a part of them or all
     surface : float64 [3, n_s], of the boxes that own the densities
-    target_ptr : int64 [n_rows + 1]; targets : float64 [3, n_t]
+    target_ptr : int64 [n_rows + 1]; x, y, z : float64 [n_t], of the targets
     hi, lo : float64 [3, n_rows], centres of the rows' boxes
     unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1]; idx : int32 [n_entries], rows of density
@@ -165,7 +174,7 @@ def surfaces_to_points(
         _from_surfaces(
             surface,
             target_ptr,
-            targets,
+            (x, y, z),
             hi,
             lo,
             unit,
@@ -190,7 +199,7 @@ def _from_surfaces(
     here = np.empty((3, target_ptr[row + 1] - target_ptr[row]), surface.dtype)
     for axis in range(3):
         for i in range(here.shape[1]):
-            x = from_center(targets[axis, target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
+            x = from_center(targets[axis][target_ptr[row] + i], 0.0, hi[axis, row], lo[axis, row])
             here[axis, i] = x * unit
     for entry in range(ptr[row], ptr[row + 1]):
         box = idx[entry]

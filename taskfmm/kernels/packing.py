@@ -17,7 +17,7 @@ NONE = np.int64(0)
 def pack(begin, end, points, charges, skip, size, here, dtype, width):
     """Runs of points and charges, one after the other: ``size`` of them, after the first ``skip``.
 
-    begin, end : int64 [n_runs]; points : float64 [3, n]; charges : float64 [n_numbers, n]
+    begin, end : int64 [n_runs]; points : x, y and z, each float64 [n]; charges : float64 [n_numbers, n]
     here : float64 [3], from where places are measured
     dtype : of the buffers, [3, padded] and [n_numbers, padded]; width : their length is filled up to a multiple of it
     """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @loop
-def points_to_surfaces(first, last, surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out):
+def points_to_surfaces(
+    first, last, surface, hi, lo, unit, ptr, begin, end, x, y, z, charges, parameters, out
+):
     """Potentials on the surfaces of boxes, from points: the first half of P2M and of P2L.
 
     Everything is measured from the centre of the row's box in the unit of the surface, which serves every box.
@@ -30,9 +32,10 @@ def points_to_surfaces(first, last, surface, hi, lo, unit, ptr, begin, end, poin
     hi, lo : float64 [3, n_rows], box centres as unevaluated sums
     unit : float, by which distances are multiplied to be in the unit of the surface
     ptr : int64 [n_rows + 1], entries of a row; begin, end : int64 [n_entries], the run of points of an entry
-    points : float64 [3, n]; charges : float64 [n_numbers, n], in that unit
+    x, y, z : float64 [n], of the points; charges : float64 [n_numbers, n], in that unit
     out : float64 [n_rows, columns * n_potential, n_s], zero on entry
     """
+    points = (x, y, z)
     for row in range(first, last):
         _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, parameters, out[row], row)
 
@@ -46,7 +49,7 @@ def _onto_surface(surface, hi, lo, unit, ptr, begin, end, points, charges, param
         here = np.empty((3, last - first), REAL)
         for axis in range(3):
             for j in range(last - first):
-                place = from_center(points[axis, first + j], 0.0, hi[axis, row], lo[axis, row])
+                place = from_center(points[axis][first + j], 0.0, hi[axis, row], lo[axis, row])
                 here[axis, j] = place * unit
         spread_run(here[0], here[1], here[2], charges, first, tx, ty, tz, out, parameters)
 

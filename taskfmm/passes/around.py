@@ -65,8 +65,8 @@ class Around:
             # an image of a source as seen from a target is the source as seen from an image of the target
             shift = np.repeat(away[cube, slot] * np.array(self.cell.lengths), np.diff(block_ptr), axis=0)
             seen = np.ascontiguousarray(targets - shift.T)
-            runs = (entries, begin, end, self.tree.sources, self.numbers, constants, values)
-            loop(0, cube.size, block_ptr, seen, *runs, threads=self.threads)
+            runs = (entries, begin, end, *self.tree.sources, self.numbers, constants, values)
+            loop(0, cube.size, block_ptr, *seen, *runs, threads=self.threads)
         return values
 
     def far(self, output: str, rows: np.ndarray) -> np.ndarray:

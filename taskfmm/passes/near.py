@@ -33,7 +33,7 @@ def p2p(
         return _in_single(work, work.itself, numbers, kernel, output, threads, close)
     out = np.zeros((kernel.n_values(output), work.targets.shape[1]))
     loops = gather_loops(kernel, output)
-    lists = (work.ptr, work.begin, work.end, work.points, pull_charges(work.charges, charges))
+    lists = (work.ptr, work.begin, work.end, *work.points, pull_charges(work.charges, charges))
     at_targets = None if work.mutual is None else pull_charges(work.mutual.own, own)
     constants = kernel.constants
     if kernel.softening is not None:  # charges have a further row, the lengths
@@ -44,7 +44,7 @@ def p2p(
             0,
             work.ptr.size - 1,
             work.target_ptr,
-            work.targets,
+            *work.targets,
             *lists,
             constants,
             out,
@@ -56,7 +56,7 @@ def p2p(
             work.mutual.block_ptr.size - 1,
             work.mutual.block_ptr,
             work.target_ptr,
-            work.targets,
+            *work.targets,
             at_targets,
             *lists,
             work.mutual.ptr,
@@ -84,12 +84,12 @@ def _in_single(
         0,
         work.ptr.size - 1,
         work.target_ptr,
-        work.targets * unit,
+        *(work.targets * unit),
         itself,
         work.ptr,
         work.begin,
         work.end,
-        work.points * unit,
+        *(work.points * unit),
         kernel.in_width(charges, 1.0 / unit),
         kernel.constants,
         np.float32(close**2),

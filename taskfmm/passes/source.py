@@ -43,7 +43,7 @@ def check_potentials(
         work.ptr,
         work.begin,
         work.end,
-        work.points,
+        *work.points,
         numbers.astype(surface.dtype, copy=False),
         kernel.constants.astype(surface.dtype, copy=False),
         out,

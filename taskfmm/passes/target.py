@@ -72,7 +72,7 @@ def _values(
         work.ptr.size - 1,
         surface,
         work.target_ptr,
-        work.targets,
+        *work.targets,
         work.hi,
         work.lo,
         unit,

@@ -95,7 +95,7 @@ def _one_side(tree: Octree, sources: tuple[int, int], targets: tuple[int, int]) 
         np.arange(n_runs * n_blocks + 1),
         np.tile(of_sources[:-1], n_blocks),
         np.tile(of_sources[1:], n_blocks),
-        np.ascontiguousarray(tree.sources[:, first:last]),
+        tree.sources[:, first:last],
         _charges(np.arange(first, last)),
         None,
     )

@@ -12,8 +12,15 @@ from taskfmm.jit import jit
 
 
 def take_runs(points: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate runs of columns: float64 [3, n], and int64 [n_runs + 1], where each run starts."""
-    return _taken(points, *_bounds(begin, end))
+    """Concatenate runs of columns: float64 [3, n], and int64 [n_runs + 1], where each run starts.
+
+    Where each run follows the one before it, the columns are a view of the points, for a copy would take memory.
+    """
+    begin, end = _bounds(begin, end)
+    ptr = np.concatenate([[0], np.cumsum(end - begin)])
+    if np.array_equal(begin[1:], end[:-1]):
+        return points[:, begin[0] : end[-1]] if begin.size else points[:, :0], ptr
+    return _taken(points, begin, end, ptr), ptr
 
 
 def list_runs(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -26,17 +33,14 @@ def _bounds(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 @jit
-def _taken(points, begin, end):
-    ptr = np.zeros(begin.size + 1, np.int64)
-    for i in range(begin.size):
-        ptr[i + 1] = ptr[i] + end[i] - begin[i]
+def _taken(points, begin, end, ptr):
     out = np.empty((3, ptr[-1]))
     for i in range(begin.size):
         for axis in range(3):
             # not by slices, whose assignment takes more than a second to compile, see `passes/translations.py`
             for j in range(end[i] - begin[i]):
                 out[axis, ptr[i] + j] = points[axis, begin[i] + j]
-    return out, ptr
+    return out
 
 
 @jit

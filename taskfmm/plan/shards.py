@@ -207,7 +207,7 @@ class ShardBuilder:
         host = np.cumsum(outer) - 1
         points, ptr = take_runs(self.tree.sources, begin[outer], end[outer])
         if self.lists.images.box.size and self.cell is not None:
-            points += np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)
+            points = points + np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)
         first = np.empty_like(begin)
         first[order] = ptr[host] + begin - begin[outer][host]
         n = np.empty_like(begin)
@@ -308,7 +308,7 @@ class ShardBuilder:
             Moments(
                 half_width,
                 center,
-                sources[:, begin:end].copy(),
+                sources[:, begin:end],
                 self.places.sources(np.arange(begin, end)),
             )
             for begin, end in pairwise(charge_ptr)
