@@ -231,7 +231,7 @@ def test_l2l_adds_parents_and_parts():
     at = operators(ORDER)
     parent, parts = rng.standard_normal((1, 3, at.rank)), rng.standard_normal((2, 8, 3, at.rank))
     found = target.l2l(scatter_eight(), [parent], list(parts), (8, 3, at.rank), at)
-    expected = np.stack([parent[0] @ at.l2l[i] for i in range(8)]) + parts.sum(axis=0)
+    expected = np.stack([parent[0] @ at.l2l(i) for i in range(8)]) + parts.sum(axis=0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
     alone = target.l2l(None, [], list(parts), (8, 3, at.rank), at)
     np.testing.assert_array_equal(alone, parts.sum(axis=0))

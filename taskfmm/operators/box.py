@@ -15,7 +15,8 @@ K(check surface, equivalent surface) = U S V^T, and keep the k singular values a
   density is V_d S_d^-1 c. For a symmetric kernel the downward problem is the transposed upward one.
 
 M2M and L2L are then matrices between the coefficients of a box and of its children, one for each octant, all of them
-mirror images of one. All matrices act on rows from the right.
+mirror images of one. All matrices act on rows from the right. As the downward problem is the transposed upward one,
+each matrix downward is one of those upward, transposed, and kept once.
 """
 
 from __future__ import annotations
@@ -43,23 +44,21 @@ class BoxOperators:
     and those of densities q; downward, where these points change places, p' and q'.
 
     half_width : of the boxes, in the unit of the surfaces
+    to_child : what L2L multiplies by besides, as the locals of a child are in its own unit of length
     upward_check, upward_equivalent : [3, n_c] and [3, n_e]
-    check_to_multipole : [p, k];  multipole_to_density : [k, q]
-    check_to_local : [p', k];     local_to_density : [k, q']
-    m2m : [8, c, k], from a child in an octant;  l2l : [8, k, c], to it
+    check_to_multipole : [p, k];  check_to_local : [p', k]
+    m2m : [8, c, k], from a child in an octant
     m2l : the M2L back-end
     """
 
     accuracy: Accuracy
     half_width: float
+    to_child: float
     upward_check: np.ndarray
     upward_equivalent: np.ndarray
     check_to_multipole: np.ndarray
-    multipole_to_density: np.ndarray
     check_to_local: np.ndarray
-    local_to_density: np.ndarray
     m2m: np.ndarray
-    l2l: np.ndarray
     m2l: DirectionalM2L | MixedM2L
 
     @property
@@ -69,6 +68,20 @@ class BoxOperators:
     @property
     def downward_equivalent(self) -> np.ndarray:
         return self.upward_check
+
+    @property
+    def multipole_to_density(self) -> np.ndarray:
+        """[k, q]"""
+        return self.check_to_local.T
+
+    @property
+    def local_to_density(self) -> np.ndarray:
+        """[k, q']"""
+        return self.check_to_multipole.T
+
+    def l2l(self, octant: int) -> np.ndarray:
+        """[k, c], to a child in an octant."""
+        return self.to_child * self.m2m[octant].T
 
     @property
     def rank(self) -> int:
@@ -121,41 +134,23 @@ class _Basis:
     def to_multipole(self) -> np.ndarray:
         return self.u / self.s
 
-    # symmetric kernel: K(inner, outer) = K(outer, inner)^T, so the downward factors are the upward ones swapped
 
-    @property
-    def to_local(self) -> np.ndarray:
-        return self.v
-
-    @property
-    def local_to_density(self) -> np.ndarray:
-        return (self.u / self.s).T
+def to_child(kernel: Kernel) -> float:
+    """See `BoxOperators.to_child`."""
+    return 1.0 if kernel.expands.degree is None else 2.0**kernel.expands.degree
 
 
 def above(kernel: Kernel, own: BoxOperators, child: BoxOperators) -> BoxOperators:
     """The same operators of boxes whose children have others; of a kernel with a degree."""
     kernel = kernel.expands
-    assert kernel.degree is not None
-    matrices = [
-        getattr(each, name).astype(np.float64)
-        for each, name in (
-            (own, "check_to_multipole"),
-            (own, "local_to_density"),
-            (child, "multipole_to_density"),
-            (child, "check_to_local"),
-        )
-    ]
-    to_multipole, to_density, of_child, to_child = matrices
+    to_multipole, of_child = (
+        each.astype(np.float64) for each in (own.check_to_multipole, child.check_to_local)
+    )
     outer, inner = own.upward_check.astype(np.float64), child.upward_equivalent.astype(np.float64)
     in_octant = 0.5 * inner + surface.octant_centers()[7][:, None]
-    m2m = (to_multipole.T @ kernel_matrix(kernel, outer, in_octant) @ of_child.T).T
-    l2l = 2.0**kernel.degree * (to_child.T @ kernel_matrix(kernel, in_octant, outer) @ to_density.T).T
-    parities = child.m2l.source_parity, own.m2l.source_parity
-    return replace(
-        own,
-        m2m=basis.mirrored(m2m, *parities).astype(own.dtype),
-        l2l=basis.mirrored(l2l, *parities[::-1]).astype(own.dtype),
-    )
+    m2m = (to_multipole.T @ kernel_matrix(kernel, outer, in_octant) @ of_child).T
+    mirrored = basis.mirrored(m2m, child.m2l.source_parity, own.m2l.source_parity)
+    return replace(own, m2m=mirrored.astype(own.dtype))
 
 
 def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0, across: bool = True) -> BoxOperators:
@@ -166,28 +161,22 @@ def build(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0, across: b
     kernel = kernel.expands
     own = _Basis.of(kernel, accuracy, half_width)
     if kernel.degree is None:
-        child, to_child = _Basis.of(kernel, accuracy, 0.5 * half_width), 1.0
-    else:  # a child's potentials in its own unit of length
+        child = _Basis.of(kernel, accuracy, 0.5 * half_width)
+    else:
         child = replace(own, inner=0.5 * own.inner, outer=0.5 * own.outer)
-        to_child = 2.0**kernel.degree
     center = half_width * surface.octant_centers()[7]  # the matrices of other octants are mirror images
-    in_octant = child.inner + center[:, None]
-    up = kernel_matrix(kernel, own.outer, in_octant)
-    down = kernel_matrix(kernel, in_octant, own.outer)
+    up = kernel_matrix(kernel, own.outer, child.inner + center[:, None])
     m2m = (own.to_multipole.T @ up @ child.v).T
-    l2l = to_child * (child.to_local.T @ down @ own.local_to_density.T).T
     columns = own.v, own.parity
     return BoxOperators(
         accuracy,
         half_width,
+        to_child(kernel),
         upward_check=own.outer,
         upward_equivalent=own.inner,
         check_to_multipole=np.ascontiguousarray(own.to_multipole),
-        multipole_to_density=np.ascontiguousarray(own.v.T),
-        check_to_local=np.ascontiguousarray(own.to_local),
-        local_to_density=np.ascontiguousarray(own.local_to_density),
+        check_to_local=np.ascontiguousarray(own.v),
         m2m=basis.mirrored(m2m, child.parity, own.parity),
-        l2l=basis.mirrored(l2l, own.parity, child.parity),
         m2l=compress(kernel, accuracy, own.inner, 2.0 * half_width, columns, columns)
         if across
         else DirectionalM2L.none(own.parity),

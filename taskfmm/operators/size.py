@@ -10,7 +10,7 @@ from taskfmm.geometry import surface
 from taskfmm.kernels import Kernel
 from taskfmm.operators.accuracy import MIXED, Accuracy
 from taskfmm.operators.basis import NULL
-from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.box import BoxOperators, to_child
 from taskfmm.operators.directional import DirectionalM2L, octants
 from taskfmm.operators.mixed import MixedM2L
 
@@ -32,7 +32,7 @@ def least_bytes(kernel: Kernel, accuracy: Accuracy) -> int:
     n_check, n_equivalent = (kernel.expands.n_charge * n for n in _points(kernel, accuracy))
     rank = _ranks(kernel, accuracy)[0]
     m2l = sum(part.size * part.dtype.itemsize for part in _form(kernel, accuracy).parts)
-    dense = (2 * (n_check + n_equivalent) * rank + 16 * rank**2) * np.dtype(float).itemsize
+    dense = ((n_check + n_equivalent) * rank + 8 * rank**2) * np.dtype(float).itemsize
     return int(m2l + dense)
 
 
@@ -52,13 +52,11 @@ def outline(kernel: Kernel, accuracy: Accuracy) -> BoxOperators:
     return BoxOperators(
         accuracy,
         1.0,
+        to_child(kernel),
         zeros(3, n_check),
         zeros(3, n_equivalent),
         zeros(outer, rank),
-        zeros(rank, kernel.n_charge * n_equivalent),
         zeros(inner, rank),
-        zeros(rank, kernel.n_charge * n_check),
-        zeros(8, rank, rank),
         zeros(8, rank, rank),
         _form(kernel, accuracy),
     )

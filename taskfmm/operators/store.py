@@ -22,13 +22,13 @@ from taskfmm.files import disk
 from taskfmm.files.cache import directory
 from taskfmm.kernels import Kernel, fingerprint
 from taskfmm.operators.accuracy import Accuracy
-from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.box import BoxOperators, to_child
 from taskfmm.operators.mixed import of_arrays
 from taskfmm.version import __version__
 
 logger = logging.getLogger("taskfmm")
 
-FORMAT = 4
+FORMAT = 5
 """Of the files; raised whenever operators of the same name would hold other numbers."""
 
 FRONT = 512
@@ -136,7 +136,7 @@ def load(kernel: Kernel, accuracy: Accuracy, half_width: float = 1.0) -> BoxOper
         raise OSError(f"{source}: {error}") from error
     with suppress(OSError):
         os.utime(source)  # used now
-    return BoxOperators(accuracy=accuracy, half_width=half_width, m2l=m2l, **found)
+    return BoxOperators(accuracy, half_width, to_child(kernel), m2l=m2l, **found)
 
 
 def _identity(kernel: Kernel, accuracy: Accuracy, half_width: float) -> str:
@@ -148,4 +148,4 @@ def _front(content: memoryview) -> bytes:
     return f"taskfmm operators; sha256 of what follows this block: {digest}\n".encode().ljust(FRONT, b"\0")
 
 
-_NAMES = [f.name for f in fields(BoxOperators) if f.name not in ("accuracy", "half_width", "m2l")]
+_NAMES = [f.name for f in fields(BoxOperators) if f.name not in ("accuracy", "half_width", "to_child", "m2l")]

@@ -260,7 +260,7 @@ class _Chain:
     def _down(self, local: np.ndarray, octant: int) -> np.ndarray:
         """L2L."""
         self._settle(local, self.operators)
-        return self._moved(local @ self.operators.l2l[octant], moment.DOWN[octant])
+        return self._moved(local @ self.operators.l2l(octant), moment.DOWN[octant])
 
     def _settle(self, local: np.ndarray, at: BoxOperators) -> None:
         if self.kernel.first_moment:

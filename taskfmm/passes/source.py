@@ -88,5 +88,6 @@ def m2m(
     out = np.zeros(shape, operators.dtype) if own is None else own.copy()
     lists = (work.code_ptr, work.target, work.source)
     moments = moment.UP if first_moment else moment.NONE
-    translate_dense(0, len(work.code_ptr), *lists, multipoles, operators.m2m, moments, out, threads=threads)
+    by = operators.m2m, False, 1.0, moments
+    translate_dense(0, len(work.code_ptr), *lists, multipoles, *by, out, threads=threads)
     return out

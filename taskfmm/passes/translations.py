@@ -26,11 +26,13 @@ def _move(rows, weights):
 
 
 @loop
-def translate_dense(first, last, code_ptr, target, source, expansions, matrices, moments, out):
-    """out[target] += expansions[source] @ matrices[code], for every entry.
+def translate_dense(
+    first, last, code_ptr, target, source, expansions, matrices, transposed, factor, moments, out
+):
+    """out[target] += factor * expansions[source] @ matrices[code], for every entry.
 
     first, last : the blocks, a part of them or all
-    expansions : [n_halo, columns, j]; matrices : [n_codes, j, k]; out : [n_rows, columns, k]
+    expansions : [n_halo, columns, j]; matrices : [n_codes, j, k], or transposed; out : [n_rows, columns, k]
     moments : float64 [n_codes, 4], by code what columns are multiplied by to give the last, see
         `taskfmm.operators.moment`; [0, 4] where it is one like the others
     """
@@ -47,11 +49,14 @@ def translate_dense(first, last, code_ptr, target, source, expansions, matrices,
                         row, expansion = rows[i * columns + c], expansions[source[at + i], c]
                         for k in range(row.size):
                             row[k] = expansion[k]
-                np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
+                if transposed:
+                    np.dot(rows[: n * columns], matrices[code].T, sums[: n * columns])
+                else:
+                    np.dot(rows[: n * columns], matrices[code], sums[: n * columns])
                 if moments.size:
                     _move(sums[: n * columns], moments[code])
                 for i in range(n):
                     for c in range(columns):
                         row, total = sums[i * columns + c], out[target[at + i], c]
                         for k in range(row.size):
-                            total[k] += row[k]
+                            total[k] += factor * row[k]

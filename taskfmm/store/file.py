@@ -31,7 +31,7 @@ from taskfmm.store import hdf5
 from taskfmm.store.outline import Maker, Outline, checksum, fits, places
 from taskfmm.version import __version__
 
-FORMAT = 10
+FORMAT = 11
 """Of the files; raised whenever the same bytes would mean something else."""
 
 FRONT = 4096

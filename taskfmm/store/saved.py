@@ -16,7 +16,7 @@ from taskfmm.geometry.cell import Box, Cell
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS, Kernel, fingerprint
 from taskfmm.operators.accuracy import MIXED, Accuracy
-from taskfmm.operators.box import BoxOperators
+from taskfmm.operators.box import BoxOperators, to_child
 from taskfmm.operators.known import Known
 from taskfmm.operators.levels import UNIT, Matrices, fine
 from taskfmm.plan.plan import Plan
@@ -32,20 +32,16 @@ NAMED = ("sources", "targets", "keys", "tree", "lists", "operators")
 """Values whose arrays are datasets of their own."""
 
 SHAPES = dict(
-    upward_check="3 s", upward_equivalent="3 e", check_to_multipole="p k", multipole_to_density="k q",
-    check_to_local="q k", local_to_density="k p", m2m="8 c k", l2l="8 k c",
+    upward_check="3 s", upward_equivalent="3 e", check_to_multipole="p k", check_to_local="q k", m2m="8 c k",
 )  # fmt: skip
 """Of the arrays of operators, whose dtype is that of their accuracy."""
 
 
-LARGEST = dict(
-    check_to_multipole=1e16, multipole_to_density=1e16, check_to_local=1e16, local_to_density=1e16,
-    m2m=1e4, l2l=1e4,
-)  # fmt: skip
+LARGEST = dict(check_to_multipole=1e16, check_to_local=1e16, m2m=1e4)
 """The largest number that an operator can hold. Inverses are cut where singular values are rounding. M2M and L2L are
 applied once a level, so they stay near one, or numbers would overflow in a deep tree."""
 
-INVERSES = ("check_to_multipole", "multipole_to_density", "check_to_local", "local_to_density")
+INVERSES = ("check_to_multipole", "check_to_local")
 LARGEST_OF_IMAGES = 1e12
 """The same of what far images do to locals, which takes multipoles without any inverse."""
 
@@ -239,9 +235,9 @@ def _check(contents: Contents) -> None:
             with at(f"operators of {output}"):
                 _operators(contents.kernel, each, chosen, widths[level])
                 below = operators.at(level + 1).rank
-                ranks = (each.m2m.shape[1], each.l2l.shape[2])
-                need(level == max(widths) or ranks == (below, below), "do not fit those below")
-                need(contents.kernel.degree is None or ranks == (below, below), "do not fit themselves")
+                rank = each.m2m.shape[1]
+                need(level == max(widths) or rank == below, "do not fit those below")
+                need(contents.kernel.degree is None or rank == below, "do not fit themselves")
     softened = contents.plan.tree.lengths is not None
     need(softened == (softening is not None), "lengths of sources without a softening, or the reverse")
     check(contents.plan, contents.targets is None)
@@ -286,6 +282,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     )
     shapes(found, {name: f"{accuracy.dtype} {shape}" for name, shape in SHAPES.items()})
     need(found.half_width == half_width, "of boxes of another size")
+    need(found.to_child == to_child(kernel), "of children in another unit")
     kernel = kernel.expands
     outer, inner = (
         (half_width * points(kernel.surfaces, accuracy.order)).astype(accuracy.dtype)
@@ -293,7 +290,7 @@ def _operators(kernel: Kernel, found: BoxOperators, accuracy: Accuracy, half_wid
     )
     sizes = found.upward_check.shape[1], found.upward_equivalent.shape[1]
     need(sizes == (outer.shape[1], inner.shape[1]), "of another order")
-    numbers = found.check_to_multipole.shape[0], found.multipole_to_density.shape[1]
+    numbers = found.check_to_multipole.shape[0], found.check_to_local.shape[0]
     need(numbers == (kernel.n_charge * outer.shape[1], kernel.n_charge * inner.shape[1]), "of another kernel")
     need(np.array_equal(found.upward_check, outer), "another outer surface")
     need(np.array_equal(found.upward_equivalent, inner), "another inner surface")
