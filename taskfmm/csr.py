@@ -24,7 +24,8 @@ class Csr:
     @classmethod
     def of(cls, rows: np.ndarray, columns: np.ndarray, n_rows: int) -> Csr:
         """From the row and the column of each entry, integers from 0 to 2^31 - 1; columns ascend in a row."""
-        both = np.sort(rows.astype(np.int64) << 32 | columns)  # numbers are sorted faster than pairs
+        # numbers are sorted faster than pairs; entries come in a few runs that ascend, which this kind merges
+        both = np.sort(rows.astype(np.int64) << 32 | columns, kind="stable")
         ptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
         return cls(ptr.astype(np.int64), (both & 0x7FFFFFFF).astype(np.int32))
 

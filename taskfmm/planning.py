@@ -11,7 +11,6 @@ from taskfmm import choices, compile_ahead, foreign, kernels, validate
 from taskfmm.errors import InputError
 from taskfmm.geometry import morton
 from taskfmm.geometry.cell import Box
-from taskfmm.geometry.domain import Domain
 from taskfmm.kernels import Kernel
 from taskfmm.operators.levels import Operators
 from taskfmm.operators.size import least_bytes
@@ -25,6 +24,7 @@ from taskfmm.profiling.progress import announce_compilation
 from taskfmm.runtime import layout, memory
 from taskfmm.runtime.once import say_once
 from taskfmm.runtime.threads import budget
+from taskfmm.tree.octree import Octree
 
 CROWDED_TEXT = (
     "%d points share a leaf, and leaf_size is %d: they coincide, or lie too close together for boxes of the deepest "
@@ -44,7 +44,7 @@ def from_points(
     like: Any = None,
     columns: int = 1,
     box: Box | None = None,
-    before: Domain | None = None,
+    before: Octree | None = None,
 ) -> Planned:
     """Plan; parameters and errors are those of `taskfmm.Fmm`. before : see `taskfmm.plan.make.make`"""
     given = kernels.find(kernel)
@@ -152,7 +152,7 @@ def elsewhere(
             )
     at_sources = planned.sources if sources is None else sources
     at_targets = planned.targets if targets is None and not planned.same else targets
-    before = None if planned.plan is None or planned.plan.is_direct else planned.plan.tree.domain
+    before = None if planned.plan is None or planned.plan.is_direct else planned.plan.tree
     how = planned.kernel, asked.eps, asked.order, planned.leaf_size, asked.dtype, memory_limit
     return from_points(at_sources, at_targets, *how, like, box=asked.box, before=before)
 

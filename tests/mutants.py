@@ -1405,8 +1405,8 @@ AROUND = (
     Mutant(
         "charges-halo-forgets-its-shard",
         "plan/shards.py",
-        "return halo(level, owner, boxes - bounds[owner])",
-        "return halo(level, owner, boxes - bounds[owner[:1]])",
+        "boxes - np.repeat(bounds[:-1], n)",
+        "boxes - np.repeat(bounds[:1], boxes.size)",
         "a work that reads two shards of charges takes the second one's from elsewhere",
         ("plan",),
     ),
@@ -2855,7 +2855,7 @@ CLIENTS = (
     Mutant(
         "moved-points-shrink-the-cube",
         "plan/make.py",
-        "    if before is not None and scaled:\n        domain = as_wide(domain, before)",
+        "    if before is not None and scaled:\n        domain = as_wide(domain, before.domain)",
         "    if before is not None and scaled:\n        pass",
         "leaves after a step in time are of another size than those that were chosen",
         ("moved",),

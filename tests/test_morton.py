@@ -69,6 +69,18 @@ def test_sort_is_by_key_then_index(name):
 def test_sort_breaks_ties_at_every_depth():
     rng = np.random.default_rng(31337)
     hi, lo = rng.integers(0, 9, 5000).astype(np.uint64), rng.integers(0, 30, 5000).astype(np.uint64)
+    expected = np.lexsort((np.arange(5000), lo, hi))
+    np.testing.assert_array_equal(morton.sort(hi, lo), expected)
+    for like in (expected, rng.permutation(5000)):
+        np.testing.assert_array_equal(morton.sort(hi, lo, like), expected)
+
+
+def test_sort_looks_beyond_the_bits_that_fit_beside_an_index():
+    """Keys that differ in their first bit and in their last ones: most agree in all bits that are sorted at first."""
+    rng = np.random.default_rng(31338)
+    hi = rng.integers(0, 9, 5000).astype(np.uint64)
+    hi[:100] += np.uint64(2**62)
+    lo = rng.integers(0, 30, 5000).astype(np.uint64)
     np.testing.assert_array_equal(morton.sort(hi, lo), np.lexsort((np.arange(5000), lo, hi)))
 
 

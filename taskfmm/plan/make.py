@@ -24,6 +24,7 @@ from taskfmm.plan.softened import direct_within_reach, with_wide
 from taskfmm.tree import beside as beside_tree
 from taskfmm.tree import lists, octree
 from taskfmm.tree.lists import TOP_LEVEL
+from taskfmm.tree.octree import Octree
 
 FEW_POINTS = 300_000
 """Up to here a plan takes a tenth of a second on one thread, less than compiling what several threads need."""
@@ -46,7 +47,7 @@ def make(
     threads: int = 1,
     lengths: np.ndarray | None = None,
     vectors: int = 1,
-    before: Domain | None = None,
+    before: Octree | None = None,
 ) -> Planned:
     """Choose the leaves, build the tree and its lists, and cut them into shards.
 
@@ -55,7 +56,7 @@ def make(
     leaf_size : None where the estimated cost decides
     lengths : float64 [n], softening of the sources
     vectors : of charges, which most evaluations will have at once
-    before : the cube that the points had elsewhere, where leaves are as they were there
+    before : the tree of the same points elsewhere, where leaves are to be as they were there
     """
     priced = asked.kernel.with_vectors(vectors)
     at = sources if targets is None else targets
@@ -89,10 +90,11 @@ def make(
     if leaf_size is None:
         return _summed_directly(asked, sources, targets, smallest, lengths)
     if before is not None and scaled:
-        domain = as_wide(domain, before)
+        domain = as_wide(domain, before.domain)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
-    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed)
+    like = None if before is None or wide.size else before.order
+    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed, like=like)
     if wide.size:
         tree = with_wide(tree, sources, wide)
     if lengths is not None:
@@ -166,7 +168,7 @@ def _in_box(
     leaf_size: int | None,
     threads: int,
     priced: Kernel,
-    before: Domain | None = None,
+    before: Octree | None = None,
 ) -> Planned:
     """As `make`, in a periodic box: no sum over all pairs is finite, and the root follows from the box."""
     domain, moved = enclose_cell(box, [sources] if targets is None else [sources, targets])
@@ -178,11 +180,12 @@ def _in_box(
     how = threads, top, columns, weights
     size, domain = tune.choose(sources, targets, operators, domain, True, leaf_size, *how)
     if before is not None:
-        domain = as_wide(domain, before)
+        domain = as_wide(domain, before.domain)
     assert size is not None and domain.cell is not None
     top = domain.cell.level
     refuse_unresolved(sources, targets, domain.scale)
-    tree = octree.build(sources, targets, size, domain, threads)
+    like = None if before is None else before.order
+    tree = octree.build(sources, targets, size, domain, threads, like=like)
     found = without_coincident(tree, lists.build(tree, threads))
     return Planned(asked, size, build(tree, found, operators, top, columns, weights))
 

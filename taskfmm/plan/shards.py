@@ -70,8 +70,15 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
 
     They ascend, but for images, which ascend in each cell.
     """
-    owner = np.searchsorted(bounds, boxes, side="right") - 1
-    return halo(level, owner, boxes - bounds[owner])
+    if not boxes.size or (boxes[1:] < boxes[:-1]).any():
+        owner = np.searchsorted(bounds, boxes, side="right") - 1
+        return halo(level, owner, boxes - bounds[owner])
+    # the few bounds are sought among the boxes, and not the other way
+    ptr = np.searchsorted(boxes, bounds)
+    n = np.diff(ptr)
+    read = np.flatnonzero(n)
+    rows = (boxes - np.repeat(bounds[:-1], n)).astype(np.int32)
+    return Halo(level, tuple(read.tolist()), np.append(ptr[read], boxes.size).astype(np.int64), rows)
 
 
 def halo(level: int, shards: np.ndarray, rows: np.ndarray) -> Halo:

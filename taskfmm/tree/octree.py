@@ -88,6 +88,13 @@ class Octree:
         return out
 
     @property
+    def order(self) -> np.ndarray:
+        """An order of all points, sources first, that is close to that of their keys: int64 [n]."""
+        if self.targets is self.sources:
+            return self.source_order
+        return np.concatenate((self.source_order, self.source_order.size + self.target_order))
+
+    @property
     def fullest(self) -> int:
         """Most sources, or most targets, of any leaf: more than the leaf size where the deepest level is reached."""
         leaf = self.is_leaf
@@ -107,6 +114,7 @@ def build(
     threads: int = 1,
     reach: np.ndarray | None = None,
     keys: Keys | None = None,
+    like: np.ndarray | None = None,
 ) -> Octree:
     """Sort the points and make the boxes.
 
@@ -130,6 +138,8 @@ def build(
         Of each source, the distance within which expansions must not stand for it; in the caller's units.
     keys : optional
         What `sorted_keys` gives for all points, sources first, where it is known already.
+    like : int64 [n], optional
+        An order of all points, sources first, that may be close to that of their keys.
 
     Returns
     -------
@@ -143,7 +153,7 @@ def build(
         points = np.concatenate((sources, np.asarray(targets, dtype=np.float64)))
     if domain is None:
         domain = enclose(points, points[:0])
-    hi, lo, order = sorted_keys(points, domain, threads) if keys is None else keys
+    hi, lo, order = sorted_keys(points, domain, threads, like) if keys is None else keys
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
     split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest, domain.cell)
@@ -182,10 +192,10 @@ def root(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Oct
     )  # fmt: skip
 
 
-def sorted_keys(points: np.ndarray, domain: Domain, threads: int) -> Keys:
-    """Keys of points in ascending order."""
+def sorted_keys(points: np.ndarray, domain: Domain, threads: int, like: np.ndarray | None = None) -> Keys:
+    """Keys of points in ascending order; like : see `taskfmm.geometry.morton.sort`"""
     hi, lo = morton.keys(points, domain, threads)
-    order = morton.sort(hi, lo)
+    order = morton.sort(hi, lo, like)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
     _take_keys(0, order.size, hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
