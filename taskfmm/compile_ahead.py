@@ -45,6 +45,12 @@ SHARES: dict[int, tuple[tuple[str, ...], ...]] = {
 """What each process compiles, by their number: first what takes longest, or is needed first. A single process leaves
 out P2M and the look at charges: the evaluation would reach them first."""
 
+LATER: dict[int, tuple[tuple[str, ...], ...]] = {
+    1: (("P2P", "L2P", "look"),),
+    2: (("P2P",), ("look", "L2P")),
+}
+"""What each process compiles then for gradients, in the order in which an evaluation needs it last."""
+
 _started: dict[Loop, list[subprocess.Popen[bytes]]] = {}
 """By the loop of the near field what was started for it. Nobody waits for them; they are kept, as Python warns of
 processes that are forgotten while they run."""
@@ -71,8 +77,9 @@ def start(asked: Asked, separate: bool) -> None:
     with contextlib.suppress(OSError):  # where no process can be started, nothing is compiled ahead
         kept = near.kept(), translate_siblings.kept()
         if None not in kept and not all(kept):
-            for names in SHARES[min(cores() - 1, max(SHARES))]:
-                running.append(_process(dict(kernel=kernel.name, names=names) | given))
+            n = min(cores() - 1, max(SHARES))
+            for names, later in zip(SHARES[n], LATER[n], strict=True):
+                running.append(_process(dict(kernel=kernel.name, names=names, later=later) | given))
 
 
 def _is_known_by_name(kernel: Kernel) -> bool:

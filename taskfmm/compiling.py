@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
@@ -18,37 +19,54 @@ from taskfmm.planning import from_points
 POINTS, LEAF_SIZE = 200, 30
 """Enough on a line for two levels with V lists, and for charges to pass for many of random sign."""
 
+NICE = 10
+"""Evaluations, which may be under way by then, take precedence over what is compiled later."""
 
-def compile_for(names: Sequence[str], kernel: str, separate: bool, **options: Any) -> None:
+
+def compile_for(
+    names: Sequence[str], kernel: str, separate: bool, later: Sequence[str] = (), **options: Any
+) -> None:
     """Compile for plans of a kernel.
 
-    names : of operators, in this order; "look" for what looks at charges
+    names : of operators for the first output, in this order; "look" for what looks at charges
+    later : then those for the last of the usual outputs, unless the process that asked for it has ended
     kernel : by its name; with a table of errors, or with an order among the options
     separate : whether there are other targets than the sources
     options : as for `taskfmm.planning.from_points`
     """
     points = np.linspace([0.0] * 3, [1.0] * 3, POINTS)
     targets = points.copy() if separate else None
+    parent = os.getppid()
     planned = from_points(points, targets, kernel, leaf_size=LEAF_SIZE, memory_limit=None, **options)
+    first, last = planned.asked.first, planned.kernel.usual[-1]
     for name in names:
-        if name == "look":
-            _look(planned)
-        else:
-            _call(planned, name)
+        _compile(planned, name, first)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    for name in later if last != first else ():
+        if os.getppid() == parent:
+            _compile(planned, name, last)
 
 
-def _look(planned: Planned) -> None:
-    """Look at charges of both signs, for the first output."""
+def _compile(planned: Planned, name: str, output: str) -> None:
+    if name == "look":
+        _look(planned, output)
+    else:
+        _call(planned, name, output)
+
+
+def _look(planned: Planned, output: str) -> None:
+    """Look at charges of both signs."""
     kernel, asked = planned.summed.of_first, planned.asked
     numbers = np.random.default_rng(1).uniform(-1, 1, (POINTS, *kernel.sources[0].of_one))
     assert planned.plan is not None
     if not asked.chosen:
-        look(planned.plan, kernel, [numbers], asked.first, close=asked.close)
+        look(planned.plan, kernel, [numbers], output, close=asked.close)
 
 
-def _call(planned: Planned, wanted: str) -> None:
-    """Call one operator wherever the first output has it, with zeros for charges and for what all others give."""
-    plan, output = planned.plan, planned.asked.first
+def _call(planned: Planned, wanted: str, output: str) -> None:
+    """Call one operator wherever an output has it, with zeros for charges and for what all others give."""
+    plan = planned.plan
     assert plan is not None
     kernel = planned.summed.of_first.computing([output])
     numbers = sum(kind.n_numbers for kind in kernel.sources)

@@ -941,6 +941,14 @@ PLAN = (
         ("lists",),
     ),
     Mutant(
+        "gradients-not-compiled-ahead",
+        "compiling.py",
+        "if os.getppid() == parent:",
+        "if os.getppid() != parent:",
+        "the first gradient waits until all its loops are compiled",
+        ("compile_ahead",),
+    ),
+    Mutant(
         "planning-compiled-twice",
         "jit.py",
         "if body.__module__.startswith(interpreted):",

@@ -36,19 +36,24 @@ from taskfmm.tree import lists
 kernel, separate, eps = kernels.find("laplace"), {separate}, 1e-6
 if {interpreted}:
     assert not hasattr(lists._colleagues.body, "signatures")
-    compiling.compile_for({names}, "laplace", separate, eps=eps, order=None, dtype=np.float64)
+    compiling.compile_for({names}, "laplace", separate, {later}, eps=eps, order=None, dtype=np.float64)
 else:
     rng = np.random.default_rng(1)
     x, q = rng.random((2000, 3)), rng.uniform(-1, 1, 2000)
     fmm = taskfmm.Fmm(x, rng.random((2000, 3)) if separate else None, eps=eps, leaf_size=30)
     fmm.potential(q).compute(scheduler="synchronous")
+    fmm.evaluate(q, "gradient")["gradient"].compute(scheduler="synchronous")
 summed = with_roots(kernel, eps).of_first
 near, onto = gather_loops(summed, "potential"), spread_loops(summed)
 pairs = near.points_to_points if separate else near.points_to_points_mutual
 loops = dict(M2L=translate_siblings, P2P=pairs, L2P=near.surfaces_to_points, P2M=onto.points_to_surfaces)
 loops |= dict(M2M=translate_dense, look=share_loops.squares_if_random)
-for name in {names}:
-    compiled = getattr(loops[name], "body", loops[name])
+loops = {{name: loops[name] for name in {names}}}
+near = gather_loops(summed, "gradient")
+pairs = near.points_to_points if separate else near.points_to_points_mutual
+loops |= dict(later_P2P=pairs, later_L2P=near.surfaces_to_points, later_look=share_loops.descend)
+for name, loop in loops.items():
+    compiled = getattr(loop, "body", loop)
     assert compiled.signatures or (name == "look" and separate), name
     print(*(f"{{name}} {{each}}" for each in compiled.signatures), sep="\\n")
 """
@@ -66,7 +71,8 @@ def one(first, last, out):
 def signatures(interpreted: tuple[str, ...], separate: bool) -> set[str]:
     """Of the loops that are compiled ahead, in a new process."""
     names = sum(compile_ahead.SHARES[2], ())
-    program = SIGNATURES.format(interpreted=interpreted, separate=separate, names=names)
+    later = sum(compile_ahead.LATER[2], ())
+    program = SIGNATURES.format(interpreted=interpreted, separate=separate, names=names, later=later)
     environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskfmm.jit import loop, part, wide_vectors
-from taskfmm.kernels.packing import pack
+from taskfmm.kernels.packing import length, pack
 
 if TYPE_CHECKING:
 
@@ -73,7 +73,7 @@ def points_to_points(
 @part
 def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounded, close, out):
     wide_vectors()
-    size = (end - begin).sum()
+    size = length(begin, end)
     here = np.array([targets[0][rows.start], targets[1][rows.start], targets[2][rows.start]])
     own = np.empty((3, len(rows)), np.float32)
     for axis in range(3):
@@ -97,7 +97,7 @@ def _leaf(targets, rows, itself, begin, end, points, charges, parameters, rounde
 @part
 def _again(targets, rows, close_by, itself, begin, end, points, charges, parameters, out):
     """Sum targets that have a source close by in float64."""
-    size = (end - begin).sum()
+    size = length(begin, end)
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
         packed, q = pack(begin, end, points, charges, skip, n, np.zeros(3), np.float64, 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from taskfmm.geometry.domain import from_center
 from taskfmm.jit import loop, part
-from taskfmm.kernels.packing import NONE, pack
+from taskfmm.kernels.packing import NONE, length, pack
 
 if TYPE_CHECKING:
     from taskfmm.jit import wide_vectors
@@ -50,7 +50,7 @@ def _one_sided(target_ptr, targets, ptr, begin, end, points, charges, parameters
     begin, end = begin[ptr[row] : ptr[row + 1]], end[ptr[row] : ptr[row + 1]]
     first, last = target_ptr[row], target_ptr[row + 1]
     x, y, z = targets[0][first:last], targets[1][first:last], targets[2][first:last]
-    size = (end - begin).sum()
+    size = length(begin, end)
     for skip in range(0, size, TILE):
         n = min(TILE, size - skip)
         packed, q = pack(begin, end, points, charges, skip, n, np.zeros(3), np.float64, 1)
@@ -105,7 +105,7 @@ def _two_sided(target_ptr, targets, own, pair_ptr, pair, parameters, out, row):
         return
     begin = target_ptr[rows]
     end = target_ptr[rows + 1]
-    packed, q = pack(begin, end, targets, own, NONE, (end - begin).sum(), np.zeros(3), np.float64, 1)
+    packed, q = pack(begin, end, targets, own, NONE, length(begin, end), np.zeros(3), np.float64, 1)
     sx, sy, sz = packed[0], packed[1], packed[2]
     first, last = target_ptr[row], target_ptr[row + 1]
     x, y, z = targets[0][first:last], targets[1][first:last], targets[2][first:last]

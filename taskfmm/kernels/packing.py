@@ -24,8 +24,11 @@ def pack(begin, end, points, charges, skip, size, here, dtype, width):
     padded = -(-size // width) * width
     packed = np.empty((3, padded), dtype)
     q = np.empty((charges.shape[0], padded), dtype)
-    packed[:, size:] = FAR_AWAY
-    q[:, size:] = 0.0
+    for j in range(size, padded):  # assignments of slices take longer to compile
+        for axis in range(3):
+            packed[axis, j] = FAR_AWAY
+        for c in range(charges.shape[0]):
+            q[c, j] = 0.0
     at = -skip
     for entry in range(begin.size):
         low, high = max(0, -at), min(end[entry] - begin[entry], size - at)
@@ -36,6 +39,15 @@ def pack(begin, end, points, charges, skip, size, here, dtype, width):
                 _copy(charges[c], begin[entry] + low, 0.0, q[c, at + low : at + high])
         at += end[entry] - begin[entry]
     return packed, q
+
+
+@part
+def length(begin, end):
+    """Points of some runs together; NumPy's sum takes longer to compile."""
+    size = NONE
+    for entry in range(begin.size):
+        size += end[entry] - begin[entry]
+    return size
 
 
 @part

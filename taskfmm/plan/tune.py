@@ -202,6 +202,8 @@ def _estimator(
     others = None if targets is None else targets[_thin(len(targets), steps[1], rng)]
 
     points = some if others is None else np.concatenate((some, others))
+    if others is None:
+        points.setflags(write=False)  # as those of the caller are: loops are compiled again for others
 
     @cache
     def keys(factor: float) -> octree.Keys:
