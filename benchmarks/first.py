@@ -1,8 +1,8 @@
 """The first result of a fresh process: with no caches (kernels compiled, operators made), then with warm ones.
 
-``python -m benchmarks.first``. Numba's cache and the operators' go to a temporary directory, empty at first. *first* is
-from the start of the process to its potentials, less what making the points takes. *gradient* is what potentials and
-gradients of the same charges take then, or after ``--pause`` seconds.
+``python -m benchmarks.first``. Numba's cache and the operators' go to a temporary directory, empty at first. Of each
+process, *first* is the time from its start to its potentials, less what making the points takes; *gradient* is what
+potentials and gradients of the same charges take then, or after ``--pause`` seconds.
 """
 
 from __future__ import annotations
