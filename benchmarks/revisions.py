@@ -1,8 +1,8 @@
 """Another revision of taskfmm beside this one: plans and evaluations of the same points.
 
-``python -m benchmarks.revisions v1.0 --shape cube --eps 1e-6``. The other revision is taken out of git into a temporary
-directory. Both take turns, each time in a fresh process with caches of its own, which a smaller case has filled; the
-first plan and evaluation of a process do not count. Seconds are medians over all turns.
+``python -m benchmarks.revisions v1.0 --shape cube --eps 1e-6``. The other revision is taken out of git into a
+temporary directory. Both take turns, each time in a fresh process with caches of its own, which a smaller case has
+filled; the first plan and evaluation of a process do not count. Seconds are medians over all turns.
 """
 
 from __future__ import annotations
