@@ -7,12 +7,14 @@ finds them in Numba's cache. Where that goes wrong in any way, it compiles them 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,15 @@ LATER: dict[int, tuple[tuple[str, ...], ...]] = {
 """What each process compiles then for gradients, in the order in which an evaluation needs it last."""
 
 _started: dict[Loop, list[subprocess.Popen[bytes]]] = {}
-"""By the loop of the near field what was started for it. Nobody waits for them; they are kept, as Python warns of
-processes that are forgotten while they run."""
+"""By the loop of the near field what was started for it. Nobody waits for them."""
+
+
+@atexit.register
+def _leave_alone() -> None:
+    """Python warns of processes that are forgotten while they run. These come to their end by themselves."""
+    for process in chain.from_iterable(_started.values()):
+        if process.poll() is None:
+            process.returncode = 0
 
 
 def start(asked: Asked, separate: bool) -> None:
@@ -61,6 +70,8 @@ def start(asked: Asked, separate: bool) -> None:
 
     separate : whether there are other targets than the sources
     """
+    for process in chain.from_iterable(_started.values()):
+        process.poll()  # what has ended would stay in the system's table of processes
     kernel, output = asked.kernel, asked.first
     if not (_is_known_by_name(kernel) and _is_possible()):
         return

@@ -941,6 +941,14 @@ PLAN = (
         ("lists",),
     ),
     Mutant(
+        "leaves-for-fewer-targets-than-there-are",
+        "plan/tune.py",
+        "(max(1, round(size / times_sampled)) for times_sampled in each)",
+        "(max(1, round(size / max(each))) for _ in each)",
+        "few targets beside many sources get leaves so large that an evaluation takes ten times as long",
+        ("tune",),
+    ),
+    Mutant(
         "gradients-not-compiled-ahead",
         "compiling.py",
         "if os.getppid() == parent:",

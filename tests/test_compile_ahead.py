@@ -132,6 +132,25 @@ def test_one_process_for_each_near_field(started):
     assert [running.wait(timeout=300) for running in started] == [0, 0, 0]
 
 
+def test_a_program_may_end_while_others_compile():
+    """Without a warning of a process that still runs."""
+    program = (
+        "import multiprocessing, dask, numpy as np, taskfmm\n"
+        "from taskfmm import compile_ahead\n"
+        "from taskfmm.jit import Loop\n"
+        "from taskfmm.plan.planned import Asked\n"
+        "Loop.kept, compile_ahead.cores = lambda self: False, lambda: 2\n"
+        "dask.config.set({'taskfmm.compile-ahead': True})\n"
+        "compile_ahead.start(Asked(taskfmm.kernels.Laplace(), np.dtype(float), 1e-3, None), False)\n"
+        "(process,) = next(iter(compile_ahead._started.values()))\n"
+        "assert process.poll() is None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", program], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_nothing_beside_the_program_is_run(started, monkeypatch, tmp_path):
     """A process that Python starts with a text looks for modules in the working directory first."""
     tmp_path.joinpath("json.py").write_text("import pathlib; pathlib.Path('was run').touch()")

@@ -97,7 +97,7 @@ def test_children_of_some_parents_stand_for_all(name, monkeypatch):
     points = DISTRIBUTIONS[name](40_000, np.random.default_rng(9814080))
     chosen = operators(1e-6)
     tree = octree.build(points, None, 8)
-    stands_for = tune._stands_for(tree, 8)
+    stands_for = tune._stands_for(tree, (8, 8))
     some = stands_for > 0.0
     assert 0 < some.sum() < tree.n_boxes / 2
     assert stands_for.sum() == pytest.approx(tree.n_boxes, rel=0.1)
@@ -110,14 +110,21 @@ def test_children_of_parents_with_targets_stand_for_all(monkeypatch):
     rng = np.random.default_rng(9814082)
     chosen, points = operators(1e-6), rng.random((40_000, 3))
     tree = octree.build(points, 0.5 * rng.random((20_000, 3)), 8)
-    stands_for = tune._stands_for(tree, 8)
+    stands_for = tune._stands_for(tree, (8, 8))
     found = tune.estimate(tree, lists.build(tree, some=stands_for > 0.0), chosen, stands_for=stands_for)
     assert found == pytest.approx(tune.estimate(tree, lists.build(tree), chosen), rel=0.1)
 
 
 def test_few_parents_all_count():
     tree = octree.build(np.random.default_rng(9814081).random((5000, 3)), None, 8)
-    assert tune._stands_for(tree, 8) is None
+    assert tune._stands_for(tree, (8, 8)) is None
+
+
+def test_few_targets_divide_boxes_of_a_sample_as_they_divide_those_of_the_cloud():
+    """They are all in it, where sources are one in many."""
+    rng = np.random.default_rng(9814083)
+    sources, targets = rng.random((100_000, 3)), np.array([0.2, 0.3, 0.1]) + 0.01 * rng.random((8190, 1))
+    assert 2048 <= taskfmm.Fmm(sources, targets, eps=1e-3).leaf_size <= 4096
 
 
 def test_tighter_accuracy_wants_larger_leaves():

@@ -214,7 +214,9 @@ def _estimator(
 
     @cache
     def seconds(size: int, factor: float = 1.0, apart: bool = False) -> float:
-        shrunk = round(size / max(each))
+        # sources and targets are sampled more or less, and either of them splits a box
+        of_sources, of_targets = (max(1, round(size / times_sampled)) for times_sampled in each)
+        shrunk = of_sources, of_targets
         cube = enlarge(domain, factor)
         tree = octree.build(some, others, shrunk, cube, 1, of_some, keys(factor))
         stands_for = _stands_for(tree, shrunk) if only_count_v and of_some is None and not apart else None
@@ -232,16 +234,15 @@ def _estimator(
     return seconds
 
 
-def _stands_for(tree: octree.Octree, leaf_size: int) -> np.ndarray | None:
+def _stands_for(tree: octree.Octree, most: tuple[int, int]) -> np.ndarray | None:
     """For how many boxes each stands, float64 [n_boxes], if the lists of some do: the children of random parents.
 
     A place decides whether a box is among these parents, so trees that are alike have the same ones, and their costs
     compare. Crowded leaves have most pairs where there are any, so they and their siblings stand for themselves.
     """
-    n_targets = np.diff(tree.target_ptr, axis=1)[:, 0]
-    most = np.maximum(np.diff(tree.source_ptr, axis=1)[:, 0], n_targets)
+    n_sources, n_targets = (np.diff(ptr, axis=1)[:, 0] for ptr in (tree.source_ptr, tree.target_ptr))
     of_parent, crowded = np.zeros(tree.n_boxes), np.zeros(tree.n_boxes, bool)
-    crowded[tree.parent[tree.is_leaf & (most > leaf_size)]] = True
+    crowded[tree.parent[tree.is_leaf & ((n_sources > most[0]) | (n_targets > most[1]))]] = True
     usual = np.flatnonzero(~tree.is_leaf & (n_targets > 0) & ~crowded)
     if usual.size < 2 * PARENTS:
         return None

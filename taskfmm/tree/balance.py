@@ -20,7 +20,7 @@ def balance(
     lo: np.ndarray,
     source_count: np.ndarray,
     target_count: np.ndarray,
-    leaf_size: int,
+    most: tuple[int, int],
     threads: int = 1,
     deepest: np.ndarray | None = None,
     cell: Cell | None = None,
@@ -36,7 +36,7 @@ def balance(
         Sorted Morton keys of sources and targets together.
     source_count, target_count : int64 [n + 1]
         How many sources (targets) come before each sorted point.
-    leaf_size : int
+    most : sources, and targets, of a box that is not split
     threads : int
     deepest : int8 [n], optional
         The level of the smallest box in which each sorted point may be.
@@ -49,7 +49,7 @@ def balance(
         For each level from the root: the first point of every cell to split, ascending.
     """
     top = 0 if cell is None else cell.level
-    crowded = _crowded(hi, lo, source_count, target_count, leaf_size, threads, deepest, top)
+    crowded = _crowded(hi, lo, source_count, target_count, most, threads, deepest, top)
     return closed(hi, lo, crowded, cell)
 
 
@@ -119,7 +119,7 @@ def _crowded(
     lo: np.ndarray,
     source_count: np.ndarray,
     target_count: np.ndarray,
-    leaf_size: int,
+    most: tuple[int, int],
     threads: int,
     deepest: np.ndarray | None,
     top: int,
@@ -133,8 +133,9 @@ def _crowded(
 
     def is_split(level: int, begin: np.ndarray, end: np.ndarray, distinct: np.ndarray) -> np.ndarray:
         nonlocal whole
-        most = np.maximum(source_count[end] - source_count[begin], target_count[end] - target_count[begin])
-        chosen = (most > leaf_size) & distinct | (level < top)
+        counts = source_count, target_count
+        crowded = [count[end] - count[begin] > at_most for count, at_most in zip(counts, most, strict=True)]
+        chosen = (crowded[0] | crowded[1]) & distinct | (level < top)
         if deepest is not None:
             whole = _whole(hi, lo, level, deepest, whole, kept)
             chosen &= kept[begin] > level

@@ -109,7 +109,7 @@ Keys = tuple[np.ndarray, np.ndarray, np.ndarray]
 def build(
     sources: np.ndarray,
     targets: np.ndarray | None,
-    leaf_size: int,
+    leaf_size: int | tuple[int, int],
     domain: Domain | None = None,
     threads: int = 1,
     reach: np.ndarray | None = None,
@@ -130,7 +130,7 @@ def build(
     targets : float64 [n_targets, 3], or None
         None when the targets are the sources.
     leaf_size : int
-        At least 1.
+        At least 1. Or two of them, for sources and for targets.
     domain : Domain, optional
         A cube that holds every point; by default the smallest one.
     threads : int
@@ -156,7 +156,8 @@ def build(
     hi, lo, order = sorted_keys(points, domain, threads, like) if keys is None else keys
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
-    split = balance(hi, lo, source_count, target_count, leaf_size, threads, deepest, domain.cell)
+    most = leaf_size if isinstance(leaf_size, tuple) else (leaf_size, leaf_size)
+    split = balance(hi, lo, source_count, target_count, most, threads, deepest, domain.cell)
     boxes, begin, end = boxes_of(hi, lo, split, threads)
     source_ptr = np.stack((source_count[begin], source_count[end]), axis=1)
     source_order = order if targets is None else order[order < len(sources)]
