@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from taskfmm.cost import counts
 from taskfmm.cost.counts import Counts
@@ -62,8 +63,12 @@ class Effort:
 
 
 def n_bytes(value: Any) -> int:
-    """Bytes of the arrays in a nest of dataclasses and containers; of one that is there twice, once."""
-    return sum({id(array): array.nbytes for array in _arrays(value)}.values())
+    """Bytes of the arrays in a nest of dataclasses and containers; of what several of them share, once."""
+    total, end = 0, 0
+    for first, last in sorted(byte_bounds(array) for array in _arrays(value) if array.size):
+        total += max(0, last - max(first, end))
+        end = max(end, last)
+    return total
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:

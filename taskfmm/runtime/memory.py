@@ -22,7 +22,7 @@ WORKER = 220 * MIB
 COMPILED = 40 * MIB
 """What the first evaluation in a process adds: compiled loops, 5 MiB from Numba's cache and 100 to make them."""
 
-SELF, SOURCE, TARGET = 180, 75, 75
+SELF, SOURCE, TARGET = 160, 50, 60
 """Bytes that a plan and one potential take at least, for a point that is source and target, or only one of them:
 coordinates sorted and by shard, places, charges, values. Boxes and expansions come on top; few sources, or few
 targets, have none."""
