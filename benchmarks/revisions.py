@@ -87,8 +87,10 @@ CLOUDS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = SHAPES | {
 
 def take_out(revision: str, into: Path) -> Path:
     """The files of a revision."""
-    packed = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+    packed = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True)
+    if packed.returncode:
+        raise click.BadParameter(packed.stderr.decode().strip(), param_hint="REVISION")
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
         files.extractall(into, filter="data")
     return into
 

@@ -51,7 +51,7 @@ LATER: dict[int, tuple[tuple[str, ...], ...]] = {
     1: (("P2P", "L2P", "look"),),
     2: (("P2P",), ("look", "L2P")),
 }
-"""What each process compiles then for gradients, in the order in which an evaluation needs it last."""
+"""What each process compiles then for gradients: first what an evaluation needs last."""
 
 _started: dict[Loop, list[subprocess.Popen[bytes]]] = {}
 """By the loop of the near field what was started for it. Nobody waits for them."""
@@ -85,6 +85,7 @@ def start(asked: Asked, separate: bool) -> None:
         return
     running = _started[near] = []
     given = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype.name, separate=separate)
+    given |= dict(parent=os.getpid())
     with contextlib.suppress(OSError):  # where no process can be started, nothing is compiled ahead
         kept = near.kept(), translate_siblings.kept()
         if None not in kept and not all(kept):

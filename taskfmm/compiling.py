@@ -24,19 +24,24 @@ NICE = 10
 
 
 def compile_for(
-    names: Sequence[str], kernel: str, separate: bool, later: Sequence[str] = (), **options: Any
+    names: Sequence[str],
+    kernel: str,
+    separate: bool,
+    later: Sequence[str] = (),
+    parent: int | None = None,
+    **options: Any,
 ) -> None:
     """Compile for plans of a kernel.
 
     names : of operators for the first output, in this order; "look" for what looks at charges
-    later : then those for the last of the usual outputs, unless the process that asked for it has ended
+    later : then those for the last of the usual outputs, as long as the parent runs
+    parent : the process that asked for it; None if that does not matter
     kernel : by its name; with a table of errors, or with an order among the options
     separate : whether there are other targets than the sources
     options : as for `taskfmm.planning.from_points`
     """
     points = np.linspace([0.0] * 3, [1.0] * 3, POINTS)
     targets = points.copy() if separate else None
-    parent = os.getppid()
     planned = from_points(points, targets, kernel, leaf_size=LEAF_SIZE, memory_limit=None, **options)
     first, last = planned.asked.first, planned.kernel.usual[-1]
     for name in names:
@@ -44,7 +49,7 @@ def compile_for(
     if hasattr(os, "nice"):
         os.nice(NICE)
     for name in later if last != first else ():
-        if os.getppid() == parent:
+        if parent in (None, os.getppid()):
             _compile(planned, name, last)
 
 

@@ -71,8 +71,8 @@ def test_sort_breaks_ties_at_every_depth():
     hi, lo = rng.integers(0, 9, 5000).astype(np.uint64), rng.integers(0, 30, 5000).astype(np.uint64)
     expected = np.lexsort((np.arange(5000), lo, hi))
     np.testing.assert_array_equal(morton.sort(hi, lo), expected)
-    for like in (expected, rng.permutation(5000)):
-        np.testing.assert_array_equal(morton.sort(hi, lo, like), expected)
+    for before in (expected, rng.permutation(5000)):
+        np.testing.assert_array_equal(morton.sort(hi, lo, before), expected)
 
 
 def test_sort_looks_beyond_the_bits_that_fit_beside_an_index():

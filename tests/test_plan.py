@@ -9,6 +9,7 @@ from boxes import family_entries
 from cases import each
 from plans import listed
 
+import taskfmm
 from taskfmm.csr import Csr
 from taskfmm.geometry.domain import box_half_width
 from taskfmm.kernels import KERNELS
@@ -310,6 +311,15 @@ def test_halo_of_names_owners_and_rows():
     assert halo.shards == (0, 1, 2)
     assert halo.ptr.tolist() == [0, 2, 3, 5]
     assert halo.rows.tolist() == [0, 1, 0, 5, 6]
+
+
+def test_works_share_the_points_of_the_tree_where_they_are_one_run():
+    fmm = taskfmm.Fmm(np.random.default_rng(3301728).random((4000, 3)), eps=1e-3, leaf_size=200)
+    shards, tree = [shard for level in fmm.plan.far for shard in level if shard.l2p], fmm.plan.tree
+    assert shards
+    for shard in shards:
+        assert np.shares_memory(shard.l2p.targets, tree.targets)
+        assert np.shares_memory(shard.p2m.points, tree.sources)
 
 
 def test_compiled_helpers():

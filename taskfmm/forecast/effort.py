@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,17 @@ class Effort:
 def n_bytes(value: Any) -> int:
     """Bytes of the arrays in a nest of dataclasses and containers; of what several of them share, once."""
     total, end = 0, 0
-    for first, last in sorted(byte_bounds(array) for array in _arrays(value) if array.size):
+    for first, last in sorted(map(byte_bounds, chain.from_iterable(map(_in_one_piece, _arrays(value))))):
         total += max(0, last - max(first, end))
         end = max(end, last)
     return total
+
+
+def _in_one_piece(array: np.ndarray) -> Iterable[np.ndarray]:
+    """The parts of an array that lie in one piece: all of it, or its rows."""
+    if not array.size:
+        return []
+    return [array] if array.flags.forc else array
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:

@@ -44,7 +44,7 @@ def pack(begin, end, points, charges, skip, size, here, dtype, width):
 @part
 def length(begin, end):
     """Points of some runs together; NumPy's sum takes longer to compile."""
-    size = NONE
+    size = np.int64(0)
     for entry in range(begin.size):
         size += end[entry] - begin[entry]
     return size

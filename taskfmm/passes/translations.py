@@ -36,7 +36,7 @@ def translate_dense(
     moments : float64 [n_codes, 4], by code what columns are multiplied by to give the last, see
         `taskfmm.operators.moment`; [0, 4] where it is one like the others
     """
-    columns = out.shape[1]
+    columns, times = out.shape[1], out.dtype.type(factor)
     entries = max(1, BATCH // columns)
     rows = np.empty((entries * columns, expansions.shape[2]), expansions.dtype)
     sums = np.empty((entries * columns, out.shape[2]), expansions.dtype)
@@ -59,4 +59,4 @@ def translate_dense(
                     for c in range(columns):
                         row, total = sums[i * columns + c], out[target[at + i], c]
                         for k in range(row.size):
-                            total[k] += factor * row[k]
+                            total[k] += times * row[k]

@@ -93,8 +93,8 @@ def make(
         domain = as_wide(domain, before.domain)
     if not asked.kernel.counts_itself:
         refuse_unresolved(sources, targets, domain.scale)
-    like = None if before is None or wide.size else before.order
-    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed, like=like)
+    order = None if before is None or wide.size else before.order
+    tree = octree.build(boxed, targets, leaf_size, domain, threads, of_boxed, before=order)
     if wide.size:
         tree = with_wide(tree, sources, wide)
     if lengths is not None:
@@ -184,8 +184,8 @@ def _in_box(
     assert size is not None and domain.cell is not None
     top = domain.cell.level
     refuse_unresolved(sources, targets, domain.scale)
-    like = None if before is None else before.order
-    tree = octree.build(sources, targets, size, domain, threads, like=like)
+    order = None if before is None else before.order
+    tree = octree.build(sources, targets, size, domain, threads, before=order)
     found = without_coincident(tree, lists.build(tree, threads))
     return Planned(asked, size, build(tree, found, operators, top, columns, weights))
 

@@ -70,15 +70,11 @@ def halo_of(level: int, boxes: np.ndarray, bounds: np.ndarray) -> Halo:
 
     They ascend, but for images, which ascend in each cell.
     """
-    if not boxes.size or (boxes[1:] < boxes[:-1]).any():
+    if (boxes[1:] >= boxes[:-1]).all():  # the few bounds are sought among the boxes, and not the other way
+        owner = np.repeat(np.arange(bounds.size - 1), np.diff(np.searchsorted(boxes, bounds)))
+    else:
         owner = np.searchsorted(bounds, boxes, side="right") - 1
-        return halo(level, owner, boxes - bounds[owner])
-    # the few bounds are sought among the boxes, and not the other way
-    ptr = np.searchsorted(boxes, bounds)
-    n = np.diff(ptr)
-    read = np.flatnonzero(n)
-    rows = (boxes - np.repeat(bounds[:-1], n)).astype(np.int32)
-    return Halo(level, tuple(read.tolist()), np.append(ptr[read], boxes.size).astype(np.int64), rows)
+    return halo(level, owner, boxes - bounds[owner])
 
 
 def halo(level: int, shards: np.ndarray, rows: np.ndarray) -> Halo:

@@ -202,8 +202,6 @@ def _estimator(
     others = None if targets is None else targets[_thin(len(targets), steps[1], rng)]
 
     points = some if others is None else np.concatenate((some, others))
-    if others is None:
-        points.setflags(write=False)  # as those of the caller are: loops are compiled again for others
 
     @cache
     def keys(factor: float) -> octree.Keys:
@@ -215,8 +213,7 @@ def _estimator(
     @cache
     def seconds(size: int, factor: float = 1.0, apart: bool = False) -> float:
         # sources and targets are sampled more or less, and either of them splits a box
-        of_sources, of_targets = (max(1, round(size / times_sampled)) for times_sampled in each)
-        shrunk = of_sources, of_targets
+        shrunk = (max(1, round(size / each[0])), max(1, round(size / each[1])))
         cube = enlarge(domain, factor)
         tree = octree.build(some, others, shrunk, cube, 1, of_some, keys(factor))
         stands_for = _stands_for(tree, shrunk) if only_count_v and of_some is None and not apart else None

@@ -2,7 +2,7 @@
 
 A shard is a run of boxes of one level, contiguous on the Morton curve. Its halo is what it reads from others.
 Every work below is complete in itself: it can be sent to another process, where only the charges and the
-expansions named by its halos have to follow.
+expansions named by its halos have to follow. Points that are one run of those of the tree are a view of these.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ COMPILED = 40 * MIB
 
 SELF, SOURCE, TARGET = 160, 50, 60
 """Bytes that a plan and one potential take at least, for a point that is source and target, or only one of them:
-coordinates sorted and by shard, places, charges, values. Boxes and expansions come on top; few sources, or few
-targets, have none."""
+coordinates sorted, and those of sources once more for the near field, places, charges, values. Boxes and expansions
+come on top; few sources, or few targets, have none."""
 
 COORDINATES = 24
 

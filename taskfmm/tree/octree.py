@@ -89,7 +89,7 @@ class Octree:
 
     @property
     def order(self) -> np.ndarray:
-        """An order of all points, sources first, that is close to that of their keys: int64 [n]."""
+        """The caller's rows as they are sorted here, int64 [n]; those of targets after all of the sources."""
         if self.targets is self.sources:
             return self.source_order
         return np.concatenate((self.source_order, self.source_order.size + self.target_order))
@@ -97,8 +97,7 @@ class Octree:
     @property
     def fullest(self) -> int:
         """Most sources, or most targets, of any leaf: more than the leaf size where the deepest level is reached."""
-        leaf = self.is_leaf
-        counts = (np.diff(ptr[leaf], axis=1) for ptr in (self.source_ptr, self.target_ptr))
+        counts = (np.diff(ptr[self.is_leaf], axis=1) for ptr in (self.source_ptr, self.target_ptr))
         return max(int(count.max(initial=0)) for count in counts)
 
 
@@ -114,7 +113,7 @@ def build(
     threads: int = 1,
     reach: np.ndarray | None = None,
     keys: Keys | None = None,
-    like: np.ndarray | None = None,
+    before: np.ndarray | None = None,
 ) -> Octree:
     """Sort the points and make the boxes.
 
@@ -138,7 +137,7 @@ def build(
         Of each source, the distance within which expansions must not stand for it; in the caller's units.
     keys : optional
         What `sorted_keys` gives for all points, sources first, where it is known already.
-    like : int64 [n], optional
+    before : int64 [n], optional
         An order of all points, sources first, that may be close to that of their keys.
 
     Returns
@@ -153,7 +152,7 @@ def build(
         points = np.concatenate((sources, np.asarray(targets, dtype=np.float64)))
     if domain is None:
         domain = enclose(points, points[:0])
-    hi, lo, order = sorted_keys(points, domain, threads, like) if keys is None else keys
+    hi, lo, order = sorted_keys(points, domain, threads, before) if keys is None else keys
     source_count, target_count = _running_counts(order, None if targets is None else len(sources))
     deepest = None if reach is None else _deepest(reach, order, domain)
     most = leaf_size if isinstance(leaf_size, tuple) else (leaf_size, leaf_size)
@@ -193,10 +192,10 @@ def root(sources: np.ndarray, targets: np.ndarray | None, domain: Domain) -> Oct
     )  # fmt: skip
 
 
-def sorted_keys(points: np.ndarray, domain: Domain, threads: int, like: np.ndarray | None = None) -> Keys:
-    """Keys of points in ascending order; like : see `taskfmm.geometry.morton.sort`"""
+def sorted_keys(points: np.ndarray, domain: Domain, threads: int, before: np.ndarray | None = None) -> Keys:
+    """Keys of points in ascending order; before : see `taskfmm.geometry.morton.sort`"""
     hi, lo = morton.keys(points, domain, threads)
-    order = morton.sort(hi, lo, like)
+    order = morton.sort(hi, lo, before)
     sorted_hi, sorted_lo = np.empty_like(hi), np.empty_like(lo)
     _take_keys(0, order.size, hi, lo, order, sorted_hi, sorted_lo, threads=threads)
     return sorted_hi, sorted_lo, order
@@ -273,7 +272,7 @@ def _levels(hi: np.ndarray, lo: np.ndarray, split: list[np.ndarray], threads: in
 def sorted_in_rows(points: np.ndarray, order: np.ndarray, domain: Domain, threads: int) -> np.ndarray:
     """Scaled coordinates of the points in the given order, a contiguous row for each of x, y, z."""
     out = np.empty((3, order.size))
-    _scaled_rows(0, order.size, points, order, domain.scale, out, threads=threads)
+    _scaled_rows(0, order.size, morton.read_only(points), order, domain.scale, out, threads=threads)
     return out
 
 
