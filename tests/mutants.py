@@ -2585,14 +2585,6 @@ PERIODIC = (
         ("periodic",),
     ),
     Mutant(
-        "images-move-the-sources",
-        "plan/shards.py",
-        "points = points + np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)",
-        "points += np.repeat(self.cell.shift(cell[outer]), np.diff(ptr), axis=1)",
-        "sources that are read across a side of the box are elsewhere from then on, for all that have a view of them",
-        ("periodic",),
-    ),
-    Mutant(
         "works-copy-points-that-are-one-run",
         "plan/runs.py",
         "if np.array_equal(begin[1:], end[:-1]):",
