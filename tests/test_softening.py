@@ -324,9 +324,9 @@ def test_lengths_of_tuned_leaves_are_respected():
     h[rng.choice(n, 20, replace=False)] = 0.12
     seen = []
 
-    def build(sources, targets, leaf_size, domain, threads, reach=None, keys=None):
+    def build(sources, targets, leaf_size, domain, threads, reach=None, *args, **more):
         seen.append(reach)
-        return built(sources, targets, leaf_size, domain, threads, reach, keys)
+        return built(sources, targets, leaf_size, domain, threads, reach, *args, **more)
 
     built = octree.build
     with pytest.MonkeyPatch.context() as patch:
