@@ -84,8 +84,9 @@ def start(asked: Asked, separate: bool) -> None:
     if near in _started:
         return
     running = _started[near] = []
-    given = dict(eps=asked.eps, order=asked.order, dtype=asked.dtype.name, separate=separate)
-    given |= dict(parent=os.getpid())
+    given = dict(
+        eps=asked.eps, order=asked.order, dtype=asked.dtype.name, separate=separate, parent=os.getpid()
+    )
     with contextlib.suppress(OSError):  # where no process can be started, nothing is compiled ahead
         kept = near.kept(), translate_siblings.kept()
         if None not in kept and not all(kept):

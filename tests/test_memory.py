@@ -67,6 +67,14 @@ def test_what_is_said_before_planning_is_less_than_what_a_plan_takes(cube):
     assert least < n_bytes(apart.plan) + apart.forecast().schedule.peak[0]
 
 
+def test_bytes_that_arrays_share_count_once():
+    points, more = np.zeros((3, 100)), np.zeros(7)
+    part, other = points[:, 20:50], points[:, 40:60]
+    assert n_bytes(part) == part.nbytes  # three rows, and not what lies between them
+    assert n_bytes([part, other, more]) == 24 * 40 + more.nbytes
+    assert n_bytes({"all": points, "part": (part, np.zeros(0))}) == points.nbytes
+
+
 def no_operators(*_):
     raise AssertionError("operators were built")
 

@@ -73,7 +73,7 @@ def sum_boxes(child_ptr, ptr, points, charges, center, half_width, lower, known,
     for b in range(n - 1, -1, -1):
         if known[b]:
             continue
-        # loops of one's own compile in a third of the time that NumPy's sums and assignments take
+        # a loop, as NumPy's sums and assignments take longer to compile
         for octant in range(8):
             octants[octant] = 0.0
         squares = 0.0
